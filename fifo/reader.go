@@ -1,0 +1,240 @@
+package fifo
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// unmeasured is the value of Reader.left before the exit is known.
+const unmeasured = -1
+
+// Reader is the engine's end of a process's stdout or stderr.
+//
+// It is open read-write, so by itself the pipe never comes to an end: not before
+// the process has opened it, not between two writers. [Reader.Read] and
+// [Reader.Splice] wait, without occupying a thread, until there is something;
+// they return io.EOF only once [Reader.ExitKnown] was called and they have moved
+// what was in the pipe then. What a surviving grandchild writes later is not
+// waited for, and however fast it writes, the end comes.
+//
+// One Read or Splice runs at a time, others wait for it; ExitKnown and Close may
+// be called at any time. A Reader starts no goroutine. Close it.
+type Reader struct {
+	file *os.File // non-blocking, in the runtime's poller
+	raw  syscall.RawConn
+	id   Identity
+	size int
+
+	exited atomic.Bool
+	closed atomic.Bool
+	left   atomic.Int64 // bytes still to take after the exit; only take changes it
+}
+
+// NewReader makes a Reader of a FIFO's descriptor that came from elsewhere,
+// for instance over SCM_RIGHTS from a process that held it. If it is not open
+// read-write, the same FIFO is opened anew in that mode. Bytes are not lost or
+// copied by this. The open file description becomes non-blocking, for whoever
+// shares it, too.
+//
+// The Reader owns file from here on; after an error it is still the caller's.
+// Errors: InvalidArgument if file is no pipe or FIFO, or is open for writing
+// only; PermissionDenied if the FIFO may not be opened; os.ErrClosed.
+func NewReader(file *os.File) (*Reader, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read from %q: %w", file.Name(), err)
+	}
+	var reader *Reader
+	var adoptErr error
+	// Control fails on a closed file only, with an error that has no name.
+	if err := raw.Control(func(fd uintptr) { reader, adoptErr = adopt(int(fd), file.Name()) }); err != nil {
+		return nil, fmt.Errorf("cannot read from %q: %w", file.Name(), os.ErrClosed)
+	}
+	if adoptErr != nil {
+		return nil, fmt.Errorf("cannot read from %q: %w", file.Name(), adoptErr)
+	}
+	file.Close()
+	return reader, nil
+}
+
+// adopt makes a Reader with a descriptor of its own for the FIFO behind fd.
+func adopt(fd int, name string) (*Reader, error) {
+	st, err := statDescriptor(fd)
+	if err != nil {
+		return nil, err
+	}
+	if !st.isFIFO() {
+		return nil, fmt.Errorf("not a FIFO: %w", errdefs.ErrInvalidArgument)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, err
+	}
+	if flags&unix.O_PATH != 0 || flags&unix.O_ACCMODE == unix.O_WRONLY {
+		return nil, fmt.Errorf("not open for reading: %w", errdefs.ErrInvalidArgument)
+	}
+	own, err := readWrite(fd, flags)
+	if err != nil {
+		return nil, err
+	}
+	return newReader(own, name, st.id)
+}
+
+// readWrite returns a new read-write, non-blocking descriptor of fd's FIFO.
+func readWrite(fd, flags int) (int, error) {
+	if flags&unix.O_ACCMODE != unix.O_RDWR {
+		return open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDWR|unix.O_NONBLOCK)
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, classed(os.NewSyscallError("fcntl", err))
+	}
+	if err := unix.SetNonblock(own, true); err != nil {
+		unix.Close(own)
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+	return own, nil
+}
+
+// newReader takes over fd, a read-write and non-blocking FIFO.
+func newReader(fd int, name string, id Identity) (*Reader, error) {
+	r := &Reader{file: os.NewFile(uintptr(fd), name), id: id, size: growPipe(fd)}
+	r.left.Store(unmeasured)
+	var err error
+	if r.raw, err = r.file.SyscallConn(); err != nil {
+		r.file.Close()
+		return nil, fmt.Errorf("cannot read from %q: %w", name, err)
+	}
+	return r, nil
+}
+
+// Identity is the FIFO's identity.
+func (r *Reader) Identity() Identity {
+	return r.id
+}
+
+// PipeSize is what the pipe holds at most, in bytes: 1 MiB where the kernel's
+// limits allow it. A writer that is that far ahead blocks.
+func (r *Reader) PipeSize() int {
+	return r.size
+}
+
+// SyscallConn gives access to the descriptor, for instance to send a copy of it
+// to another process over SCM_RIGHTS. It is non-blocking and must stay so.
+func (r *Reader) SyscallConn() (syscall.RawConn, error) {
+	return r.file.SyscallConn()
+}
+
+// Read waits until there is output and reads up to len(p) bytes of it.
+//
+// Errors: io.EOF at the end, see [Reader]; os.ErrClosed once the Reader is
+// closed, which also ends a Read that is waiting.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := r.take(len(p), func(fd, limit int) (int, error) {
+		return ignoringEINTR(func() (int, error) { return unix.Read(fd, p[:limit]) })
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("cannot read from %q: %w", r.file.Name(), err)
+	}
+	return n, err
+}
+
+// take waits until move, called with the descriptor and the number of bytes that
+// it may move, moves something or fails with anything but EAGAIN.
+func (r *Reader) take(limit int, move func(fd, limit int) (int, error)) (int, error) {
+	for {
+		var n int
+		var moveErr error
+		err := r.raw.Read(func(fd uintptr) bool {
+			n, moveErr = r.step(int(fd), limit, move)
+			return !errors.Is(moveErr, unix.EAGAIN)
+		})
+		switch {
+		case err == nil:
+			return n, moveErr
+		case r.closed.Load():
+			return 0, os.ErrClosed
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		}
+		// ExitKnown set the deadline, once, to get us out of the poller.
+		if err := r.file.SetReadDeadline(time.Time{}); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// step is one attempt, under the descriptor's read lock. Once the exit is known
+// it never returns EAGAIN. The flag is read before the pipe: what the process
+// wrote before its exit is then seen.
+func (r *Reader) step(fd, limit int, move func(fd, limit int) (int, error)) (int, error) {
+	if !r.exited.Load() {
+		return move(fd, limit)
+	}
+	if r.left.Load() == unmeasured {
+		inPipe, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+		if err != nil {
+			return 0, os.NewSyscallError("ioctl", err)
+		}
+		r.left.Store(int64(inPipe))
+	}
+	left := r.left.Load()
+	if left == 0 {
+		return 0, io.EOF
+	}
+	n, err := move(fd, int(min(left, int64(limit))))
+	if errors.Is(err, unix.EAGAIN) {
+		// Another process has taken the rest, or it went with the end of a
+		// packet (O_DIRECT, see pipe(2)): there is no more to come.
+		r.left.Store(0)
+		return 0, io.EOF
+	}
+	if err == nil {
+		r.left.Store(left - int64(n))
+	}
+	return n, err
+}
+
+// ExitKnown tells the Reader that the process has exited: that nothing will be
+// written any more whose end is worth waiting for. A Read that waits on an
+// empty pipe returns io.EOF. It may be called again.
+//
+// Where another process copies the output into the FIFO (containerd's shims
+// do), the exit alone says nothing about what is still to come: call it
+// when that process has finished, which it has when the task is deleted.
+func (r *Reader) ExitKnown() {
+	if r.exited.Swap(true) {
+		return
+	}
+	// A file in the poller fails here only when it is closed; nobody waits then.
+	_ = r.file.SetReadDeadline(time.Unix(1, 0))
+}
+
+// Close closes this descriptor and makes a Read or Splice that waits return.
+// The FIFO and other descriptors of it stay. It may be called again.
+func (r *Reader) Close() error {
+	if r.closed.Swap(true) {
+		return nil
+	}
+	return r.file.Close()
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return max(n, 0), err
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package fifo
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Splice waits until there is output and moves up to limit bytes of it into the
+// regular file dst at offset, with splice(2): the bytes do not pass through
+// this process, and when it is killed each byte is either in the file or still
+// in the pipe. It returns how many were moved, at least 1 without an error.
+//
+// The file's own offset plays no part. dst must not be open for appending.
+//
+// Errors: as for [Reader.Read] (os.ErrClosed for dst, too); InvalidArgument for a limit below 1, a negative
+// offset, or a dst that splice cannot write to; the file's own (ENOSPC and the
+// like), with the bytes still in the pipe. Close ends a Splice that waits, but
+// not one that the disk keeps busy.
+func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
+	if limit < 1 || offset < 0 {
+		return 0, fmt.Errorf("cannot splice %d bytes to offset %d: %w", limit, offset, errdefs.ErrInvalidArgument)
+	}
+	out, err := dst.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("cannot splice into %q: %w", dst.Name(), err)
+	}
+	n, err := r.take(limit, func(in, limit int) (n int, err error) {
+		closed := out.Control(func(fd uintptr) {
+			at := offset
+			n, err = splice(in, int(fd), &at, limit)
+		})
+		if closed != nil {
+			return 0, os.ErrClosed
+		}
+		return n, err
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("cannot splice from %q into %q: %w", r.file.Name(), dst.Name(), err)
+	}
+	return int64(n), err
+}
+
+// SpliceTo is Splice into a socket or a pipe: any connection of package net
+// that is one, or an *os.File that is non-blocking. It waits for output, then
+// until dst takes some of it.
+//
+// Errors: as for Splice, and dst's own (EPIPE, a deadline). Close ends the wait
+// for output, but not the one for dst: closing dst, or a write deadline on it,
+// does.
+func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
+	if limit < 1 {
+		return 0, fmt.Errorf("cannot splice %d bytes: %w", limit, errdefs.ErrInvalidArgument)
+	}
+	out, err := dst.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
+	}
+	for {
+		n, err := r.take(limit, func(in, limit int) (int, error) { return spliceInto(in, out, limit) })
+		if errors.Is(err, errFull) {
+			err = waitWritable(out)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
+		}
+		return int64(n), err
+	}
+}
+
+// errFull says that it is the other side that has to be waited for. splice's
+// EAGAIN does not say which of the two it is.
+var errFull = errors.New("no room at the destination")
+
+func spliceInto(in int, out syscall.RawConn, limit int) (n int, err error) {
+	controlErr := out.Control(func(fd uintptr) {
+		n, err = splice(in, int(fd), nil, limit)
+	})
+	switch {
+	case controlErr != nil:
+		return 0, controlErr
+	case errors.Is(err, unix.EAGAIN) && !isEmpty(in):
+		return 0, errFull
+	}
+	return n, err
+}
+
+// waitWritable waits in out's poller, so that the Reader is free meanwhile.
+func waitWritable(out syscall.RawConn) error {
+	var pollErr error
+	err := out.Write(func(fd uintptr) bool {
+		n, err := ignoringEINTR(func() (int, error) {
+			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+		})
+		pollErr = err
+		return n > 0 || err != nil
+	})
+	return errors.Join(err, pollErr)
+}
+
+func isEmpty(pipe int) bool {
+	n, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
+	return err != nil || n == 0
+}
+
+// splice moves bytes out of a non-blocking pipe. The pipe has a writer as long
+// as the Reader is open, so 0 bytes is not an end that it can report.
+func splice(in, out int, offset *int64, limit int) (int, error) {
+	n, err := ignoringEINTR(func() (int, error) {
+		moved, err := unix.Splice(in, nil, out, offset, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		return int(moved), err
+	})
+	switch {
+	case err == nil || errors.Is(err, unix.EAGAIN):
+		return n, err
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESPIPE), errors.Is(err, unix.EBADF):
+		return n, fmt.Errorf("splice: %w (%w)", err, errdefs.ErrInvalidArgument)
+	}
+	return n, classed(os.NewSyscallError("splice", err))
+}

@@ -1,0 +1,322 @@
+package fifo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func openStdin(t testing.TB, set *Set) *Stdin {
+	t.Helper()
+	stdin, err := set.OpenStdin(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Abort() })
+	return stdin
+}
+
+// startCat runs a cat from stdin to stdout, with the hold of a runtime daemon,
+// and returns what ends the hold.
+func startCat(t *testing.T, set *Set) (cmd *exec.Cmd, closeIO func() error) {
+	t.Helper()
+	files := openContainer(t, Paths{Stdin: set.Paths().Stdin, Stdout: set.Paths().Stdout})
+	hold, err := OpenHold(set.Paths().Stdin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hold.Close() })
+	return start(t, files, "cat"), hold.Close
+}
+
+func isDone(s *Stdin) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// The whole way: the client writes and closes before there is a process.
+func TestStdinIsHeldBack(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	reader, stdin := openStdout(t, set), openStdin(t, set)
+	var client sync.WaitGroup
+	client.Go(func() {
+		if _, err := fmt.Fprintln(stdin, "early"); err != nil {
+			t.Error(err)
+		}
+		if err := stdin.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	waitParked(t, "select", "fifo.(*Stdin).Write")
+	cmd, closeIO := startCat(t, set)
+	client.Wait()
+	if isDone(stdin) {
+		t.Error("closed without permission")
+	}
+	if _, err := stdin.Write([]byte("late")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("write after close: %v", err)
+	}
+	if err := stdin.Release(closeIO); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	reader.ExitKnown()
+	if all, err := io.ReadAll(reader); err != nil || string(all) != "early\n" {
+		t.Errorf("cat wrote %q, %v", all, err)
+	}
+}
+
+// The engine dies and comes back while a process reads: no end of file. The
+// wish that it stored is carried out.
+func TestStdinOverRestart(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	reader := openStdout(t, set)
+	first := openStdin(t, set)
+	cmd, closeIO := startCat(t, set)
+	if _, err := first.Write([]byte("one ")); err != nil {
+		t.Fatal(err)
+	}
+	first.Abort()
+	second := openStdin(t, set)
+	if _, err := second.Write([]byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	second.Abort()
+
+	loaded, err := Load(set.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := openStdin(t, loaded)
+	if err := errors.Join(third.Close(), third.Release(closeIO)); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	reader.ExitKnown()
+	if all, err := io.ReadAll(reader); err != nil || string(all) != "one two" {
+		t.Errorf("cat wrote %q, %v", all, err)
+	}
+}
+
+func TestStdinOrders(t *testing.T) {
+	failed := errors.New("daemon is away")
+	for name, c := range map[string]struct {
+		do    func(s *Stdin, closeIO func() error) []error
+		calls int32
+		want  []error
+	}{
+		"wish, permission": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Close(), s.Release(closeIO)}
+		}, 1, []error{nil, failed}},
+		"permission, wish": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Release(closeIO), s.Close()}
+		}, 1, []error{nil, failed}},
+		"each twice": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Close(), s.Close(), s.Release(closeIO), s.Release(closeIO), s.Close()}
+		}, 1, []error{nil, nil, failed, nil, nil}},
+		"no closeIO": {func(s *Stdin, _ func() error) []error {
+			return []error{s.Release(nil), s.Close()}
+		}, 0, []error{nil, nil}},
+		"abort": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Abort(), s.Abort(), s.Close(), s.Release(closeIO)}
+		}, 0, []error{nil, nil, nil, nil}},
+		"wish, abort": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Close(), s.Abort(), s.Release(closeIO)}
+		}, 0, []error{nil, nil, nil}},
+		"all, abort": {func(s *Stdin, closeIO func() error) []error {
+			return []error{s.Close(), s.Release(closeIO), s.Abort()}
+		}, 1, []error{nil, failed, nil}},
+	} {
+		for _, opened := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, opened %v", name, opened), func(t *testing.T) {
+				checkLeaks(t)
+				set := newSet(t)
+				stdin := openStdin(t, set)
+				if opened {
+					files := openContainer(t, Paths{Stdin: set.Paths().Stdin})
+					defer files.Close()
+					<-stdin.opened
+				}
+				var calls atomic.Int32
+				errs := c.do(stdin, func() error {
+					calls.Add(1)
+					return failed
+				})
+				for i, err := range errs {
+					if !errors.Is(err, c.want[i]) {
+						t.Errorf("step %d: %v, want %v", i, err, c.want[i])
+					}
+				}
+				if calls.Load() != c.calls || !isDone(stdin) {
+					t.Errorf("closeIO was called %d times, done %v", calls.Load(), isDone(stdin))
+				}
+				if _, err := stdin.Write([]byte("x")); !errors.Is(err, os.ErrClosed) {
+					t.Errorf("write: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestStdinRaces(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		stdin, err := set.OpenStdin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls atomic.Int32
+		closeIO := func() error { calls.Add(1); return nil }
+		wg.Go(func() { stdin.Write(make([]byte, 1<<21)) })
+		wg.Go(func() { stdin.Close() })
+		wg.Go(func() { stdin.Release(closeIO) })
+		wg.Go(func() { stdin.Release(closeIO) })
+		if i%2 == 0 {
+			wg.Go(cancel)
+		}
+		if i%3 == 0 {
+			wg.Go(func() { stdin.Abort() })
+		}
+		if i%5 == 0 {
+			wg.Go(func() {
+				if files, err := OpenContainer(context.Background(), Paths{Stdin: set.Paths().Stdin}); err != nil {
+					t.Error(err)
+				} else {
+					files.Close()
+				}
+			})
+		}
+		wg.Go(func() {
+			<-stdin.Done()
+			if n := calls.Load(); n > 1 || n == 0 && i%3 != 0 {
+				t.Errorf("closeIO was called %d times", n)
+			}
+			cancel()
+		})
+	}
+	wg.Wait()
+}
+
+func TestStdinOpeningCancelled(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stdin, err := set.OpenStdin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := stdin.Write([]byte("x"))
+		ended <- err
+	}()
+	waitParked(t, "select", "fifo.(*Stdin).Write")
+	cause := errors.New("engine stops")
+	cancel(cause)
+	if err := <-ended; !errors.Is(err, cause) {
+		t.Errorf("write: %v", err)
+	}
+	goleak.VerifyNone(t)
+	called := false
+	if err := errors.Join(stdin.Close(), stdin.Release(func() error { called = true; return nil })); err != nil {
+		t.Error(err)
+	}
+	if !called {
+		t.Error("closeIO was not called")
+	}
+}
+
+// After the opening its context means nothing.
+func TestStdinOutlivesOpeningContext(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	stdin, err := set.OpenStdin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := openContainer(t, Paths{Stdin: set.Paths().Stdin})
+	defer files.Close()
+	<-stdin.opened
+	cancel()
+	goleak.VerifyNone(t)
+	if _, err := stdin.Write([]byte("still")); err != nil {
+		t.Error(err)
+	}
+	got := make([]byte, 10)
+	if n, err := files.Stdin.Read(got); err != nil || string(got[:n]) != "still" {
+		t.Errorf("%q, %v", got[:n], err)
+	}
+	if err := stdin.Abort(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that is gone is EPIPE, for a Write that waits, too.
+func TestStdinProcessGone(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	stdin := openStdin(t, set)
+	cmd := start(t, openContainer(t, Paths{Stdin: set.Paths().Stdin}), "sleep", "1000")
+	ended := make(chan error)
+	go func() {
+		_, err := stdin.Write(bytes.Repeat([]byte("x"), 3<<20))
+		ended <- err
+	}()
+	waitParked(t, "IO wait", "fifo.(*Stdin).Write")
+	cmd.Process.Kill()
+	if err := <-ended; !errors.Is(err, unix.EPIPE) {
+		t.Errorf("write: %v", err)
+	}
+	cmd.Wait()
+	if _, err := stdin.Write([]byte("x")); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("next write: %v", err)
+	}
+	if err := stdin.Abort(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Write into a full pipe does not keep Abort from its work.
+func TestStdinAbortWakesWrite(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	stdin := openStdin(t, set)
+	files := openContainer(t, Paths{Stdin: set.Paths().Stdin})
+	defer files.Close()
+	ended := make(chan error)
+	go func() {
+		_, err := stdin.Write(make([]byte, 3<<20))
+		ended <- err
+	}()
+	waitParked(t, "IO wait", "fifo.(*Stdin).Write")
+	if err := stdin.Abort(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("write: %v", err)
+	}
+}
