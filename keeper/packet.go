@@ -1,0 +1,206 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// packet is an answer and the descriptors that came with it.
+type packet struct {
+	answer
+	files []*os.File
+}
+
+// dial connects to a keeper's socket.
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unixpacket", path)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("cannot reach the keeper: %v: %w", err, errdefs.ErrUnavailable)
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// writeWithin writes one packet. It is written whole or, when ctx ends first, not at all.
+func writeWithin(ctx context.Context, conn *net.UnixConn, data []byte, files []*os.File) error {
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		conn.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed connection, and then the write fails too
+		close(fired)
+	})
+	defer func() {
+		if !stop() {
+			<-fired
+			conn.SetWriteDeadline(time.Time{}) // as above
+		}
+	}()
+	var err error
+	if inner := withDescriptors(files, nil, func(fds []int) { err = writePacket(conn, data, fds) }); inner != nil {
+		return fmt.Errorf("cannot send descriptor: %w: %w", inner, errdefs.ErrInvalidArgument)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ctx.Err()
+	}
+	if err != nil {
+		return gone(err)
+	}
+	return nil
+}
+
+// withDescriptors calls fn with the descriptors of files, which can't be closed meanwhile. (os.File.Fd would make them blocking, and with them
+// everybody's: O_NONBLOCK belongs to the open file description.)
+func withDescriptors(files []*os.File, fds []int, fn func([]int)) error {
+	if len(files) == 0 {
+		fn(fds)
+		return nil
+	}
+	if files[0] == nil {
+		return os.ErrInvalid
+	}
+	raw, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) { inner = withDescriptors(files[1:], append(fds, int(fd)), fn) })
+	return errors.Join(err, inner)
+}
+
+// writePacket writes one packet with descriptors beside it.
+func writePacket(conn *net.UnixConn, data []byte, fds []int) error {
+	var control []byte
+	if len(fds) > 0 {
+		control = unix.UnixRights(fds...)
+	}
+	_, _, err := conn.WriteMsgUnix(data, control, nil)
+	return err
+}
+
+// errOversized is the error of a packet, or of a set of descriptors, that was cut off. The connection goes on.
+var errOversized = fmt.Errorf("the message, or its number of descriptors, is too large: %w", errdefs.ErrInvalidArgument)
+
+// readPacket reads one packet into data and returns its length and descriptors, which are close-on-exec (the net package asks for
+// MSG_CMSG_CLOEXEC) and the caller's. With an error there are none.
+func readPacket(conn *net.UnixConn, data []byte) (int, []int, error) {
+	control := make([]byte, unix.CmsgSpace(maxDescriptors*4))
+	n, controlled, flags, _, err := conn.ReadMsgUnix(data, control)
+	// Descriptors may also come with what Go takes for the end: an empty packet.
+	fds := descriptors(control[:controlled])
+	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		err = errOversized
+	}
+	if err != nil {
+		closeDescriptors(fds)
+		return 0, nil, err
+	}
+	return n, fds, nil
+}
+
+// descriptors returns the descriptors in a control message. The kernel wrote it, so what can't be read holds none.
+func descriptors(control []byte) []int {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil
+	}
+	var fds []int
+	for _, m := range messages {
+		if got, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds
+}
+
+// readAnswer reads one answer on the client's side. Any error is the connection's end.
+func readAnswer(conn *net.UnixConn, buffer []byte) (packet, error) {
+	n, fds, err := readPacket(conn, buffer)
+	if err != nil {
+		return packet{}, err
+	}
+	var p packet
+	for _, fd := range fds {
+		p.files = append(p.files, os.NewFile(uintptr(fd), "held stream"))
+	}
+	if p.answer, err = decodeAnswer(buffer[:n]); err != nil {
+		closeFiles(p.files)
+		return packet{}, err
+	}
+	return p, nil
+}
+
+// closeFiles closes received files that nobody will use; there is nothing to learn from an error.
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// closeDescriptors closes received or held descriptors; there is nothing to learn from an error.
+func closeDescriptors(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// follow reads the exits of a ledger over a connection of its own.
+func follow(ctx context.Context, path string, fn func(Exit) error) error {
+	conn, err := dial(ctx, path)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer func() { stop(); conn.Close() }() // closing twice is harmless, and nothing was written that could be lost
+	for _, hello := range []string{
+		fmt.Sprintf(`{"id":1,"op":%q,"protocol":%d}`, opHello, Protocol),
+		fmt.Sprintf(`{"id":2,"op":%q}`, opExits),
+	} {
+		if err := writePacket(conn, []byte(hello), nil); err != nil {
+			return gone(err)
+		}
+	}
+	buffer := make([]byte, maxAnswer)
+	for {
+		p, err := readAnswer(conn, buffer)
+		if err != nil {
+			return gone(err)
+		}
+		closeFiles(p.files) // none belongs to an exit
+		if err := p.err(); err != nil {
+			return err
+		}
+		for _, exit := range p.Exits {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := fn(exit); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// peerIsOurs tells whether the process at the other end of a connection runs as our user (SO_PEERCRED, unix(7)).
+func peerIsOurs(conn syscall.Conn) (bool, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var cred *unix.Ucred
+	var inner error
+	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, inner); err != nil {
+		return false, err
+	}
+	return int(cred.Uid) == os.Geteuid(), nil
+}

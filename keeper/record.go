@@ -1,0 +1,92 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+)
+
+// A ledger file is a sequence of records of 40 bytes, little endian:
+//
+//	seq 8 | start time 8 | wall time in ns 8 | pid 4 | raw wait status 4 | kind 4 | CRC-32C of the 36 bytes before 4
+const recordSize = 40
+
+// The kinds of records.
+const (
+	kindExit   = 1 // an exit
+	kindForget = 2 // the exit of this seq is forgotten
+	kindLast   = 3 // exits up to this seq have been given out; nothing else counts
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// entry is an exit as the ledger keeps it.
+type entry struct {
+	seq, start  uint64
+	nanos       int64
+	pid, status uint32
+}
+
+// exit returns the entry as clients see it.
+func (e entry) exit() Exit {
+	return Exit{Seq: e.seq, Pid: int(e.pid), StartTime: e.start, Status: e.status, Time: time.Unix(0, e.nanos).UTC()}
+}
+
+// encodeRecord appends a record to data.
+func encodeRecord(data []byte, kind uint32, e entry) []byte {
+	begin := len(data)
+	data = binary.LittleEndian.AppendUint64(data, e.seq)
+	data = binary.LittleEndian.AppendUint64(data, e.start)
+	data = binary.LittleEndian.AppendUint64(data, uint64(e.nanos))
+	data = binary.LittleEndian.AppendUint32(data, e.pid)
+	data = binary.LittleEndian.AppendUint32(data, e.status)
+	data = binary.LittleEndian.AppendUint32(data, kind)
+	return binary.LittleEndian.AppendUint32(data, crc32.Checksum(data[begin:], castagnoli))
+}
+
+// decodeRecord reads the record at the start of data, which has at least recordSize bytes.
+func decodeRecord(data []byte) (kind uint32, e entry, ok bool) {
+	e.seq = binary.LittleEndian.Uint64(data)
+	e.start = binary.LittleEndian.Uint64(data[8:])
+	e.nanos = int64(binary.LittleEndian.Uint64(data[16:]))
+	e.pid = binary.LittleEndian.Uint32(data[24:])
+	e.status = binary.LittleEndian.Uint32(data[28:])
+	kind = binary.LittleEndian.Uint32(data[32:])
+	sum := binary.LittleEndian.Uint32(data[36:])
+	return kind, e, sum == crc32.Checksum(data[:36], castagnoli)
+}
+
+// decodeLedger reads a ledger file: the exits that are not forgotten, in their order and at most the newest keepExits; the last seq given
+// out; and how many records, the torn one at the end included, were broken and skipped.
+func decodeLedger(data []byte) (kept []entry, last uint64, broken int) {
+	if len(data)%recordSize != 0 {
+		broken++
+	}
+	forgotten := make(map[uint64]bool)
+	var newestExit uint64
+	for ; len(data) >= recordSize; data = data[recordSize:] {
+		kind, e, ok := decodeRecord(data)
+		switch {
+		case ok && kind == kindExit && e.seq > newestExit:
+			kept, newestExit, last = append(kept, e), e.seq, max(last, e.seq)
+		case ok && kind == kindForget:
+			forgotten[e.seq] = true
+		case ok && kind == kindLast:
+			last = max(last, e.seq)
+		default:
+			broken++
+		}
+	}
+	return newest(kept, forgotten), last, broken
+}
+
+// newest returns the entries that are not forgotten, at most keepExits of them. It reuses the slice.
+func newest(entries []entry, forgotten map[uint64]bool) []entry {
+	kept := entries[:0]
+	for _, e := range entries {
+		if !forgotten[e.seq] {
+			kept = append(kept, e)
+		}
+	}
+	return kept[max(0, len(kept)-keepExits):]
+}
