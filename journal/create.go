@@ -1,0 +1,105 @@
+package journal
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// create makes an empty journal at path, unless somebody else does so at the same time. The name appears only once what
+// it stands for is complete: a process that is killed meanwhile leaves no half-made journal behind.
+func create(path string, opts Options) (err error) {
+	draft, err := os.CreateTemp(filepath.Dir(path), draftPrefix(path)+"*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, removeIfThere(draft.Name())) }()
+	if err := draft.Close(); err != nil {
+		return err
+	}
+	if err := initialise(draft.Name(), opts); err != nil {
+		return err
+	}
+	if err := os.Link(draft.Name(), path); err != nil && !exists(path) {
+		return err
+	}
+	if opts.NoSync {
+		return nil
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// initialise makes an empty file an empty journal.
+func initialise(path string, opts Options) error {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: opts.NoSync, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Update(writeHeader), db.Close())
+}
+
+func writeHeader(tx *bolt.Tx) error {
+	for _, name := range []string{recordsBucket, eventsBucket} {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return err
+		}
+	}
+	header, err := tx.CreateBucket([]byte(journalBucket))
+	if err != nil {
+		return err
+	}
+	if err := header.Put([]byte(formatKey), binary.BigEndian.AppendUint32(nil, format)); err != nil {
+		return err
+	}
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand
+	return header.Put([]byte(idKey), hex.AppendEncode(nil, id[:]))
+}
+
+// draftPrefix is how the name of a journal begins while it is being created.
+func draftPrefix(path string) string { return "." + filepath.Base(path) + ".new-" }
+
+// sweep removes drafts of journals that were never finished. Once the journal is there and locked, no draft is needed:
+// who loses one opens the journal instead.
+func sweep(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), draftPrefix(path)) {
+			continue
+		}
+		if err := removeIfThere(filepath.Join(filepath.Dir(path), entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

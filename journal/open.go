@@ -1,0 +1,203 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// The buckets of the file, and the keys of the first one: its format in 4 bytes, big-endian, and its name.
+const (
+	journalBucket = "journal"
+	recordsBucket = "records"
+	eventsBucket  = "events"
+
+	formatKey = "format"
+	idKey     = "id"
+)
+
+// format is the version of the file's layout that this program writes, and the newest that it reads.
+const format = 1
+
+// addressSpace is how much of it is reserved for the file to grow in. Growing beyond makes commits wait for readers.
+const addressSpace = 256 << 20
+
+// Open opens the journal at path, and creates it with mode 0600 if there is none; the directory has to be there. The
+// file is locked (flock(2)) until Close, which the caller owes.
+//
+// Errors: FailedPrecondition where another process has the journal open, or this one; where the file is a bbolt
+// database but no journal; and where a newer version of the program wrote it. DataLoss where the file is empty, cut
+// off, or can't be understood. Other errors come from the file system.
+func Open(path string, opts Options) (*Journal, error) {
+	opts = opts.withDefaults()
+	j := &Journal{path: path, opts: opts}
+	err := j.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = create(path, opts); err == nil {
+			err = j.open()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open journal %s: %w", path, err)
+	}
+	if err := sweep(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open journal %s: %w", path, err), j.db.Close())
+	}
+	j.queue.init()
+	j.committer.Go(j.commitAll)
+	return j, nil
+}
+
+// open opens an existing file and reads where it stands. After an error nothing of it stays open; of a corrupt one, a
+// mapping may stay, which only bbolt could undo.
+func (j *Journal) open() error {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	err := contain(func() (err error) {
+		j.db, err = bolt.Open(j.path, 0o600, j.boltOptions())
+		return err
+	})
+	if err != nil {
+		return errors.Join(classify(err), j.abandon())
+	}
+	if err := contain(func() error { return j.db.View(j.load) }); err != nil {
+		return errors.Join(err, j.db.Close())
+	}
+	return nil
+}
+
+// abandon closes the descriptor, where bbolt could open the file but then panicked.
+func (j *Journal) abandon() error {
+	if j.file == nil {
+		return nil
+	}
+	if err := j.file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (j *Journal) boltOptions() *bolt.Options {
+	return &bolt.Options{
+		Timeout:         lockTimeout(j.opts),
+		NoSync:          j.opts.NoSync,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: addressSpace,
+		NoStatistics:    true,
+		OpenFile:        j.openFile,
+	}
+}
+
+// lockTimeout is the timeout in bbolt's terms, for whom 0 is for ever.
+func lockTimeout(o Options) time.Duration {
+	return max(o.LockTimeout, time.Nanosecond)
+}
+
+// openFile opens the file for bbolt, which would make a database of one that is absent or empty.
+func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
+	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("it is not a regular file: %w", errdefs.ErrFailedPrecondition)
+	case info.Size() == 0:
+		err = fmt.Errorf("it is empty: %w", errdefs.ErrDataLoss)
+	default:
+		j.file = file
+		return file, nil
+	}
+	return nil, errors.Join(err, file.Close())
+}
+
+// classify gives bbolt's errors at opening their class.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("it is in use: %w", errdefs.ErrFailedPrecondition)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return fmt.Errorf("it is corrupt, or not a journal: %w: %w", err, errdefs.ErrDataLoss)
+	}
+	return err
+}
+
+// load checks the format and reads where the journal stands.
+func (j *Journal) load(tx *bolt.Tx) error {
+	header := tx.Bucket([]byte(journalBucket))
+	if header == nil {
+		return fmt.Errorf("it is a database but not a journal: %w", errdefs.ErrFailedPrecondition)
+	}
+	if err := checkFormat(header.Get([]byte(formatKey))); err != nil {
+		return err
+	}
+	if err := checkSize(tx, j.file); err != nil {
+		return err
+	}
+	j.id = string(header.Get([]byte(idKey)))
+	if _, err := openBucket(tx, recordsBucket); err != nil {
+		return err
+	}
+	events, err := openBucket(tx, eventsBucket)
+	if err != nil {
+		return err
+	}
+	j.state.position, err = events.position()
+	j.state.position.tx = tx.ID()
+	return err
+}
+
+func checkFormat(stored []byte) error {
+	if len(stored) != 4 {
+		return fmt.Errorf("its format is not recorded: %w", errdefs.ErrDataLoss)
+	}
+	if found := binary.BigEndian.Uint32(stored); found != format {
+		return fmt.Errorf("it has format %d, and this version of the program reads format %d only: %w",
+			found, format, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
+// checkSize tells whether the file has all the pages that the database counts.
+func checkSize(tx *bolt.Tx, file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < tx.Size() {
+		return fmt.Errorf("it is cut off at %d of %d bytes: %w", info.Size(), tx.Size(), errdefs.ErrDataLoss)
+	}
+	return nil
+}
+
+// position reads where the journal stands from its first and last event.
+func (b bucket) position() (position, error) {
+	p := position{oldest: b.oldest(), newest: b.Sequence(), tail: stamp{appended: math.MinInt64, mark: math.MinInt64}}
+	last, _ := b.Cursor().Last()
+	if last == nil && p.newest == 0 {
+		return p, nil
+	}
+	if seqOf(last) != p.newest {
+		return p, fmt.Errorf("its newest event is %d, not %d: %w", seqOf(last), p.newest, errdefs.ErrDataLoss)
+	}
+	var err error
+	if p.first, _, err = b.stampOf(p.oldest); err != nil {
+		return p, err
+	}
+	var size int
+	if p.tail, size, err = b.stampOf(p.newest); err != nil {
+		return p, err
+	}
+	p.tail.start += storedSize(size)
+	return p, nil
+}

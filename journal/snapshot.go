@@ -1,0 +1,146 @@
+package journal
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Reader reads records: what [Tx] and [Snapshot] have in common. Its values are copies that belong to the caller.
+//
+// Where the file can't be understood, both methods unwind the function that called them, with its deferred calls, and
+// its Commit or View returns an error of class DataLoss: a record is never reported as absent because it can't be read.
+type Reader interface {
+	// Get returns a record, and whether there is one.
+	Get(kind, key string) ([]byte, bool)
+	// ForEach calls fn for every record of a kind, in the byte order of their keys, until fn returns an error, which it
+	// returns.
+	ForEach(kind string, fn func(key string, value []byte) error) error
+}
+
+var (
+	_ Reader = (*Tx)(nil)
+	_ Reader = (*Snapshot)(nil)
+)
+
+// Snapshot is the journal as one commit left it. It must not be used after the View's function has returned, nor by
+// several goroutines at once.
+type Snapshot struct {
+	records bucket
+	newest  uint64
+}
+
+// View runs fn on a snapshot and returns fn's error. It shows only what is on disk; where that is being written, it
+// waits for it. fn should be quick: the space of what is deleted meanwhile can't be used again, and where the file has
+// to be mapped larger, commits wait for fn. So fn must not wait for a Commit. It may panic, which passes through.
+func (j *Journal) View(fn func(*Snapshot) error) error {
+	return j.read(func(tx *bolt.Tx) error {
+		var s Snapshot
+		access(func() (err error) {
+			s, err = newSnapshot(tx)
+			return err
+		})
+		return fn(&s)
+	})
+}
+
+func newSnapshot(tx *bolt.Tx) (Snapshot, error) {
+	records, err := openBucket(tx, recordsBucket)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	events, err := openBucket(tx, eventsBucket)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return Snapshot{records: records, newest: events.Sequence()}, nil
+}
+
+// Newest returns the number of the newest event that this snapshot has in it: a cursor from there tells of everything
+// that the snapshot doesn't show.
+func (s *Snapshot) Newest() uint64 { return s.newest }
+
+// Get implements [Reader].
+func (s *Snapshot) Get(kind, key string) ([]byte, bool) {
+	return s.records.get(recordKey(kind, key))
+}
+
+// ForEach implements [Reader].
+func (s *Snapshot) ForEach(kind string, fn func(key string, value []byte) error) error {
+	prefix := recordKey(kind, "")
+	for i := s.records.seek(prefix); i.valid(); i.next() {
+		if err := fn(string(i.key[len(prefix):]), i.value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordKey is the key of a record. No key is the prefix of another kind's: a kind has no NUL.
+func recordKey(kind, key string) []byte {
+	b := make([]byte, 0, len(kind)+1+len(key))
+	b = append(append(b, kind...), 0)
+	return append(b, key...)
+}
+
+// bucket is a bbolt bucket of sealed values, read from within functions of the user: see access.
+type bucket struct{ *bolt.Bucket }
+
+func openBucket(tx *bolt.Tx, name string) (bucket, error) {
+	b := tx.Bucket([]byte(name))
+	if b == nil {
+		return bucket{}, fmt.Errorf("journal has no bucket %q: %w", name, errdefs.ErrDataLoss)
+	}
+	return bucket{b}, nil
+}
+
+func (b bucket) get(key []byte) (value []byte, ok bool) {
+	access(func() error {
+		sealed := b.Get(key)
+		if sealed == nil {
+			return nil
+		}
+		unsealed, err := unseal(key, sealed)
+		value, ok = bytes.Clone(unsealed), err == nil
+		return err
+	})
+	return value, ok
+}
+
+// seek returns an iterator at the first key with a prefix.
+func (b bucket) seek(prefix []byte) *iterator {
+	i := &iterator{prefix: prefix}
+	access(func() error {
+		i.cursor = b.Cursor()
+		i.key, i.sealed = i.cursor.Seek(prefix)
+		return nil
+	})
+	return i
+}
+
+// iterator walks over the keys with a prefix. The bucket must not change meanwhile.
+type iterator struct {
+	prefix      []byte
+	cursor      *bolt.Cursor
+	key, sealed []byte
+}
+
+func (i *iterator) valid() bool { return i.key != nil && bytes.HasPrefix(i.key, i.prefix) }
+
+func (i *iterator) next() {
+	access(func() error {
+		i.key, i.sealed = i.cursor.Next()
+		return nil
+	})
+}
+
+func (i *iterator) value() (value []byte) {
+	access(func() error {
+		unsealed, err := unseal(i.key, i.sealed)
+		value = bytes.Clone(unsealed)
+		return err
+	})
+	return value
+}

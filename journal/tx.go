@@ -1,0 +1,149 @@
+package journal
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+)
+
+const maxRecordBytes = 64 << 20
+
+// Tx is what a commit function reads and writes. It sees its own writes, and those of the functions that were committed
+// before it. It must not be used after that function has returned, nor by several goroutines at once.
+//
+// Its methods take no wrong arguments quietly: the first one makes the Commit fail with InvalidArgument, whatever its
+// function returns.
+type Tx struct {
+	records bucket
+	next    uint64 // number of the next event
+	now     func() time.Time
+	staged  map[string]write
+	events  []Event
+	encoded [][]byte // the bodies of events
+	invalid error    // the first wrong argument
+}
+
+// write is a value that is to be put, or a key that is to be deleted.
+type write struct {
+	value   []byte
+	deleted bool
+}
+
+// Get implements [Reader].
+func (t *Tx) Get(kind, key string) ([]byte, bool) {
+	k := recordKey(kind, key)
+	if w, ok := t.staged[string(k)]; ok {
+		return bytes.Clone(w.value), !w.deleted
+	}
+	return t.records.get(k)
+}
+
+// Put stores a copy of value. A kind is not empty and has no NUL, a key is not empty, both together are less than 32
+// KiB; a value is at most 64 MiB and may be empty.
+func (t *Tx) Put(kind, key string, value []byte) {
+	if len(value) > maxRecordBytes {
+		t.refuse(fmt.Errorf("cannot store a record of %d bytes: %w", len(value), errdefs.ErrInvalidArgument))
+		return
+	}
+	t.stage(kind, key, write{value: append([]byte{}, value...)})
+}
+
+// Delete removes a record. That there is none is no error.
+func (t *Tx) Delete(kind, key string) {
+	t.stage(kind, key, write{deleted: true})
+}
+
+func (t *Tx) stage(kind, key string, w write) {
+	k := recordKey(kind, key)
+	if kind == "" || key == "" || strings.ContainsRune(kind, 0) || len(k) > bolt.MaxKeySize {
+		t.refuse(fmt.Errorf("cannot store a record of kind %.64q with key %.64q: %w", kind, key, errdefs.ErrInvalidArgument))
+		return
+	}
+	if t.staged == nil {
+		t.staged = make(map[string]write)
+	}
+	t.staged[string(k)] = w
+}
+
+// refuse remembers the first wrong argument.
+func (t *Tx) refuse(err error) {
+	if t.invalid == nil {
+		t.invalid = err
+	}
+}
+
+// ForEach implements [Reader]. It shows the records as they are when it is called: fn may put and delete.
+func (t *Tx) ForEach(kind string, fn func(key string, value []byte) error) error {
+	prefix := recordKey(kind, "")
+	staged, writes := t.stagedUnder(prefix)
+	visit := func(k string, value []byte) error { return fn(k[len(prefix):], value) }
+	for i := t.records.seek(prefix); i.valid(); i.next() {
+		stored := string(i.key)
+		for len(staged) > 0 && staged[0] < stored {
+			if err := visitStaged(staged[0], writes, visit); err != nil {
+				return err
+			}
+			staged = staged[1:]
+		}
+		if len(staged) > 0 && staged[0] == stored {
+			continue // the staged write is what counts: it comes before the next stored key, or in the end
+		}
+		if err := visit(stored, i.value()); err != nil {
+			return err
+		}
+	}
+	for _, k := range staged {
+		if err := visitStaged(k, writes, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stagedUnder returns a copy of the staged writes whose keys have a prefix, and those keys in order.
+func (t *Tx) stagedUnder(prefix []byte) ([]string, map[string]write) {
+	writes := make(map[string]write)
+	for k, w := range t.staged {
+		if strings.HasPrefix(k, string(prefix)) {
+			writes[k] = w
+		}
+	}
+	return slices.Sorted(maps.Keys(writes)), writes
+}
+
+func visitStaged(k string, writes map[string]write, visit func(string, []byte) error) error {
+	if writes[k].deleted {
+		return nil
+	}
+	return visit(k, bytes.Clone(writes[k].value))
+}
+
+// Append adds an event and returns its number, which counts only once Commit has succeeded: after a failure the same
+// number is given to another event. Its strings together are less than 1 MiB.
+func (t *Tx) Append(e Event) uint64 {
+	e.Seq = t.next + uint64(len(t.events))
+	if e.Time.IsZero() {
+		e.Time = t.now()
+	}
+	if !time.Unix(0, nanoseconds(e.Time)).Equal(e.Time) {
+		t.refuse(fmt.Errorf("cannot append an event of the year %d: %w", e.Time.Year(), errdefs.ErrInvalidArgument))
+		return e.Seq
+	}
+	body := encodeEvent(nil, e)
+	if len(body) > maxEventBytes {
+		t.refuse(fmt.Errorf("cannot append an event of %d bytes: %w", len(body), errdefs.ErrInvalidArgument))
+		return e.Seq
+	}
+	t.events = append(t.events, e)
+	t.encoded = append(t.encoded, body)
+	return e.Seq
+}
+
+// dirty tells whether there is anything to commit.
+func (t *Tx) dirty() bool { return len(t.staged) > 0 || len(t.events) > 0 }
