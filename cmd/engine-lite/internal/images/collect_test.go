@@ -1,0 +1,50 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+func TestCollectorWaitsForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		var at []time.Duration
+		start := time.Now()
+		c := &collector{delay: time.Second, log: logrus.NewEntry(log), collect: func(context.Context) error {
+			at = append(at, time.Since(start))
+			return errors.New("try later")
+		}}
+		c.start()
+		for range 100 {
+			c.request()
+			time.Sleep(5 * time.Millisecond) // the bubble's clock
+		}
+		time.Sleep(time.Minute)
+		c.request()
+		synctest.Wait()
+		c.stop()
+		if len(at) != 1 || at[0] != time.Second {
+			t.Errorf("collected at %v", at)
+		}
+	})
+}
+
+func TestCollectorStopCancels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{collect: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		c.start()
+		c.request()
+		time.Sleep(2 * defaultCollectDelay)
+		c.stop()
+	})
+}

@@ -1,0 +1,74 @@
+package images
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The first bytes of formats that layers can't have, but archives may.
+var (
+	bzip2Magic = []byte("BZh")
+	xzMagic    = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
+)
+
+// sniffLength is enough for every format's magic number, zstd's skippable
+// frames included.
+const sniffLength = 16
+
+// sniff looks at the start of a stream and names the layer media type of a tar
+// compressed like it; empty for bzip2, which layers can't be.
+func sniff(r *bufio.Reader) (mediaType string, err error) {
+	head, err := r.Peek(sniffLength)
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	switch {
+	case len(head) == 0:
+		return "", fmt.Errorf("nothing to read: %w", errdefs.ErrInvalidArgument)
+	case bytes.HasPrefix(head, bzip2Magic):
+		return "", nil
+	case bytes.HasPrefix(head, xzMagic):
+		return "", fmt.Errorf("xz compression: %w", errdefs.ErrNotImplemented)
+	}
+	switch compression.DetectCompression(head) {
+	case compression.Gzip:
+		return ocispec.MediaTypeImageLayerGzip, nil
+	case compression.Zstd:
+		return ocispec.MediaTypeImageLayerZstd, nil
+	default:
+		return ocispec.MediaTypeImageLayer, nil
+	}
+}
+
+// expand decompresses a stream of a media type that sniff returned, in this
+// process.
+func expand(mediaType string, r io.Reader) (io.ReadCloser, error) {
+	switch mediaType {
+	case "":
+		return io.NopCloser(bzip2.NewReader(r)), nil
+	case ocispec.MediaTypeImageLayerGzip:
+		return gzip.NewReader(r)
+	case ocispec.MediaTypeImageLayerZstd:
+		return compression.DecompressStream(r)
+	default:
+		return io.NopCloser(r), nil
+	}
+}
+
+// decompress expands a stream if it is compressed in a known way.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	buffered := bufio.NewReader(r)
+	mediaType, err := sniff(buffered)
+	if err != nil {
+		return nil, err
+	}
+	return expand(mediaType, buffered)
+}

@@ -1,0 +1,131 @@
+package images
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/content"
+	ctrimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// documentLimit bounds the bytes of a manifest, index or configuration
+	// that are read into memory. Registries refuse manifests over 4 MiB.
+	documentLimit = 8 << 20
+	// nestingLimit bounds indexes that hold indexes.
+	nestingLimit = 4
+)
+
+// derive reads the image behind target for a platform. The errors are NotFound
+// if content is missing or nothing fits the platform, and InvalidArgument if
+// the content makes no sense.
+func (s *Store) derive(ctx context.Context, target ocispec.Descriptor, want platforms.MatchComparer) (*Image, error) {
+	desc, err := s.pickManifest(ctx, target, want, nestingLimit)
+	if err != nil {
+		return nil, err
+	}
+	var manifest ocispec.Manifest
+	if err := s.readDocument(ctx, desc, &manifest); err != nil {
+		return nil, err
+	}
+	img := &Image{ID: manifest.Config.Digest, Target: target, Manifest: desc, Layers: manifest.Layers}
+	if err := s.readDocument(ctx, manifest.Config, &img.Config); err != nil {
+		return nil, err
+	}
+	if p := img.Config.Platform; p.Architecture != "" && !want.Match(p) {
+		return nil, fmt.Errorf("image %s is for %s: %w", img.ID, platforms.Format(p), errdefs.ErrNotFound)
+	}
+	diffIDs := img.Config.RootFS.DiffIDs
+	if len(diffIDs) != len(img.Layers) {
+		return nil, fmt.Errorf("image %s has %d layers but %d diff ids: %w", img.ID, len(img.Layers), len(diffIDs), errdefs.ErrInvalidArgument)
+	}
+	for i, d := range diffIDs {
+		if err := cmp.Or(d.Validate(), img.Layers[i].Digest.Validate()); err != nil {
+			return nil, fmt.Errorf("image %s, layer %d: %v: %w", img.ID, i, err, errdefs.ErrInvalidArgument)
+		}
+	}
+	img.ChainID = identity.ChainID(diffIDs)
+	return img, nil
+}
+
+// pickManifest follows target to the manifest that fits best of those whose
+// content is here.
+func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, want platforms.MatchComparer, depth int) (ocispec.Descriptor, error) {
+	if ctrimages.IsManifestType(target.MediaType) {
+		return target, nil
+	}
+	if !ctrimages.IsIndexType(target.MediaType) || depth == 0 {
+		return ocispec.Descriptor{}, fmt.Errorf("%s has media type %q, not an image's: %w", target.Digest, target.MediaType, errdefs.ErrInvalidArgument)
+	}
+	var index ocispec.Index
+	if err := s.readDocument(ctx, target, &index); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	for _, desc := range byPreference(index.Manifests, want) {
+		found, err := s.pickManifest(ctx, desc, want, depth-1)
+		if err == nil {
+			_, err = s.content.Info(ctx, found.Digest)
+		}
+		if err == nil || !errdefs.IsNotFound(err) {
+			return found, err
+		}
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("%s has no image for this platform: %w", target.Digest, errdefs.ErrNotFound)
+}
+
+// byPreference returns the descriptors that fit the platform, best first; one
+// that names no platform fits, last of all. Attestations fit nowhere: their
+// platform is unknown/unknown.
+func byPreference(descs []ocispec.Descriptor, want platforms.MatchComparer) []ocispec.Descriptor {
+	var fits []ocispec.Descriptor
+	for _, d := range descs {
+		if d.Platform == nil || want.Match(*d.Platform) {
+			fits = append(fits, d)
+		}
+	}
+	slices.SortStableFunc(fits, func(a, b ocispec.Descriptor) int {
+		switch {
+		case a.Platform == nil || b.Platform == nil:
+			return cmp.Compare(boolRank(a.Platform == nil), boolRank(b.Platform == nil))
+		case want.Less(*a.Platform, *b.Platform):
+			return -1
+		case want.Less(*b.Platform, *a.Platform):
+			return 1
+		}
+		return 0
+	})
+	return fits
+}
+
+func boolRank(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// readDocument decodes a JSON blob of bounded size.
+func (s *Store) readDocument(ctx context.Context, desc ocispec.Descriptor, into any) error {
+	info, err := s.content.Info(ctx, desc.Digest)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", desc.Digest, err)
+	}
+	if info.Size > documentLimit {
+		return fmt.Errorf("%s of %s has %d bytes, more than %d: %w", desc.MediaType, desc.Digest, info.Size, documentLimit, errdefs.ErrInvalidArgument)
+	}
+	data, err := content.ReadBlob(ctx, s.content, ocispec.Descriptor{Digest: desc.Digest, Size: info.Size})
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", desc.Digest, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s %s is not valid: %v: %w", desc.MediaType, desc.Digest, err, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package images
+
+import (
+	"time"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is what the store derived from one image for this machine's platform.
+// Values are shared with the store's cache: whoever gets one reads it and
+// never writes through its slices and maps.
+type Image struct {
+	// ID is the digest of the configuration, which is what Docker shows as
+	// the image's id.
+	ID digest.Digest
+	// Names are the familiar name:tag references of the image, sorted.
+	Names []string
+	// Digests are the familiar name@digest references of the image, sorted.
+	Digests []string
+	// Target is what the image's record points at: an index or a manifest.
+	Target ocispec.Descriptor
+	// Manifest is the manifest chosen for this platform.
+	Manifest ocispec.Descriptor
+	// Layers are the layer blobs, bottom first, in step with
+	// Config.RootFS.DiffIDs.
+	Layers []ocispec.Descriptor
+	// Config is the image's configuration with Docker's additions.
+	Config dockerspec.DockerOCIImage
+	// ChainID names the snapshot of all layers; it is empty for an image
+	// without layers (OCI image specification, "Layer ChainID").
+	ChainID digest.Digest
+	// Updated is when one of its names was last moved to it.
+	Updated time.Time
+}
+
+// LoadedImage is one image that Load found in an archive.
+type LoadedImage struct {
+	// ID is the image's id.
+	ID digest.Digest
+	// Names are the familiar references it was given; none if the archive
+	// gave it none.
+	Names []string
+}
+
+// Use is one container's use of an image.
+type Use struct {
+	// ContainerID is the full id of the container.
+	ContainerID string
+	// Running tells that it has a live process, so that not even force may
+	// take its image away.
+	Running bool
+}
+
+// Auth is what a user gave to log in to one registry: Docker's
+// X-Registry-Auth, decoded.
+type Auth struct {
+	// Username and Password are sent as basic credentials or exchanged for a
+	// token, as the registry asks.
+	Username, Password string
+	// IdentityToken is an OAuth2 refresh token; it wins over a password.
+	IdentityToken string
+	// RegistryToken is a bearer token that is sent as it is.
+	RegistryToken string
+}
+
+// ImportOptions say what Import makes of a file tree.
+type ImportOptions struct {
+	// Reference names the image ("name" or "name:tag"); empty leaves it
+	// without a name.
+	Reference string
+	// Message is the comment of its one history entry.
+	Message string
+	// Changes are Dockerfile instructions that are applied to its
+	// configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
+	// VOLUME and WORKDIR.
+	Changes []string
+	// Platform is "os/arch[/variant]"; empty is this machine's.
+	Platform string
+}
+
+// PullOptions say how Pull talks to the registry.
+type PullOptions struct {
+	// Auth is nil for an anonymous pull.
+	Auth *Auth
+	// Platform is "os/arch[/variant]"; empty is this machine's. One that this
+	// machine can't run is refused.
+	Platform string
+}
+
+// RemoveOptions say how far Remove may go.
+type RemoveOptions struct {
+	// Force removes an image that has several names, or that a stopped
+	// container uses.
+	Force bool
+	// InUse tells who uses the image with this id; nil means nobody does.
+	// It is called without a lock held and must not call the store.
+	InUse func(id digest.Digest) []Use
+}
+
+// ListOptions are the filters of List; an image has to pass all of them.
+type ListOptions struct {
+	// References are patterns as path.Match knows them, over familiar names
+	// with or without the tag; one of them has to match.
+	References []string
+	// Labels are "key" or "key=value"; all of them have to match.
+	Labels []string
+	// Dangling, if set, keeps only images without (true) or with (false) a name.
+	Dangling *bool
+	// Before and Since are image references: only images created before or
+	// after these are kept.
+	Before, Since string
+}

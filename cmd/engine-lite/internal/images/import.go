@@ -1,0 +1,197 @@
+package images
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Labels on a manifest blob that keep what it refers to.
+const (
+	configRefLabel = "containerd.io/gc.ref.content.config"
+	layerRefLabel  = "containerd.io/gc.ref.content.l.0"
+)
+
+// Import makes an image of one layer from the tar of a file tree, plain or
+// compressed with gzip, bzip2 or zstd, and returns its id. The error is
+// InvalidArgument if the options or the tar make no sense; then nothing stays.
+func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error) {
+	config, named, err := s.importConfig(o)
+	if err != nil {
+		return "", err
+	}
+	ctx, release, err := s.hold(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	layer, diffID, err := s.writeLayer(ctx, r)
+	if err != nil {
+		return "", badContent(ctx, fmt.Errorf("cannot import file tree: %w", err))
+	}
+	config.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{diffID}}
+	target, err := s.writeImage(ctx, config, layer)
+	if err != nil {
+		return "", err
+	}
+	img, err := s.derive(ctx, target, platforms.All)
+	if err != nil {
+		return "", err
+	}
+	if err := s.unpack(ctx, img); err != nil {
+		return "", err
+	}
+	return img.ID, s.publish(ctx, img, named...)
+}
+
+// importConfig makes the configuration of an imported image, but for its
+// layer, and reads its name.
+func (s *Store) importConfig(o ImportOptions) (*dockerspec.DockerOCIImage, []reference.Named, error) {
+	platform, err := s.parsePlatform(o.Platform)
+	if err != nil {
+		return nil, nil, err
+	}
+	var named []reference.Named
+	if o.Reference != "" {
+		n, err := parseTag(o.Reference)
+		if err != nil {
+			return nil, nil, err
+		}
+		named = append(named, n)
+	}
+	now := time.Now().UTC()
+	config := &dockerspec.DockerOCIImage{Image: ocispec.Image{
+		Created:  &now,
+		Platform: platform,
+		History:  []ocispec.History{{Created: &now, Comment: o.Message}},
+	}}
+	return config, named, applyChanges(&config.Config, o.Changes)
+}
+
+// parsePlatform reads "os/arch[/variant]"; empty is this machine's. One that
+// this machine can't run is NotImplemented.
+func (s *Store) parsePlatform(platform string) (ocispec.Platform, error) {
+	if platform == "" {
+		return platforms.DefaultSpec(), nil
+	}
+	p, err := platforms.Parse(platform)
+	if err != nil {
+		return p, fmt.Errorf("invalid platform %q: %v: %w", platform, err, errdefs.ErrInvalidArgument)
+	}
+	if !s.platform.Match(p) {
+		return p, fmt.Errorf("platform %s on this machine: %w", platforms.Format(p), errdefs.ErrNotImplemented)
+	}
+	return p, nil
+}
+
+// writeImage writes a configuration and a manifest with one layer.
+func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImage, layer ocispec.Descriptor) (ocispec.Descriptor, error) {
+	data, err := json.Marshal(config)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("cannot encode image configuration: %w", err)
+	}
+	configDesc, err := s.writeBlob(ctx, ocispec.MediaTypeImageConfig, data, nil)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	data, err = json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    configDesc,
+		Layers:    []ocispec.Descriptor{layer},
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("cannot encode image manifest: %w", err)
+	}
+	return s.writeBlob(ctx, ocispec.MediaTypeImageManifest, data, map[string]string{
+		configRefLabel: configDesc.Digest.String(),
+		layerRefLabel:  layer.Digest.String(),
+	})
+}
+
+// writeLayer stores a tar as it came, but bzip2, which no layer can be, as
+// plain tar. It returns the blob and the digest of the plain tar.
+func (s *Store) writeLayer(ctx context.Context, r io.Reader) (layer ocispec.Descriptor, diffID digest.Digest, err error) {
+	buffered := bufio.NewReader(r)
+	mediaType, err := sniff(buffered)
+	if err != nil {
+		return layer, "", err
+	}
+	var source io.Reader = buffered
+	if mediaType == "" {
+		if source, err = expand(mediaType, buffered); err != nil {
+			return layer, "", err
+		}
+		mediaType = ocispec.MediaTypeImageLayer
+	}
+	w, err := content.OpenWriter(ctx, s.ingestAlone(ctx), content.WithRef("layer"))
+	if err != nil {
+		return layer, "", err
+	}
+	defer w.Close()
+	diffID, err = copyLayer(w, source, mediaType)
+	if err != nil {
+		return layer, "", err
+	}
+	layer = ocispec.Descriptor{MediaType: mediaType, Digest: w.Digest()}
+	if st, err := w.Status(); err != nil {
+		return layer, "", err
+	} else {
+		layer.Size = st.Offset
+	}
+	if err := w.Commit(ctx, layer.Size, layer.Digest); err != nil && !errors.Is(err, errdefs.ErrAlreadyExists) {
+		return layer, "", err
+	}
+	return layer, diffID, nil
+}
+
+// copyLayer copies a tar to w whole, and returns the digest of what it expands
+// to once that has proved to be a tar.
+func copyLayer(w io.Writer, source io.Reader, mediaType string) (digest.Digest, error) {
+	copied := io.TeeReader(source, w)
+	plain, err := expand(mediaType, copied)
+	if err != nil {
+		return "", err
+	}
+	defer plain.Close()
+	digester := digest.Canonical.Digester()
+	hashed := io.TeeReader(plain, digester.Hash())
+	if err := checkTar(hashed); err != nil {
+		return "", err
+	}
+	// Padding may follow the end of the tar, and that of the compression.
+	for _, rest := range []io.Reader{hashed, copied} {
+		if _, err := io.Copy(io.Discard, rest); err != nil {
+			return "", err
+		}
+	}
+	return digester.Digest(), nil
+}
+
+// checkTar reads all headers of a tar.
+func checkTar(r io.Reader) error {
+	tr := tar.NewReader(r)
+	for {
+		_, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package images
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/image"
+)
+
+// List returns the images that pass the filters, newest first. The errors are
+// InvalidArgument for a malformed pattern and NotFound for an unknown image in
+// Before or Since.
+func (s *Store) List(ctx context.Context, o ListOptions) ([]image.Summary, error) {
+	c := s.names.Load()
+	keep, err := c.filter(o)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]image.Summary, 0, len(c.byID))
+	for _, recs := range c.byID {
+		img := recs[0].image
+		if !keep(img) {
+			continue
+		}
+		summary, err := s.summarize(ctx, img, o.References)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, summary)
+	}
+	slices.SortFunc(list, func(a, b image.Summary) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return list, nil
+}
+
+// summarize is an image's line, with those of its names that match.
+func (s *Store) summarize(ctx context.Context, img *Image, patterns []string) (image.Summary, error) {
+	size, err := s.Size(ctx, *img)
+	if err != nil {
+		return image.Summary{}, err
+	}
+	target := img.Target
+	other := func(name string) bool { return !matchesAny(patterns, name) }
+	return image.Summary{
+		Containers:  -1,
+		Created:     created(img).Unix(),
+		Descriptor:  &target,
+		ID:          img.ID.String(),
+		Labels:      img.Config.Config.Labels,
+		RepoDigests: slices.DeleteFunc(slices.Clone(img.Digests), other),
+		RepoTags:    slices.DeleteFunc(slices.Clone(img.Names), other),
+		SharedSize:  -1,
+		Size:        size,
+	}, nil
+}
+
+func created(img *Image) time.Time {
+	if img.Config.Created == nil {
+		return time.Unix(0, 0).UTC()
+	}
+	return *img.Config.Created
+}
+
+// filter joins the filters of o into one.
+func (c *catalog) filter(o ListOptions) (func(*Image) bool, error) {
+	var keep []func(*Image) bool
+	for _, p := range o.References {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, fmt.Errorf("invalid reference pattern %q: %v: %w", p, err, errdefs.ErrInvalidArgument)
+		}
+	}
+	if len(o.References) > 0 {
+		keep = append(keep, func(img *Image) bool {
+			return slices.ContainsFunc(append(slices.Clone(img.Names), img.Digests...), func(n string) bool { return matchesAny(o.References, n) })
+		})
+	}
+	for _, label := range o.Labels {
+		keep = append(keep, hasLabel(label))
+	}
+	if o.Dangling != nil {
+		keep = append(keep, func(img *Image) bool { return *o.Dangling == (len(img.Names) == 0 && len(img.Digests) == 0) })
+	}
+	if o.Before != "" {
+		rec, err := c.find(o.Before)
+		if err != nil {
+			return nil, err
+		}
+		keep = append(keep, func(img *Image) bool { return created(img).Before(created(rec.image)) })
+	}
+	if o.Since != "" {
+		rec, err := c.find(o.Since)
+		if err != nil {
+			return nil, err
+		}
+		keep = append(keep, func(img *Image) bool { return created(img).After(created(rec.image)) })
+	}
+	return func(img *Image) bool {
+		return !slices.ContainsFunc(keep, func(k func(*Image) bool) bool { return !k(img) })
+	}, nil
+}
+
+func hasLabel(label string) func(*Image) bool {
+	key, value, exact := strings.Cut(label, "=")
+	return func(img *Image) bool {
+		have, ok := img.Config.Config.Labels[key]
+		return ok && (!exact || have == value)
+	}
+}
+
+// matchesAny tells whether a familiar reference matches one of the patterns,
+// with or without its tag or digest; no patterns match everything.
+func matchesAny(patterns []string, familiar string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	named, err := reference.ParseNormalizedNamed(familiar)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := reference.FamiliarMatch(p, named)
+		return err == nil && ok
+	})
+}

@@ -1,0 +1,66 @@
+package images
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// untaggedPrefix starts the record names of images that nobody named. No
+// reference can look like it, since "<" is in none.
+const untaggedPrefix = "<untagged>@"
+
+var hexPrefix = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{1,64})$`)
+
+// parseName reads a reference as Docker does: "busybox" is
+// docker.io/library/busybox:latest, and a digest wins over a tag beside it.
+// Anything else is InvalidArgument.
+func parseName(ref string) (reference.Named, error) {
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return nil, fmt.Errorf("invalid reference format %q: %v: %w", ref, err, errdefs.ErrInvalidArgument)
+	}
+	return named, nil
+}
+
+// parseTag reads a reference that may have a tag but no digest.
+func parseTag(ref string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, fmt.Errorf("invalid reference format %q: %v: %w", ref, err, errdefs.ErrInvalidArgument)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return nil, fmt.Errorf("refusing to create a tag with a digest reference %q: %w", ref, errdefs.ErrInvalidArgument)
+	}
+	return reference.TagNameOnly(named), nil
+}
+
+// parseRecordName reads the name of an image record; nil if it is untagged.
+func parseRecordName(name string) (reference.Named, error) {
+	if strings.HasPrefix(name, untaggedPrefix) {
+		return nil, nil
+	}
+	return parseName(name)
+}
+
+// idPrefix returns the hex digits if ref may be an image id or the start of
+// one, with or without its algorithm.
+func idPrefix(ref string) (string, bool) {
+	m := hexPrefix.FindStringSubmatch(ref)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+// fullDigest returns the digest if ref is a whole one, or 64 hex digits.
+func fullDigest(ref string) (digest.Digest, bool) {
+	if hex, ok := idPrefix(ref); ok && len(hex) == digest.SHA256.Size()*2 {
+		return digest.NewDigestFromEncoded(digest.SHA256, hex), true
+	}
+	return "", false
+}

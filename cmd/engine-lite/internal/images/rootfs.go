@@ -1,0 +1,116 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+)
+
+// gcRootLabel keeps a snapshot from being collected.
+const gcRootLabel = "containerd.io/gc.root"
+
+// PrepareRootfs makes the container's writable layer on top of the image and
+// returns how to mount it; a container that has one gets the same again. It
+// stays, with the layers below it, until RemoveRootfs, even if the image goes.
+// The image is unpacked first if that hasn't happened yet. The error is
+// NotFound if the image was removed meanwhile.
+func (s *Store) PrepareRootfs(ctx context.Context, containerID string, img Image) ([]mount.Mount, error) {
+	key, err := rootfsKey(containerID)
+	if err != nil {
+		return nil, err
+	}
+	ctx = s.scope(ctx)
+	mounts, err := s.prepareSnapshot(ctx, key, img)
+	if errdefs.IsNotFound(err) {
+		mounts, err = s.unpackAndPrepare(ctx, key, img)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare root file system of container %q: %w", containerID, err)
+	}
+	return mounts, nil
+}
+
+func (s *Store) prepareSnapshot(ctx context.Context, key string, img Image) ([]mount.Mount, error) {
+	root := snapshots.WithLabels(map[string]string{gcRootLabel: time.Now().UTC().Format(time.RFC3339)})
+	mounts, err := s.snapshots.Prepare(ctx, key, img.ChainID.String(), root)
+	if errdefs.IsAlreadyExists(err) {
+		return s.snapshots.Mounts(ctx, key)
+	}
+	return mounts, err
+}
+
+func (s *Store) unpackAndPrepare(ctx context.Context, key string, img Image) ([]mount.Mount, error) {
+	ctx, release, err := s.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if _, err := s.content.Info(ctx, img.ID); err != nil {
+		return nil, fmt.Errorf("image %s is gone: %w", img.ID, err)
+	}
+	if err := s.unpack(ctx, &img); err != nil {
+		return nil, err
+	}
+	return s.prepareSnapshot(ctx, key, img)
+}
+
+// Mounts returns how to mount the container's root file system; NotFound if it
+// has none.
+func (s *Store) Mounts(ctx context.Context, containerID string) ([]mount.Mount, error) {
+	key, err := rootfsKey(containerID)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := s.snapshots.Mounts(s.scope(ctx), key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find root file system of container %q: %w", containerID, err)
+	}
+	return mounts, nil
+}
+
+// RemoveRootfs removes the container's writable layer, which has to be
+// unmounted. A container that has none is no error. Its files go in the
+// background.
+func (s *Store) RemoveRootfs(ctx context.Context, containerID string) error {
+	key, err := rootfsKey(containerID)
+	if err != nil {
+		return err
+	}
+	err = s.snapshots.Remove(s.scope(ctx), key)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove root file system of container %q: %w", containerID, err)
+	}
+	s.collector.request()
+	return nil
+}
+
+// Usage is how many bytes the container's writable layer takes on disk;
+// NotFound if it has none. It walks the layer's files.
+func (s *Store) Usage(ctx context.Context, containerID string) (int64, error) {
+	key, err := rootfsKey(containerID)
+	if err != nil {
+		return 0, err
+	}
+	usage, err := s.snapshots.Usage(s.scope(ctx), key)
+	if err != nil {
+		return 0, fmt.Errorf("cannot measure root file system of container %q: %w", containerID, err)
+	}
+	return usage.Size, nil
+}
+
+// rootfsKey names a container's snapshot so that it can't meet the name of a
+// layer's.
+func rootfsKey(containerID string) (string, error) {
+	if containerID == "" || strings.ContainsAny(containerID, "/\x00") {
+		return "", fmt.Errorf("invalid container id %q: %w", containerID, errdefs.ErrInvalidArgument)
+	}
+	return "container-" + containerID, nil
+}

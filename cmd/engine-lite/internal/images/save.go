@@ -1,0 +1,58 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/core/images/archive"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Save writes the images that refs mean as one archive that Load, and Docker,
+// can read. A reference by name keeps that name, one by id has none. Nothing
+// is written if a reference is unknown (NotFound).
+func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
+	ctx, release, err := s.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	targets, names, err := s.saved(refs)
+	if err != nil {
+		return err
+	}
+	options := []archive.ExportOpt{archive.WithPlatform(s.platform), archive.WithSkipMissing(s.content)}
+	for _, target := range targets {
+		options = append(options, archive.WithManifest(target, names[target.Digest]...))
+	}
+	if err := archive.Export(ctx, s.content, w, options...); err != nil {
+		return fmt.Errorf("cannot save images: %w", err)
+	}
+	return nil
+}
+
+// saved collects what refs mean, each image once, and the names it goes by.
+func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[digest.Digest][]string, err error) {
+	c := s.names.Load()
+	names = make(map[digest.Digest][]string)
+	for _, ref := range refs {
+		rec, err := c.find(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		d := rec.Target.Digest
+		if _, known := names[d]; !known {
+			targets = append(targets, rec.Target)
+			names[d] = nil
+		}
+		if named, err := parseName(ref); err == nil && c.findName(named) == rec {
+			if _, tagged := named.(reference.Tagged); tagged {
+				names[d] = append(names[d], named.String())
+			}
+		}
+	}
+	return targets, names, nil
+}

@@ -1,0 +1,55 @@
+package images
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/plugins/snapshots/native"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/containerd/errdefs"
+)
+
+const (
+	overlayfs    = "overlayfs"
+	nativeCopies = "native"
+)
+
+// openSnapshotter opens the snapshotter of this name under root, or for an
+// empty name the best one that works there.
+func (s *Store) openSnapshotter(root, name string) error {
+	if name == "" {
+		name = s.chooseSnapshotter(root)
+	}
+	dir := filepath.Join(root, "snapshots", name)
+	var err error
+	switch name {
+	case overlayfs:
+		s.backend, err = overlay.NewSnapshotter(dir, overlay.AsynchronousRemove)
+	case nativeCopies:
+		s.backend, err = native.NewSnapshotter(dir)
+	default:
+		return fmt.Errorf("unknown snapshotter %q: %w", name, errdefs.ErrInvalidArgument)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open snapshotter %s: %w", name, err)
+	}
+	s.snapshotter = name
+	return nil
+}
+
+// chooseSnapshotter tries an overlay mount under root. Native copies every
+// layer whole, so falling back to it is worth a warning.
+func (s *Store) chooseSnapshotter(root string) string {
+	dir := filepath.Join(root, "snapshots")
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = overlayutils.Supported(dir)
+	}
+	if err != nil {
+		s.log.WithError(err).Warn("overlayfs doesn't work here, layers will be copied")
+		return nativeCopies
+	}
+	return overlayfs
+}
