@@ -1,0 +1,185 @@
+package libcontainerdtest
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+var restoreCases = []contractCase{
+	{name: "restore/running", run: restoreRunning},
+	{name: "restore/ended meanwhile", run: restoreEnded},
+	{name: "restore/paused", run: restorePaused},
+	{name: "restore/execs", run: restoreExecs},
+	{name: "restore/wish to close stdin", run: restoreStdin},
+	{name: "restore/exit was not taken", run: restoreUntaken},
+	{name: "restore/daemon doesn't know it", run: restoreUnknown},
+	{name: "restore/a start that nobody was told of", run: restoreUntold},
+	{name: "restore/nonsense", run: restoreNonsense},
+}
+
+// restarted replaces the client by a new one, as an engine that restarts does,
+// and restores a container before the new one runs.
+func (e *env) restarted(ctr *libcontainerd.Container, opts libcontainerd.RestoreOptions) *libcontainerd.Container {
+	e.Helper()
+	e.stop()
+	e.prepare()
+	defer e.begin()
+	opts.CreateOptions = e.Options
+	restored, err := e.client.Restore(e.ctx, ctr.ID(), opts)
+	e.must(err)
+	return restored
+}
+
+func restoreRunning(e *env) {
+	ctr := e.create("cat; exit 7")
+	pid := e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Stdio: libcontainerd.StdioConfig{Stdin: true}})
+	e.await("ready", e.client.Ready())
+	e.status(ctr, libcontainerd.StatusRunning)
+	if ctr.Pid() != pid || ctr.Generation() != 1 {
+		e.Fatalf("pid %d, generation %d", ctr.Pid(), ctr.Generation())
+	}
+	e.must(ctr.CloseStdin(initProcess))
+	e.exits(ctr, initProcess, 7)
+	if ev := e.told(ctr, libcontainerd.EventExit); ev.Recovered {
+		e.Fatalf("event %+v was seen live", ev)
+	}
+	e.start(ctr, libcontainerd.StdioConfig{})
+	e.exits(ctr, initProcess, 7)
+}
+
+// endsAtDaemon kills a container behind the client's back.
+func (e *env) endsAtDaemon(id string) {
+	e.Helper()
+	e.must(e.Daemon.Kill(e.ctx, id, initProcess, syscall.SIGKILL, false))
+	_, err := e.Daemon.Wait(e.ctx, id, initProcess)
+	e.must(err)
+}
+
+func restoreEnded(e *env) {
+	ctr := e.create("echo before; sleep 1000")
+	pid := e.start(ctr, libcontainerd.StdioConfig{})
+	e.stop()
+	e.endsAtDaemon(ctr.ID())
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
+	e.exits(ctr, initProcess, 137)
+	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered || ev.Pid != pid || ev.Generation != 1 {
+		e.Fatalf("event %+v", ev)
+	}
+	e.status(ctr, libcontainerd.StatusStopped)
+}
+
+func restorePaused(e *env) {
+	ctr := e.started("sleep 1000")
+	e.must(ctr.Pause(e.ctx))
+	pid := ctr.Pid()
+	// The engine died before it was told of the pause.
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
+	e.await("ready", e.client.Ready())
+	e.status(ctr, libcontainerd.StatusPaused)
+	e.recorder.forget(ctr.ID())
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Paused: true})
+	e.await("ready", e.client.Ready())
+	e.status(ctr, libcontainerd.StatusPaused)
+	e.must(ctr.Resume(e.ctx))
+	e.told(ctr, libcontainerd.EventResumed)
+	e.recorder.forget(ctr.ID())
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
+	e.recorder.forget(ctr.ID())
+}
+
+func restoreExecs(e *env) {
+	ctr := e.started("sleep 1000")
+	lives := e.exec(ctr, "lives", "sleep 1000", libcontainerd.StdioConfig{})
+	ended := e.exec(ctr, "ended", "sleep 1000", libcontainerd.StdioConfig{})
+	pid := ctr.Pid()
+	e.stop()
+	e.must(e.Daemon.Kill(e.ctx, ctr.ID(), "ended", syscall.SIGKILL, false))
+	_, err := e.Daemon.Wait(e.ctx, ctr.ID(), "ended")
+	e.must(err)
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Execs: []libcontainerd.RestoreExec{
+		{ID: "lives", Pid: lives}, {ID: "ended", Pid: ended},
+	}})
+	e.exits(ctr, "ended", 137)
+	e.must(ctr.Signal(e.ctx, "lives", syscall.SIGKILL))
+	e.exits(ctr, "lives", 137)
+	e.status(ctr, libcontainerd.StatusRunning)
+}
+
+func restoreStdin(e *env) {
+	ctr := e.create("cat; exit 7")
+	pid := e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid,
+		Stdio: libcontainerd.StdioConfig{Stdin: true, StdinClosed: true}})
+	e.exits(ctr, initProcess, 7)
+}
+
+func restoreUntaken(e *env) {
+	refusals := make(chan struct{}, 100)
+	e.recorder.OnEvent = func(ev libcontainerd.Event) error {
+		if ev.Type == libcontainerd.EventExit {
+			refusals <- struct{}{}
+			return errors.New("no space")
+		}
+		return nil
+	}
+	ctr := e.create("exit 7")
+	pid := e.start(ctr, libcontainerd.StdioConfig{})
+	<-refusals
+	e.stop()
+	e.recorder.OnEvent = nil
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
+	e.exits(ctr, initProcess, 7)
+}
+
+func restoreUnknown(e *env) {
+	ctr := e.started("sleep 1000")
+	pid := ctr.Pid()
+	e.stop()
+	e.endsAtDaemon(ctr.ID())
+	_, err := e.Daemon.Delete(e.ctx, ctr.ID(), initProcess)
+	e.must(err)
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
+	exit, err := ctr.Wait(e.ctx, initProcess)
+	e.must(err)
+	if exit.Unknown == "" {
+		e.Fatalf("exit %+v was invented", exit)
+	}
+}
+
+func restoreUntold(e *env) {
+	ctr := e.started("sleep 1000")
+	// The engine died before it was told of the start.
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{})
+	e.recorder.forget(ctr.ID())
+	e.await("ready", e.client.Ready())
+	e.status(ctr, libcontainerd.StatusCreated)
+	if tasks, err := e.Daemon.Tasks(e.ctx); err != nil || len(tasks) > 0 {
+		e.Fatalf("tasks left: %v, %v", tasks, err)
+	}
+	_, err := e.Stdio.Restore(e.ctx, libcontainerd.StdioConfig{ContainerID: ctr.ID(), ProcessID: initProcess})
+	e.must(err)
+	e.start(ctr, libcontainerd.StdioConfig{}) // replaces the stale streams
+}
+
+func restoreNonsense(e *env) {
+	for _, opts := range []libcontainerd.RestoreOptions{
+		{Pid: -1},
+		{Pid: 5},
+		{Execs: []libcontainerd.RestoreExec{{ID: "e", Pid: 3}}},
+		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "../e"}}},
+		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "e"}, {ID: "e"}}},
+	} {
+		_, err := e.client.Restore(e.ctx, "r1", opts)
+		e.refused(err, errdefs.IsInvalidArgument)
+	}
+	_, err := e.client.Restore(e.ctx, "r1", libcontainerd.RestoreOptions{Generation: 1, Pid: 5})
+	e.refused(err, errdefs.IsNotFound)
+	if n := len(e.client.List()); n != 0 {
+		e.Fatalf("%d containers", n)
+	}
+}

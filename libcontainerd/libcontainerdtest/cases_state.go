@@ -1,0 +1,135 @@
+package libcontainerdtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+var stateCases = []contractCase{
+	{name: "state/two starts at once", run: twoStarts},
+	{name: "state/start of a running one", run: startRunning},
+	{name: "state/pause and resume", run: pauseResume},
+	{name: "state/killed while paused", run: killPaused},
+	{name: "state/force deleted while paused", run: deletePaused},
+	{name: "state/pids and stats", run: pidsStats},
+	{name: "state/ids", run: badIDs},
+	{name: "state/listing works while a call hangs", faults: true, run: listWhileHung},
+}
+
+func twoStarts(e *env) {
+	ctr := e.create("sleep 1000")
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = ctr.Start(e.ctx, libcontainerd.StartOptions{}) })
+	}
+	wg.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) {
+		e.Fatalf("errors %v", errs)
+	}
+	e.refused(errors.Join(errs...), errdefs.IsFailedPrecondition)
+	e.status(ctr, libcontainerd.StatusRunning)
+}
+
+func startRunning(e *env) {
+	ctr := e.started("sleep 1000")
+	_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{})
+	e.refused(err, errdefs.IsFailedPrecondition)
+	for _, part := range []string{"start", ctr.ID(), "running"} {
+		if !strings.Contains(err.Error(), part) {
+			e.Fatalf("%q doesn't name %q", err, part)
+		}
+	}
+	e.status(ctr, libcontainerd.StatusRunning)
+}
+
+func pauseResume(e *env) {
+	ctr := e.started("sleep 1000")
+	e.refused(ctr.Resume(e.ctx), errdefs.IsFailedPrecondition)
+	e.must(ctr.Pause(e.ctx))
+	e.status(ctr, libcontainerd.StatusPaused)
+	e.refused(ctr.Pause(e.ctx), errdefs.IsFailedPrecondition)
+	task, err := e.Daemon.Process(e.ctx, ctr.ID(), initProcess)
+	if err != nil || task.Status != libcontainerd.TaskPaused {
+		e.Fatalf("at the daemon: %+v, %v", task, err)
+	}
+	e.must(ctr.Resume(e.ctx))
+	e.status(ctr, libcontainerd.StatusRunning)
+	e.told(ctr, libcontainerd.EventResumed)
+	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
+}
+
+func killPaused(e *env) {
+	ctr := e.started("sleep 1000")
+	e.must(ctr.Pause(e.ctx))
+	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGKILL))
+	// A frozen process may take the signal only when it is resumed; where it has
+	// ended, there is nothing to resume.
+	_ = ctr.Resume(e.ctx)
+	e.exits(ctr, initProcess, 137)
+}
+
+func deletePaused(e *env) {
+	ctr := e.started("sleep 1000")
+	e.must(ctr.Pause(e.ctx))
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
+}
+
+func pidsStats(e *env) {
+	ctr := e.create("sleep 1000")
+	_, err := ctr.Pids(e.ctx)
+	e.refused(err, errdefs.IsFailedPrecondition)
+	pid := e.start(ctr, libcontainerd.StdioConfig{})
+	pids, err := ctr.Pids(e.ctx)
+	e.must(err)
+	if len(pids) == 0 || pids[0] != pid || ctr.Pid() != pid {
+		e.Fatalf("pids %v, started as %d, kept as %d", pids, pid, ctr.Pid())
+	}
+	stats, err := ctr.Stats(e.ctx)
+	e.must(err)
+	if stats.PidsCurrent == 0 || stats.Time.IsZero() {
+		e.Fatalf("stats %+v", stats)
+	}
+}
+
+func badIDs(e *env) {
+	for _, id := range []string{"", ".", "..", "../x", "a/b", "a b", "é", strings.Repeat("x", 4096)} {
+		_, err := e.client.Create(e.ctx, id, e.Spec("exit 0"), e.Options)
+		e.refused(err, errdefs.IsInvalidArgument)
+	}
+	_, err := e.client.Create(e.ctx, "no-spec", nil, e.Options)
+	e.refused(err, errdefs.IsInvalidArgument)
+}
+
+func listWhileHung(e *env) {
+	e.Fake.Fail("Start", 1, Fault{Hang: true})
+	hung, other := e.create("exit 1"), e.create("exit 2")
+	ctx, cancel := context.WithCancel(e.ctx)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := hung.Start(ctx, libcontainerd.StartOptions{})
+		ended <- err
+	}()
+	for e.Fake.Calls("Start") == 0 {
+		<-time.After(time.Millisecond)
+	}
+	e.start(other, libcontainerd.StdioConfig{})
+	e.exits(other, initProcess, 2)
+	if n := len(e.client.List()); n != 2 {
+		e.Fatalf("%d containers", n)
+	}
+	e.status(hung, libcontainerd.StatusStarting)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		e.Fatalf("the hung start: %v", err)
+	}
+	e.status(hung, libcontainerd.StatusCreated)
+}

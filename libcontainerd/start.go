@@ -1,0 +1,273 @@
+package libcontainerd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// StartOptions are what one start of a container needs.
+type StartOptions struct {
+	// Stdio says which streams the init process has; its ids are filled in.
+	// UID and GID default to the container's.
+	Stdio StdioConfig
+	// Checkpoint is a directory to restore the task from; empty for a fresh one.
+	Checkpoint string
+}
+
+// Start creates the container's task and starts it: from created, or again
+// once it has stopped. While the former task is still being deleted it waits
+// for that. It returns the init process's pid once the process runs; that may
+// have ended by then. The backend is handed the streams before, and told
+// EventStart. After an error nothing is left of the start, and the error is
+// the daemon's own in class and text. A context that ends makes the start fail
+// and be taken back.
+func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
+	p, was, err := ctr.beginStart(ctx, opts.Stdio)
+	if err != nil {
+		return 0, err
+	}
+	var u undo
+	defer func() {
+		if err != nil {
+			u.run()
+			ctr.startFailed(p, was, err)
+			err = ctr.failed("start", err)
+		}
+	}()
+	if err := ctr.sweep(ctx); err != nil {
+		return 0, err
+	}
+	streams, err := ctr.openStreams(ctx, p, &u)
+	if err != nil {
+		return 0, err
+	}
+	u.add(func() { ctr.destroyLater(InitProcess) })
+	pid, err = ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
+	if err != nil {
+		return 0, err
+	}
+	ctr.setPid(p, pid)
+	streams.ReleaseStdin(p.closeIO)
+	if err := ctr.arm(p, &u); err != nil {
+		return 0, err
+	}
+	if _, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess); err != nil {
+		return 0, err
+	}
+	return pid, ctr.started(p, EventStart)
+}
+
+func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions) TaskConfig {
+	return TaskConfig{
+		Rootfs: ctr.options.Rootfs, Stdio: streams.Paths(), Terminal: p.config.Terminal,
+		RuntimePath: ctr.options.RuntimePath, NoPivotRoot: ctr.options.NoPivotRoot,
+		IoUID: ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
+	}
+}
+
+// before is what a container was before a start, for when it fails.
+type before struct {
+	status Status
+	init   *process
+}
+
+// beginStart makes the container starting, with a new generation.
+func (ctr *Container) beginStart(ctx context.Context, cfg StdioConfig) (*process, before, error) {
+	var former *process
+	for {
+		ctr.mu.Lock()
+		if err := ctr.rec.allow("start", StatusCreated, StatusStopped); err != nil {
+			ctr.mu.Unlock()
+			return nil, before{}, err
+		}
+		former = ctr.rec.init
+		if former == nil || former.isSettled() {
+			break
+		}
+		ctr.mu.Unlock()
+		if err := former.awaitSettled(ctx); err != nil {
+			return nil, before{}, ctr.failed("start", err)
+		}
+	}
+	defer ctr.mu.Unlock()
+	was := before{ctr.rec.status, former}
+	ctr.rec.transition(StatusStarting)
+	ctr.rec.generation++
+	p := newProcess(ctr, InitProcess, ctr.rec.generation, cfg)
+	ctr.rec.init = p
+	return p, was, nil
+}
+
+func (p *process) isSettled() bool {
+	select {
+	case <-p.settled:
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitSettled waits until an ended process has left nothing behind.
+func (p *process) awaitSettled(ctx context.Context) error {
+	select {
+	case <-p.settled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("its former task is still being deleted: %w", context.Cause(ctx))
+	case <-p.container.client.life.Done():
+		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	}
+}
+
+// openStreams makes p's streams and hands them to the backend.
+func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (Streams, error) {
+	streams, err := ctr.client.stdio.Create(ctx, p.config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make its streams: %w", err)
+	}
+	u.add(func() { ctr.client.closeStreams(p, streams) })
+	if err := ctr.client.attach(ctx, p, streams); err != nil {
+		return nil, err
+	}
+	ctr.mu.Lock()
+	p.streams = streams
+	ctr.mu.Unlock()
+	return streams, nil
+}
+
+// arm has p waited for.
+func (ctr *Container) arm(p *process, u *undo) error {
+	p.watching = true
+	if !ctr.client.watch(p) {
+		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	}
+	u.add(func() {
+		p.cancel()
+		<-p.watched
+	})
+	return nil
+}
+
+func (ctr *Container) setPid(p *process, pid int) {
+	ctr.mu.Lock()
+	p.pid = pid
+	ctr.mu.Unlock()
+}
+
+// started makes p running, and ended if its exit came meanwhile. It fails where
+// the process has no place any more: the client or, for an exec, the container
+// came to its end.
+func (ctr *Container) started(p *process, e EventType) error {
+	ctr.mu.Lock()
+	if p.id != InitProcess && (!ctr.rec.status.Alive() || ctr.rec.sealed == p.generation) {
+		ctr.mu.Unlock()
+		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
+	}
+	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Time: time.Now()})
+	if err != nil {
+		ctr.mu.Unlock()
+		return err
+	}
+	p.state = processRunning
+	if p.id == InitProcess {
+		ctr.rec.transition(StatusRunning)
+	}
+	held := p.held
+	if held != nil {
+		ctr.endLocked(p, *held)
+	}
+	ctr.mu.Unlock()
+	if held != nil && !ctr.client.copiesOutput() {
+		p.streams.ExitKnown()
+	}
+	return nil
+}
+
+// startFailed takes a process that never ran out of the record again.
+func (ctr *Container) startFailed(p *process, was before, why error) {
+	p.cancel()
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	p.failure = fmt.Errorf("process %q of container %q was not started: %w", p.id, ctr.id, why)
+	close(p.taken)
+	close(p.settled)
+	if p.id != InitProcess {
+		delete(ctr.rec.execs, p.id)
+		return
+	}
+	ctr.rec.init = was.init
+	ctr.rec.transition(was.status)
+}
+
+// Exec runs a further process in the running container, and returns its pid.
+// execID must pass CheckID, and not name another exec of this container: the
+// living and the latest 128 are refused with AlreadyExists. cfg says which
+// streams it has; its ids are filled in. The backend is handed the streams,
+// then told EventExecAdded and EventExecStarted. After an error nothing is
+// left, and no exit of this exec is told of.
+func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (pid int, err error) {
+	p, err := ctr.beginExec(execID, spec, cfg)
+	if err != nil {
+		return 0, err
+	}
+	var u undo
+	defer func() {
+		if err != nil {
+			u.run()
+			ctr.startFailed(p, before{}, err)
+			err = fmt.Errorf("cannot start exec %q in container %q: %w", execID, ctr.id, err)
+		}
+	}()
+	streams, err := ctr.openStreams(ctx, p, &u)
+	if err != nil {
+		return 0, err
+	}
+	u.add(func() { ctr.destroyLater(execID) })
+	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
+	if err := ctr.client.daemon.AddExec(ctx, ctr.id, execID, ec); err != nil {
+		return 0, err
+	}
+	if err := ctr.execAdded(p); err != nil {
+		return 0, err
+	}
+	if err := ctr.arm(p, &u); err != nil {
+		return 0, err
+	}
+	pid, err = ctr.client.daemon.Start(ctx, ctr.id, execID)
+	if err != nil {
+		return 0, err
+	}
+	ctr.setPid(p, pid)
+	streams.ReleaseStdin(p.closeIO)
+	return pid, ctr.started(p, EventExecStarted)
+}
+
+func (ctr *Container) execAdded(p *process) error {
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	return ctr.emit(p, Event{Type: EventExecAdded, ProcessID: p.id, Generation: p.generation, Time: time.Now()})
+}
+
+func (ctr *Container) beginExec(execID string, spec *specs.Process, cfg StdioConfig) (*process, error) {
+	if err := checkExecID(ctr.id, execID); err != nil {
+		return nil, err
+	}
+	if spec == nil || len(spec.Args) == 0 {
+		return nil, fmt.Errorf("exec %q in container %q has no arguments: %w", execID, ctr.id, errdefs.ErrInvalidArgument)
+	}
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	if err := ctr.rec.allow("exec in", StatusRunning); err != nil {
+		return nil, err
+	}
+	if ctr.rec.execs[execID] != nil {
+		return nil, fmt.Errorf("container %q has or had an exec %q: %w", ctr.id, execID, errdefs.ErrAlreadyExists)
+	}
+	p := newProcess(ctr, execID, ctr.rec.generation, cfg)
+	ctr.rec.execs[execID] = p
+	return p, nil
+}

@@ -1,0 +1,239 @@
+package libcontainerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/fifo"
+)
+
+// FIFO returns the Stdio that keeps a process's streams as FIFOs in the
+// directory root/CONTAINER/PROCESS. The root must be an absolute path; it is
+// made with mode 0711 when it is needed, and never removed.
+func FIFO(root string) Stdio { return &fifoStdio{root: root} }
+
+type fifoStdio struct{ root string }
+
+// dirMode lets the owner of a FIFO set reach it, and list nothing.
+const dirMode = 0o711
+
+// tries bounds how often Create meets the removal of the same container's
+// directory by the end of its last other process.
+const tries = 10
+
+func (f *fifoStdio) dir(c StdioConfig) (string, error) {
+	if !filepath.IsAbs(f.root) {
+		return "", fmt.Errorf("stdio root %q is not absolute: %w", f.root, errdefs.ErrInvalidArgument)
+	}
+	if err := CheckID(c.ContainerID); err != nil {
+		return "", err
+	}
+	if err := CheckID(c.ProcessID); err != nil {
+		return "", err
+	}
+	return filepath.Join(f.root, c.ContainerID, c.ProcessID), nil
+}
+
+func (f *fifoStdio) Create(ctx context.Context, c StdioConfig) (Streams, error) {
+	dir, err := f.dir(c)
+	if err != nil || c.Detached {
+		return &fifoStreams{}, err
+	}
+	config := fifo.Config{UID: c.UID, GID: c.GID, Stdin: c.Stdin, Stdout: true, Stderr: !c.Terminal}
+	var set *fifo.Set
+	for range tries {
+		if err = makeParents(dir); err != nil {
+			return nil, err
+		}
+		set, err = fifo.Create(dir, config)
+		switch {
+		case errdefs.IsNotFound(err):
+			continue
+		case errdefs.IsAlreadyExists(err):
+			err = removeStale(dir)
+		case err == nil:
+			return f.open(ctx, set)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("stdio directory %q keeps coming back: %w", dir, errdefs.ErrAlreadyExists)
+	}
+	_ = os.Remove(filepath.Dir(dir)) // in use or gone: both are fine
+	return nil, err
+}
+
+func makeParents(dir string) error {
+	container := filepath.Dir(dir)
+	if err := os.MkdirAll(filepath.Dir(container), dirMode); err != nil {
+		return fmt.Errorf("cannot make the stdio root: %w", err)
+	}
+	if err := os.Mkdir(container, dirMode); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("cannot make the stdio directory: %w", err)
+	}
+	return nil
+}
+
+func removeStale(dir string) error {
+	set, err := fifo.Load(dir)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return set.Remove()
+}
+
+func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error) {
+	dir, err := f.dir(c)
+	if err != nil || c.Detached {
+		return &fifoStreams{}, err
+	}
+	set, err := fifo.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := f.openEnds(ctx, set)
+	if err != nil {
+		return nil, errors.Join(err, s.Detach())
+	}
+	if s.stdin != nil && c.StdinClosed {
+		err = s.stdin.Close()
+	}
+	return s, err
+}
+
+// open opens the engine's ends of a new set, or removes it again.
+func (f *fifoStdio) open(ctx context.Context, set *fifo.Set) (Streams, error) {
+	s, err := f.openEnds(ctx, set)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// openEnds opens what the set has. The request's end doesn't end the opening
+// of stdin, which waits for the process; Close and Detach do.
+func (f *fifoStdio) openEnds(ctx context.Context, set *fifo.Set) (*fifoStreams, error) {
+	s := &fifoStreams{set: set, paths: StdioPaths(set.Paths())}
+	var err error
+	if s.paths.Stdout != "" {
+		if s.stdout, err = set.OpenStdout(ctx); err != nil {
+			return s, err
+		}
+	}
+	if s.paths.Stderr != "" {
+		if s.stderr, err = set.OpenStderr(ctx); err != nil {
+			return s, err
+		}
+	}
+	if s.paths.Stdin != "" {
+		s.stdin, err = set.OpenStdin(context.WithoutCancel(ctx))
+	}
+	return s, err
+}
+
+// fifoStreams are the engine's ends of a FIFO set; all nil where detached.
+type fifoStreams struct {
+	set            *fifo.Set
+	paths          StdioPaths
+	stdin          *fifo.Stdin
+	stdout, stderr *fifo.Reader
+
+	closing sync.WaitGroup // the call of closeIO
+
+	mu    sync.Mutex
+	ended bool // closing may not grow any more
+}
+
+func (s *fifoStreams) Paths() StdioPaths { return s.paths }
+
+func (s *fifoStreams) Stdin() io.WriteCloser {
+	if s.stdin == nil {
+		return nil
+	}
+	return s.stdin
+}
+
+func (s *fifoStreams) Stdout() Output { return asOutput(s.stdout) }
+func (s *fifoStreams) Stderr() Output { return asOutput(s.stderr) }
+
+func asOutput(r *fifo.Reader) Output {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+// ReleaseStdin lets the close go through. closeIO may wait for a daemon that
+// is away, so it has a goroutine of its own.
+func (s *fifoStreams) ReleaseStdin(closeIO func() error) {
+	if s.stdin == nil {
+		return
+	}
+	// Errors of closeIO are reported by whoever wrote it; those of closing a
+	// write end mean nothing.
+	_ = s.stdin.Release(func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.ended {
+			s.closing.Go(func() { _ = closeIO() })
+		}
+		return nil
+	})
+}
+
+func (s *fifoStreams) ExitKnown() {
+	for _, r := range []*fifo.Reader{s.stdout, s.stderr} {
+		if r != nil {
+			r.ExitKnown()
+		}
+	}
+}
+
+func (s *fifoStreams) Detach() error {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	var errs []error
+	if s.stdin != nil {
+		errs = append(errs, brokenIsClosed(s.stdin.Abort()))
+	}
+	for _, r := range []*fifo.Reader{s.stdout, s.stderr} {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
+	}
+	s.closing.Wait()
+	return errors.Join(errs...)
+}
+
+// brokenIsClosed forgives a write end that could not be opened: there was
+// nobody to read it.
+func brokenIsClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+func (s *fifoStreams) Close() error {
+	err := s.Detach()
+	if s.set == nil {
+		return err
+	}
+	err = errors.Join(err, s.set.Remove())
+	_ = os.Remove(filepath.Dir(s.set.Dir())) // still in use by another process, or gone
+	return err
+}

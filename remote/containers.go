@@ -1,0 +1,78 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// defaultRuntime is the runtime that both runtimed and containerd know.
+const defaultRuntime = "io.containerd.runc.v2"
+
+// The type URLs under which containerd keeps the JSON of OCI's types.
+const (
+	specURL      = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+	processURL   = "types.containerd.io/opencontainers/runtime-spec/1/Process"
+	resourcesURL = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+)
+
+func asAny(url string, v any) (*anypb.Any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %s: %w", url, err)
+	}
+	return &anypb.Any{TypeUrl: url, Value: b}, nil
+}
+
+// CreateContainer stores a record.
+func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) error {
+	spec, err := asAny(specURL, r.Spec)
+	if err != nil {
+		return err
+	}
+	runtime := r.Runtime
+	if runtime == "" {
+		runtime = defaultRuntime
+	}
+	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
+		ID: r.ID, Labels: r.Labels, Spec: spec,
+		Runtime: &containersapi.Container_Runtime{Name: runtime},
+	}})
+	return err
+}
+
+// DeleteContainer deletes a record.
+func (d *Daemon) DeleteContainer(ctx context.Context, id string) error {
+	_, err := d.containers.Delete(ctx, &containersapi.DeleteContainerRequest{ID: id})
+	return err
+}
+
+// Containers hands over the ids of all records, from a stream: a thousand
+// specs are more than one message may hold.
+func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := d.containers.ListStream(ctx, &containersapi.ListContainersRequest{})
+	if err != nil {
+		return err
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return native(err)
+		}
+		if err := fn(m.GetContainer().GetID()); err != nil {
+			return err
+		}
+	}
+}

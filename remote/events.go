@@ -1,0 +1,103 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+
+	apievents "github.com/containerd/containerd/api/events"
+	eventsapi "github.com/containerd/containerd/api/services/events/v1"
+	"github.com/containerd/typeurl/v2"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// Subscribe starts a stream of the events of this namespace's tasks. ctx
+// bounds the subscription. containerd doesn't say when it has begun, so an
+// event of that very moment may be missing.
+func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stream, err := d.events.Subscribe(ctx, &eventsapi.SubscribeRequest{
+		Filters: []string{fmt.Sprintf("namespace==%s,topic~=|^/tasks/|", d.options.Namespace)},
+	})
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	return &subscription{stream: stream, ctx: ctx, cancel: cancel}, nil
+}
+
+type subscription struct {
+	stream eventsapi.Events_SubscribeClient
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// Next returns the next event that the client layer knows; the others are
+// passed over. A ctx that ends, ends the subscription.
+func (s *subscription) Next(ctx context.Context) (libcontainerd.DaemonEvent, error) {
+	stop := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
+	defer stop()
+	for {
+		envelope, err := s.stream.Recv()
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return libcontainerd.DaemonEvent{}, context.Cause(s.ctx)
+			}
+			return libcontainerd.DaemonEvent{}, native(err)
+		}
+		if envelope.GetEvent() == nil {
+			continue
+		}
+		message, err := typeurl.UnmarshalAny(envelope.Event)
+		if err != nil {
+			continue // a type that another version of the daemon has
+		}
+		if e, ok := event(message); ok {
+			return e, nil
+		}
+	}
+}
+
+func (s *subscription) Close() error {
+	s.cancel(context.Canceled)
+	return nil
+}
+
+// processOf is the client layer's name of a process in an event, where init
+// has the container's id, or none.
+func processOf(containerID, id string) string {
+	if id == "" || id == containerID {
+		return libcontainerd.InitProcess
+	}
+	return id
+}
+
+// event is a message of containerd's in the client layer's terms.
+func event(message any) (libcontainerd.DaemonEvent, bool) {
+	switch m := message.(type) {
+	case *apievents.TaskExit:
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExit, ContainerID: m.ContainerID,
+			ProcessID: processOf(m.ContainerID, m.ID), Pid: int(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
+	case *apievents.TaskDelete:
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonDeleted, ContainerID: m.ContainerID,
+			ProcessID: processOf(m.ContainerID, m.ID), Pid: int(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
+	case *apievents.TaskOOM:
+		return ofInit(libcontainerd.DaemonOOM, m.ContainerID, 0), true
+	case *apievents.TaskPaused:
+		return ofInit(libcontainerd.DaemonPaused, m.ContainerID, 0), true
+	case *apievents.TaskResumed:
+		return ofInit(libcontainerd.DaemonResumed, m.ContainerID, 0), true
+	case *apievents.TaskStart:
+		return ofInit(libcontainerd.DaemonStarted, m.ContainerID, m.Pid), true
+	case *apievents.TaskExecAdded:
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, true
+	case *apievents.TaskExecStarted:
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecStarted, ContainerID: m.ContainerID,
+			ProcessID: m.ExecID, Pid: int(m.Pid)}, true
+	}
+	return libcontainerd.DaemonEvent{}, false
+}
+
+func ofInit(t libcontainerd.DaemonEventType, id string, pid uint32) libcontainerd.DaemonEvent {
+	return libcontainerd.DaemonEvent{Type: t, ContainerID: id, ProcessID: libcontainerd.InitProcess, Pid: int(pid)}
+}

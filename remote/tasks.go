@@ -1,0 +1,161 @@
+package remote
+
+import (
+	"context"
+	"syscall"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// CreateTask makes a container's init process, which waits for Start.
+func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (pid int, err error) {
+	opts, err := runcOptions(c)
+	if err != nil {
+		return 0, err
+	}
+	r, err := d.tasks.Create(ctx, &tasksapi.CreateTaskRequest{
+		ContainerID: id, Rootfs: mounts(c.Rootfs), Terminal: c.Terminal, Options: opts,
+		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
+	})
+	return int(r.GetPid()), err
+}
+
+// runcOptions are nil where a runtime's own defaults do: a runtime other than
+// runc may not know the type.
+func runcOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
+	if c.RuntimePath == "" && !c.NoPivotRoot && c.IoUID == 0 && c.IoGID == 0 && c.Checkpoint == "" {
+		return nil, nil
+	}
+	return typeurl.MarshalAnyToProto(&options.Options{
+		BinaryName: c.RuntimePath, NoPivotRoot: c.NoPivotRoot,
+		IoUid: c.IoUID, IoGid: c.IoGID, CriuImagePath: c.Checkpoint,
+	})
+}
+
+func mounts(all []libcontainerd.Mount) []*types.Mount {
+	var wire []*types.Mount
+	for _, m := range all {
+		wire = append(wire, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	return wire
+}
+
+// AddExec registers a process.
+func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd.ExecConfig) error {
+	spec, err := asAny(processURL, c.Process)
+	if err != nil {
+		return err
+	}
+	_, err = d.tasks.Exec(ctx, &tasksapi.ExecProcessRequest{
+		ContainerID: id, ExecID: execID, Spec: spec, Terminal: c.Terminal,
+		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
+	})
+	return err
+}
+
+// wireID is how the API names a process: init is no exec.
+func wireID(process string) string {
+	if process == libcontainerd.InitProcess {
+		return ""
+	}
+	return process
+}
+
+// Start runs a process.
+func (d *Daemon) Start(ctx context.Context, id, process string) (pid int, err error) {
+	r, err := d.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id, ExecID: wireID(process)})
+	return int(r.GetPid()), err
+}
+
+// Kill sends a signal; the end of the process is another matter.
+func (d *Daemon) Kill(ctx context.Context, id, process string, sig syscall.Signal, all bool) error {
+	_, err := d.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, ExecID: wireID(process), Signal: uint32(sig), All: all})
+	return err
+}
+
+// Resize sets a terminal's size, in characters.
+func (d *Daemon) Resize(ctx context.Context, id, process string, width, height uint32) error {
+	_, err := d.tasks.ResizePty(ctx, &tasksapi.ResizePtyRequest{ContainerID: id, ExecID: wireID(process), Width: width, Height: height})
+	return err
+}
+
+// CloseIO has the daemon let go of its end of a process's stdin.
+func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
+	_, err := d.tasks.CloseIO(ctx, &tasksapi.CloseIORequest{ContainerID: id, ExecID: wireID(process), Stdin: true})
+	return err
+}
+
+// Pause freezes a task.
+func (d *Daemon) Pause(ctx context.Context, id string) error {
+	_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
+	return err
+}
+
+// Resume thaws a task.
+func (d *Daemon) Resume(ctx context.Context, id string) error {
+	_, err := d.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
+	return err
+}
+
+// Pids are those of all processes of a task.
+func (d *Daemon) Pids(ctx context.Context, id string) ([]int, error) {
+	r, err := d.tasks.ListPids(ctx, &tasksapi.ListPidsRequest{ContainerID: id})
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, p := range r.Processes {
+		pids = append(pids, int(p.Pid))
+	}
+	return pids, nil
+}
+
+// Update changes a task's limits.
+func (d *Daemon) Update(ctx context.Context, id string, r *specs.LinuxResources) error {
+	resources, err := asAny(resourcesURL, r)
+	if err != nil {
+		return err
+	}
+	_, err = d.tasks.Update(ctx, &tasksapi.UpdateTaskRequest{ContainerID: id, Resources: resources})
+	return err
+}
+
+// Tasks lists the init processes.
+func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
+	r, err := d.tasks.List(ctx, &tasksapi.ListTasksRequest{})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]libcontainerd.Task, 0, len(r.Tasks))
+	for _, p := range r.Tasks {
+		// containerd gives the container's id as the process's, and leaves the
+		// other one empty.
+		id := p.ContainerID
+		if id == "" {
+			id = p.ID
+		}
+		all = append(all, task(id, p))
+	}
+	return all, nil
+}
+
+// Process tells the state of one process.
+func (d *Daemon) Process(ctx context.Context, id, process string) (libcontainerd.Task, error) {
+	var t exitTrailer
+	r, err := d.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id, ExecID: wireID(process)}, t.option())
+	if err != nil {
+		return libcontainerd.Task{}, err
+	}
+	state := task(id, r.GetProcess())
+	if state.Status == libcontainerd.TaskStopped {
+		d.complete(ctx, id, process, &state.Exit, t)
+	}
+	return state, nil
+}

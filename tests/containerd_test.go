@@ -1,0 +1,140 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/engine-lite/engine-lite/remote"
+)
+
+// privateContainerd is a containerd of its own root, state and socket.
+type privateContainerd struct {
+	address string
+	log     *bytes.Buffer
+}
+
+// startContainerd starts the distribution's containerd, which ends with the
+// test; so must its shims have by then.
+func startContainerd(t *testing.T) *privateContainerd {
+	t.Helper()
+	binary, err := exec.LookPath("containerd")
+	if err != nil {
+		t.Fatalf("this test needs root and containerd: %v", err)
+	}
+	dir, err := os.MkdirTemp("", "containerd-") // short: a socket's path may have 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeTree(t, dir) })
+	c := &privateContainerd{address: filepath.Join(dir, "c.sock"), log: &bytes.Buffer{}}
+	config := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(config, containerdConfig(dir, c.address), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "--config", config, "--log-level", "warn")
+	cmd.Stdout, cmd.Stderr = c.log, c.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.stop(t, cmd) })
+	return c
+}
+
+func containerdConfig(dir, address string) []byte {
+	return fmt.Appendf(nil, `version = 2
+root = %q
+state = %q
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.internal.v1.restart",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+  address = %q
+[plugins."io.containerd.internal.v1.opt"]
+  path = %q
+`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), address, filepath.Join(dir, "opt"))
+}
+
+// stop ends containerd once its last shim has gone.
+func (c *privateContainerd) stop(t *testing.T, cmd *exec.Cmd) {
+	deadline := time.Now().Add(10 * time.Second)
+	for shims(c.address) > 0 && time.Now().Before(deadline) {
+		<-time.After(20 * time.Millisecond)
+	}
+	if n := shims(c.address); n > 0 {
+		t.Errorf("%d shims are left", n)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("containerd: %v", err)
+	}
+	if t.Failed() {
+		t.Logf("containerd's log:\n%s", c.log)
+	}
+}
+
+// shims counts the processes that were started for a containerd.
+func shims(address string) int {
+	n := 0
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(line), "shim") && strings.Contains(string(line), address) {
+			n++
+		}
+	}
+	return n
+}
+
+// dial connects to it, in a namespace.
+func (c *privateContainerd) dial(t *testing.T, namespace string) *remote.Daemon {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d, err := remote.New(ctx, remote.Options{Address: c.address, Namespace: namespace, CopiesOutput: true})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// noRuncState removes the directory that containerd's shims give runc for a
+// namespace; it must be empty.
+func noRuncState(t *testing.T, namespace string) {
+	err := os.Remove(filepath.Join("/run/containerd/runc", namespace))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("runc has containers left: %v", err)
+	}
+}
+
+// removeTree removes a directory below which nothing may be mounted.
+func removeTree(t *testing.T, dir string) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), " "+dir+"/") {
+		t.Fatalf("something is mounted below %s", dir)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,96 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+)
+
+// TestContractOnContainerd runs the client layer's contract suite on the
+// distribution's containerd, with its shims and runc.
+func TestContractOnContainerd(t *testing.T) {
+	daemon := startContainerd(t)
+	rootfs := busyboxRootfs(t)
+	var namespaces atomic.Int64
+	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
+		namespace := fmt.Sprintf("contract-%d-%d", os.Getpid(), namespaces.Add(1))
+		t.Cleanup(func() { noRuncState(t, namespace) })
+		streams := t.TempDir()
+		return libcontainerdtest.Harness{
+			Daemon:  daemon.dial(t, namespace),
+			Stdio:   libcontainerd.FIFO(streams),
+			Spec:    func(script string) *specs.Spec { return scriptSpec(rootfs, script) },
+			Process: scriptProcess,
+			Left:    func() []string { return entries(t, streams) },
+		}
+	})
+}
+
+// busyboxRootfs makes a root filesystem of one static binary.
+func busyboxRootfs(t *testing.T) string {
+	t.Helper()
+	binary, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatalf("this test needs busybox-static: %v", err)
+	}
+	root := t.TempDir()
+	for _, dir := range []string{"bin", "proc", "dev", "sys", "tmp"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sh", "cat", "sleep", "echo"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// scriptSpec is a container that runs a script in the root filesystem.
+func scriptSpec(rootfs, script string) *specs.Spec {
+	return &specs.Spec{
+		Version: "1.0.2", Hostname: "contract", Process: scriptProcess(script),
+		Root: &specs.Root{Path: rootfs},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=64k"}},
+		},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+			{Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
+		}},
+	}
+}
+
+// scriptProcess is sh -c script; an empty script is a binary that isn't there.
+func scriptProcess(script string) *specs.Process {
+	args := []string{"/bin/sh", "-c", script}
+	if script == "" {
+		args = []string{"/does-not-exist"}
+	}
+	return &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}}
+}
+
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, e.Name())
+	}
+	return names
+}
