@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/pkg/ioutils"
+)
+
+const (
+	// batchBound is how many bytes may wait for the client, before a writer does.
+	batchBound = 64 << 10
+	// batchKeep is the largest buffer that is used again.
+	batchKeep = 256 << 10
+)
+
+// batch is the body of an answer that grows: what is written goes out at once,
+// but what comes while an earlier write is on its way goes out with the next
+// one, so that a burst costs a few flushes rather than one for each record.
+// Writes may come from several goroutines.
+//
+// A goroutine does the sending. It ends with Close, which joins it.
+type batch struct {
+	out  io.Writer
+	sent sync.WaitGroup
+
+	mu      sync.Mutex
+	changed sync.Cond
+	pending []byte
+	spare   []byte
+	closed  bool
+	err     error
+}
+
+// newBatch begins to send to out, where each write has to be a flush.
+func newBatch(out io.Writer) *batch {
+	b := &batch{out: out}
+	b.changed.L = &b.mu
+	b.sent.Go(b.send)
+	return b
+}
+
+// Write waits only while more than batchBound is pending. It fails with the
+// error of an earlier write to the client.
+func (b *batch) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.pending) >= batchBound && b.err == nil && !b.closed {
+		b.changed.Wait()
+	}
+	switch {
+	case b.err != nil:
+		return 0, b.err
+	case b.closed:
+		return 0, io.ErrClosedPipe
+	}
+	b.pending = append(b.pending, p...)
+	b.changed.Broadcast()
+	return len(p), nil
+}
+
+// Close sends what is pending, and returns the first error of sending.
+func (b *batch) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	b.sent.Wait()
+	return b.err
+}
+
+func (b *batch) send() {
+	for {
+		p := b.take()
+		if p == nil {
+			return
+		}
+		_, err := b.out.Write(p)
+		b.give(p, err)
+	}
+}
+
+// take waits for something to send; nil is the end.
+func (b *batch) take() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.pending) == 0 && !b.closed && b.err == nil {
+		b.changed.Wait()
+	}
+	if len(b.pending) == 0 || b.err != nil {
+		return nil
+	}
+	p := b.pending
+	b.pending, b.spare = b.spare[:0], nil
+	b.changed.Broadcast()
+	return p
+}
+
+// give returns a buffer, and tells how sending it went.
+func (b *batch) give(p []byte, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cap(p) <= batchKeep {
+		b.spare = p
+	}
+	if err != nil {
+		b.err = err
+		b.changed.Broadcast()
+	}
+}
+
+// stream returns a context for a request that has no end of its own: it ends
+// with parent, and when the handler shuts down.
+func (h *Handler) stream(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	stop := context.AfterFunc(h.streaming, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// cutTime is how long a write to a client may still take once its stream ended.
+const cutTime = 2 * time.Second
+
+// body begins a streamed body. End sends the rest, and is called once; the
+// response may be used again only then. Where the handler panics before it
+// does, ServeHTTP ends the body. A write that is stuck when ctx ends is given up soon.
+func (w *response) body(ctx context.Context) (body io.Writer, end func() error) {
+	control := http.NewResponseController(w.ResponseWriter)
+	stop := context.AfterFunc(ctx, func() {
+		// Without support for deadlines the server's own closing has to do.
+		_ = control.SetWriteDeadline(time.Now().Add(cutTime))
+	})
+	flusher := ioutils.NewWriteFlusher(w)
+	b := newBatch(flusher)
+	w.unfinished = func() error {
+		w.unfinished = nil
+		err := b.Close()
+		stop()
+		return errors.Join(err, flusher.Close())
+	}
+	return b, w.unfinished
+}

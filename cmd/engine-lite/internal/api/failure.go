@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errhttp"
+	"github.com/moby/moby/api/types/common"
+)
+
+// failure is an error of this package's own: its text is the whole message that
+// the client gets, and its class is told by Unwrap only.
+type failure struct {
+	text  string
+	class error
+}
+
+func (f *failure) Error() string { return f.text }
+func (f *failure) Unwrap() error { return f.class }
+
+func invalid(format string, args ...any) error {
+	return &failure{fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument}
+}
+
+func notFound(format string, args ...any) error {
+	return &failure{fmt.Sprintf(format, args...), errdefs.ErrNotFound}
+}
+
+// notSupported says that a part of Docker's API isn't there. docker inspect
+// goes on with the next kind of object where it reads "not supported".
+func notSupported(what string) error {
+	return &failure{what + ": not supported: engine-lite does not have it yet", errdefs.ErrNotImplemented}
+}
+
+var errPageNotFound = &failure{"page not found", errdefs.ErrNotFound}
+
+// errMethod is a known path with a method that it doesn't have.
+var errMethod = errors.New("method not allowed")
+
+// statusOf is the HTTP status for an error. Docker answers "not in the right
+// state for this" with 409, and has no 412.
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, errMethod):
+		return http.StatusMethodNotAllowed
+	case errdefs.IsAlreadyExists(err), errdefs.IsConflict(err),
+		errdefs.IsFailedPrecondition(err), errdefs.IsAborted(err):
+		return http.StatusConflict
+	case errdefs.IsOutOfRange(err):
+		return http.StatusBadRequest
+	case errors.Is(err, context.Canceled):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	}
+	return errhttp.ToHTTP(err)
+}
+
+// writeError answers with an error. A 304 has no body.
+func writeError(w http.ResponseWriter, err error) error {
+	status := statusOf(err)
+	if status == http.StatusNotModified {
+		w.WriteHeader(status)
+		return nil
+	}
+	return writeJSON(w, status, common.ErrorResponse{Message: err.Error()})
+}

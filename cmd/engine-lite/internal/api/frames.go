@@ -1,0 +1,57 @@
+package api
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+)
+
+const (
+	stdoutFrame = stdcopy.Stdout
+	stderrFrame = stdcopy.Stderr
+	// frameHeader is the stream's number, three zeros, and the length of what
+	// follows, big endian.
+	frameHeader = 8
+)
+
+// multiplexer sends two streams over one, in the frames that stdcopy reads. To
+// a socket, header and payload go in one writev.
+type multiplexer struct {
+	w io.Writer
+
+	// mu keeps frames whole. It is held while one is written, since the streams
+	// share what they are written to.
+	mu     sync.Mutex
+	header [frameHeader]byte
+	parts  [2][]byte
+	vector net.Buffers
+}
+
+func (m *multiplexer) stream(t stdcopy.StdType) io.Writer {
+	return frameWriter{m, t}
+}
+
+type frameWriter struct {
+	m    *multiplexer
+	kind stdcopy.StdType
+}
+
+// Write sends p as one frame.
+func (f frameWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	m := f.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.header[0] = byte(f.kind)
+	binary.BigEndian.PutUint32(m.header[4:], uint32(len(p)))
+	m.parts = [2][]byte{m.header[:], p}
+	m.vector = m.parts[:]
+	n, err := m.vector.WriteTo(m.w)
+	m.parts[1] = nil
+	return max(int(n)-frameHeader, 0), err
+}

@@ -1,0 +1,151 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// hangups tells when the peer of a connection is gone altogether, as opposed to
+// one that only won't send any more (docker closes its sending side as soon as
+// its stdin ends). Reading can't tell them apart; EPOLLHUP can, on a unix
+// socket. On TCP a closed peer shows only once something was sent to it.
+//
+// All connections share one epoll instance and one goroutine, which the first
+// watch starts and close joins.
+type hangups struct {
+	mu      sync.Mutex
+	poll    *os.File
+	watched map[int32]func()
+	last    int32
+	loop    sync.WaitGroup
+}
+
+// watch calls gone, once, when conn's peer is gone. Stop ends the watch and has
+// to be called before conn is closed; gone may run at the same time.
+func (h *hangups) watch(conn net.Conn, gone func()) (stop func(), err error) {
+	raw, err := rawConn(conn)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.startLocked(); err != nil {
+		return nil, err
+	}
+	h.last++
+	key := h.last
+	h.watched[key] = gone
+	// No events but the ones that are always told: EPOLLHUP and EPOLLERR.
+	event := &unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: key}
+	if err := h.control(raw, unix.EPOLL_CTL_ADD, event); err != nil {
+		delete(h.watched, key)
+		return nil, fmt.Errorf("cannot watch a connection: %w", err)
+	}
+	return func() { h.forget(raw, key) }, nil
+}
+
+// rawConn finds the socket below conn, also below TLS.
+func rawConn(conn net.Conn) (syscall.RawConn, error) {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = outer.NetConn()
+	}
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("cannot watch a connection without a descriptor: %w", errors.ErrUnsupported)
+	}
+	return sc.SyscallConn()
+}
+
+// startLocked makes the epoll instance. It can be polled itself, so that its
+// goroutine parks like one that reads from a socket, without a thread.
+func (h *hangups) startLocked() error {
+	if h.poll != nil {
+		return nil
+	}
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("cannot watch connections: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return errors.Join(fmt.Errorf("cannot watch connections: %w", err), unix.Close(fd))
+	}
+	h.poll = os.NewFile(uintptr(fd), "epoll")
+	raw, err := h.poll.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot watch connections: %w", err)
+	}
+	h.watched = map[int32]func(){}
+	h.loop.Go(func() { h.run(raw) })
+	return nil
+}
+
+// run tells the hangups until the epoll instance is closed.
+func (h *hangups) run(raw syscall.RawConn) {
+	var events [16]unix.EpollEvent
+	for {
+		n := 0
+		err := raw.Read(func(fd uintptr) bool {
+			var err error
+			n, err = unix.EpollWait(int(fd), events[:], 0)
+			return n > 0 || err != nil && err != unix.EINTR
+		})
+		if err != nil {
+			return
+		}
+		for _, e := range events[:max(n, 0)] {
+			h.tell(e.Fd)
+		}
+	}
+}
+
+func (h *hangups) tell(key int32) {
+	h.mu.Lock()
+	gone := h.watched[key]
+	delete(h.watched, key)
+	h.mu.Unlock()
+	if gone != nil {
+		gone()
+	}
+}
+
+func (h *hangups) forget(raw syscall.RawConn, key int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.watched, key)
+	// Closing the socket would take it out of the set too, if nobody holds a
+	// duplicate of it; so there is nothing to do about a failure.
+	_ = h.control(raw, unix.EPOLL_CTL_DEL, nil)
+}
+
+// control changes the set of watched sockets.
+func (h *hangups) control(raw syscall.RawConn, op int, event *unix.EpollEvent) error {
+	poll, err := h.poll.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = poll.Control(func(epfd uintptr) {
+		failed = raw.Control(func(fd uintptr) {
+			failed = unix.EpollCtl(int(epfd), op, int(fd), event)
+		})
+	})
+	return errors.Join(err, failed)
+}
+
+// close ends the goroutine and waits for it. Nothing may be watched any more.
+func (h *hangups) close() {
+	h.mu.Lock()
+	poll := h.poll
+	h.mu.Unlock()
+	if poll != nil {
+		// It fails only where it is closed already.
+		_ = poll.Close()
+	}
+	h.loop.Wait()
+}

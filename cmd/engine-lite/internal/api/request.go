@@ -1,0 +1,218 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+)
+
+// maxBody bounds a JSON request body, in bytes.
+const maxBody = 4 << 20
+
+// maxFilter bounds the filters parameter, in bytes.
+const maxFilter = 256 << 10
+
+// request is what a handler gets.
+type request struct {
+	*http.Request
+	version version
+	// name is what stands in the path where the route has its wildcard.
+	name  string
+	query url.Values
+}
+
+// flag reads a boolean parameter the way Docker does: everything is true but
+// the empty value, 0, no, false and none.
+func (r *request) flag(key string) bool {
+	switch strings.ToLower(strings.TrimSpace(r.query.Get(key))) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
+}
+
+// flagOr is flag, with a value for a parameter that isn't given.
+func (r *request) flagOr(key string, otherwise bool) bool {
+	if !r.query.Has(key) {
+		return otherwise
+	}
+	return r.flag(key)
+}
+
+// number reads an integer parameter; nil where it isn't given.
+func (r *request) number(key string) (*int, error) {
+	s := r.query.Get(key)
+	if s == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return nil, invalid("parameter %s has to be a number, not %q", key, s)
+	}
+	return &n, nil
+}
+
+// size reads the parameters h and w, in characters.
+func (r *request) size() (height, width uint32, err error) {
+	read := func(key string) uint32 {
+		n, e := strconv.ParseUint(r.query.Get(key), 10, 32)
+		if e != nil && err == nil {
+			err = invalid("parameter %s has to be a size in characters, not %q", key, r.query.Get(key))
+		}
+		return uint32(n)
+	}
+	height, width = read("h"), read("w")
+	return height, width, err
+}
+
+// without fails with NotImplemented where one of the parameters is given: they
+// ask for something that the engine has no way to be told.
+func (r *request) without(keys ...string) error {
+	for _, key := range keys {
+		if slices.ContainsFunc(r.query[key], func(v string) bool { return v != "" && v != "0" && v != "false" }) {
+			return notSupported("parameter " + key)
+		}
+	}
+	return nil
+}
+
+// filters reads the filters parameter.
+func (r *request) filters() (engine.Filters, error) {
+	return parseFilters(r.query.Get("filters"))
+}
+
+// parseFilters reads {"name":{"value":true}}, and the older {"name":["value"]}.
+// As in Docker, a value counts by being there, not by its boolean.
+func parseFilters(s string) (engine.Filters, error) {
+	f := engine.Filters{}
+	if s == "" {
+		return f, nil
+	}
+	if len(s) > maxFilter {
+		return nil, invalid("filters are longer than %d bytes", maxFilter)
+	}
+	var byName map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(s), &byName); err != nil {
+		return nil, invalid("filters are not a JSON object: %s", jsonProblem(err))
+	}
+	for name, raw := range byName {
+		values, err := filterValues(raw)
+		if err != nil {
+			return nil, invalid("filter %q is neither a list of values nor an object of them", name)
+		}
+		f[name] = values
+	}
+	return f, nil
+}
+
+func filterValues(raw json.RawMessage) ([]string, error) {
+	var values []string
+	if err := json.Unmarshal(raw, &values); err == nil {
+		return values, nil
+	}
+	var set map[string]bool
+	if err := json.Unmarshal(raw, &set); err != nil {
+		return nil, err
+	}
+	for v := range set {
+		values = append(values, v)
+	}
+	slices.Sort(values)
+	return values, nil
+}
+
+// decode reads a JSON body into v. An empty body leaves v as it is where
+// optional is set.
+func (r *request) decode(v any, optional bool) error {
+	if optional && r.ContentLength == 0 {
+		return nil
+	}
+	if err := jsonContent(r.Header.Get("Content-Type")); err != nil {
+		return err
+	}
+	err := decodeJSON(http.MaxBytesReader(nil, r.Body, maxBody), v)
+	if optional && errors.Is(err, errNoBody) {
+		return nil
+	}
+	return err
+}
+
+func jsonContent(contentType string) error {
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "application/json" {
+		return invalid("unsupported Content-Type header (%s): must be 'application/json'", contentType)
+	}
+	return nil
+}
+
+// errNoBody is a body that should have been there.
+var errNoBody = &failure{"the request has no body", errdefs.ErrInvalidArgument}
+
+// decodeJSON reads one JSON document and nothing after it.
+func decodeJSON(r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
+	err := dec.Decode(v)
+	if errors.Is(err, io.EOF) {
+		return errNoBody
+	}
+	if err != nil {
+		return invalid("invalid JSON: %s", jsonProblem(err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return invalid("invalid JSON: there is more after the first document")
+	}
+	return nil
+}
+
+// jsonProblem tells what is wrong in words of the request, not of Go.
+func jsonProblem(err error) string {
+	var wrongType *json.UnmarshalTypeError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return "the body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early"
+	case errors.As(err, &wrongType) && wrongType.Field != "":
+		// Before the last dot are Go's embedded types too.
+		return "field " + wrongType.Field[strings.LastIndex(wrongType.Field, ".")+1:] + " can't be a " + wrongType.Value
+	case errors.As(err, &wrongType):
+		return "it can't be a " + wrongType.Value
+	}
+	return err.Error()
+}
+
+// registryAuth reads the X-Registry-Auth header.
+func (r *request) registryAuth() (registry.AuthConfig, error) {
+	return parseAuth(r.Header.Get(registry.AuthHeader))
+}
+
+// parseAuth reads JSON in base64url (RFC 4648, section 5). The other alphabet
+// and missing padding are met in the wild, and are taken too.
+func parseAuth(s string) (registry.AuthConfig, error) {
+	var auth registry.AuthConfig
+	if s == "" {
+		return auth, nil
+	}
+	s = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(s, "="))
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return auth, invalid("header %s is not base64url", registry.AuthHeader)
+	}
+	if err := json.Unmarshal(b, &auth); err != nil {
+		return registry.AuthConfig{}, invalid("header %s does not carry a JSON object", registry.AuthHeader)
+	}
+	return auth, nil
+}

@@ -1,0 +1,211 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+func TestFlag(t *testing.T) {
+	for s, want := range map[string]bool{
+		"": false, "0": false, "no": false, "False": false, " none ": false,
+		"1": true, "true": true, "yes": true, "anything": true,
+	} {
+		r := &request{query: url.Values{"x": {s}}}
+		if r.flag("x") != want {
+			t.Errorf("%q: %v", s, !want)
+		}
+	}
+}
+
+func TestParseFilters(t *testing.T) {
+	for s, want := range map[string]map[string][]string{
+		"":                                    {},
+		"{}":                                  {},
+		`{"label":{"a=b":true,"c":false}}`:    {"label": {"a=b", "c"}},
+		`{"label":["z","a"],"name":{}}`:       {"label": {"z", "a"}, "name": nil},
+		`{"label":["z"],"name":{"\u0061":1}}`: nil,
+		`{"label":null}`:                      {"label": nil},
+		`[]`:                                  nil,
+		`{"a":["b"]} x`:                       nil,
+	} {
+		got, err := parseFilters(s)
+		if want == nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%s: %v, %v", s, got, err)
+			}
+			continue
+		}
+		if err != nil || !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%s: %v, %v", s, got, err)
+		}
+	}
+	if _, err := parseFilters(strings.Repeat(" ", maxFilter) + "{}"); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("long filters: %v", err)
+	}
+}
+
+func TestParseMoment(t *testing.T) {
+	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"":                         {},
+		"0":                        {},
+		"1700000000":               time.Unix(1700000000, 0),
+		"1700000000.5":             time.Unix(1700000000, 500000000),
+		"1700000000.000000001":     time.Unix(1700000000, 1),
+		"1700000000.0000000019":    time.Unix(1700000000, 1),
+		"-1.5":                     time.Unix(-2, 500000000),
+		"10m":                      now.Add(-10 * time.Minute),
+		"1h30m":                    now.Add(-90 * time.Minute),
+		"2026-01-02T03:04:05Z":     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		"2026-01-02T03:04:05.5Z":   time.Date(2026, 1, 2, 3, 4, 5, 5e8, time.UTC),
+		"2026-01-02T05:04:05+2:00": {},
+		"2026-01-02T05:04+02:00":   time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC),
+		"2026-01-02":               time.Date(2026, 1, 2, 0, 0, 0, 0, time.Local),
+		"2026-01-02T15":            time.Date(2026, 1, 2, 15, 0, 0, 0, time.Local),
+	} {
+		got, ok := parseMoment(s, now)
+		if !got.Equal(want) || ok == (want.IsZero() && len(s) > 1) {
+			t.Errorf("%q: %v, %v", s, got, ok)
+		}
+	}
+	for _, s := range []string{"x", "1.x", "1.", "9223372037", "99999999999999999999", "2026-13-01", "1.-5"} {
+		if got, ok := parseMoment(s, now); ok {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}
+
+func TestParseAuth(t *testing.T) {
+	padded := base64.URLEncoding.EncodeToString([]byte(`{"username":"ü?>","password":"p"}`))
+	other := base64.StdEncoding.EncodeToString([]byte(`{"username":"ü?>","password":"p"}`))
+	for _, s := range []string{padded, strings.TrimRight(padded, "="), other} {
+		auth, err := parseAuth(s)
+		if err != nil || auth.Username != "ü?>" || auth.Password != "p" {
+			t.Errorf("%s: %+v, %v", s, auth, err)
+		}
+	}
+	for _, s := range []string{"%", "e30x", base64.URLEncoding.EncodeToString([]byte(`[]`))} {
+		if auth, err := parseAuth(s); !errdefs.IsInvalidArgument(err) || auth.Username != "" {
+			t.Errorf("%s: %+v, %v", s, auth, err)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	if newest.String() != MaxVersion || oldest.String() != MinVersion {
+		t.Errorf("%s to %s, promised %s to %s", oldest, newest, MinVersion, MaxVersion)
+	}
+	for s, served := range map[string]bool{
+		"1.24": true, "1.41": true, MaxVersion: true,
+		"1.23": false, "1.9": false, "1": false, "1.54": false, "2.0": false, "": false, "x": false, "1.x": false,
+	} {
+		if v, err := parseVersion(s); (err == nil) != served || err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v, %v", s, v, err)
+		}
+	}
+	if v := (version{1, 41}); !v.before(42) || v.before(41) || (version{2, 0}).before(42) {
+		t.Error("versions are compared wrongly")
+	}
+}
+
+func TestMacAddressMoves(t *testing.T) {
+	for path, want := range map[string]string{
+		"/v1.43/containers/create": "create[ i [] mine mine=02:00:00:00:00:01 ]",
+		"/v1.52/containers/create": "create[ i [] mine  ]",
+	} {
+		d := newDaemon(t, &fake{})
+		d.do(post, path, `{"Image":"i","MacAddress":"02:00:00:00:00:01","HostConfig":{"NetworkMode":"mine"}}`)
+		if calls := d.engine.noted(); len(calls) != 1 || calls[0] != want {
+			t.Errorf("%s: %v", path, calls)
+		}
+	}
+}
+
+func FuzzParseFilters(f *testing.F) {
+	f.Add(`{"label":{"a=b":true}}`)
+	f.Add(`{"label":["a",null],"b":{"c":false}}`)
+	f.Add(`{"a":1}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		filters, err := parseFilters(s)
+		if err != nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		b, err := json.Marshal(filters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseFilters(string(b))
+		if err != nil || !maps.EqualFunc(filters, again, slices.Equal) {
+			t.Errorf("%v became %v, %v", filters, again, err)
+		}
+	})
+}
+
+func FuzzParseMoment(f *testing.F) {
+	for _, s := range []string{"", "0", "1.5", "-1.5", "10m", "2026-01-02T03:04:05Z", "2026-01-02", "1e9", "9223372035.999999999"} {
+		f.Add(s)
+	}
+	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := parseMoment(s, now)
+		if !ok || got.IsZero() || strings.ContainsFunc(s, func(r rune) bool { return r > '9' }) {
+			return
+		}
+		if sec, err := strconv.ParseInt(s, 10, 64); err == nil && got.Unix() != sec {
+			t.Errorf("%q is %v", s, got)
+		}
+	})
+}
+
+func FuzzParseAuth(f *testing.F) {
+	f.Add("e30=")
+	f.Add(base64.URLEncoding.EncodeToString([]byte(`{"username":"u","identitytoken":"t"}`)))
+	f.Fuzz(func(t *testing.T, s string) {
+		if _, err := parseAuth(s); err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func FuzzCreateBody(f *testing.F) {
+	f.Add([]byte(`{"Image":"i","Cmd":["a"],"Tty":true,"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]},"Dns":["127.0.0.1"]}}`))
+	f.Add([]byte(`{"NetworkingConfig":{"EndpointsConfig":{"a":{"MacAddress":"02:00:00:00:00:01"}}},"MacAddress":"x","ExposedPorts":{"1-2/udp":{}}}`))
+	f.Add([]byte(`{"Healthcheck":{"Test":["CMD"],"Interval":-1}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var body createRequest
+		if err := decodeJSON(bytes.NewReader(b), &body); err != nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		if _, err := encodeJSON(body); err != nil {
+			t.Errorf("%s: %v", b, err)
+		}
+	})
+}
+
+func FuzzPattern(f *testing.F) {
+	f.Add("GET", "/images/a/b/json")
+	f.Add("POST", "//containers//x//start//")
+	table := newTable()
+	f.Fuzz(func(t *testing.T, method, path string) {
+		handle, name, allow, err := table.find(method, segments(path))
+		if (handle == nil) == (err == nil) || handle != nil && allow != nil {
+			t.Errorf("%s %s: %q %v %v", method, path, name, allow, err)
+		}
+	})
+}

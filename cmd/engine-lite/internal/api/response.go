@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// response is the answer to one request. It remembers whether an answer has
+// begun, so that an error can still be told in place of it.
+type response struct {
+	http.ResponseWriter
+	// status is 0 until the header is written, and after a hijack stays as it was.
+	status   int
+	hijacked bool
+	// unfinished ends a streamed body whose handler didn't.
+	unfinished func() error
+}
+
+// begun tells whether it is too late for another status.
+func (w *response) begun() bool { return w.status != 0 || w.hijacked }
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	w.ok()
+	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom lets net/http use sendfile or splice where it can.
+func (w *response) ReadFrom(r io.Reader) (int64, error) {
+	w.ok()
+	return io.Copy(w.ResponseWriter, r)
+}
+
+// Flush sends what is there, the header first.
+func (w *response) Flush() {
+	w.ok()
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// hijack takes the connection over; the caller closes it.
+func (w *response) hijack() (net.Conn, *bufio.Reader, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot take the connection over: %w", err)
+	}
+	w.hijacked = true
+	return conn, rw.Reader, nil
+}
+
+func (w *response) ok() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+}
+
+// writeJSON answers with v. Nothing is sent where v can't be encoded.
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := encodeJSON(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, err = w.Write(body)
+	return err
+}
+
+// encodeJSON leaves &, < and > as they are, and ends with a newline.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("cannot encode the answer: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// list is s, or an empty list where s is nil: clients don't expect null.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// dict is m, or an empty map where m is nil.
+func dict[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		return map[K]V{}
+	}
+	return m
+}

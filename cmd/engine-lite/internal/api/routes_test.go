@@ -1,0 +1,208 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+// walk has a request for each route, and what the engine has to be asked.
+var walk = []struct {
+	method, path, body string
+	status             int
+	call               string
+}{
+	{get, "/_ping", "", 200, ""},
+	{head, "/_ping", "", 200, ""},
+	{get, "/version", "", 200, "version[]"},
+	{get, "/info", "", 200, "info[]"},
+	{get, "/events?since=1&until=2&filters=%7B%22type%22%3A%5B%22image%22%5D%7D", "", 200, "events[1 2 map[type:[image]]]"},
+	{get, "/containers/json?all=1&limit=3&size=true", "", 200, "list[{All:true Limit:3 Size:true Filters:map[]}]"},
+	{post, "/containers/create?name=n&platform=linux/amd64", `{"Image":"i","Cmd":["a"],"HostConfig":{"NetworkMode":"none"}}`, 201, "create[n i [a] none  linux/amd64]"},
+	{get, "/containers/c/json?size=1", "", 200, "inspect[c true]"},
+	{post, "/containers/c/start", "", 204, "start[c]"},
+	{post, "/containers/c/stop?t=5&signal=INT", "", 204, "stop[c INT 5]"},
+	{post, "/containers/c/restart?t=-1", "", 204, "restart[c  -1]"},
+	{post, "/containers/c/kill?signal=9", "", 204, "kill[c 9]"},
+	{post, "/containers/c/pause", "", 204, "pause[c]"},
+	{post, "/containers/c/unpause", "", 204, "unpause[c]"},
+	{post, "/containers/c/rename?name=d", "", 204, "rename[c d]"},
+	{post, "/containers/c/resize?h=24&w=80", "", 200, "resize[c 24 80]"},
+	{post, "/containers/c/wait?condition=removed", "", 200, "wait[c removed]"},
+	{post, "/containers/c/attach?stream=1&stdout=1&detachKeys=a", "", 200, "attach[c false true false false true a]"},
+	{get, "/containers/c/logs?stdout=1&tail=5&since=3.5&details=1", "", 200, "logs[c true false false false true 5 3 0]"},
+	{get, "/containers/c/top?ps_args=aux", "", 200, "top[c aux]"},
+	{get, "/containers/c/stats?stream=false", "", 200, "stats[c false]"},
+	{del, "/containers/c?force=1&v=1", "", 204, "remove[c {Force:true Volumes:true}]"},
+	{post, "/containers/c/exec", `{"Cmd":["ls"]}`, 201, "execCreate[c [ls]]"},
+	{post, "/exec/e/start", `{"Detach":true,"ConsoleSize":[1,2]}`, 200, "execStart[e true true]"},
+	{post, "/exec/e/resize?h=1&w=2", "", 200, "execResize[e 1 2]"},
+	{get, "/exec/e/json", "", 200, "execInspect[e]"},
+	{get, "/images/json?all=1", "", 200, "images[true map[]]"},
+	{post, "/images/create?fromImage=busybox&tag=1", "", 200, "pull[busybox:1  ]"},
+	{post, "/images/create?fromSrc=-&repo=r&tag=t&message=m&changes=CMD+a&changes=CMD+b", "", 200, "import[ r:t m [CMD a CMD b]]"},
+	{post, "/images/load?quiet=1", "", 200, "load[ true]"},
+	{get, "/images/get?names=a&names=b", "", 200, "save[[a b]]"},
+	{get, "/images/localhost:5000/a/b:1/get", "", 200, "save[[localhost:5000/a/b:1]]"},
+	{get, "/images/localhost:5000/a/json/json", "", 200, "imageInspect[localhost:5000/a/json]"},
+	{get, "/images/a/b/history", "", 200, "history[a/b]"},
+	{post, "/images/a/b/tag?repo=host/c&tag=2", "", 201, "tag[a/b host/c:2]"},
+	{del, "/images/json", "", 200, "imageRemove[json false false]"},
+	{get, "/networks", "", 200, "networks[map[]]"},
+	{get, "/networks/none", "", 200, "network[none]"},
+	{get, "/volumes", "", 200, ""},
+	{get, "/volumes/v", "", 404, ""},
+	{del, "/volumes/v", "", 404, ""},
+}
+
+// TestRoutes walks the table, with and without a version.
+func TestRoutes(t *testing.T) {
+	table := newTable()
+	walked := map[string]bool{}
+	for _, prefix := range []string{"", "/v1.24", "/v1.41", "/v" + MaxVersion} {
+		for _, c := range walk {
+			t.Run(prefix+" "+c.method+" "+c.path, func(t *testing.T) {
+				d := newDaemon(t, &fake{})
+				a := d.do(c.method, prefix+c.path, c.body)
+				if a.status != c.status {
+					t.Errorf("status %d, want %d: %s", a.status, c.status, a.body)
+				}
+				if got := strings.Join(d.engine.noted(), "; "); got != c.call {
+					t.Errorf("the engine was asked %q, want %q", got, c.call)
+				}
+				if v := a.header.Get("Api-Version"); v != MaxVersion {
+					t.Errorf("Api-Version %q", v)
+				}
+			})
+		}
+	}
+	for _, c := range walk {
+		path, _, _ := strings.Cut(c.path, "?")
+		for _, e := range table[segments(path)[0]] {
+			if _, ok := e.pattern.match(segments(path)); ok && e.method == c.method {
+				walked[e.method+" "+e.path] = true
+				break
+			}
+		}
+	}
+	for _, r := range routes {
+		if !walked[r.method+" "+r.path] {
+			t.Errorf("no test walks %s %s", r.method, r.path)
+		}
+	}
+}
+
+// TestRoutesFail walks the table with an engine that fails.
+func TestRoutesFail(t *testing.T) {
+	d := newDaemon(t, &fake{err: fmt.Errorf("no such thing: %w", errdefs.ErrNotFound)})
+	for _, c := range walk {
+		if c.call == "" || strings.HasPrefix(c.call, "events") {
+			continue
+		}
+		a := d.do(c.method, c.path, c.body)
+		if a.status != 404 || !strings.Contains(a.body, `{"message":"no such thing`) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	d := newDaemon(t, &fake{})
+	for _, r := range refusals {
+		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{name...}", "a/b", "*", "x").Replace(r.path)
+		a := d.do(r.method, path, "")
+		if a.status != http.StatusNotImplemented {
+			t.Errorf("%s %s: status %d", r.method, path, a.status)
+		}
+		if r.method != head && !strings.Contains(a.body, r.what+": not supported") {
+			t.Errorf("%s %s: %s", r.method, path, a.body)
+		}
+	}
+	if calls := d.engine.noted(); calls != nil {
+		t.Errorf("the engine was asked: %v", calls)
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	d := newDaemon(t, &fake{})
+	for _, c := range []struct {
+		method, path string
+		status       int
+		message      string
+		allow        string
+	}{
+		{get, "/", 404, "page not found", ""},
+		{get, "/v1.41", 404, "page not found", ""},
+		{get, "/nothing", 404, "page not found", ""},
+		{get, "/containers", 404, "page not found", ""},
+		{get, "/containers/a/b/json", 404, "page not found", ""},
+		{get, "/images//json", 200, "", ""},
+		{post, "/containers/json", 405, "method not allowed", "GET, DELETE"},
+		{get, "/containers/c/start", 405, "method not allowed", "POST"},
+		{put, "/_ping", 405, "method not allowed", "GET, HEAD"},
+		{get, "/v1.23/info", 400, "client version 1.23 is too old. Minimum supported API version is 1.24", ""},
+		{get, "/v1.99/info", 400, "client version 1.99 is too new. Maximum supported API version is " + MaxVersion, ""},
+		{get, "/v2/info", 400, "client version 2.0 is too new", ""},
+		{get, "/v1.4.1/info", 400, "is not an API version", ""},
+		{get, "/v99999999999999999999/info", 400, "is not an API version", ""},
+		{get, "/containers/json?a=%zz", 400, "the query is malformed", ""},
+		{get, "/containers//c/json", 200, "", ""},
+	} {
+		a := d.do(c.method, c.path, "")
+		if a.status != c.status || !strings.Contains(a.body, c.message) || a.header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d %q allow %q", c.method, c.path, a.status, a.body, a.header.Get("Allow"))
+		}
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	d := newDaemon(t, &fake{})
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		message            string
+	}{
+		{post, "/containers/create", "", 400, "unsupported Content-Type"},
+		{post, "/containers/create", "{", 400, "it ends too early"},
+		{post, "/containers/create", "{}", 400, "config cannot be empty"},
+		{post, "/containers/create", "null", 400, "config cannot be empty"},
+		{post, "/containers/create", " ", 400, "the request has no body"},
+		{post, "/containers/create", `{"Image":"a"} x`, 400, "more after the first document"},
+		{post, "/containers/create", `{"Image":1}`, 400, "field Image can't be a number"},
+		{post, "/containers/create", `{"Image":"` + strings.Repeat("x", maxBody) + `"}`, 400, "larger than"},
+		{post, "/v1.41/containers/create", `{"Image":"a","MacAddress":"zz"}`, 400, "no MAC address"},
+		{post, "/containers/c/start?checkpoint=x", "", 501, "parameter checkpoint: not supported"},
+		{post, "/containers/c/stop?t=soon", "", 400, "parameter t has to be a number"},
+		{post, "/containers/c/rename", "", 400, "parameter name is needed"},
+		{post, "/containers/c/resize?h=1", "", 400, "parameter w"},
+		{post, "/containers/c/wait?condition=never", "", 400, "invalid condition"},
+		{get, "/containers/c/logs", "", 400, "at least one stream"},
+		{get, "/containers/c/logs?stdout=1&tail=x", "", 400, "parameter tail"},
+		{get, "/containers/c/logs?stdout=1&since=x", "", 400, "parameter since"},
+		{get, "/containers/c/stats?one-shot=1", "", 400, "one-shot"},
+		{get, "/containers/json?limit=x", "", 400, "parameter limit"},
+		{get, "/containers/json?filters=x", "", 400, "filters are not a JSON object"},
+		{get, "/containers/json?filters=%7B%22a%22%3A1%7D", "", 400, `filter \"a\"`},
+		{del, "/containers/c?link=1", "", 501, "parameter link"},
+		{get, "/events?since=2&until=1", "", 400, "cannot be after"},
+		{post, "/images/create", "", 400, "fromImage or fromSrc"},
+		{post, "/images/create?fromImage=UPPER", "", 400, "invalid reference format"},
+		{post, "/images/create?fromImage=busybox", "", 501, "all tags"},
+		{post, "/images/create?fromSrc=http://127.0.0.1/", "", 501, "URL"},
+		{post, "/images/a/tag", "", 400, "parameter repo"},
+		{get, "/images/get", "", 400, "parameter names"},
+		{get, "/images/a/json?platform=%7B%7D", "", 501, "parameter platform"},
+	} {
+		a := d.do(c.method, c.path, c.body)
+		if a.status != c.status || !strings.Contains(a.body, c.message) {
+			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, a.status, a.body, c.status, c.message)
+		}
+	}
+	if calls := d.engine.noted(); slices.ContainsFunc(calls, func(s string) bool { return s != "" }) {
+		t.Errorf("the engine was asked: %v", calls)
+	}
+}

@@ -1,0 +1,384 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/jsonstream"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+)
+
+// TestWaitHeader reads the header while the container still runs.
+func TestWaitHeader(t *testing.T) {
+	exits := make(chan container.WaitResponse, 1)
+	d := newDaemon(t, &fake{wait: func(context.Context) <-chan container.WaitResponse { return exits }})
+	resp, err := d.client.Post("http://docker/containers/c/wait?condition=next-exit", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%s %v", resp.Status, resp.Header)
+	}
+	exits <- container.WaitResponse{StatusCode: 7}
+	body, err := io.ReadAll(resp.Body)
+	if string(body) != `{"StatusCode":7}`+"\n" || err != nil {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// TestWaitCut has a wait that ends without an answer: the client may not take
+// that for an exit with status 0.
+func TestWaitCut(t *testing.T) {
+	d := newDaemon(t, &fake{wait: func(context.Context) <-chan container.WaitResponse {
+		none := make(chan container.WaitResponse)
+		close(none)
+		return none
+	}})
+	resp, err := d.client.Post("http://docker/containers/c/wait", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the body ends with %v", err)
+	}
+}
+
+// TestWaitClientGone has a client that doesn't wait for the answer.
+func TestWaitClientGone(t *testing.T) {
+	ended := make(chan struct{})
+	d := newDaemon(t, &fake{wait: func(ctx context.Context) <-chan container.WaitResponse {
+		none := make(chan container.WaitResponse)
+		context.AfterFunc(ctx, func() { close(none); close(ended) })
+		return none
+	}})
+	conn := d.dial("POST /containers/c/wait HTTP/1.1\r\nHost: docker\r\n\r\n")
+	readHead(t, conn)
+	conn.Close()
+	<-ended
+}
+
+func TestLogs(t *testing.T) {
+	for _, c := range []struct {
+		name, path string
+		terminal   bool
+		media      string
+		stdout     string
+		stderr     string
+	}{
+		{"both", "/v1.42/containers/c/logs?stdout=1&stderr=1", false, "application/vnd.docker.multiplexed-stream", "out", "err"},
+		{"one", "/v1.42/containers/c/logs?stderr=1", false, "application/vnd.docker.multiplexed-stream", "", "err"},
+		{"old", "/v1.41/containers/c/logs?stdout=1&stderr=1", false, "application/vnd.docker.raw-stream", "out", "err"},
+		{"terminal", "/v1.42/containers/c/logs?stdout=1", true, "application/vnd.docker.raw-stream", "out", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDaemon(t, &fake{logs: func(_ context.Context, o engine.LogsOptions) error {
+				stdout, stderr, err := o.Open(c.terminal)
+				if err == nil && stdout != nil {
+					_, err = io.WriteString(stdout, "out")
+				}
+				if err == nil && stderr != nil {
+					_, err = io.WriteString(stderr, "err")
+				}
+				return err
+			}})
+			a := d.do(get, c.path, "")
+			if media := a.header.Get("Content-Type"); media != c.media {
+				t.Errorf("Content-Type %q", media)
+			}
+			if stdout, stderr := output(t, strings.NewReader(a.body), c.terminal); stdout != c.stdout || stderr != c.stderr {
+				t.Errorf("stdout %q, stderr %q", stdout, stderr)
+			}
+		})
+	}
+}
+
+// TestLogsFollow has each line at the client before the next one is written.
+func TestLogsFollow(t *testing.T) {
+	lines := make(chan string)
+	d := newDaemon(t, &fake{logs: func(ctx context.Context, o engine.LogsOptions) error {
+		stdout, _, err := o.Open(true)
+		for err == nil {
+			select {
+			case line := <-lines:
+				_, err = io.WriteString(stdout, line)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return err
+	}})
+	resp, err := d.client.Get("http://docker/containers/c/logs?stdout=1&follow=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for i := range 3 {
+		line := fmt.Sprintf("line %d\n", i)
+		lines <- line
+		got := make([]byte, len(line))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != line {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+}
+
+// TestEventsFormats has the answer's form by version and Accept.
+func TestEventsFormats(t *testing.T) {
+	d := newDaemon(t, &fake{events: func(_ context.Context, fn func(engine.Event) error) error {
+		for _, m := range []events.Message{
+			{Type: "container", Action: "die", Actor: events.Actor{ID: "c", Attributes: map[string]string{"exitCode": "7", "image": "<i>"}}, Scope: "local", Time: 1, TimeNano: 1000000002},
+			{Type: "image", Action: "pull", Actor: events.Actor{ID: "i:1"}},
+			{Type: "network", Action: "connect", Actor: events.Actor{ID: "n"}},
+		} {
+			if err := fn(engine.Event{Message: m, Seq: 9}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	const (
+		die     = `"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7","image":"<i>"}},"scope":"local","time":1,"timeNano":1000000002}` + "\n"
+		pull    = `"Type":"image","Action":"pull","Actor":{"ID":"i:1","Attributes":null}}` + "\n"
+		connect = `{"Type":"network","Action":"connect","Actor":{"ID":"n","Attributes":null}}` + "\n"
+		old     = `{"status":"die","id":"c","from":"<i>",` + die + `{"status":"pull","id":"i:1",` + pull + connect
+		current = "{" + die + "{" + pull + connect
+		marked  = "\x1e{" + die + "\x1e{" + pull + "\x1e" + connect
+	)
+	for _, c := range []struct{ version, accept, media, body string }{
+		{"1.41", "", "application/json", old},
+		{"1.51", "application/x-ndjson", "application/json", old},
+		{"1.52", "", "application/json", current},
+		{"1.52", "*/*", "application/json", current},
+		{"1.52", "application/x-ndjson", "application/x-ndjson", current},
+		{"1.52", "application/json-seq", "application/json-seq", marked},
+		{"1.52", "application/jsonl, application/x-ndjson;q=0.5", "application/x-ndjson", current},
+		{"1.53", "application/jsonl, application/x-ndjson;q=0.5", "application/jsonl", current},
+		{"1.53", "application/json;q=x, bad/, text/html", "application/json", current},
+	} {
+		a := d.do(get, "/v"+c.version+"/events", "", "Accept", c.accept)
+		if a.header.Get("Content-Type") != c.media || a.body != c.body {
+			t.Errorf("%s %q: %s\n%s\nwant %s\n%s", c.version, c.accept, a.header.Get("Content-Type"), a.body, c.media, c.body)
+		}
+	}
+}
+
+// TestEventsHeader has the header before there is an event, and a stream that
+// ends with the daemon.
+func TestEventsHeader(t *testing.T) {
+	d := newDaemon(t, &fake{events: func(ctx context.Context, _ func(engine.Event) error) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	resp, err := d.client.Get("http://docker/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+}
+
+// TestEventsBroken has a stream that fails: its end isn't a proper one.
+func TestEventsBroken(t *testing.T) {
+	d := newDaemon(t, &fake{events: func(context.Context, func(engine.Event) error) error {
+		return errors.New("the journal is broken")
+	}})
+	resp, err := d.client.Get("http://docker/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the body ends with %v", err)
+	}
+}
+
+func TestStats(t *testing.T) {
+	d := newDaemon(t, &fake{stats: func(_ context.Context, fn func(container.StatsResponse) error) error {
+		return errors.Join(fn(container.StatsResponse{ID: "c", Name: "/n"}), fn(container.StatsResponse{ID: "c"}))
+	}})
+	a := d.do(get, "/containers/c/stats", "")
+	if n := strings.Count(a.body, "\n"); n != 2 || !strings.HasPrefix(a.body, `{"id":"c","name":"/n"`) {
+		t.Errorf("%d lines: %s", n, a.body)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	failed := fmt.Errorf("registry hung up: %w", errdefs.ErrUnavailable)
+	for _, c := range []struct {
+		name   string
+		tell   func(progress func(jsonstream.Message) error) error
+		status int
+		body   string
+	}{
+		{"nothing", nil, 200, ""},
+		{"failed at once", func(func(jsonstream.Message) error) error { return failed }, 503, `{"message":"registry hung up: unavailable"}` + "\n"},
+		{"done", func(tell func(jsonstream.Message) error) error {
+			return tell(jsonstream.Message{Status: "Downloading", ID: "l", Progress: &jsonstream.Progress{Current: 1, Total: 2}})
+		}, 200, `{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"l"}` + "\n"},
+		{"failed later", func(tell func(jsonstream.Message) error) error {
+			return errors.Join(tell(jsonstream.Message{Status: "Pulling"}), failed)
+		}, 200, `{"status":"Pulling"}` + "\n" + `{"errorDetail":{"code":503,"message":"registry hung up: unavailable"},"error":"registry hung up: unavailable"}` + "\n"},
+	} {
+		for _, path := range []string{"/images/create?fromImage=a&tag=b", "/images/create?fromSrc=-", "/images/load"} {
+			d := newDaemon(t, &fake{tell: c.tell})
+			a := d.do(post, path, "")
+			if a.status != c.status || a.body != c.body || a.header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s, %s: %d %s %q", c.name, path, a.status, a.header.Get("Content-Type"), a.body)
+			}
+		}
+	}
+}
+
+func TestPullAuth(t *testing.T) {
+	d := newDaemon(t, &fake{})
+	d.do(post, "/images/create?fromImage=h/a&tag=sha256:"+strings.Repeat("0", 64)+"&platform=linux/arm64", "", "X-Registry-Auth", "eyJ1c2VybmFtZSI6InUifQ==")
+	want := "pull[h/a@sha256:" + strings.Repeat("0", 64) + " linux/arm64 u]"
+	if calls := d.engine.noted(); len(calls) != 1 || calls[0] != want {
+		t.Errorf("%v, want %s", calls, want)
+	}
+	if a := d.do(post, "/images/create?fromImage=a&tag=b", "", "X-Registry-Auth", "%"); a.status != 400 {
+		t.Errorf("status %d", a.status)
+	}
+}
+
+func TestSave(t *testing.T) {
+	d := newDaemon(t, &fake{save: func(w io.Writer) error {
+		_, err := io.Copy(w, strings.NewReader("archive"))
+		return err
+	}})
+	a := d.do(get, "/images/a/get", "")
+	if a.body != "archive" || a.header.Get("Content-Type") != "application/x-tar" {
+		t.Errorf("%q %v", a.body, a.header)
+	}
+}
+
+// TestSaveBroken has an archive that stops in the middle.
+func TestSaveBroken(t *testing.T) {
+	d := newDaemon(t, &fake{save: func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 1<<16))
+		return errors.Join(err, errors.New("content is gone"))
+	}})
+	resp, err := d.client.Get("http://docker/images/a/get")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the body ends with %v", err)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	d := newDaemon(t, &fake{stats: func(context.Context, func(container.StatsResponse) error) error { panic("oh no") }})
+	a := d.do(get, "/containers/c/stats", "")
+	if a.status != 500 || strings.Contains(a.body, "oh no") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestPanicLate has a panic in the middle of a stream.
+func TestPanicLate(t *testing.T) {
+	d := newDaemon(t, &fake{stats: func(_ context.Context, fn func(container.StatsResponse) error) error {
+		if err := fn(container.StatsResponse{}); err != nil {
+			return err
+		}
+		panic("oh no")
+	}})
+	resp, err := d.client.Get("http://docker/containers/c/stats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the body ends with %v", err)
+	}
+}
+
+func TestShutdownRefuses(t *testing.T) {
+	h := New(&fake{}, Options{Log: quiet()})
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := newRecorder()
+	h.ServeHTTP(w, newRequest(t, get, "/_ping"))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d", w.Code)
+	}
+}
+
+// gate is a client that takes nothing until it is opened.
+type gate struct {
+	open   chan struct{}
+	mu     sync.Mutex
+	writes []string
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	<-g.open
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.writes = append(g.writes, string(p))
+	return len(p), nil
+}
+
+// TestBatch has what comes during a write go out as one.
+func TestBatch(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	b := newBatch(g)
+	for i := range 100 {
+		if _, err := fmt.Fprintf(b, "%02d", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(g.open)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(g.writes, "")
+	if len(all) != 200 || !strings.HasPrefix(all, "000102") || !strings.HasSuffix(all, "9899") {
+		t.Errorf("sent %q", all)
+	}
+	if len(g.writes) > 50 {
+		t.Errorf("%d writes for 100 records", len(g.writes))
+	}
+	if _, err := b.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a write after Close: %v", err)
+	}
+}
+
+// TestBatchError has a writer that waits for a client which then is gone.
+func TestBatchError(t *testing.T) {
+	r, w := io.Pipe()
+	b := newBatch(w)
+	failed := make(chan error)
+	go func() {
+		for {
+			if _, err := b.Write(make([]byte, batchBound)); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	gone := errors.New("gone")
+	r.CloseWithError(gone)
+	if err := <-failed; !errors.Is(err, gone) {
+		t.Errorf("Write: %v", err)
+	}
+	if err := b.Close(); !errors.Is(err, gone) {
+		t.Errorf("Close: %v", err)
+	}
+}
