@@ -4,6 +4,7 @@ import (
 	"mime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
@@ -23,6 +24,9 @@ func (h *Handler) events(w *response, r *request) error {
 	o := engine.EventsOptions{Filters: filters}
 	if o.Since, err = r.moment("since"); err != nil {
 		return err
+	}
+	if r.query.Get("since") == "0" { // from the beginning, where elsewhere it is not set
+		o.Since = time.Unix(0, 0)
 	}
 	if o.Until, err = r.moment("until"); err != nil {
 		return err

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// object is a container in memory: the newest published record and what lives
+// only while the engine does.
+type object struct {
+	id string
+
+	// op serialises what users ask of the container. The backend's callbacks
+	// never take it.
+	op chan struct{}
+
+	mu      sync.Mutex
+	rec     *record
+	changed chan struct{} // closed and replaced whenever rec or told changes
+	// told counts the exits whose output is in the log: those that waiters
+	// and subscribers may learn of.
+	told uint64
+	gone bool // removed
+	life *life
+	// ctr is the live container; nil before the first start and after the exit
+	// was cleaned up.
+	ctr   *libcontainerd.Container
+	execs map[string]*execution
+	// untold is the exit whose output is being drained.
+	untold *exit
+	// generation is that of the run under way or being started.
+	generation uint64
+	// cleanup is closed when nothing of the last run is left at the runtime
+	// daemon; nil where there was none.
+	cleanup chan struct{}
+	// restarting keeps a container that removes itself over a restart.
+	restarting bool
+}
+
+func newObject(r *record) *object {
+	return &object{
+		id: r.ID, rec: r, told: r.Exits,
+		op:      make(chan struct{}, 1),
+		changed: make(chan struct{}),
+		execs:   map[string]*execution{},
+	}
+}
+
+// lock takes the container for one operation. It fails when ctx ends first.
+func (o *object) lock(ctx context.Context) error {
+	select {
+	case o.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (o *object) unlock() { <-o.op }
+
+// record returns the newest record. It is not to be written to.
+func (o *object) record() *record {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.rec
+}
+
+// view is one consistent look at a container.
+type view struct {
+	rec     *record
+	told    uint64
+	gone    bool
+	changed <-chan struct{}
+}
+
+func (o *object) view() view {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return view{rec: o.rec, told: o.told, gone: o.gone, changed: o.changed}
+}
+
+// publish makes r the newest record, unless a newer one is known.
+func (o *object) publish(r *record) {
+	o.change(func() {
+		if r.Version > o.rec.Version {
+			o.rec = r
+		}
+	})
+}
+
+// change runs fn under the lock and wakes whoever watches.
+func (o *object) change(fn func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fn()
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+// live returns the container at the runtime daemon; FailedPrecondition where
+// it doesn't run.
+func (o *object) live() (*libcontainerd.Container, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctr == nil || !o.rec.running() {
+		return nil, refuse(errdefs.ErrFailedPrecondition, "container %s is not running", o.id)
+	}
+	return o.ctr, nil
+}
+
+// change is one step of a container's record, committed with its events.
+type change struct {
+	// mutate changes the record; an error leaves everything as it was.
+	mutate func(r *record) error
+	// action is the event's name; empty for a change that nobody is told of.
+	action string
+	// attributes are added to those that every event of the container has.
+	attributes func(r *record) map[string]string
+	recovered  bool
+	// hold keeps the event from subscribers until release is called with its
+	// number.
+	hold bool
+	also func(tx *journal.Tx, r *record) error
+}
+
+// commit applies a change to the container's record and appends its event in
+// one transaction, and publishes the new record. It returns it and the event's
+// number.
+func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint64, error) {
+	var next *record
+	var seq uint64
+	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		r, err := loadRecord(tx, o.id)
+		if err != nil {
+			return err
+		}
+		if err := c.mutate(r); err != nil {
+			return err
+		}
+		r.Version++
+		if err := r.put(tx); err != nil {
+			return err
+		}
+		if c.also != nil {
+			if err := c.also(tx, r); err != nil {
+				return err
+			}
+		}
+		if c.action != "" {
+			seq = tx.Append(containerEvent(r, c))
+			if c.hold {
+				e.gate.hold(seq)
+			}
+		}
+		next = r
+		return nil
+	})
+	if err != nil {
+		if c.hold && seq != 0 {
+			e.gate.release(seq)
+		}
+		return nil, 0, err
+	}
+	o.publish(next)
+	return next, seq, nil
+}
+
+// containerEvent is the event of a change, with the attributes that Docker's
+// events of a container have: its labels, image and name.
+func containerEvent(r *record, c change) journal.Event {
+	a := map[string]string{}
+	if r.Config != nil {
+		maps.Copy(a, r.Config.Labels)
+	}
+	a["image"], a["name"] = r.ImageName, r.Name
+	if c.attributes != nil {
+		maps.Copy(a, c.attributes(r))
+	}
+	return journal.Event{
+		Time: time.Now().UTC(), Type: "container", Action: c.action, ID: r.ID,
+		Generation: r.Generation, Attributes: a, Recovered: c.recovered,
+	}
+}

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/journal"
+)
+
+// ContainerCreate makes a container from an image. What a request asks for and
+// the engine doesn't have is refused with NotImplemented; what it has only in
+// part is told in the answer's warnings.
+func (e *Engine) ContainerCreate(ctx context.Context, name string, req container.CreateRequest, platform string) (container.CreateResponse, error) {
+	var none container.CreateResponse
+	if req.Config == nil || req.Image == "" {
+		return none, refuse(errdefs.ErrInvalidArgument, "the request names no image")
+	}
+	if req.HostConfig == nil {
+		req.HostConfig = &container.HostConfig{}
+	}
+	warnings, err := checkCreate(req)
+	if err != nil {
+		return none, err
+	}
+	img, err := e.images.Resolve(ctx, req.Image)
+	if err != nil {
+		return none, err
+	}
+	if err := checkPlatform(img, platform); err != nil {
+		return none, err
+	}
+	r, err := newRecord(req, img)
+	if err != nil {
+		return none, err
+	}
+	if err := checkSpec(r); err != nil {
+		return none, err
+	}
+	if err := e.create(ctx, r, name, img); err != nil {
+		return none, err
+	}
+	return container.CreateResponse{ID: r.ID, Warnings: append(imageWarnings(img, req), warnings...)}, nil
+}
+
+func checkPlatform(img images.Image, platform string) error {
+	if platform == "" {
+		return nil
+	}
+	want, err := platforms.Parse(platform)
+	if err != nil {
+		return refuse(errdefs.ErrInvalidArgument, "platform %q: %v", platform, err)
+	}
+	if want.OS != img.Config.OS || want.Architecture != img.Config.Architecture {
+		return refuse(errdefs.ErrNotFound, "image %s is for %s/%s, not for %s", img.ID, img.Config.OS, img.Config.Architecture, platform)
+	}
+	return nil
+}
+
+// create writes down the container and prepares its root filesystem. The record
+// comes first, so that nothing is left that no record tells of; it is undone
+// where the rest fails.
+func (e *Engine) create(ctx context.Context, r *record, name string, img images.Image) error {
+	o := newObject(r)
+	if err := o.lock(ctx); err != nil { // until it is whole
+		return err
+	}
+	defer o.unlock()
+	if err := e.writeCreated(ctx, o, r, name); err != nil {
+		return err
+	}
+	if err := e.furnish(ctx, r, img); err != nil {
+		if undo := e.forget(context.WithoutCancel(ctx), o); undo != nil {
+			err = fmt.Errorf("%w (and it could not be undone: %w)", err, undo)
+		}
+		return err
+	}
+	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{
+		mutate: func(r *record) error { r.Status = statusCreated; return nil }, action: "create",
+	})
+	return err
+}
+
+// writeCreated commits the intent: a record in removing state that the boot
+// sweeps, with its name.
+func (e *Engine) writeCreated(ctx context.Context, o *object, r *record, name string) error {
+	if name != "" {
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
+	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		var err error
+		if r.Name, err = freeName(tx, name); err != nil {
+			return err
+		}
+		r.Status = statusRemoving
+		tx.Put(kindName, r.Name, []byte(r.ID))
+		return r.put(tx)
+	})
+	if err == nil {
+		e.roster.add(o, r.Name)
+	}
+	return err
+}
+
+// freeName checks that a name is free, or finds one.
+func freeName(tx journal.Reader, name string) (string, error) {
+	if name != "" {
+		if id, taken := tx.Get(kindName, name); taken {
+			return "", refuse(errdefs.ErrConflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
+		}
+		return name, nil
+	}
+	for range 100 {
+		name := randomName()
+		if _, taken := tx.Get(kindName, name); !taken {
+			return name, nil
+		}
+	}
+	return "", refuse(errdefs.ErrUnavailable, "no free name was found")
+}
+
+// furnish makes what the record promises: directory and root filesystem.
+func (e *Engine) furnish(ctx context.Context, r *record, img images.Image) error {
+	if err := os.MkdirAll(e.containerDir(r.ID), 0o710); err != nil {
+		return fmt.Errorf("container directory: %w", err)
+	}
+	if _, err := e.images.PrepareRootfs(ctx, r.ID, img); err != nil {
+		return fmt.Errorf("root filesystem of %s: %w", r.ImageName, err)
+	}
+	return nil
+}
+
+// newRecord joins what was asked for with what the image says.
+func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
+	id := make([]byte, 32)
+	if _, err := rand.Read(id); err != nil {
+		return nil, fmt.Errorf("container id: %w", err)
+	}
+	config := mergeImage(req.Config, img)
+	if len(config.Entrypoint)+len(config.Cmd) == 0 {
+		return nil, refuse(errdefs.ErrInvalidArgument, "no command specified")
+	}
+	argv := slices.Concat(config.Entrypoint, config.Cmd)
+	hexID := hex.EncodeToString(id)
+	if config.Hostname == "" && !req.HostConfig.NetworkMode.IsHost() {
+		config.Hostname = hexID[:12]
+	}
+	return &record{
+		ID: hexID, Created: time.Now().UTC(),
+		Config: config, HostConfig: fillHostConfig(req.HostConfig),
+		Path: argv[0], Args: argv[1:],
+		Image: img.ID.String(), ImageName: req.Image,
+	}, nil
+}
+
+// fillHostConfig puts in what Docker shows where nothing was said.
+func fillHostConfig(h *container.HostConfig) *container.HostConfig {
+	if h.LogConfig.Type == "" {
+		h.LogConfig.Type = "json-file"
+	}
+	if h.NetworkMode == "" {
+		h.NetworkMode = "default"
+	}
+	if h.IpcMode == "" {
+		h.IpcMode = "private"
+	}
+	if h.ShmSize == 0 {
+		h.ShmSize = defaultShmSize
+	}
+	if h.RestartPolicy.Name == "" {
+		h.RestartPolicy.Name = container.RestartPolicyDisabled
+	}
+	return h
+}

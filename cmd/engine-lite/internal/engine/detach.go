@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"io"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// defaultDetachKeys are ctrl-p, ctrl-q.
+var defaultDetachKeys = []byte{16, 17}
+
+// parseDetachKeys reads Docker's notation: keys with commas between, each one
+// a character or "ctrl-" and a letter or one of @ [ \ ] ^ _.
+func parseDetachKeys(s string) ([]byte, error) {
+	if s == "" {
+		return defaultDetachKeys, nil
+	}
+	var keys []byte
+	for key := range strings.SplitSeq(s, ",") {
+		b, ok := detachKey(key)
+		if !ok {
+			return nil, refuse(errdefs.ErrInvalidArgument, "invalid detach key %q", key)
+		}
+		keys = append(keys, b)
+	}
+	return keys, nil
+}
+
+func detachKey(key string) (byte, bool) {
+	if len(key) == 1 {
+		return key[0], true
+	}
+	name, ok := strings.CutPrefix(strings.ToLower(key), "ctrl-")
+	if !ok || len(name) != 1 {
+		return 0, false
+	}
+	switch c := name[0]; {
+	case c >= 'a' && c <= 'z':
+		return c - 'a' + 1, true
+	case c == '@':
+		return 0, true
+	case c >= '[' && c <= '_':
+		return c - '[' + 27, true
+	}
+	return 0, false
+}
+
+// detachReader ends with errDetached when the keys were read one after the
+// other. Keys that turn out to be no such sequence are passed on.
+type detachReader struct {
+	r    io.Reader
+	keys []byte
+	seen int    // how many of the keys came so far
+	rest []byte // read and not yet passed on
+	err  error
+}
+
+func (d *detachReader) Read(p []byte) (int, error) {
+	for len(d.rest) == 0 {
+		if d.err != nil {
+			return 0, d.err
+		}
+		buf := make([]byte, max(len(p), 1))
+		n, err := d.r.Read(buf)
+		d.err = err
+		d.scan(buf[:n])
+	}
+	n := copy(p, d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
+}
+
+// scan takes input in and holds back the beginning of a sequence.
+func (d *detachReader) scan(in []byte) {
+	for _, b := range in {
+		if b == d.keys[d.seen] {
+			if d.seen++; d.seen == len(d.keys) {
+				d.err = errDetached
+				return
+			}
+			continue
+		}
+		d.rest = append(d.rest, d.keys[:d.seen]...)
+		d.seen = 0
+		if b == d.keys[0] {
+			d.seen = 1
+			continue
+		}
+		d.rest = append(d.rest, b)
+	}
+	if d.err != nil {
+		d.rest = append(d.rest, d.keys[:d.seen]...)
+		d.seen = 0
+	}
+}

@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	log "github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// execution is a process that a user added to a running container. It lives in
+// memory, for keepExecs after its end.
+type execution struct {
+	id      string
+	owner   *object
+	request container.ExecCreateRequest
+	life    *life
+
+	mu      sync.Mutex
+	started bool
+	pid     int
+	// exit is set when the process has ended, or failed to start.
+	exit *int
+}
+
+// keepExecs is how long an ended exec can still be asked for its exit code.
+const keepExecs = 5 * time.Minute
+
+// execTable finds execs by id.
+type execTable struct {
+	mu   sync.Mutex
+	byID map[string]*execution
+}
+
+func (t *execTable) add(x *execution) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byID[x.id] = x
+}
+
+func (t *execTable) remove(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, id)
+}
+
+func (t *execTable) find(id string) (*execution, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if x, ok := t.byID[id]; ok {
+		return x, nil
+	}
+	return nil, refuse(errdefs.ErrNotFound, "No such exec instance: %s", id)
+}
+
+// ExecCreate prepares a process for a running container.
+func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecCreateRequest) (string, error) {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return "", err
+	}
+	r := o.record()
+	switch {
+	case len(req.Cmd) == 0:
+		return "", refuse(errdefs.ErrInvalidArgument, "No exec command specified")
+	case r.Status == statusPaused:
+		return "", refuse(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+	case !r.running():
+		return "", refuse(errdefs.ErrConflict, "container %s is not running", r.ID)
+	}
+	if _, err := parseDetachKeys(req.DetachKeys); err != nil {
+		return "", err
+	}
+	id := make([]byte, 32)
+	if _, err := rand.Read(id); err != nil {
+		return "", fmt.Errorf("exec id: %w", err)
+	}
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: req}
+	x.life, err = e.newLife(lifeConfig{
+		terminal: req.Tty, stdin: req.AttachStdin, once: true,
+		rawDir: filepath.Join(e.containerDir(o.id), "exec-"+x.id),
+	})
+	if err != nil {
+		return "", err
+	}
+	o.change(func() { o.execs[x.id] = x })
+	e.execs.add(x)
+	return x.id, e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " "), nil)
+}
+
+func (e *Engine) notifyExec(ctx context.Context, x *execution, action string, more map[string]string) error {
+	a := map[string]string{"execID": x.id}
+	maps.Copy(a, more)
+	return e.notify(ctx, x.owner, action, a)
+}
+
+// ExecStart runs an exec; attached, it returns when the output has ended and
+// the exit code is known.
+func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions) error {
+	x, err := e.execs.find(id)
+	if err != nil {
+		return err
+	}
+	if err := x.claim(); err != nil {
+		return err
+	}
+	if opts.Detach {
+		return e.runExec(ctx, x, opts)
+	}
+	keys, err := parseDetachKeys(x.request.DetachKeys)
+	if err != nil {
+		return err
+	}
+	follow := logs.FollowOptions{Stdout: x.request.AttachStdout, Stderr: x.request.AttachStderr}
+	return x.life.client(ctx, follow, keys, func() (Streams, error) {
+		if err := e.runExec(ctx, x, opts); err != nil {
+			return Streams{}, err
+		}
+		return opts.Open(x.life.terminal)
+	})
+}
+
+// claim makes sure that an exec is started once.
+func (x *execution) claim() error {
+	r := x.owner.record()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.started:
+		return refuse(errdefs.ErrConflict, "exec %s has already run", x.id)
+	case r.Status == statusPaused:
+		return refuse(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+	case !r.running():
+		return refuse(errdefs.ErrConflict, "container %s is not running", r.ID)
+	}
+	x.started = true
+	return nil
+}
+
+func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOptions) error {
+	ctx = context.WithoutCancel(ctx)
+	err := e.startExec(ctx, x, opts.ConsoleSize)
+	if err == nil {
+		return e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil)
+	}
+	code, text, class := startFailure(err)
+	x.setExit(code)
+	e.finishExec(x)
+	return refuse(class, "%s", text)
+}
+
+func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) error {
+	ctr, err := x.owner.live()
+	if err != nil {
+		return err
+	}
+	process, err := e.execProcess(x, size)
+	if err != nil {
+		return err
+	}
+	pid, err := ctr.Exec(ctx, x.id, process, libcontainerd.StdioConfig{Terminal: x.request.Tty, Stdin: x.request.AttachStdin})
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.pid = pid
+	x.mu.Unlock()
+	return nil
+}
+
+// execProcess is the container's own process with what the request changes.
+func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error) {
+	r := x.owner.record()
+	root := fmt.Sprintf("/proc/%d/root", r.Pid)
+	user, err := resolveUser([]string{root}, orElse(x.request.User, r.Config.User), r.HostConfig.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	privileged := *r
+	if x.request.Privileged && !r.HostConfig.Privileged {
+		h := *r.HostConfig
+		h.CapAdd = []string{"ALL"}
+		privileged.HostConfig = &h
+	}
+	spec, err := e.execSpec(&privileged, user)
+	if err != nil {
+		return nil, err
+	}
+	p := spec.Process
+	p.Args = x.request.Cmd
+	p.Terminal = x.request.Tty
+	p.Cwd = orElse(x.request.WorkingDir, p.Cwd)
+	p.Env = mergeEnv(x.request.Env, p.Env)
+	p.ConsoleSize = nil
+	for _, s := range []*[2]uint{x.request.ConsoleSize, size} {
+		if s != nil && x.request.Tty {
+			p.ConsoleSize = &specs.Box{Height: s[0], Width: s[1]}
+		}
+	}
+	return p, nil
+}
+
+// onExecExit commits an exec's exit; DrainStreams comes next.
+func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	o.mu.Lock()
+	x := o.execs[ev.ProcessID]
+	o.mu.Unlock()
+	if x == nil {
+		return nil
+	}
+	if err := e.notifyExec(ctx, x, "exec_die", map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}); err != nil {
+		return err
+	}
+	x.setExit(shownCode(ev.Exit))
+	return nil
+}
+
+// shownCode is Docker's number for an exit: 255 where nobody knows it.
+func shownCode(x libcontainerd.Exit) int {
+	if x.Unknown != "" {
+		return 255
+	}
+	return x.Code
+}
+
+// settleExec ends an exec whose output was delivered.
+func (e *Engine) settleExec(o *object, id string) {
+	o.mu.Lock()
+	x := o.execs[id]
+	o.mu.Unlock()
+	if x != nil {
+		e.finishExec(x)
+	}
+}
+
+func (x *execution) setExit(code int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.exit == nil {
+		x.exit = &code
+	}
+}
+
+// finishExec ends the exec's streams and forgets it after a while.
+func (e *Engine) finishExec(x *execution) {
+	if err := x.life.end(); err != nil {
+		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
+	}
+	x.owner.change(func() { delete(x.owner.execs, x.id) })
+	time.AfterFunc(keepExecs, func() { e.execs.remove(x.id) })
+}
+
+// ExecInspect tells what is known of an exec.
+func (e *Engine) ExecInspect(_ context.Context, id string) (ExecInspect, error) {
+	x, err := e.execs.find(id)
+	if err != nil {
+		return ExecInspect{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	privileged := x.request.Privileged
+	return ExecInspect{
+		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
+		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
+		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
+		ProcessConfig: &container.ExecProcessConfig{
+			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
+			User: x.request.User, Privileged: &privileged,
+		},
+	}, nil
+}
+
+// ExecResize sets the size of an exec's terminal.
+func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
+	x, err := e.execs.find(id)
+	if err != nil {
+		return err
+	}
+	ctr, err := x.owner.live()
+	if err != nil {
+		return err
+	}
+	return ctr.Resize(ctx, x.id, width, height)
+}
+
+// ContainerResize sets the size of the container's terminal.
+func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	ctr, err := o.live()
+	if err != nil {
+		return err
+	}
+	return ctr.Resize(ctx, libcontainerd.InitProcess, width, height)
+}
+
+// abandonExecs ends the execs that were made and never started when their
+// container has ended.
+func (e *Engine) abandonExecs(o *object) error {
+	o.mu.Lock()
+	list := slices.Collect(maps.Values(o.execs))
+	o.mu.Unlock()
+	var errs []error
+	for _, x := range list {
+		x.mu.Lock()
+		idle := !x.started
+		x.started = true
+		x.mu.Unlock()
+		if idle {
+			errs = append(errs, x.life.end())
+			o.change(func() { delete(o.execs, x.id) })
+			e.execs.remove(x.id)
+		}
+	}
+	return errors.Join(errs...)
+}

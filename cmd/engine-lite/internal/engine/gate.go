@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"context"
+	"sync"
+)
+
+// gate keeps events from subscribers until what must come before them is done:
+// a die event waits for the container's last output to be in its log. Numbers
+// are released in any order; subscribers pass in the order of the numbers.
+type gate struct {
+	mu   sync.Mutex
+	held map[uint64]struct{}
+	wake chan struct{} // closed and replaced at each release
+}
+
+func newGate() *gate {
+	return &gate{held: map[uint64]struct{}{}, wake: make(chan struct{})}
+}
+
+// hold stops subscribers in front of the event with this number. It is called
+// before the event is committed.
+func (g *gate) hold(seq uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held[seq] = struct{}{}
+}
+
+func (g *gate) release(seq uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.held, seq)
+	close(g.wake)
+	g.wake = make(chan struct{})
+}
+
+// pass waits until the event with this number may be delivered.
+func (g *gate) pass(ctx context.Context, seq uint64) error {
+	for {
+		g.mu.Lock()
+		_, held := g.held[seq]
+		wake := g.wake
+		g.mu.Unlock()
+		if !held {
+			return nil
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

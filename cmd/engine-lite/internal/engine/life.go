@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"sync"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// life is the stdio of one run of a process, from before its start, so that
+// clients can attach first, until its output is drained.
+type life struct {
+	terminal bool
+	stdin    bool
+	once     bool // stdin is closed when its first client has gone
+	output   *logs.Output
+	group    *sync.WaitGroup // of the goroutines that read from clients
+
+	mu      sync.Mutex
+	streams libcontainerd.Streams
+	closed  bool // stdin was asked to be closed before the streams were there
+	// opened is closed when the streams are there, ended when there will be
+	// no more of them.
+	opened, ended chan struct{}
+	over          bool
+	clients       int
+}
+
+// lifeConfig says what a process's stdio is like.
+type lifeConfig struct {
+	terminal, stdin, once bool
+	rawDir                string
+	// logPath is the json-file; empty where nothing is logged.
+	logPath string
+}
+
+func (e *Engine) newLife(c lifeConfig) (*life, error) {
+	output, err := logs.Open(logs.Config{Dir: c.rawDir, LogPath: c.logPath})
+	if err != nil {
+		return nil, err
+	}
+	return &life{
+		terminal: c.terminal, stdin: c.stdin, once: c.once, output: output, group: &e.clients,
+		opened: make(chan struct{}), ended: make(chan struct{}),
+	}, nil
+}
+
+// attach takes the process's streams.
+func (l *life) attach(s libcontainerd.Streams) {
+	l.mu.Lock()
+	l.streams = s
+	closed := l.closed
+	l.mu.Unlock()
+	if closed {
+		closeStdin(s)
+	}
+	close(l.opened)
+}
+
+// begin starts to move the process's output.
+func (l *life) begin() {
+	l.mu.Lock()
+	s := l.streams
+	l.mu.Unlock()
+	l.output.Start(source(s.Stdout()), source(s.Stderr()))
+}
+
+// source keeps a nil output a nil source.
+func source(o libcontainerd.Output) logs.Source {
+	if o == nil {
+		return nil
+	}
+	return o
+}
+
+func closeStdin(s libcontainerd.Streams) {
+	if in := s.Stdin(); in != nil {
+		_ = in.Close()
+	}
+}
+
+// closeStdin is the wish to close stdin, now or as soon as there is one.
+func (l *life) closeStdin() {
+	l.mu.Lock()
+	l.closed = true
+	s := l.streams
+	l.mu.Unlock()
+	if s != nil {
+		closeStdin(s)
+	}
+}
+
+// input waits for the process's stdin. It is io.EOF where the process is gone
+// or never came.
+func (l *life) input() (io.Writer, error) {
+	select {
+	case <-l.opened:
+	case <-l.ended:
+		return nil, io.EOF
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if in := l.streams.Stdin(); in != nil {
+		return in, nil
+	}
+	return nil, io.EOF
+}
+
+// drained waits until all output of the ended process is in the log.
+func (l *life) drained(done <-chan struct{}) error {
+	select {
+	case <-l.output.Drained():
+		return nil
+	case <-done:
+		return errors.New("the engine is going down")
+	}
+}
+
+// join counts a client in; it fails once the life has ended. leave counts it
+// out, and the last one to leave an ended life frees the output.
+func (l *life) join() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
+	l.clients++
+	return true
+}
+
+func (l *life) leave() error {
+	l.mu.Lock()
+	l.clients--
+	free := l.over && l.clients == 0
+	l.mu.Unlock()
+	if free {
+		return l.output.Close()
+	}
+	return nil
+}
+
+// end says that nothing more comes: the raw files lose their names, clients
+// read on to the end of what there is. A process that never came has no output.
+func (l *life) end() error {
+	l.output.Start(nil, nil)
+	return errors.Join(l.output.Remove(), l.suspend())
+}
+
+// suspend stops moving the output and leaves its files, as when the engine goes
+// down.
+func (l *life) suspend() error {
+	l.mu.Lock()
+	first := !l.over
+	l.over = true
+	free := first && l.clients == 0
+	s := l.streams
+	l.mu.Unlock()
+	if first {
+		close(l.ended)
+	}
+	err := closeOutputs(s)
+	if free {
+		err = errors.Join(err, l.output.Close())
+	}
+	return err
+}
+
+func closeOutputs(s libcontainerd.Streams) error {
+	if s == nil {
+		return nil
+	}
+	var errs []error
+	for _, o := range []libcontainerd.Output{s.Stdout(), s.Stderr()} {
+		if o != nil {
+			errs = append(errs, o.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) containerDir(id string) string { return filepath.Join(e.opts.Root, "containers", id) }
+
+func (e *Engine) logPath(r *record) string {
+	if r.HostConfig.LogConfig.Type == "none" {
+		return ""
+	}
+	return filepath.Join(e.containerDir(r.ID), r.ID+"-json.log")
+}
+
+func (e *Engine) newContainerLife(r *record) (*life, error) {
+	return e.newLife(lifeConfig{
+		terminal: r.Config.Tty, stdin: r.Config.OpenStdin, once: r.Config.StdinOnce,
+		rawDir: filepath.Join(e.containerDir(r.ID), "raw"), logPath: e.logPath(r),
+	})
+}
+
+// lifeOf returns the stdio of the container's run under way, or of its next
+// one.
+func (e *Engine) lifeOf(o *object) (*life, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.life != nil {
+		return o.life, nil
+	}
+	l, err := e.newContainerLife(o.rec)
+	if err != nil {
+		return nil, err
+	}
+	o.life = l
+	return l, nil
+}

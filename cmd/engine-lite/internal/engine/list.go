@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+)
+
+var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
+
+// ContainerList lists containers, newest first. It never waits for a container.
+func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]container.Summary, error) {
+	if err := checkFilters(opts.Filters, listFilters); err != nil {
+		return nil, err
+	}
+	keep, err := e.listFilter(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	summaries := []container.Summary{}
+	for _, r := range e.roster.sorted() {
+		if opts.Limit > 0 && len(summaries) == opts.Limit {
+			break
+		}
+		if keep(r) {
+			summaries = append(summaries, summary(r))
+		}
+	}
+	return summaries, nil
+}
+
+// listFilter makes the one test that a record has to pass.
+func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *record) bool, error) {
+	f := opts.Filters
+	for _, s := range f["status"] {
+		if err := container.ValidateContainerState(container.ContainerState(s)); err != nil {
+			return nil, refuse(errdefs.ErrInvalidArgument, "%v", err)
+		}
+	}
+	exited, err := numbers(f["exited"])
+	if err != nil {
+		return nil, err
+	}
+	images, err := e.ancestors(ctx, f["ancestor"])
+	if err != nil {
+		return nil, err
+	}
+	before, after, err := e.listWindow(f)
+	if err != nil {
+		return nil, err
+	}
+	all := opts.All || opts.Limit > 0 || len(f["status"]) > 0 || len(f["exited"]) > 0 || len(f["before"]) > 0 || len(f["since"]) > 0
+	return func(r *record) bool {
+		return (all || r.running()) &&
+			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
+			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
+			f.match("name", func(v string) bool { return matchName(r.Name, v) }) &&
+			f.all("label", func(v string) bool { return hasLabel(r.Config.Labels, v) }) &&
+			f.match("network", func(v string) bool { return v == networkName(r) }) &&
+			f.none("volume", "publish", "expose") &&
+			(len(exited) == 0 || r.Status == statusExited && slices.Contains(exited, r.shownExitCode())) &&
+			(images == nil || slices.Contains(images, r.Image)) &&
+			(before.IsZero() || r.Created.Before(before)) && (after.IsZero() || r.Created.After(after))
+	}, nil
+}
+
+func numbers(values []string) ([]int, error) {
+	var list []int
+	for _, v := range values {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'exited=%s'", v)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+// ancestors resolves image names; one that isn't there matches nothing.
+func (e *Engine) ancestors(ctx context.Context, refs []string) ([]string, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	ids := []string{}
+	for _, ref := range refs {
+		img, err := e.images.Resolve(ctx, ref)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, img.ID.String())
+	}
+	return ids, nil
+}
+
+func (e *Engine) listWindow(f Filters) (before, after time.Time, err error) {
+	for _, ref := range f["before"] {
+		o, err := e.roster.find(ref)
+		if err != nil {
+			return before, after, err
+		}
+		before = o.record().Created
+	}
+	for _, ref := range f["since"] {
+		o, err := e.roster.find(ref)
+		if err != nil {
+			return before, after, err
+		}
+		after = o.record().Created
+	}
+	return before, after, nil
+}
+
+func summary(r *record) container.Summary {
+	s := container.Summary{
+		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.ImageName, ImageID: r.Image,
+		Command: strings.Join(append([]string{r.Path}, r.Args...), " "), Created: r.Created.Unix(),
+		Ports: []container.PortSummary{}, Labels: r.Config.Labels,
+		State: container.ContainerState(r.Status), Status: statusText(r, time.Now()),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
+		Mounts:          []container.MountPoint{},
+	}
+	s.HostConfig.NetworkMode = string(r.HostConfig.NetworkMode)
+	s.HostConfig.Annotations = r.HostConfig.Annotations
+	return s
+}
+
+// statusText is the state in the words of docker ps.
+func statusText(r *record, now time.Time) string {
+	switch r.Status {
+	case statusRunning:
+		return "Up " + units.HumanDuration(now.Sub(r.StartedAt))
+	case statusPaused:
+		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + " (Paused)"
+	case statusExited:
+		return fmt.Sprintf("Exited (%d) %s ago", r.shownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
+	case statusRemoving:
+		return "Removal In Progress"
+	default:
+		return "Created"
+	}
+}
+
+func networkName(r *record) string {
+	if m := r.HostConfig.NetworkMode; m.IsNone() || m.IsHost() {
+		return string(m)
+	}
+	return "bridge"
+}
+
+func endpoints(r *record) map[string]*network.EndpointSettings {
+	return map[string]*network.EndpointSettings{networkName(r): {NetworkID: networkID(networkName(r))}}
+}

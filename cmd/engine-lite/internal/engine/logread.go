@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"io"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+)
+
+// ContainerLogs hands over what the container's log has and, followed, what
+// comes until the container ends.
+func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	r := o.record()
+	path := e.logPath(r)
+	switch {
+	case !opts.Stdout && !opts.Stderr:
+		return refuse(errdefs.ErrInvalidArgument, "Bad parameters: you must choose at least one stream")
+	case path == "":
+		return refuse(errdefs.ErrNotImplemented, "configured logging driver does not support reading")
+	}
+	follow, leave, err := e.followed(o, r, opts.Follow)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	stdout, stderr, err := opts.Open(r.Config.Tty)
+	if err != nil {
+		return err
+	}
+	line := lineWriter{opts: opts, stdout: stdout, stderr: stderr}
+	return logs.Read(ctx, path, logs.ReadOptions{
+		Stdout: opts.Stdout, Stderr: opts.Stderr, Since: opts.Since, Until: opts.Until, Tail: opts.Tail, Follow: follow,
+	}, line.write)
+}
+
+// followed returns the output to follow: that of the run under way.
+func (e *Engine) followed(o *object, r *record, follow bool) (*logs.Output, func(), error) {
+	none := func() {}
+	if !follow || (!r.running() && r.Status != statusCreated) {
+		return nil, none, nil
+	}
+	l, err := e.lifeOf(o)
+	if err != nil || !l.join() {
+		return nil, none, err
+	}
+	return l.output, func() { _ = l.leave() }, nil
+}
+
+// lineWriter writes a log's entries as a client asked for them.
+type lineWriter struct {
+	opts           LogsOptions
+	stdout, stderr io.Writer
+	buf            []byte
+}
+
+// logTime is Docker's form of a log's times: nanoseconds, none of them left out.
+const logTime = "2006-01-02T15:04:05.000000000Z07:00"
+
+func (w *lineWriter) write(entry logs.Entry) error {
+	w.buf = w.buf[:0]
+	if w.opts.Timestamps {
+		w.buf = entry.Time.AppendFormat(w.buf, logTime)
+		w.buf = append(w.buf, ' ')
+	}
+	if w.opts.Details {
+		w.buf = append(w.buf, ' ')
+	}
+	w.buf = append(w.buf, entry.Line...)
+	entry.Line = w.buf
+	return writeEntry(w.stdout, w.stderr, entry)
+}

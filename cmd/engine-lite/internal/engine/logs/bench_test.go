@@ -1,0 +1,149 @@
+package logs
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const benchmarkSize = 256 << 20 // bytes per iteration
+
+// textFile has lines as programs write them, of 20 to 160 bytes.
+func textFile(b *testing.B) string {
+	b.Helper()
+	var text bytes.Buffer
+	for i := 0; text.Len() < benchmarkSize; i++ {
+		text.WriteString("2026-01-02T15:04:05.000Z INFO request handled path=/index.html status=200 duration=17ms bytes=5120 agent=\"x\" id=0123456789abcdef"[i%100:])
+		text.WriteByte('\n')
+	}
+	path := filepath.Join(b.TempDir(), "text")
+	must(b, os.WriteFile(path, text.Bytes()[:benchmarkSize], 0o600))
+	return path
+}
+
+// benchmarkMove has a process write a file's content to a FIFO. follow, if there
+// is one, copies a follower.
+func benchmarkMove(b *testing.B, logged bool, input string, follow func(*Follower)) {
+	b.SetBytes(benchmarkSize)
+	for b.Loop() {
+		b.StopTimer()
+		p := newPlace(b)
+		if !logged {
+			p.log = ""
+		}
+		o, s := p.open(0), newStream(b)
+		followed := make(chan struct{})
+		if follow != nil {
+			f := o.Follow(FollowOptions{Stdout: true})
+			go func() { follow(f); f.Close(); close(followed) }()
+		} else {
+			close(followed)
+		}
+		b.StartTimer()
+		o.Start(s, nil)
+		wait := s.run(b, "dd", "if="+input, "bs=1048576", "count=256", "iflag=fullblock")
+		wait()
+		<-o.Drained()
+		<-followed
+		b.StopTimer()
+		must(b, o.Close())
+		must(b, o.Remove())
+		if logged {
+			must(b, os.Remove(p.log))
+		}
+		b.StartTimer()
+	}
+}
+
+func BenchmarkTextToLog(b *testing.B)  { benchmarkMove(b, true, textFile(b), nil) }
+func BenchmarkZerosToLog(b *testing.B) { benchmarkMove(b, true, "/dev/zero", nil) }
+func BenchmarkDropped(b *testing.B)    { benchmarkMove(b, false, "/dev/zero", nil) }
+
+func BenchmarkToSocket(b *testing.B) {
+	for name, wrap := range map[string]func(*net.UnixConn) io.Writer{
+		"sendfile": func(c *net.UnixConn) io.Writer { return c },
+		"copy":     func(c *net.UnixConn) io.Writer { return struct{ io.Writer }{c} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkMove(b, false, "/dev/zero", func(f *Follower) {
+				here, there := socketPair(b)
+				read := make(chan int64)
+				go func() {
+					n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{there}, make([]byte, 1<<20))
+					read <- n
+				}()
+				if err := f.Copy(b.Context(), wrap(here), nil); err != nil {
+					b.Error(err)
+				}
+				here.Close()
+				if n := <-read; n != benchmarkSize {
+					b.Errorf("%d bytes came", n)
+				}
+				there.Close()
+			})
+		})
+	}
+}
+
+func socketPair(t testing.TB) (here, there *net.UnixConn) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	must(t, err)
+	defer l.Close()
+	here, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	must(t, err)
+	there, err = l.AcceptUnix()
+	must(t, err)
+	return here, there
+}
+
+func BenchmarkEncode(b *testing.B) {
+	text, err := os.ReadFile(textFile(b))
+	must(b, err)
+	text = text[:encodeChunk]
+	var out []byte
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		out, _ = appendRecords(out[:0], text, Stdout, time.Now(), false)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	record, _ := appendRecords(nil, []byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout, time.Now(), true)
+	var d decoder
+	b.SetBytes(int64(len(record)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := d.decodeOurs(record); !ok {
+			b.Fatal("not ours")
+		}
+	}
+}
+
+// BenchmarkLine is one short line on an idle stream, until it is in the log.
+func BenchmarkLine(b *testing.B) {
+	p := newPlace(b)
+	o, s := p.open(0), newStream(b)
+	o.Start(s, nil)
+	b.ReportAllocs()
+	for n := int64(1); b.Loop(); n++ {
+		s.write(b, "x\n")
+		for {
+			o.mu.Lock()
+			done, wait := o.streams[0].encoded == 2*n, o.waitLocked()
+			o.mu.Unlock()
+			if done {
+				break
+			}
+			<-wait
+		}
+	}
+	s.end()
+	<-o.Drained()
+}

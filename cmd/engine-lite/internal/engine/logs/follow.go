@@ -1,0 +1,244 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+)
+
+// followChunk is what a follower reads at once.
+const followChunk = 256 << 10
+
+var followBuffers = sync.Pool{New: func() any { return new([followChunk]byte) }}
+
+// FollowOptions say what a follower wants.
+type FollowOptions struct {
+	// Stdout and Stderr choose the streams. A follower of neither has nothing to
+	// copy, and ends with the output.
+	Stdout, Stderr bool
+	// Logged begins with what is in the log, and goes on with what came after
+	// it; without it the follower begins with what comes from now on.
+	Logged bool
+}
+
+// Follower is one client of an output, with a position in each stream. It
+// starts no goroutine.
+type Follower struct {
+	output *Output
+	want   FollowOptions
+	err    error // why it can't follow
+	// logged is how much of the log is replayed first.
+	logged int64
+	turn   int // the stream that is looked at first
+	// position is guarded by the output's lock, as is sending: the stream that a
+	// sendfile reads at this moment.
+	position map[string]int64
+	sending  *raw
+}
+
+// Follow begins to follow at the moment of the call, also before Start. The
+// caller closes the follower.
+func (o *Output) Follow(want FollowOptions) *Follower {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := &Follower{output: o, want: want, position: map[string]int64{}}
+	replay := want.Logged && o.log != nil
+	for i := range streamNames {
+		if !f.wants(i) {
+			continue
+		}
+		r, err := o.rawLocked(i)
+		if err != nil {
+			f.err = err
+			return f
+		}
+		f.position[r.name] = r.size
+		if replay {
+			f.position[r.name] = r.encoded
+		}
+		r.followers[f] = struct{}{}
+	}
+	if replay {
+		f.logged = o.log.size
+	}
+	return f
+}
+
+func (f *Follower) wants(i int) bool {
+	return streamNames[i] == Stdout && f.want.Stdout || streamNames[i] == Stderr && f.want.Stderr
+}
+
+// Copy writes the output to the client until it ends, and returns nil then. A
+// nil writer drops its stream. Copy never writes to both writers at once, and it
+// is called once. A *net.UnixConn or *net.TCPConn gets its bytes by sendfile(2).
+//
+// Errors: ErrLagging; ctx's; the writer's; os.ErrClosed where the output or its
+// sources were closed before their end. A Write that blocks is ended by whoever
+// owns the writer, not by ctx.
+func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
+	if f.err != nil {
+		return f.err
+	}
+	writers := map[string]io.Writer{Stdout: stdout, Stderr: stderr}
+	if f.logged > 0 {
+		if err := f.replay(ctx, writers); err != nil {
+			return err
+		}
+	}
+	for {
+		r, at, err := f.next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = f.pass(r, at, writers[r.name])
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// replay writes what the log has.
+func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) error {
+	o := ReadOptions{Stdout: f.want.Stdout, Stderr: f.want.Stderr, Tail: -1}
+	log := io.NewSectionReader(f.output.log.file, 0, f.logged)
+	return readEntries(ctx, log, o, func(e Entry) error {
+		if w := writers[e.Stream]; w != nil {
+			_, err := w.Write(e.Line)
+			return err
+		}
+		return nil
+	})
+}
+
+// next waits for a stream that is ahead of the follower; io.EOF when all have
+// ended.
+func (f *Follower) next(ctx context.Context) (r *raw, at int64, err error) {
+	o := f.output
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		o.mu.Lock()
+		r, at, err := f.readyLocked()
+		var wait <-chan struct{}
+		if r == nil && err == nil {
+			wait = o.waitLocked()
+		}
+		o.mu.Unlock()
+		if wait == nil {
+			return r, at, err
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// readyLocked finds a stream that is ahead of the follower, the two in turns, or
+// the end.
+func (f *Follower) readyLocked() (*raw, int64, error) {
+	o := f.output
+	if o.closed {
+		return nil, 0, errClosed
+	}
+	end := io.EOF
+	if !o.started {
+		end = nil
+	}
+	for k := range o.streams {
+		i := (f.turn + k) % len(o.streams)
+		r := o.streams[i]
+		if r == nil {
+			continue
+		}
+		at, follows := f.position[r.name]
+		switch {
+		case follows && at < r.size:
+			f.turn = i + 1
+			return r, at, nil
+		case !follows && len(f.position) > 0: // not the follower's
+		case !r.over():
+			end = nil
+		case r.cut && end != nil:
+			end = errClosed
+		}
+	}
+	return nil, 0, end
+}
+
+// pass writes some of what came after at.
+func (f *Follower) pass(r *raw, at int64, w io.Writer) error {
+	if w == nil {
+		f.advance(r, at, f.output.sizeOf(r)-at)
+		return nil
+	}
+	if conn := socketOf(w); conn != nil {
+		return f.send(r, at, conn)
+	}
+	buf := followBuffers.Get().(*[followChunk]byte)
+	defer followBuffers.Put(buf)
+	n, err := f.read(r, at, buf[:])
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(buf[:n])
+	return err
+}
+
+func (o *Output) sizeOf(r *raw) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return r.size
+}
+
+// read reads at a position and moves it on. What was freed meanwhile is a hole
+// and must not be delivered.
+func (f *Follower) read(r *raw, at int64, buf []byte) (int, error) {
+	buf = buf[:min(int64(len(buf)), f.output.sizeOf(r)-at)]
+	n, err := r.file.ReadAt(buf, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	if !f.advance(r, at, int64(n)) {
+		return 0, ErrLagging
+	}
+	return n, nil
+}
+
+// advance moves the position from at on by n; false if what was there had been
+// freed by then.
+func (f *Follower) advance(r *raw, at, n int64) bool {
+	o := f.output
+	o.mu.Lock()
+	kept := at >= r.freed
+	f.position[r.name] = at + n
+	if o.log == nil {
+		o.changedLocked() // the mover may wait for this follower
+	}
+	o.mu.Unlock()
+	o.free(r)
+	return kept
+}
+
+// Close ends the follower; Copy has to have returned.
+func (f *Follower) Close() error {
+	o := f.output
+	o.mu.Lock()
+	var left []*raw
+	for _, r := range o.streams {
+		if r != nil {
+			delete(r.followers, f)
+			left = append(left, r)
+		}
+	}
+	o.changedLocked()
+	o.mu.Unlock()
+	for _, r := range left {
+		o.free(r)
+	}
+	return nil
+}

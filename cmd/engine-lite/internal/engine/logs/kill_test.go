@@ -1,0 +1,167 @@
+package logs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/engine-lite/engine-lite/fifo"
+)
+
+// encodeUntilKilled is an engine: it moves the FIFOs below dir until it dies, or
+// until the process named by stdin has ended.
+func encodeUntilKilled(dir string) {
+	open := func(name string) *fifo.Reader {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+		if err != nil {
+			panic(err)
+		}
+		r, err := fifo.NewReader(f)
+		if err != nil {
+			panic(err)
+		}
+		return r
+	}
+	stdout, stderr := open("out"), open("err")
+	o, err := Open(Config{Dir: filepath.Join(dir, "raw"), LogPath: filepath.Join(dir, "log")})
+	if err != nil {
+		panic(err)
+	}
+	o.Start(stdout, stderr)
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	stdout.ExitKnown()
+	stderr.ExitKnown()
+	<-o.Drained()
+}
+
+// TestKilledEngines has engines killed with -9, one after the other, while a
+// process writes. Each byte is in the log once.
+func TestKilledEngines(t *testing.T) {
+	checkLeaks(t)
+	dir := t.TempDir()
+	var keep []*os.File
+	for _, name := range []string{"out", "err"} {
+		must(t, exec.Command(busybox, "mkfifo", filepath.Join(dir, name)).Run())
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+		must(t, err)
+		defer f.Close()
+		keep = append(keep, f)
+	}
+	script := `i=0; while [ $i -lt 120000 ]; do echo "out $i of the lines"; i=$((i+1)); [ $((i%3)) -gt 0 ] || echo "err $i" >&2; done; printf tail`
+	writer := exec.Command(busybox, "sh", "-c", script)
+	writer.Stdout, writer.Stderr = keep[0], keep[1]
+	must(t, writer.Start())
+	ended := make(chan struct{})
+	go func() { _ = writer.Wait(); close(ended) }()
+	kills := 0
+	for over := false; !over; {
+		engine := exec.Command("/proc/self/exe")
+		engine.Env = append(os.Environ(), helperEnv+"="+dir)
+		stdin, err := engine.StdinPipe()
+		must(t, err)
+		must(t, engine.Start())
+		select {
+		case <-ended:
+			over = true
+			must(t, stdin.Close())
+			must(t, engine.Wait())
+		case <-time.After(time.Duration(3+kills%20) * time.Millisecond):
+			must(t, engine.Process.Kill())
+			_ = engine.Wait()
+			_ = stdin.Close()
+			kills++
+		}
+	}
+	p := &place{t: t, log: filepath.Join(dir, "log")}
+	got := p.entries()
+	var out, errs strings.Builder
+	for i := range 120000 {
+		out.WriteString("out " + itoa(i) + " of the lines\n")
+		if (i+1)%3 == 0 {
+			errs.WriteString("err " + itoa(i+1) + "\n")
+		}
+	}
+	assertText(t, "stdout", got[Stdout], out.String()+"tail")
+	assertText(t, "stderr", got[Stderr], errs.String())
+	t.Logf("%d kills", kills)
+	if kills < 3 {
+		t.Errorf("only %d kills", kills)
+	}
+}
+
+// TestRewind is a kill between the append and the note, at each possible place
+// within what was appended.
+func TestRewind(t *testing.T) {
+	p := newPlace(t)
+	o := p.open(0)
+	s := newStream(t)
+	o.Start(s, nil)
+	s.write(t, "first\n")
+	waitLogged(t, o, 0, 6)
+	position, err := os.ReadFile(filepath.Join(p.dir, positionName))
+	must(t, err)
+	s.write(t, "second\nthird\nrest")
+	waitLogged(t, o, 0, 19)
+	s.Close()
+	within(t, "the end", o.Drained())
+	must(t, o.Close())
+	whole, err := os.ReadFile(p.log)
+	must(t, err)
+	noted := int(binary.BigEndian.Uint64(position))
+	for size := noted; size <= len(whole); size++ {
+		must(t, os.WriteFile(p.log, whole[:size], 0o600))
+		must(t, os.WriteFile(filepath.Join(p.dir, positionName), position, 0o600))
+		o := p.open(0)
+		o.Start(nil, nil)
+		within(t, "the rest", o.Drained())
+		must(t, o.Close())
+		assertText(t, "log", p.entries()[Stdout], "first\nsecond\nthird\nrest")
+	}
+}
+
+// TestPowerLoss has logs, positions and raw files that don't fit each other: the
+// output opens, whole records stay, and new ones can be read.
+func TestPowerLoss(t *testing.T) {
+	for name, damage := range map[string]func(p *place) error{
+		"shorter log":      func(p *place) error { return os.Truncate(p.log, 100) },
+		"no log":           func(p *place) error { return os.Remove(p.log) },
+		"zeros in the log": func(p *place) error { return os.WriteFile(p.log, make([]byte, 1<<20), 0o600) },
+		"shorter raw":      func(p *place) error { return os.Truncate(filepath.Join(p.dir, Stdout), 3) },
+		"no raw":           func(p *place) error { return os.Remove(filepath.Join(p.dir, Stdout)) },
+		"no position":      func(p *place) error { return os.Remove(filepath.Join(p.dir, positionName)) },
+		"short position":   func(p *place) error { return os.Truncate(filepath.Join(p.dir, positionName), 7) },
+		"wild position": func(p *place) error {
+			return os.WriteFile(filepath.Join(p.dir, positionName), bytes.Repeat([]byte{0xff}, positionSize), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			p := newPlace(t)
+			logText(t, p, numbered(0, 10))
+			must(t, damage(p))
+			logText(t, p, "later\n")
+			logText(t, p, "last\n")
+			if got := p.entries()[Stdout]; !strings.HasSuffix(got, "later\nlast\n") {
+				t.Errorf("the log has %q", got)
+			}
+		})
+	}
+}
+
+// logText is a run of an engine in which a process writes text.
+func logText(t *testing.T, p *place, text string) {
+	t.Helper()
+	o, s := p.open(0), newStream(t)
+	o.Start(s, nil)
+	s.write(t, text)
+	s.end()
+	within(t, "the end", o.Drained())
+	must(t, o.Close())
+	s.Close()
+	must(t, s.set.Remove())
+}

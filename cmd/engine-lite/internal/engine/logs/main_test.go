@@ -1,0 +1,210 @@
+package logs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/fifo"
+)
+
+const (
+	busybox   = "/bin/busybox"
+	helperEnv = "LOGS_TEST_HELPER"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(helperEnv); dir != "" {
+		encodeUntilKilled(dir)
+		return
+	}
+	log.SetOutput(io.Discard)
+	// The runtime opens its poller's descriptors with the first pipe.
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	r.Close()
+	w.Close()
+	goleak.VerifyTestMain(m)
+}
+
+// checkLeaks fails the test if, at its end, it left a goroutine or descriptor.
+func checkLeaks(t testing.TB) {
+	t.Helper()
+	before := descriptors(t)
+	t.Cleanup(func() {
+		goleak.VerifyNone(t)
+		if after := descriptors(t); len(after) != len(before) {
+			t.Errorf("descriptors before: %v, after: %v", before, after)
+		}
+	})
+}
+
+func descriptors(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	var open []string
+	for _, entry := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil {
+			open = append(open, entry.Name()+"="+target)
+		}
+	}
+	return open
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within fails the test if c isn't closed soon.
+func within(t testing.TB, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("waited in vain for: %s", what)
+	}
+}
+
+func waitFor(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// place is where an output of a test is kept, across several Opens.
+type place struct {
+	t   testing.TB
+	dir string
+	log string
+}
+
+func newPlace(t testing.TB) *place {
+	dir := t.TempDir()
+	return &place{t: t, dir: filepath.Join(dir, "raw"), log: filepath.Join(dir, "x-json.log")}
+}
+
+func (p *place) open(bound int64) *Output {
+	p.t.Helper()
+	o, err := Open(Config{Dir: p.dir, LogPath: p.log, Bound: bound})
+	must(p.t, err)
+	p.t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			p.t.Error(err)
+		}
+	})
+	return o
+}
+
+// entries are the log's, the lines of each stream joined.
+func (p *place) entries() map[string]string {
+	p.t.Helper()
+	all := map[string][]byte{}
+	must(p.t, Read(context.Background(), p.log, ReadOptions{Stdout: true, Stderr: true, Tail: -1}, func(e Entry) error {
+		all[e.Stream] = append(all[e.Stream], e.Line...)
+		return nil
+	}))
+	return map[string]string{Stdout: string(all[Stdout]), Stderr: string(all[Stderr])}
+}
+
+// stream is a FIFO with a writer, which the test is.
+type stream struct {
+	*fifo.Reader
+	w   *os.File
+	set *fifo.Set
+}
+
+func newStream(t testing.TB) *stream {
+	t.Helper()
+	set, err := fifo.Create(filepath.Join(t.TempDir(), "io"), fifo.Config{UID: os.Geteuid(), GID: os.Getegid(), Stdout: true})
+	must(t, err)
+	reader, err := set.OpenStdout(context.Background())
+	must(t, err)
+	w, err := os.OpenFile(set.Paths().Stdout, os.O_WRONLY, 0)
+	must(t, err)
+	s := &stream{Reader: reader, w: w, set: set}
+	t.Cleanup(func() { s.end(); _ = reader.Close(); _ = set.Remove() })
+	return s
+}
+
+// end is the process's exit.
+func (s *stream) end() {
+	_ = s.w.Close()
+	s.ExitKnown()
+}
+
+func (s *stream) write(t testing.TB, text string) {
+	t.Helper()
+	_, err := io.WriteString(s.w, text)
+	must(t, err)
+}
+
+// numbered is so many numbered lines.
+func numbered(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "line %d of the \"numbered\" ones\n", i)
+	}
+	return b.String()
+}
+
+// lockedBuffer is a client's memory.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf = append(b.buf, p...)
+	return len(p), nil
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.buf)
+}
+
+func (b *lockedBuffer) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.buf)
+}
+
+// allocated is how many bytes the file takes on its disk.
+func allocated(t testing.TB, path string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Stat(path, &st))
+	return st.Blocks * 512
+}
+
+// run starts a program that writes to the stream and ends it.
+func (s *stream) run(t testing.TB, program string, args ...string) (wait func()) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Stdout = s.w
+	must(t, cmd.Start())
+	return func() { _ = cmd.Wait(); s.end() }
+}

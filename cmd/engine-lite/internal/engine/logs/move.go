@@ -1,0 +1,139 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// moveChunk is what one splice moves at most: a whole pipe.
+	moveChunk = 1 << 20
+	// encoderLead is how far a mover gets ahead of the encoder: little, so that
+	// what is encoded still is in the processor's cache and was not yet written
+	// to disk when it is freed. The keeper has the rest of the bound.
+	encoderLead = 4 << 20
+)
+
+// move brings the stream into its raw file until it ends.
+func (o *Output) move(r *raw, src Source) {
+	var delay backoff
+	for {
+		at, err := o.room(r)
+		if err != nil {
+			return // closed: the rest stays where it is
+		}
+		n, err := src.Splice(r.file, at, moveChunk)
+		if err != nil && retryable(err) {
+			if delay.first() {
+				o.entry(err).Errorf("cannot take the %s of a process: it waits", r.name)
+			}
+			if delay.wait(o.ctx) != nil {
+				return
+			}
+			continue
+		}
+		delay = 0
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+			o.moved(r, n, nil)
+			o.discard(r.name, src, err)
+			err = io.EOF
+		}
+		o.moved(r, n, err)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// retryable tells errors that will pass when somebody makes room.
+func retryable(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOMEM)
+}
+
+// moved notes what came, and the end: io.EOF, or os.ErrClosed.
+func (o *Output) moved(r *raw, n int64, err error) {
+	o.mu.Lock()
+	r.size += n
+	r.ended = r.ended || errors.Is(err, io.EOF)
+	r.cut = r.cut || errors.Is(err, os.ErrClosed)
+	o.changedLocked()
+	o.mu.Unlock()
+	o.free(r)
+}
+
+// room waits until the stream's readers are near enough, and returns where the
+// next bytes go.
+func (o *Output) room(r *raw) (int64, error) {
+	for {
+		o.mu.Lock()
+		at, near, wait := r.size, o.nearLocked(r), (<-chan struct{})(nil)
+		if !near {
+			wait = o.waitLocked()
+		}
+		o.mu.Unlock()
+		if o.ctx.Err() != nil {
+			return 0, errClosed
+		}
+		if near {
+			return at, nil
+		}
+		select {
+		case <-wait:
+		case <-o.ctx.Done():
+			return 0, errClosed
+		}
+	}
+}
+
+// nearLocked says whether those that the mover waits for are near enough: the
+// encoder, or without one the followers.
+func (o *Output) nearLocked(r *raw) bool {
+	if o.log != nil {
+		return r.size-r.encoded < min(encoderLead, o.config.Bound)
+	}
+	return o.exited || r.size-r.slowestFollower() < o.config.Bound
+}
+
+// discard reads a stream to its end that can't be kept, so that its writer isn't
+// held up for ever by our trouble, and says so.
+func (o *Output) discard(name string, src Source, cause error) {
+	o.entry(cause).Errorf("the %s of a process is lost from here on", name)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		o.entry(err).Errorf("the %s of a process can't be read: it will wait", name)
+		return
+	}
+	defer func() { _ = null.Close() }()
+	for err == nil && o.ctx.Err() == nil {
+		_, err = src.Splice(null, 0, moveChunk)
+	}
+}
+
+func (o *Output) entry(err error) *log.Entry {
+	return log.WithError(err).WithField("dir", o.config.Dir)
+}
+
+// backoff is the time waited last, 0 at first.
+type backoff time.Duration
+
+func (b backoff) first() bool { return b == 0 }
+
+// wait waits twice as long as the last time: between 50 ms and 5 s.
+func (b *backoff) wait(ctx context.Context) error {
+	const shortest, longest = backoff(50 * time.Millisecond), backoff(5 * time.Second)
+	*b = min(max(2**b, shortest), longest)
+	timer := time.NewTimer(time.Duration(*b))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

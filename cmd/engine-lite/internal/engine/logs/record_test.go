@@ -1,0 +1,116 @@
+package logs
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+var moment = time.Date(2026, 2, 3, 4, 5, 6, 700, time.UTC)
+
+func TestRecords(t *testing.T) {
+	x := strings.Repeat("x", maxRecord)
+	euro := strings.Repeat("x", maxRecord-1) + "€"
+	for name, c := range map[string]struct {
+		in    string
+		last  bool
+		lines []string
+		rest  int
+	}{
+		"nothing":        {"", true, nil, 0},
+		"lines":          {"a\n\nb\n", false, []string{"a\n", "\n", "b\n"}, 0},
+		"rest":           {"a\nb", false, []string{"a\n"}, 1},
+		"last":           {"a\nb", true, []string{"a\n", "b"}, 0},
+		"long":           {x + "\n", false, []string{x, "\n"}, 0},
+		"long with rest": {x + "y", false, []string{x}, 1},
+		"as long as may": {x[1:] + "\n", false, []string{x[1:] + "\n"}, 0},
+		"within a rune":  {euro + "\n", false, []string{x[1:], "€\n"}, 0},
+		"no rune":        {x[1:] + "\x80\x80\n", false, []string{x[1:] + "\ufffd", "\ufffd\n"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, used := appendRecords(nil, []byte(c.in), Stderr, moment, c.last)
+			if used != len(c.in)-c.rest {
+				t.Errorf("used %d of %d", used, len(c.in))
+			}
+			var lines []string
+			for record := range bytes.Lines(out) {
+				var d decoder
+				e, ok := d.decodeOurs(record)
+				if !ok || e.Stream != Stderr || !e.Time.Equal(moment) {
+					t.Fatalf("%q: %v %v", record, e, ok)
+				}
+				lines = append(lines, string(e.Line))
+			}
+			if strings.Join(lines, "|") != strings.Join(c.lines, "|") {
+				t.Errorf("%.100q", lines)
+			}
+		})
+	}
+}
+
+func TestRecordForm(t *testing.T) {
+	out, _ := appendRecords(nil, []byte("tab\t\"<\n"), Stdout, moment, false)
+	want := `{"log":"tab\t\"\u003c\n","stream":"stdout","time":"2026-02-03T04:05:06.0000007Z"}` + "\n"
+	if string(out) != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+}
+
+// FuzzEscape compares with encoding/json, and decodes what was encoded.
+func FuzzEscape(f *testing.F) {
+	for _, s := range []string{"", "plain text of some length", "\x00\x1f \"&<>\\\x7f\x80\xff", "€ü\u2028\u2029\ufffd\U0001f600",
+		"1234567\n", "12345678\n", "123456789\n", "\xe2\x82", "aaaaaaa\xc3\xbc<", "\xed\xa0\x80"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, s []byte) {
+		want, err := json.Marshal(string(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := appendEscaped([]byte{'"'}, s)
+		got = append(got, '"')
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%q: %s, want %s", s, got, want)
+		}
+		var d decoder
+		text, rest, ok := d.unescape(got[1:])
+		if !ok || len(rest) != 0 || string(text) != strings.ToValidUTF8(string(s), "\ufffd") && utf8.Valid(s) {
+			t.Fatalf("%s: %q, %q, %v", got, text, rest, ok)
+		}
+	})
+}
+
+// FuzzDecode has lines from outside: the quick way and encoding/json say the
+// same wherever the quick way says something.
+func FuzzDecode(f *testing.F) {
+	ours, _ := appendRecords(nil, []byte("a \"line\" with € and \xff\x01\n"), Stdout, moment, false)
+	for _, s := range []string{string(ours), "", "\n", "{}\n", "null\n", "{\"log\":\"\n",
+		`{"log":"x\n","stream":"stderr","attrs":{"a":"b"},"time":"2026-02-03T04:05:06Z"}` + "\n",
+		`{"log":"\ud83d\ude00\/","stream":"stdout","time":"2026-02-03T04:05:06+01:00"}` + "\n",
+		`{"log":"","stream":"stdout","time":"2026-02-03T4:05:06,5Z"}` + "\n",
+		`{"log":"","stream":"stdout","time":""}` + "\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var quick, slow decoder
+		e, ok := quick.decodeOurs(line)
+		slow.decode(line)
+		if !ok {
+			return
+		}
+		var r struct {
+			Log, Stream string
+			Time        time.Time
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if string(e.Line) != r.Log || e.Stream != r.Stream || !e.Time.Equal(r.Time) {
+			t.Fatalf("%q: %q %s %v", line, e.Line, e.Stream, e.Time)
+		}
+	})
+}

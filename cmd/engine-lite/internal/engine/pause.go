@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// ContainerPause freezes a running container.
+func (e *Engine) ContainerPause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, statusRunning, statusPaused, (*libcontainerd.Container).Pause)
+}
+
+// ContainerUnpause thaws a paused container.
+func (e *Engine) ContainerUnpause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, statusPaused, statusRunning, (*libcontainerd.Container).Resume)
+}
+
+func (e *Engine) freeze(ctx context.Context, ref string, from, to status, do func(*libcontainerd.Container, context.Context) error) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := o.lock(ctx); err != nil {
+		return err
+	}
+	defer o.unlock()
+	r := o.record()
+	if r.Status != from {
+		return refuse(errdefs.ErrConflict, "container %s is not %s, it is %s", r.ID, from, r.Status)
+	}
+	ctr, err := o.live()
+	if err != nil {
+		return err
+	}
+	if err := do(ctr, ctx); err != nil {
+		return err
+	}
+	return o.await(ctx, func(v view) bool { return v.rec.Status == to || !v.rec.running() })
+}
+
+// ContainerRename gives a container another name.
+func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := o.lock(ctx); err != nil {
+		return err
+	}
+	defer o.unlock()
+	old := o.record().Name
+	if old == name {
+		return refuse(errdefs.ErrInvalidArgument, "Renaming a container with the same name as its current name")
+	}
+	_, _, err = e.commit(ctx, o, change{
+		mutate:     func(r *record) error { r.Name = name; return nil },
+		action:     "rename",
+		attributes: func(*record) map[string]string { return map[string]string{"oldName": "/" + old} },
+		also: func(tx *journal.Tx, r *record) error {
+			if _, err := freeName(tx, name); err != nil {
+				return err
+			}
+			tx.Delete(kindName, old)
+			tx.Put(kindName, name, []byte(r.ID))
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	e.roster.rename(o, old, name)
+	return nil
+}

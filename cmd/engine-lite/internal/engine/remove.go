@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/journal"
+)
+
+// ContainerRemove removes a container; a running one with Force only.
+func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOptions) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	if opts.Force {
+		if err := e.endForRemoval(ctx, o); err != nil {
+			return err
+		}
+	}
+	if err := o.lock(ctx); err != nil {
+		return err
+	}
+	defer o.unlock()
+	if o.view().gone { // removed while this call waited: that was what it wanted
+		return nil
+	}
+	if r := o.record(); r.running() {
+		return refuse(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
+	}
+	return e.removeLocked(ctx, o)
+}
+
+func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
+	r := o.record()
+	if !r.running() {
+		return nil
+	}
+	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
+		return err
+	}
+	err := o.awaitExit(ctx, r.Generation, killWait)
+	if errors.Is(err, errTooLong) {
+		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
+	}
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// removeLocked removes a container that doesn't run; the caller has its
+// operation lock. The intent is written first: a removal that died in the
+// middle is finished at the next boot, and every step can be repeated.
+func (e *Engine) removeLocked(ctx context.Context, o *object) error {
+	if err := e.cleaned(ctx, o); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	defer cancel()
+	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
+		if r.running() {
+			return refuse(errdefs.ErrConflict, "container %s is running", r.ID)
+		}
+		r.Status = statusRemoving
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	return e.finishRemoval(ctx, o, "destroy")
+}
+
+// removeTimeout bounds a removal that nobody waits for any more.
+const removeTimeout = 2 * time.Minute
+
+// forget removes what a failed creation left. Nobody is told: nobody was told
+// of the creation.
+func (e *Engine) forget(ctx context.Context, o *object) error { return e.finishRemoval(ctx, o, "") }
+
+func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
+	o.mu.Lock()
+	l := o.life
+	o.life = nil
+	o.mu.Unlock()
+	if l != nil {
+		if err := l.end(); err != nil {
+			return err
+		}
+	}
+	if err := e.images.RemoveRootfs(ctx, o.id); err != nil {
+		return fmt.Errorf("remove root filesystem: %w", err)
+	}
+	if err := os.RemoveAll(e.containerDir(o.id)); err != nil {
+		return fmt.Errorf("remove container directory: %w", err)
+	}
+	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		r, err := loadRecord(tx, o.id)
+		if err != nil {
+			return err
+		}
+		tx.Delete(kindContainer, o.id)
+		tx.Delete(kindName, r.Name)
+		if action != "" {
+			tx.Append(containerEvent(r, change{action: action}))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.roster.remove(o, o.record().Name)
+	o.change(func() { o.gone = true })
+	return nil
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+)
+
+// roster finds containers by id, the beginning of an id, or name.
+type roster struct {
+	mu    sync.RWMutex
+	byID  map[string]*object
+	names map[string]string // name -> id
+}
+
+func newRoster() *roster {
+	return &roster{byID: map[string]*object{}, names: map[string]string{}}
+}
+
+func (g *roster) add(o *object, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.byID[o.id] = o
+	g.names[name] = o.id
+}
+
+func (g *roster) rename(o *object, from, to string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.names, from)
+	g.names[to] = o.id
+}
+
+func (g *roster) remove(o *object, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.byID, o.id)
+	if g.names[name] == o.id {
+		delete(g.names, name)
+	}
+}
+
+// all returns every container, in no order.
+func (g *roster) all() []*object {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	list := make([]*object, 0, len(g.byID))
+	for _, o := range g.byID {
+		list = append(list, o)
+	}
+	return list
+}
+
+// find resolves what a user calls a container: an id, a name, or the beginning
+// of one id. Errors: NotFound, InvalidArgument where several ids begin so.
+func (g *roster) find(ref string) (*object, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if o, ok := g.byID[ref]; ok {
+		return o, nil
+	}
+	if id, ok := g.names[strings.TrimPrefix(ref, "/")]; ok {
+		return g.byID[id], nil
+	}
+	var found *object
+	for id, o := range g.byID {
+		if ref == "" || !strings.HasPrefix(id, ref) {
+			continue
+		}
+		if found != nil {
+			return nil, refuse(errdefs.ErrInvalidArgument, "several containers have an id that begins with %q", ref)
+		}
+		found = o
+	}
+	if found == nil {
+		return nil, refuse(errdefs.ErrNotFound, "No such container: %s", ref)
+	}
+	return found, nil
+}
+
+// owner returns the id that has a name.
+func (g *roster) owner(name string) (string, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	id, ok := g.names[name]
+	return id, ok
+}
+
+var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
+
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return refuse(errdefs.ErrInvalidArgument, "invalid container name %q: it is a letter or digit and then letters, digits, '_', '.' and '-', 255 at most", name)
+	}
+	return nil
+}
+
+// sorted returns the containers' records, newest first.
+func (g *roster) sorted() []*record {
+	objects := g.all()
+	records := make([]*record, 0, len(objects))
+	for _, o := range objects {
+		records = append(records, o.record())
+	}
+	slices.SortFunc(records, func(a, b *record) int {
+		if c := b.Created.Compare(a.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return records
+}

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
+	"github.com/moby/profiles/seccomp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// cgroupRoot is the control group above those of all containers.
+const cgroupRoot = "engine-lite"
+
+const defaultShmSize = 64 << 20
+
+// defaultPath is what a container has where nobody set PATH.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Docker's confinement beyond what containerd's default spec has.
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// spec makes the OCI runtime spec of a container's next run.
+func (e *Engine) spec(ctx context.Context, r *record, rootfs []mount.Mount) (*specs.Spec, error) {
+	user, err := resolveUser(layersOf(rootfs), r.Config.User, r.HostConfig.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	opts := append(processOpts(r, user), isolationOpts(r)...)
+	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
+	opts = append(opts, e.mountOpts(r)...)
+	if !r.HostConfig.Privileged {
+		opts = append(opts, seccompOpt(r))
+	}
+	ctx = namespaces.WithNamespace(ctx, Namespace)
+	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("runtime spec: %w", err)
+	}
+	return s, nil
+}
+
+// execSpec is the part of the spec that an exec takes after: the process.
+func (e *Engine) execSpec(r *record, user specs.User) (*specs.Spec, error) {
+	ctx := namespaces.WithNamespace(context.Background(), Namespace)
+	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, append(processOpts(r, user), isolationOpts(r)...)...)
+	if err != nil {
+		return nil, fmt.Errorf("process of an exec: %w", err)
+	}
+	return s, nil
+}
+
+// checkSpec finds what would make a spec impossible while the request can still
+// be refused.
+func checkSpec(r *record) error {
+	for _, opt := range append(isolationOpts(r), resourceOpts(r.HostConfig.Resources)...) {
+		s := &oci.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}, Root: &specs.Root{}}
+		if err := opt(context.Background(), nil, nil, s); err != nil {
+			return err
+		}
+	}
+	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {
+		return refuse(errdefs.ErrInvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
+	}
+	return nil
+}
+
+func processOpts(r *record, user specs.User) []oci.SpecOpts {
+	cwd := r.Config.WorkingDir
+	if cwd == "" {
+		cwd = "/"
+	}
+	env := []string{defaultPath, "HOSTNAME=" + r.Config.Hostname}
+	if r.Config.Tty {
+		env = append(env, "TERM=xterm")
+	}
+	opts := []oci.SpecOpts{
+		oci.WithProcessArgs(append([]string{r.Path}, r.Args...)...),
+		oci.WithProcessCwd(cwd),
+		oci.WithEnv(env), oci.WithEnv(r.Config.Env),
+		oci.WithHostname(r.Config.Hostname), oci.WithDomainname(r.Config.Domainname),
+		func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+			s.Process.User = user
+			s.Process.Rlimits = nil // Docker's containers inherit the daemon's
+			s.Process.NoNewPrivileges = false
+			return nil
+		},
+	}
+	if r.Config.Tty {
+		opts = append(opts, oci.WithTTY)
+		if size := r.HostConfig.ConsoleSize; size[0] > 0 && size[1] > 0 {
+			opts = append(opts, oci.WithTTYSize(int(size[1]), int(size[0])))
+		}
+	}
+	return opts
+}
+
+// isolationOpts are what a container may see and do.
+func isolationOpts(r *record) []oci.SpecOpts {
+	h := r.HostConfig
+	opts := []oci.SpecOpts{
+		oci.WithCgroup("/" + cgroupRoot + "/" + r.ID),
+		oci.WithMaskedPaths(maskedPaths), oci.WithReadonlyPaths(readonlyPaths),
+		oci.WithAnnotations(h.Annotations),
+		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),
+		oomScoreOpt(h.OomScoreAdj),
+	}
+	if h.MaskedPaths != nil {
+		opts = append(opts, oci.WithMaskedPaths(h.MaskedPaths))
+	}
+	if h.ReadonlyPaths != nil {
+		opts = append(opts, oci.WithReadonlyPaths(h.ReadonlyPaths))
+	}
+	for _, ns := range hostNamespaces(r) {
+		opts = append(opts, oci.WithHostNamespace(ns))
+	}
+	if h.CgroupnsMode == "private" {
+		opts = append(opts, oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace}))
+	}
+	if h.ReadonlyRootfs {
+		opts = append(opts, oci.WithRootFSReadonly())
+	}
+	if h.Privileged {
+		opts = append(opts, oci.WithPrivileged, oci.WithAllDevicesAllowed, oci.WithHostDevices,
+			oci.WithMaskedPaths(nil), oci.WithReadonlyPaths(nil), oci.WithWriteableSysfs, oci.WithWriteableCgroupfs)
+	} else {
+		opts = append(opts, oci.WithDefaultUnixDevices)
+	}
+	return opts
+}
+
+func hostNamespaces(r *record) []specs.LinuxNamespaceType {
+	var list []specs.LinuxNamespaceType
+	h := r.HostConfig
+	if h.NetworkMode.IsHost() {
+		list = append(list, specs.NetworkNamespace)
+	}
+	if h.IpcMode.IsHost() {
+		list = append(list, specs.IPCNamespace)
+	}
+	if h.PidMode.IsHost() {
+		list = append(list, specs.PIDNamespace)
+	}
+	if h.UTSMode.IsHost() {
+		list = append(list, specs.UTSNamespace)
+	}
+	return list
+}
+
+// mountOpts are the files and filesystems that a container finds beside its
+// own: Docker's /etc files, /dev/shm in its size, and tmpfs.
+func (e *Engine) mountOpts(r *record) []oci.SpecOpts {
+	h := r.HostConfig
+	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt}
+	if h.IpcMode.IsHost() {
+		opts = append(opts, oci.WithoutMounts("/dev/shm"), oci.WithMounts([]specs.Mount{{
+			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
+		}}))
+	}
+	var mounts []specs.Mount
+	for _, name := range etcFiles {
+		mounts = append(mounts, specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(e.containerDir(r.ID), name),
+			Options: []string{"rbind", "rprivate"},
+		})
+	}
+	for path, options := range h.Tmpfs {
+		mounts = append(mounts, specs.Mount{
+			Destination: path, Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(options),
+		})
+	}
+	return append(opts, oci.WithMounts(mounts))
+}
+
+func tmpfsOptions(options string) []string {
+	list := []string{"noexec", "nosuid", "nodev"}
+	if options != "" {
+		list = append(list, strings.Split(options, ",")...)
+	}
+	return list
+}
+
+// cgroupMountOpt shows the container its control groups, read-only.
+func cgroupMountOpt(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	for _, m := range s.Mounts {
+		if m.Destination == "/sys/fs/cgroup" {
+			return nil
+		}
+	}
+	s.Mounts = append(s.Mounts, specs.Mount{
+		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"},
+	})
+	return nil
+}
+
+// seccompOpt sets Docker's default profile for the capabilities that the spec
+// has by then, unless the user asked for none.
+func seccompOpt(r *record) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		if unconfined(r.HostConfig.SecurityOpt) {
+			return nil
+		}
+		profile, err := seccomp.GetDefaultProfile(s)
+		if err != nil {
+			return fmt.Errorf("seccomp profile: %w", err)
+		}
+		s.Linux.Seccomp = profile
+		return nil
+	}
+}

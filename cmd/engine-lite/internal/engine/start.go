@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// ContainerStart runs a container. NotModified where it runs already.
+func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := o.lock(ctx); err != nil {
+		return err
+	}
+	defer o.unlock()
+	return e.startLocked(ctx, o)
+}
+
+// startLocked starts the container; the caller has its operation lock. A start
+// that has begun isn't ended by its caller's going.
+func (e *Engine) startLocked(ctx context.Context, o *object) error {
+	r := o.record()
+	switch r.Status {
+	case statusRunning:
+		return refuse(errdefs.ErrNotModified, "container %s is already running", r.Name)
+	case statusPaused:
+		return refuse(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
+	case statusRemoving:
+		return refuse(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
+	}
+	if err := e.cleaned(ctx, o); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := e.run(ctx, o, r); err != nil {
+		return e.startFailed(ctx, o, err)
+	}
+	return nil
+}
+
+// run makes the container's task and waits until its start is in the journal.
+func (e *Engine) run(ctx context.Context, o *object, r *record) error {
+	ctr, err := e.prepare(ctx, r)
+	if err != nil {
+		return err
+	}
+	l, err := e.lifeOf(o)
+	if err != nil {
+		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
+	}
+	generation := r.Generation + 1
+	o.change(func() { o.ctr, o.generation, o.cleanup = ctr, generation, nil })
+	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
+		Terminal: l.terminal, Stdin: l.stdin,
+	}})
+	if err != nil {
+		o.change(func() { o.ctr = nil })
+		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
+	}
+	return o.await(ctx, func(v view) bool { return v.rec.Generation >= generation })
+}
+
+// prepare makes what a start needs: files, spec, and the container's record at
+// the runtime daemon.
+func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Container, error) {
+	rootfs, err := e.images.Mounts(ctx, r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("root filesystem: %w", err)
+	}
+	if err := e.writeEtc(r); err != nil {
+		return nil, err
+	}
+	spec, err := e.spec(ctx, r, rootfs)
+	if err != nil {
+		return nil, err
+	}
+	return e.client.Create(ctx, r.ID, spec, libcontainerd.CreateOptions{
+		Labels: map[string]string{"engine-lite/name": r.Name}, Rootfs: mountsOf(rootfs),
+	})
+}
+
+func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
+	list := make([]libcontainerd.Mount, len(rootfs))
+	for i, m := range rootfs {
+		list[i] = libcontainerd.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options}
+	}
+	return list
+}
+
+// startFailed records why a start failed, tells attached clients that nothing
+// comes, and gives the error the class and words that clients know.
+func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error {
+	code, text, class := startFailure(cause)
+	o.mu.Lock()
+	l := o.life
+	o.life = nil
+	o.mu.Unlock()
+	if l != nil {
+		cause = errors.Join(cause, l.end())
+	}
+	r, _, err := e.commit(ctx, o, change{
+		mutate: func(r *record) error {
+			r.Generation++
+			r.exited(code, "", false, time.Now())
+			r.Error = text
+			return nil
+		},
+		action: "die", attributes: (*record).dieAttributes,
+	})
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	o.change(func() { o.told = r.Exits })
+	if r.HostConfig.AutoRemove {
+		if err := e.removeLocked(ctx, o); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	return refuse(class, "%s", text)
+}
+
+// startFailure reads what the OCI runtime said: it has no other way to tell
+// that the command is missing (Docker's exit code 127) or may not be run (126).
+// The words that Docker's clients look for are put in where a runtime uses
+// others.
+func startFailure(err error) (code int, text string, class error) {
+	text = strings.TrimSpace(err.Error())
+	said := strings.ToLower(text)
+	switch {
+	case strings.Contains(said, "not found in $path"), strings.Contains(said, "no such file or directory"):
+		return 127, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
+	case strings.Contains(said, "permission denied"):
+		return 126, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
+	case errdefs.IsInvalidArgument(err):
+		return 128, text, errdefs.ErrInvalidArgument
+	default:
+		return 128, text, errdefs.ErrInternal
+	}
+}
+
+func withWords(text, words string) string {
+	if strings.Contains(text, words) {
+		return text
+	}
+	return text + ": " + words
+}
+
+// await returns when cond holds for the container, and NotFound where it was
+// removed first.
+func (o *object) await(ctx context.Context, cond func(v view) bool) error {
+	for {
+		v := o.view()
+		switch {
+		case cond(v):
+			return nil
+		case v.gone:
+			return refuse(errdefs.ErrNotFound, "No such container: %s", o.id)
+		}
+		select {
+		case <-v.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// cleaned waits until nothing of an earlier run is left at the runtime daemon.
+func (e *Engine) cleaned(ctx context.Context, o *object) error {
+	o.mu.Lock()
+	cleanup := o.cleanup
+	o.mu.Unlock()
+	if cleanup == nil {
+		return nil
+	}
+	select {
+	case <-cleanup:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

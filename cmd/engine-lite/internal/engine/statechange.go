@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// AttachStreams takes the streams of a process that is about to start.
+func (e *Engine) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
+	o, err := e.roster.find(containerID)
+	if err != nil {
+		return err
+	}
+	l, err := o.lifeFor(processID)
+	if err != nil {
+		return err
+	}
+	l.attach(s)
+	return nil
+}
+
+func (o *object) lifeFor(processID string) (*life, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if processID == libcontainerd.InitProcess {
+		if o.life != nil {
+			return o.life, nil
+		}
+	} else if x := o.execs[processID]; x != nil {
+		return x.life, nil
+	}
+	return nil, refuse(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+}
+
+// StateChanged commits what happened to a container. It is called in order for
+// each container, and again where it fails.
+func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error {
+	o, err := e.roster.find(ev.ContainerID)
+	if err != nil {
+		return nil // removed meanwhile: nobody is left to be told
+	}
+	switch ev.Type {
+	case libcontainerd.EventStart:
+		return e.onStart(ctx, o, ev)
+	case libcontainerd.EventExit:
+		return e.onExit(ctx, o, ev)
+	case libcontainerd.EventOOM:
+		_, _, err = e.commit(ctx, o, change{
+			mutate: func(r *record) error { r.OOMKilled = true; return nil }, action: "oom", recovered: ev.Recovered,
+		})
+	case libcontainerd.EventPaused:
+		err = e.onFrozen(ctx, o, ev, statusPaused, "pause")
+	case libcontainerd.EventResumed:
+		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
+	case libcontainerd.EventExitProcess:
+		return e.onExecExit(ctx, o, ev)
+	}
+	return err
+}
+
+func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	o.mu.Lock()
+	generation := o.generation
+	o.mu.Unlock()
+	_, _, err := e.commit(ctx, o, change{
+		mutate: func(r *record) error { r.started(ev.Pid, generation, ev.Time); return nil },
+		action: "start", recovered: ev.Recovered,
+	})
+	return err
+}
+
+func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event, to status, action string) error {
+	_, _, err := e.commit(ctx, o, change{
+		mutate: func(r *record) error {
+			if r.running() {
+				r.Status = to
+			}
+			return nil
+		},
+		action: action, recovered: ev.Recovered,
+	})
+	return err
+}
+
+// onExit commits the exit. Waiters and subscribers learn of it when the last
+// output is in the log: DrainStreams comes next.
+func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	r, seq, err := e.commit(ctx, o, change{
+		mutate: func(r *record) error {
+			r.exited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
+			return nil
+		},
+		action: "die", attributes: (*record).dieAttributes, recovered: ev.Recovered, hold: true,
+	})
+	if err != nil {
+		return err
+	}
+	o.change(func() { o.untold = &exit{record: r, seq: seq} })
+	return nil
+}
+
+// exit is one that is committed and not told yet.
+type exit struct {
+	record *record
+	seq    uint64
+}
+
+// DrainStreams waits until the last output of an ended process is in its log,
+// and tells of the exit then.
+func (e *Engine) DrainStreams(_ context.Context, containerID, processID string) error {
+	o, err := e.roster.find(containerID)
+	if err != nil {
+		return nil // removed meanwhile
+	}
+	l, err := o.lifeFor(processID)
+	if err == nil {
+		err = l.drained(e.closing)
+	}
+	if processID == libcontainerd.InitProcess {
+		e.settle(o)
+	} else {
+		e.settleExec(o, processID)
+	}
+	return err
+}
+
+// settle lets subscribers and waiters go on and starts the clean-up of the run
+// that ended.
+func (e *Engine) settle(o *object) {
+	cleanup := make(chan struct{})
+	var ended *exit
+	var ctr *libcontainerd.Container
+	var l *life
+	var keep bool
+	o.change(func() {
+		ended, o.untold = o.untold, nil
+		if ended == nil {
+			return
+		}
+		ctr, o.ctr = o.ctr, nil
+		l, o.life = o.life, nil
+		o.cleanup, keep = cleanup, o.restarting
+		o.told = ended.record.Exits
+	})
+	if ended == nil {
+		return
+	}
+	e.gate.release(ended.seq)
+	e.background.Go(func() {
+		e.cleanUp(o, ctr, l)
+		close(cleanup)
+		if ended.record.HostConfig.AutoRemove && !keep {
+			e.autoRemove(o)
+		}
+	})
+}
+
+// cleanUp frees what a run held: the record at the runtime daemon and the raw
+// output.
+func (e *Engine) cleanUp(o *object, ctr *libcontainerd.Container, l *life) {
+	ctx, cancel := context.WithTimeout(e.ctx, cleanUpTimeout)
+	defer cancel()
+	var err error
+	if ctr != nil {
+		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
+	}
+	if l != nil {
+		err = errors.Join(err, l.end())
+	}
+	err = errors.Join(err, e.abandonExecs(o))
+	if err != nil && e.ctx.Err() == nil {
+		log.WithError(err).WithField("container", o.id).Error("cannot clean up after the container's exit")
+	}
+}
+
+// cleanUpTimeout bounds the deletion of an ended task.
+const cleanUpTimeout = 2 * time.Minute
+
+func (e *Engine) autoRemove(o *object) {
+	if err := o.lock(e.ctx); err != nil {
+		return
+	}
+	defer o.unlock()
+	if o.view().gone || o.record().running() {
+		return
+	}
+	if err := e.removeLocked(e.ctx, o); err != nil && e.ctx.Err() == nil {
+		log.WithError(err).WithField("container", o.id).Error("cannot remove the container after its exit")
+	}
+}
+
+func exitTime(x libcontainerd.Exit) time.Time {
+	if x.Time.IsZero() {
+		return time.Now()
+	}
+	return x.Time
+}
+
+// notify appends an event that changes nothing. A container that was removed
+// meanwhile has none, which is no error.
+func (e *Engine) notify(ctx context.Context, o *object, action string, attributes map[string]string) error {
+	_, _, err := e.commit(ctx, o, change{
+		mutate: func(*record) error { return nil }, action: action,
+		attributes: func(*record) map[string]string { return attributes },
+	})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

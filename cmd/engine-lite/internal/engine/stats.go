@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// ContainerStats hands over the container's counters about once a second until
+// ctx ends, or once where stream is false. A container that doesn't run has
+// none: the one answer says so.
+func (e *Engine) ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	var last container.StatsResponse
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		r := o.record()
+		now := container.StatsResponse{ID: r.ID, Name: "/" + r.Name, OSType: runtime.GOOS, PreRead: last.Read, PreCPUStats: last.CPUStats}
+		if ctr, err := o.live(); err == nil {
+			s, err := ctr.Stats(ctx)
+			if err != nil {
+				return err
+			}
+			fillStats(&now, s)
+		}
+		if err := fn(now); err != nil || !stream || o.view().gone {
+			return err
+		}
+		last = now
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func fillStats(to *container.StatsResponse, s *libcontainerd.Stats) {
+	to.Read = s.Time
+	to.CPUStats = container.CPUStats{
+		CPUUsage:       container.CPUUsage{TotalUsage: s.CPUTotal, UsageInUsermode: s.CPUUser, UsageInKernelmode: s.CPUKernel},
+		SystemUsage:    systemCPU(),
+		OnlineCPUs:     uint32(runtime.NumCPU()),
+		ThrottlingData: container.ThrottlingData{Periods: s.ThrottledPeriods, ThrottledPeriods: s.Throttled, ThrottledTime: s.ThrottledTime},
+	}
+	to.MemoryStats = container.MemoryStats{
+		Usage: s.MemoryUsage, MaxUsage: s.MemoryMaxUsage, Limit: memoryLimit(s.MemoryLimit),
+		Stats: map[string]uint64{"total_inactive_file": s.MemoryInactiveFile, "inactive_file": s.MemoryInactiveFile},
+	}
+	to.PidsStats = container.PidsStats{Current: s.PidsCurrent, Limit: s.PidsLimit}
+	to.BlkioStats = container.BlkioStats{IoServiceBytesRecursive: []container.BlkioStatEntry{
+		{Op: "read", Value: s.BlockRead}, {Op: "write", Value: s.BlockWrite},
+	}}
+}
+
+// memoryLimit is the host's memory where the container has no limit of its own.
+func memoryLimit(limit uint64) uint64 {
+	if total := uint64(memTotal()); limit == 0 || limit > total {
+		return total
+	}
+	return limit
+}

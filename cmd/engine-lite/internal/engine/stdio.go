@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// Keeper holds the read ends of outputs, so that nothing is lost while the
+// engine is away. *keeper.Client is one.
+type Keeper interface {
+	Hold(ctx context.Context, key, name string, stream, raw *os.File, o keeper.HoldOptions) error
+	Take(ctx context.Context, key, name string) (stream, raw *os.File, err error)
+	Release(ctx context.Context, key, name string) error
+}
+
+// keeperTimeout bounds a call to the keeper, which answers at once.
+const keeperTimeout = 10 * time.Second
+
+// stdio makes streams of which the keeper has a hold: when the engine dies, it
+// goes on where the engine stood.
+type stdio struct {
+	inner  libcontainerd.Stdio
+	keeper Keeper
+	// lifeOf is the process's stdio in the engine.
+	lifeOf func(containerID, processID string) (*life, error)
+}
+
+func keeperKey(c libcontainerd.StdioConfig) string {
+	return Namespace + "/" + c.ContainerID + "/" + c.ProcessID
+}
+
+// Create makes the streams of a process and gives the keeper a hold of its
+// outputs.
+func (s *stdio) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+	streams, err := s.inner.Create(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.held(streams, c)
+	if err != nil {
+		return nil, errors.Join(err, streams.Close())
+	}
+	// What an earlier process of the same name left would be in the way.
+	if err := s.keeper.Release(ctx, held.key, ""); err != nil {
+		return nil, errors.Join(err, streams.Close())
+	}
+	if err := held.holdAll(ctx, keeper.Stdout, keeper.Stderr); err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	return held, nil
+}
+
+// holdAll gives the keeper a hold of the outputs with these names.
+func (h *heldStreams) holdAll(ctx context.Context, names ...string) error {
+	outputs := map[string]libcontainerd.Output{keeper.Stdout: h.Stdout(), keeper.Stderr: h.Stderr()}
+	for _, name := range names {
+		if outputs[name] == nil {
+			continue
+		}
+		if err := h.hold(ctx, name, outputs[name]); err != nil {
+			return fmt.Errorf("keeper: hold %s of %s: %w", name, h.key, err)
+		}
+	}
+	return nil
+}
+
+func (h *heldStreams) hold(ctx context.Context, name string, out libcontainerd.Output) error {
+	conn, ok := out.(syscall.Conn)
+	if !ok {
+		return refuse(errdefs.ErrNotImplemented, "%T has no descriptor", out)
+	}
+	stream, err := duplicate(conn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	raw, err := h.life.output.Raw(name)
+	if err != nil {
+		return err
+	}
+	return h.keeper.Hold(ctx, h.key, name, stream, raw, keeper.HoldOptions{Taken: true})
+}
+
+// duplicate returns another descriptor of what c has open.
+func duplicate(c syscall.Conn) (*os.File, error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var dup error
+	if err := rc.Control(func(p uintptr) { fd, dup = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, err
+	}
+	if dup != nil {
+		return nil, dup
+	}
+	return os.NewFile(uintptr(fd), "stdio"), nil
+}
+
+// Restore takes the streams of a living process back from the keeper, which has
+// moved their output meanwhile.
+func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+	key := keeperKey(c)
+	var missing []string
+	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
+		if name == keeper.Stderr && c.Terminal {
+			continue
+		}
+		stream, raw, err := s.keeper.Take(ctx, key, name)
+		if errdefs.IsNotFound(err) { // another keeper: the old one died
+			missing = append(missing, name)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keeper: take %s of %s: %w", name, key, err)
+		}
+		closeFiles(stream, raw)
+	}
+	streams, err := s.inner.Restore(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.held(streams, c)
+	if err != nil {
+		return nil, errors.Join(err, streams.Detach())
+	}
+	// A new keeper has nothing of what the one before it held.
+	if err := held.holdAll(ctx, missing...); err != nil {
+		return nil, errors.Join(err, held.Detach())
+	}
+	return held, nil
+}
+
+// heldStreams are streams that the keeper lets go of when they are closed.
+type heldStreams struct {
+	libcontainerd.Streams
+	keeper Keeper
+	key    string
+	life   *life
+}
+
+func (s *stdio) held(streams libcontainerd.Streams, c libcontainerd.StdioConfig) (*heldStreams, error) {
+	l, err := s.lifeOf(c.ContainerID, c.ProcessID)
+	if err != nil {
+		return nil, err
+	}
+	return &heldStreams{Streams: streams, keeper: s.keeper, key: keeperKey(c), life: l}, nil
+}
+
+// ReleaseStdin tells that the process is there. Only now its output is read:
+// what came before is the OCI runtime's own complaint about a failed create,
+// which reaches the caller as an error.
+func (h *heldStreams) ReleaseStdin(closeIO func() error) {
+	h.life.begin()
+	h.Streams.ReleaseStdin(closeIO)
+}
+
+// Close ends the streams.
+func (h *heldStreams) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
+	defer cancel()
+	return errors.Join(h.keeper.Release(ctx, h.key, ""), h.Streams.Close())
+}
+
+// processLife is the stdio of a process that is known.
+func (e *Engine) processLife(containerID, processID string) (*life, error) {
+	o, err := e.roster.find(containerID)
+	if err != nil {
+		return nil, err
+	}
+	return o.lifeFor(processID)
+}

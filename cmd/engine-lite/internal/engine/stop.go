@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// defaultStopTimeout is what a process has between the stop signal and SIGKILL
+// where nobody said anything.
+const defaultStopTimeout = 10 * time.Second
+
+// killWait bounds how long SIGKILL may take to show: a process that hangs in
+// the kernel is not waited for any longer.
+const killWait = 10 * time.Second
+
+// ContainerStop ends a container: its stop signal, then SIGKILL after the
+// timeout. NotModified where it doesn't run.
+func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	return e.stop(ctx, o, opts)
+}
+
+func (e *Engine) stop(ctx context.Context, o *object, opts StopOptions) error {
+	r := o.record()
+	if !r.running() {
+		return refuse(errdefs.ErrNotModified, "container %s is not running", r.Name)
+	}
+	sig, timeout, err := stopPlan(r, opts)
+	if err != nil {
+		return err
+	}
+	if err := e.signal(ctx, o, sig); err != nil && !errdefs.IsFailedPrecondition(err) {
+		return err
+	}
+	err = o.awaitExit(ctx, r.Generation, timeout)
+	if errors.Is(err, errTooLong) {
+		err = e.killNow(ctx, o, r.Generation)
+	}
+	if err != nil {
+		return err
+	}
+	return e.notify(ctx, o, "stop", nil)
+}
+
+// stopPlan says which signal is sent and how long it has; a negative timeout is
+// for ever.
+func stopPlan(r *record, opts StopOptions) (syscall.Signal, time.Duration, error) {
+	name := orElse(orElse(opts.Signal, r.Config.StopSignal), "SIGTERM")
+	sig, err := parseSignal(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	timeout := defaultStopTimeout
+	if r.Config.StopTimeout != nil {
+		timeout = time.Duration(*r.Config.StopTimeout) * time.Second
+	}
+	if opts.Timeout != nil {
+		timeout = time.Duration(*opts.Timeout) * time.Second
+	}
+	return sig, timeout, nil
+}
+
+var errTooLong = errors.New("the container did not end in time")
+
+// awaitExit waits until the exit of a generation is told.
+func (o *object) awaitExit(ctx context.Context, generation uint64, timeout time.Duration) error {
+	if timeout >= 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTooLong)
+		defer cancel()
+	}
+	err := o.await(ctx, func(v view) bool { return v.gone || v.told >= generation })
+	if err != nil && errors.Is(context.Cause(ctx), errTooLong) {
+		return errTooLong
+	}
+	return err
+}
+
+// killNow sends SIGKILL and waits for the exit.
+func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) error {
+	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) {
+		return err
+	}
+	err := o.awaitExit(ctx, generation, killWait)
+	if errors.Is(err, errTooLong) {
+		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
+	}
+	return err
+}
+
+// ContainerKill sends a signal to the container's init process.
+func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	sig := syscall.SIGKILL
+	if signal != "" {
+		if sig, err = parseSignal(signal); err != nil {
+			return err
+		}
+	}
+	r := o.record()
+	if !r.running() {
+		return refuse(errdefs.ErrConflict, "cannot kill container: %s: container %s is not running", ref, r.ID)
+	}
+	if err := e.signal(ctx, o, sig); err != nil {
+		return err
+	}
+	if sig != syscall.SIGKILL {
+		return nil
+	}
+	err = o.awaitExit(ctx, r.Generation, killWait)
+	if errors.Is(err, errTooLong) {
+		return nil // it hangs in the kernel: the signal is on its way
+	}
+	return err
+}
+
+// signal sends a signal and tells of it. A frozen container is thawed after
+// SIGKILL, which it couldn't follow otherwise (control groups version 1).
+func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
+	ctr, err := o.live()
+	if err != nil {
+		return err
+	}
+	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if sig == syscall.SIGKILL && o.record().Status == statusPaused {
+		if err := ctr.Resume(ctx); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
+}
+
+// parseSignal reads a signal's number or its name, with or without SIG.
+func parseSignal(s string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > 64 {
+			return 0, refuse(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+		}
+		return syscall.Signal(n), nil
+	}
+	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	if rt, ok := realtimeSignal(name); ok {
+		return rt, nil
+	}
+	return 0, refuse(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+}
+
+// realtimeSignal reads SIGRTMIN+n and SIGRTMAX-n, whose ends the C library
+// sets at 34 and 64 (signal(7)).
+func realtimeSignal(name string) (syscall.Signal, bool) {
+	for prefix, base := range map[string]int{"SIGRTMIN": 34, "SIGRTMAX": 64} {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		offset := 0
+		if rest != "" {
+			var err error
+			if offset, err = strconv.Atoi(rest); err != nil {
+				return 0, false
+			}
+		}
+		if n := base + offset; n >= 34 && n <= 64 {
+			return syscall.Signal(n), true
+		}
+	}
+	return 0, false
+}
+
+// ContainerRestart stops the container if it runs, and starts it.
+func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOptions) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := o.lock(ctx); err != nil {
+		return err
+	}
+	defer o.unlock()
+	if o.record().HostConfig.AutoRemove && o.record().running() {
+		o.change(func() { o.restarting = true })
+		defer o.change(func() { o.restarting = false })
+	}
+	if err := e.stop(ctx, o, opts); err != nil && !errdefs.IsNotModified(err) {
+		return err
+	}
+	if err := e.startLocked(ctx, o); err != nil {
+		return err
+	}
+	return e.notify(ctx, o, "restart", nil)
+}

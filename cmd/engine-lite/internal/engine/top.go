@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+)
+
+// psTimeout bounds the host's ps.
+const psTimeout = 10 * time.Second
+
+// ContainerTop lists the container's processes as the host's ps shows them.
+func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (container.TopResponse, error) {
+	var none container.TopResponse
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return none, err
+	}
+	ctr, err := o.live()
+	if err != nil {
+		return none, refuse(errdefs.ErrConflict, "container %s is not running", o.id)
+	}
+	pids, err := ctr.Pids(ctx)
+	if err != nil {
+		return none, err
+	}
+	table, err := runPs(ctx, strings.Fields(orElse(psArgs, "-ef")))
+	if err != nil {
+		return none, err
+	}
+	return pickProcesses(table, pids)
+}
+
+func runPs(ctx context.Context, args []string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, psTimeout)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "ps", args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", refuse(errdefs.ErrUnavailable, "this host has no ps program (Debian's package procps)")
+	case err != nil:
+		return "", refuse(errdefs.ErrInvalidArgument, "ps: %v: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// pickProcesses keeps the rows of ps's table whose PID is one of pids. The last
+// column may hold blanks.
+func pickProcesses(table string, pids []int) (container.TopResponse, error) {
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	top := container.TopResponse{Titles: strings.Fields(lines[0]), Processes: [][]string{}}
+	column := slices.Index(top.Titles, "PID")
+	if column < 0 {
+		return top, refuse(errdefs.ErrInvalidArgument, "the ps arguments leave out the PID column")
+	}
+	for _, line := range lines[1:] {
+		fields := splitColumns(line, len(top.Titles))
+		if len(fields) <= column {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[column]); err == nil && slices.Contains(pids, pid) {
+			top.Processes = append(top.Processes, fields)
+		}
+	}
+	return top, nil
+}
+
+func splitColumns(line string, n int) []string {
+	var fields []string
+	for rest := strings.TrimSpace(line); rest != ""; {
+		if len(fields) == n-1 {
+			return append(fields, rest)
+		}
+		end := strings.IndexAny(rest, " \t")
+		if end < 0 {
+			return append(fields, rest)
+		}
+		fields = append(fields, rest[:end])
+		rest = strings.TrimLeft(rest[end:], " \t")
+	}
+	return fields
+}

@@ -1,0 +1,97 @@
+// Command engine-lite is a container engine: Docker's REST API over libcontainerd.
+//
+//	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS]
+//
+// It starts the keeper, and through it the runtime daemon, where none runs. Both
+// and all containers run on when it ends.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// version is set by the linker.
+var version = "0.1.0-dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "engine-lite:", err)
+		os.Exit(1)
+	}
+}
+
+// config is what the command line says.
+type config struct {
+	root, run  string
+	socket     string
+	runtime    string
+	containerd string
+	binaries   string
+	logLevel   string
+}
+
+func command() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use: "engine-lite", Short: "a container engine with Docker's REST API", Version: version,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.start(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
+	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
+	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
+	f.StringVar(&c.runtime, "runtime", "", "OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
+	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
+	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
+	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
+	return cmd
+}
+
+// start checks the command line, takes the directories and runs the daemon.
+func (c *config) start(ctx context.Context) error {
+	level, err := logrus.ParseLevel(c.logLevel)
+	if err != nil {
+		return err
+	}
+	logrus.SetLevel(level)
+	if err := c.complete(); err != nil {
+		return err
+	}
+	locks, err := lockDirs(c.root, c.run)
+	if err != nil {
+		return err
+	}
+	defer locks.release()
+	return c.serve(ctx)
+}
+
+func (c *config) complete() error {
+	var err error
+	for _, dir := range []*string{&c.root, &c.run} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if c.socket == "" {
+		c.socket = filepath.Join(c.run, "engine.sock")
+	}
+	if c.binaries == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		c.binaries = filepath.Dir(self)
+	}
+	return nil
+}

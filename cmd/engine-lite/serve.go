@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/remote"
+)
+
+const (
+	// startTimeout bounds how long keeper and runtime daemon may take to answer.
+	startTimeout = 30 * time.Second
+	// stopGrace is what requests have to end when the engine goes down.
+	stopGrace = 5 * time.Second
+)
+
+// serve wires the parts and serves the API until ctx ends. Keeper, runtime
+// daemon and containers run on.
+func (c *config) serve(ctx context.Context) (err error) {
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	hold, err := keeper.Start(starting, c.keeperOptions())
+	if err != nil {
+		return err
+	}
+	defer closing(&err, hold.Close)
+	daemon, err := remote.New(starting, remote.Options{Address: c.daemonAddress(), Namespace: engine.Namespace, CopiesOutput: c.containerd != ""})
+	if err != nil {
+		return err
+	}
+	defer closing(&err, daemon.Close)
+	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName()},
+		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, e.Close)
+	listener, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer closing(&err, c.writePid())
+	logrus.WithFields(logrus.Fields{"socket": c.socket, "version": version}).Info("engine-lite is ready")
+	return c.serveAPI(ctx, e, hold, listener)
+}
+
+// serveAPI serves until ctx ends or the keeper is gone: an engine that can't
+// keep streams alive must not start anything, and a new one starts a new keeper.
+func (c *config) serveAPI(ctx context.Context, e *engine.Engine, hold *keeper.Client, l net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { // ends with ctx or with the keeper
+		select {
+		case <-hold.Done():
+			cancel(errors.New("the keeper is gone: restart engine-lite, containers run on"))
+		case <-ctx.Done():
+		}
+	})
+	defer watch.Wait()
+	defer cancel(nil)
+	err := api.Serve(ctx, api.New(e, api.Options{Version: version}), stopGrace, l)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// closing joins the error of a deferred close.
+func closing(err *error, fn func() error) { *err = errors.Join(*err, fn()) }
+
+func (c *config) daemonAddress() string {
+	if c.containerd != "" {
+		return c.containerd
+	}
+	return filepath.Join(c.run, "runtimed.sock")
+}
+
+func (c *config) runtimeName() string {
+	switch {
+	case c.runtime != "":
+		return c.runtime
+	case c.containerd != "":
+		return "containerd"
+	default:
+		return "default"
+	}
+}
+
+func (c *config) keeperOptions() keeper.Options {
+	o := keeper.Options{
+		Binary: filepath.Join(c.binaries, "keeper"), Dir: filepath.Join(c.run, "keeper"),
+		Log: filepath.Join(c.run, "keeper.log"), RuntimedLog: filepath.Join(c.run, "runtimed.log"),
+	}
+	if c.containerd != "" {
+		return o
+	}
+	o.Runtimed = []string{
+		filepath.Join(c.binaries, "runtimed"), "--root", filepath.Join(c.run, "runtimed"), "--address", c.daemonAddress(),
+		"--keeper", filepath.Join(c.run, "keeper", keeper.SocketName), "--log-level", c.logLevel,
+	}
+	if c.runtime != "" {
+		o.Runtimed = append(o.Runtimed, "--runtime", c.runtime)
+	}
+	return o
+}
+
+// listen opens the API's socket, for root and the socket's group. A stale one is
+// in the way of nobody else: the directory is locked.
+func (c *config) listen() (net.Listener, error) {
+	if err := os.Remove(c.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", c.socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(c.socket, 0o660); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// writePid writes the process id for scripts, and returns what removes it.
+func (c *config) writePid() func() error {
+	path := filepath.Join(c.run, "engine.pid")
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return func() error { return fmt.Errorf("pid file: %w", err) }
+	}
+	return func() error { return os.Remove(path) }
+}
