@@ -1,0 +1,159 @@
+package runtimed
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/containerd/errdefs"
+)
+
+// container is a record and, at times, its task.
+type container struct {
+	ns, id string
+	dir    string
+	// busy holds one token: who has it may change the container. It is a channel so that waiting for it ends with a context.
+	busy chan struct{}
+
+	mu      sync.Mutex
+	record  *containers.Container // replaced as a whole, never changed
+	task    *containerTask        // nil without one
+	deleted bool                  // no longer in the daemon's index
+}
+
+func newContainer(ns, id, dir string, record *containers.Container) *container {
+	return &container{ns: ns, id: id, dir: dir, record: record, busy: make(chan struct{}, 1)}
+}
+
+// acquire waits for the right to change the container. The caller releases it.
+func (c *container) acquire(ctx context.Context) error {
+	select {
+	case c.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("another request is working on container %q: %w", c.id, ctx.Err())
+	}
+}
+
+func (c *container) release() { <-c.busy }
+
+// get returns the record and the task, which is nil without one.
+func (c *container) get() (*containers.Container, *containerTask) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record, c.task
+}
+
+// living returns the task. NotFound without one.
+func (c *container) living() (*containerTask, error) {
+	_, t := c.get()
+	if t == nil {
+		return nil, fmt.Errorf("container %q has no task: %w", c.id, errdefs.ErrNotFound)
+	}
+	return t, nil
+}
+
+func (c *container) setTask(t *containerTask) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.task = t
+}
+
+// taskRecord is the file "task.json".
+type taskRecord struct {
+	Runtime ociRuntime `json:"runtime"`
+	// Mounted tells that the request brought mounts for bundle/rootfs.
+	Mounted bool `json:"mounted,omitempty"`
+	// HostPid tells that the container has no pid namespace of its own, so that its end doesn't end its processes.
+	HostPid bool `json:"hostPid,omitempty"`
+}
+
+// containerTask is a container's init process with its execs.
+type containerTask struct {
+	c      *container
+	record taskRecord
+	init   *process
+
+	mu     sync.Mutex
+	groups groups // set before the create returns
+	execs  map[string]*process
+	paused bool
+}
+
+func (t *containerTask) isPaused() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.paused
+}
+
+func (t *containerTask) setPaused(paused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = paused
+}
+
+func (t *containerTask) controlGroups() groups {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.groups
+}
+
+func (t *containerTask) setGroups(g groups) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.groups = g
+}
+
+// process finds a process by its exec id; the init process with an empty one. NotFound without one.
+func (t *containerTask) process(exec string) (*process, error) {
+	if exec == "" {
+		return t.init, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.execs[exec]
+	if !ok {
+		return nil, fmt.Errorf("container %q has no process %q: %w", t.c.id, exec, errdefs.ErrNotFound)
+	}
+	return p, nil
+}
+
+// processes returns all of them, the init process last, in no other order.
+func (t *containerTask) processes() []*process {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*process, 0, len(t.execs)+1)
+	for _, p := range t.execs {
+		list = append(list, p)
+	}
+	return append(list, t.init)
+}
+
+func (t *containerTask) addExec(p *process) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.execs[p.exec]; ok {
+		return fmt.Errorf("container %q has a process %q: %w", t.c.id, p.exec, errdefs.ErrAlreadyExists)
+	}
+	t.execs[p.exec] = p
+	return nil
+}
+
+func (t *containerTask) removeExec(p *process) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.execs, p.exec)
+}
+
+func (c *container) isDeleted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deleted
+}
+
+func (c *container) setDeleted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deleted = true
+}

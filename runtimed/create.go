@@ -1,0 +1,353 @@
+package runtimed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/services/containers/v1"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/errdefs"
+	runc "github.com/containerd/go-runc"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+// createTask creates a container's task. When the request ends before the OCI runtime has created it, or anything fails, nothing is left.
+// It returns the init process.
+func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTaskRequest) (*process, error) {
+	if _, err := d.keeper.get(); err != nil {
+		return nil, err // without the keeper the exit would be lost
+	}
+	var p *process
+	err := d.change(ctx, c, func(context.Context) error {
+		t, err := d.newTask(c, r)
+		if err != nil {
+			return err
+		}
+		// Here the request's end kills the OCI runtime: a task that nobody waits for is not wanted.
+		bounded, cancel := context.WithTimeout(ctx, runtimeTimeout)
+		defer cancel()
+		if err := d.makeTask(bounded, t, r); err != nil {
+			return err
+		}
+		p = t.init
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// newTask checks a request and plans the task, with nothing done yet.
+func (d *Daemon) newTask(c *container, r *tasks.CreateTaskRequest) (*containerTask, error) {
+	record, old := c.get()
+	if old != nil {
+		return nil, fmt.Errorf("container %q has a task: %w", c.id, errdefs.ErrAlreadyExists)
+	}
+	if c.isDeleted() {
+		return nil, fmt.Errorf("container %q was deleted: %w", c.id, errdefs.ErrNotFound)
+	}
+	if r.Checkpoint != nil {
+		return nil, fmt.Errorf("cannot create container %q from a checkpoint: %w", c.id, errdefs.ErrNotImplemented)
+	}
+	spec, err := parseSpec(record.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Process.Terminal != r.Terminal {
+		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w", spec.Process.Terminal, r.Terminal, errdefs.ErrInvalidArgument)
+	}
+	oci, err := d.runtimeFor(c, record, r)
+	if err != nil {
+		return nil, err
+	}
+	t := &containerTask{c: c, execs: make(map[string]*process), record: taskRecord{
+		Runtime: oci, Mounted: len(r.Rootfs) > 0, HostPid: hostPid(spec),
+	}}
+	t.init = newProcess(t, "", processRecord{
+		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
+	}, creating)
+	return t, nil
+}
+
+// parseSpec reads the parts of an OCI spec that matter here. InvalidArgument for what is none.
+func parseSpec(packed *anypb.Any) (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := json.Unmarshal(packed.GetValue(), &spec); err != nil {
+		return nil, fmt.Errorf("cannot read the container's spec: %v: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if spec.Process == nil || len(spec.Process.Args) == 0 {
+		return nil, fmt.Errorf("the container's spec has no process to run: %w", errdefs.ErrInvalidArgument)
+	}
+	if spec.Root == nil || spec.Root.Path == "" {
+		return nil, fmt.Errorf("the container's spec has no root: %w", errdefs.ErrInvalidArgument)
+	}
+	return &spec, nil
+}
+
+// hostPid tells whether a container shares somebody's pid namespace.
+func hostPid(spec *specs.Spec) bool {
+	if spec.Linux == nil {
+		return true
+	}
+	i := slices.IndexFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	return i < 0 || spec.Linux.Namespaces[i].Path != ""
+}
+
+// runtimeFor finds the OCI runtime of a container: the request's, else the record's, else the daemon's.
+func (d *Daemon) runtimeFor(c *container, record *containers.Container, r *tasks.CreateTaskRequest) (ociRuntime, error) {
+	switch name := record.Runtime.GetName(); name {
+	case "", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux":
+	default:
+		return ociRuntime{}, fmt.Errorf("runtime %q needs a shim, and runtimed has none: %w", name, errdefs.ErrNotImplemented)
+	}
+	opts, err := runcOptions(r.Options, record.Runtime.GetOptions())
+	if err != nil {
+		return ociRuntime{}, err
+	}
+	oci := ociRuntime{
+		Path: d.runtime, Root: filepath.Join(d.opts.Root, ".oci", c.ns),
+		SystemdCgroup: opts.SystemdCgroup, NoPivotRoot: opts.NoPivotRoot, NoNewKeyring: opts.NoNewKeyring,
+	}
+	for _, name := range []string{r.RuntimePath, opts.BinaryName} {
+		if name != "" {
+			oci.Path, err = findRuntime(name)
+			return oci, err
+		}
+	}
+	return oci, nil
+}
+
+// runcOptions decodes the first options that are there; options of another type than runc's are of class InvalidArgument.
+func runcOptions(candidates ...*anypb.Any) (*options.Options, error) {
+	for _, packed := range candidates {
+		if packed.GetTypeUrl() == "" {
+			continue
+		}
+		var opts options.Options
+		if err := typeurl.UnmarshalTo(packed, &opts); err != nil {
+			return nil, fmt.Errorf("cannot read the runtime's options: %v: %w", err, errdefs.ErrInvalidArgument)
+		}
+		return &opts, nil
+	}
+	return &options.Options{}, nil
+}
+
+// makeTask does what a create does, step by step, and takes all of it back after an error.
+func (d *Daemon) makeTask(ctx context.Context, t *containerTask, r *tasks.CreateTaskRequest) (err error) {
+	c, p := t.c, t.init
+	var back undo
+	defer back.unless(&err)
+	back.add(func() { d.discard(t) })
+	if err := prepareBundle(t); err != nil {
+		return err
+	}
+	if err := mount.All(mount.FromProto(r.Rootfs), t.rootfs()); err != nil {
+		return fmt.Errorf("cannot mount the root filesystem of container %q: %w", c.id, err)
+	}
+	w := d.exits.open()
+	defer d.closeWindow(w)
+	err = d.spawn(ctx, p, func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) })
+	if err != nil {
+		return err
+	}
+	if err := d.recordStart(p); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err // nobody is there to hear of the task
+	}
+	d.expect(p, w)
+	c.setTask(t)
+	d.created(p, r)
+	return nil
+}
+
+func (d *Daemon) created(p *process, r *tasks.CreateTaskRequest) {
+	p.mu.Lock()
+	p.status = created
+	d.publish(p.task.c.ns, runtime.TaskCreateEventTopic, &events.TaskCreate{
+		ContainerID: p.task.c.id, Bundle: p.task.bundle(), Rootfs: r.Rootfs, Pid: uint32(p.pid),
+		IO: &events.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
+	})
+	p.mu.Unlock()
+	d.settleEarly(p)
+}
+
+func (t *containerTask) bundle() string { return filepath.Join(t.c.dir, "bundle") }
+func (t *containerTask) rootfs() string { return filepath.Join(t.bundle(), "rootfs") }
+func (t *containerTask) file() string   { return filepath.Join(t.c.dir, "task.json") }
+
+// prepareBundle writes down what is going to be done, and then the bundle.
+func prepareBundle(t *containerTask) error {
+	if err := writeJSON(t.file(), t.record); err != nil {
+		return err
+	}
+	record, _ := t.c.get()
+	for _, dir := range []string{t.init.dir, t.rootfs(), t.record.Runtime.Root} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		writeJSON(t.init.file("process.json"), t.init.record),
+		writeFile(filepath.Join(t.bundle(), "config.json"), record.Spec.GetValue()),
+	)
+}
+
+// spawn opens a process's streams and lets the OCI runtime make the process. Afterwards the process has its pid, its stdin is
+// held, and its terminal runs. What it did to the keeper is undone by release, after an error too.
+func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) error) (err error) {
+	a := createArgs{dir: p.dir}
+	paths := p.record.paths()
+	if p.record.Terminal {
+		paths = fifo.Paths{} // the container's streams are the terminal
+	}
+	files, err := fifo.OpenContainer(ctx, paths)
+	if err != nil {
+		return err
+	}
+	defer files.Close() // the process has its own by then
+	a.stdio = stdio{files}
+	if paths.Stdin != "" {
+		if err := d.holdStdin(ctx, p, paths.Stdin); err != nil {
+			return err
+		}
+	}
+	var socket *consoleSocket
+	if p.record.Terminal {
+		if socket, err = newConsoleSocket(d.tmp()); err != nil {
+			return err
+		}
+		defer socket.close() // it is only a name by now
+		a.console = runc.ConsoleSocket(socket)
+	}
+	if err := run(a); err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	pid, err := readPid(p.file("pid"))
+	if err != nil {
+		return err
+	}
+	start, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.pid, p.start = pid, start
+	p.mu.Unlock()
+	if socket == nil {
+		return nil
+	}
+	return d.attachTerminal(ctx, p, socket)
+}
+
+// holdStdin lets the keeper hold a write end of stdin, so that the going of an engine is no end of file.
+func (d *Daemon) holdStdin(ctx context.Context, p *process, path string) error {
+	hold, err := fifo.OpenHold(path)
+	if err != nil {
+		return err
+	}
+	defer hold.Close() // the keeper has a duplicate
+	k, err := d.keeper.get()
+	if err != nil {
+		return err
+	}
+	return k.Hold(ctx, p.key, keeper.Stdin, hold, nil, keeper.HoldOptions{})
+}
+
+// attachTerminal receives a terminal's master, lets the keeper hold it too, and starts to move its bytes.
+func (d *Daemon) attachTerminal(ctx context.Context, p *process, socket *consoleSocket) error {
+	master, err := socket.receive(ctx)
+	if err != nil {
+		return err
+	}
+	k, err := d.keeper.get()
+	if err == nil {
+		err = k.Hold(ctx, p.key, keeper.Terminal, master, nil, keeper.HoldOptions{Taken: true})
+	}
+	if err != nil {
+		return errors.Join(err, master.Close())
+	}
+	return d.runTerminal(p, master, false)
+}
+
+// runTerminal starts to move a terminal's bytes. The master is the terminal's then, or closed after an error.
+func (d *Daemon) runTerminal(p *process, master *os.File, stdinClosed bool) error {
+	term, err := newTerminal(master, p.record, stdinClosed, func(stream string, err error) {
+		d.log.WithError(err).WithField("process", p.String()).Errorf("the terminal's %s broke", stream)
+	})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.term = term
+	return nil
+}
+
+// recordStart writes down that a process exists; for an init process also its control groups.
+func (d *Daemon) recordStart(p *process) error {
+	p.mu.Lock()
+	r := startRecord{Pid: p.pid, Start: p.start}
+	p.mu.Unlock()
+	if p.exec == "" {
+		g, err := groupsOf(r.Pid)
+		if err != nil && !errdefs.IsNotFound(err) { // not found: it was killed already
+			return err
+		}
+		p.task.setGroups(g)
+		r.Groups = &g
+	}
+	return writeJSON(p.file("start"), r)
+}
+
+// discardTask frees all that a task is made of, whatever part of it there is. It goes on after a failure and says what failed; a call
+// later does the rest.
+func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
+	var errs []error
+	if exists(t.init.dir) {
+		errs = append(errs, t.record.Runtime.delete(ctx, t.c.id, t.init.dir))
+	}
+	if t.record.Mounted {
+		errs = append(errs, mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
+	}
+	for _, p := range t.processes() {
+		if term := p.terminal(); term != nil {
+			term.close()
+		}
+		d.releaseStreams(p, "")
+	}
+	for _, path := range []string{t.bundle(), filepath.Join(t.c.dir, "execs"), t.init.dir, t.file()} {
+		errs = append(errs, os.RemoveAll(path))
+	}
+	return errors.Join(errs...)
+}
+
+// discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.
+func (d *Daemon) discard(t *containerTask) {
+	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
+	defer cancel()
+	if err := d.discardTask(ctx, t); err != nil {
+		d.log.WithError(err).Error("a task that could not be created left something behind")
+	}
+}

@@ -1,0 +1,120 @@
+package runtimed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+const (
+	keeperTimeout = 5 * time.Second // for one request to the keeper; it answers at once or is gone
+	firstRedial   = 50 * time.Millisecond
+	longestRedial = 5 * time.Second
+)
+
+// keeperLink is the connection to the keeper, made again when it breaks. Its goroutine is [keeperLink.follow].
+type keeperLink struct {
+	path string
+	log  *logrus.Entry
+
+	mu     sync.Mutex
+	client *keeper.Client // nil while there is no connection
+}
+
+// get returns the connection, or an error of class Unavailable.
+func (l *keeperLink) get() (*keeper.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client == nil {
+		return nil, fmt.Errorf("the connection to the keeper is gone: %w", errdefs.ErrUnavailable)
+	}
+	return l.client, nil
+}
+
+func (l *keeperLink) set(c *keeper.Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.client = c
+}
+
+func (l *keeperLink) dial(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	defer cancel()
+	c, err := keeper.Dial(ctx, l.path)
+	if err != nil {
+		return fmt.Errorf("cannot reach the keeper: %w", err)
+	}
+	l.set(c)
+	return nil
+}
+
+// drop ends the connection.
+func (l *keeperLink) drop() {
+	c, err := l.get()
+	if err != nil {
+		return
+	}
+	l.set(nil)
+	if err := c.Close(); err != nil {
+		l.log.WithError(err).Warn("cannot close the connection to the keeper")
+	}
+}
+
+// do calls fn with the connection, for at most keeperTimeout and also when the caller's own work is being undone.
+func (l *keeperLink) do(fn func(context.Context, *keeper.Client) error) error {
+	c, err := l.get()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
+	defer cancel()
+	return fn(ctx, c)
+}
+
+// follow hands exits to onExit, all that are in the ledger and then new ones, until ctx ends. Whenever the connection breaks it is made again,
+// with a pause that grows; after each new connection adopted is called before the exits.
+//
+// It fails, with class Unavailable, once the keeper that is this process's parent is dead: another process reaps the containers from then on, so
+// this daemon is of no use. The next keeper starts the next one.
+func (l *keeperLink) follow(ctx context.Context, onExit func(keeper.Exit) error, adopted func()) error {
+	pause, parent := firstRedial, 0
+	for ctx.Err() == nil {
+		c, err := l.get()
+		if err == nil {
+			if c.Pid() == os.Getppid() {
+				parent = c.Pid()
+			}
+			adopted()
+			began := time.Now()
+			err = c.Exits(ctx, onExit)
+			if time.Since(began) > longestRedial {
+				pause = firstRedial
+			}
+			l.drop()
+		}
+		if parent != 0 && os.Getppid() != parent {
+			return fmt.Errorf("keeper %d is dead: %w", parent, errdefs.ErrUnavailable)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.log.WithError(err).Warn("no exits from the keeper, connecting again")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, longestRedial)
+		if err := l.dial(ctx); err != nil {
+			l.log.WithError(err).Debug("the keeper doesn't answer")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package runtimed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/containerd/errdefs"
+	runc "github.com/containerd/go-runc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+// load takes over what an earlier daemon left below the root. What can't be read is logged and left alone: one damaged container must not
+// keep the others from being served.
+func (d *Daemon) load(ctx context.Context) error {
+	names, err := directories(d.opts.Root)
+	if err != nil {
+		return err
+	}
+	for _, ns := range names {
+		if err := d.loadNamespace(ctx, ns); err != nil {
+			return err
+		}
+	}
+	d.sweep()
+	return nil
+}
+
+// directories lists the directories whose names are ids. NotFound is no error.
+func directories(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && validID("directory", e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
+	dir := filepath.Join(d.opts.Root, ns)
+	n := &namespace{containers: make(map[string]*container)}
+	if err := readJSON(filepath.Join(dir, namespaceFile), &n.labels); err != nil && !errdefs.IsNotFound(err) {
+		d.log.WithError(err).WithField("namespace", ns).Error("cannot read the namespace's labels")
+	}
+	d.namespaces[ns] = n
+	ids, err := directories(dir)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		c, err := d.loadContainer(ctx, ns, id)
+		if err != nil {
+			d.log.WithError(err).WithField("container", id).Error("cannot take over a container")
+			continue
+		}
+		n.containers[id] = c
+	}
+	return nil
+}
+
+func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, error) {
+	dir := filepath.Join(d.opts.Root, ns, id)
+	data, err := os.ReadFile(filepath.Join(dir, containerFile))
+	if err != nil {
+		return nil, classed(err)
+	}
+	record := &containers.Container{}
+	if err := proto.Unmarshal(data, record); err != nil {
+		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", id, err, errdefs.ErrDataLoss)
+	}
+	c := newContainer(ns, id, dir, record)
+	t, err := d.loadTask(ctx, c)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return nil, err
+	}
+	c.task = t
+	return c, nil
+}
+
+// loadTask takes over a container's task. NotFound without one; what a create had not finished is taken back.
+func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, error) {
+	t := &containerTask{c: c, execs: make(map[string]*process)}
+	if err := readJSON(filepath.Join(c.dir, "task.json"), &t.record); err != nil {
+		return nil, err
+	}
+	t.init = newProcess(t, "", processRecord{}, creating)
+	start, err := t.init.loadRecords()
+	if errdefs.IsNotFound(err) {
+		d.discard(t)
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if start.Groups != nil {
+		t.groups = *start.Groups
+	}
+	t.init.status = t.loadStatus(ctx)
+	t.paused = t.init.status == running && t.groups.frozen()
+	d.adopt(t.init)
+	names, err := directories(filepath.Join(c.dir, "execs"))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := d.loadExec(t, name); err != nil {
+			d.log.WithError(err).WithField("container", c.id).Errorf("cannot take over process %q", name)
+		}
+	}
+	return t, nil
+}
+
+// loadRecords reads a process's files. NotFound if it isn't known to exist.
+func (p *process) loadRecords() (startRecord, error) {
+	var start startRecord
+	if err := readJSON(p.file("process.json"), &p.record); err != nil {
+		return start, err
+	}
+	if err := readJSON(p.file("start"), &start); err != nil {
+		return start, err
+	}
+	p.pid, p.start = start.Pid, start.Start
+	return start, nil
+}
+
+// loadStatus finds out where an init process is, with its exit record still to be looked at. Only where a start may have been interrupted the OCI
+// runtime is asked.
+func (t *containerTask) loadStatus(ctx context.Context) status {
+	if exists(t.init.file("running")) {
+		return running
+	}
+	var state *runc.Container
+	err := t.record.Runtime.run("state", t.init.dir, func(c *runc.Runc) (err error) {
+		state, err = c.State(ctx, t.c.id)
+		return err
+	})
+	if err == nil && state.Status == "running" {
+		return running
+	}
+	return created
+}
+
+func (d *Daemon) loadExec(t *containerTask, name string) error {
+	p := newProcess(t, name, processRecord{}, running)
+	_, err := p.loadRecords()
+	switch {
+	case errdefs.IsNotFound(err) && p.record.Spec != nil:
+		p.status = added
+		d.killHalfMade(p)
+		d.unwindExec(p)
+	case err != nil:
+		return err
+	}
+	t.execs[name] = p
+	d.adopt(p)
+	return nil
+}
+
+// killHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
+// container's control group, so that unwindExec ends it.
+func (d *Daemon) killHalfMade(p *process) {
+	pid, err := readPid(p.file("pid"))
+	if err != nil {
+		return
+	}
+	groups := p.task.controlGroups()
+	members, err := groups.pids()
+	if err != nil {
+		return
+	}
+	for _, member := range members {
+		if member == pid {
+			p.pid = pid
+			p.start, _ = keeper.StartTime(pid) // 0 if it is gone
+		}
+	}
+}
+
+// adopt makes a loaded process what it is now: ended, with its exit record, or awaited, with its terminal.
+func (d *Daemon) adopt(p *process) {
+	if p.status == added {
+		return
+	}
+	exit, err := loadExit(p.file("exit"))
+	if err == nil {
+		p.status, p.exit = stopped, exit
+		close(p.done)
+		return
+	}
+	if !errdefs.IsNotFound(err) {
+		d.log.WithError(err).Error("cannot read an exit record")
+	}
+	if p.record.Terminal {
+		if err := d.takeTerminal(p); err != nil {
+			d.log.WithError(err).WithField("process", p.String()).Error("the terminal is lost")
+		}
+	}
+	d.exits.expect(p.pid, liveProcess{p: p, start: p.start, since: p.record.Asked})
+}
+
+// takeTerminal gets a terminal's master back from the keeper.
+func (d *Daemon) takeTerminal(p *process) error {
+	var master *os.File
+	err := d.keeper.do(func(ctx context.Context, k *keeper.Client) (err error) {
+		master, _, err = k.Take(ctx, p.key, keeper.Terminal) // a terminal has no raw file
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.runTerminal(p, master, exists(p.file(stdinClosedFile)))
+}

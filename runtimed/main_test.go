@@ -1,0 +1,83 @@
+package runtimed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+)
+
+// What all tests share, made by prepared: the built programs and a root filesystem with nothing but busybox.
+var (
+	shared   string
+	binaries string
+	rootfs   string
+)
+
+func TestMain(m *testing.M) {
+	logrus.SetLevel(logrus.ErrorLevel)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if shared != "" {
+			if err := errors.Join(removeGroups(), os.RemoveAll(shared)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+		os.Exit(code)
+	}))
+}
+
+// prepared makes what the tests share, when the first of them needs it.
+var prepared = sync.OnceValue(func() (err error) {
+	if shared, err = os.MkdirTemp("", "runtimed"); err != nil {
+		return err
+	}
+	return prepare(shared)
+})
+
+// removeGroups removes the control groups that the containers' own were in. One that isn't empty is an error.
+func removeGroups() error {
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/engine-lite-runtimed-test")
+	for _, group := range groups {
+		err = errors.Join(err, os.Remove(group))
+	}
+	return err
+}
+
+func prepare(dir string) error {
+	binaries, rootfs = filepath.Join(dir, "bin"), filepath.Join(dir, "rootfs")
+	for _, sub := range []string{"bin", "proc", "dev", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(rootfs, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(rootfs, "bin", "busybox"), busybox, 0o755); err != nil {
+		return err
+	}
+	for _, applet := range []string{"sh", "cat", "sleep", "echo", "stty", "true", "head", "wc", "id", "dd", "tail"} {
+		if err := os.Symlink("busybox", filepath.Join(rootfs, "bin", applet)); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(binaries, 0o755); err != nil {
+		return err
+	}
+	args := append([]string{"build", "-o", binaries}, raceFlags...)
+	build := exec.CommandContext(context.Background(), "go", append(args,
+		"github.com/engine-lite/engine-lite/cmd/keeper", "github.com/engine-lite/engine-lite/cmd/runtimed")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package runtimed
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	runc "github.com/containerd/go-runc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/fifo"
+)
+
+// ociRuntime runs one OCI runtime's command line for the containers of one namespace. Its messages go to a log file, because its stdout
+// and stderr are the container's.
+type ociRuntime struct {
+	Path          string `json:"path"`
+	Root          string `json:"root"`
+	SystemdCgroup bool   `json:"systemdCgroup,omitempty"`
+	NoPivotRoot   bool   `json:"noPivotRoot,omitempty"`
+	NoNewKeyring  bool   `json:"noNewKeyring,omitempty"`
+}
+
+// run calls fn with a client whose log is a file of its own in dir, and puts the runtime's last message into the error.
+func (r ociRuntime) run(action, dir string, fn func(*runc.Runc) error) error {
+	log := filepath.Join(dir, "log."+action)
+	err := fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup})
+	if err != nil {
+		err = r.failure(action, log, err)
+	}
+	if rm := os.Remove(log); rm != nil && !errors.Is(rm, os.ErrNotExist) {
+		err = errors.Join(err, rm)
+	}
+	return err
+}
+
+// failure makes an error with the runtime's own words of a failed call. The class is Unknown: only the words tell what it was.
+func (r ociRuntime) failure(action, log string, err error) error {
+	if message := lastMessage(log); message != "" {
+		return fmt.Errorf("OCI runtime %s failed: %s: %w", action, message, errdefs.ErrUnknown)
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("cannot run OCI runtime %s: %v: %w", r.Path, err, errdefs.ErrFailedPrecondition)
+	}
+	return fmt.Errorf("OCI runtime %s failed: %v: %w", action, err, errdefs.ErrUnknown)
+}
+
+// lastMessage finds the last error in a runtime's JSON log; empty if there is none.
+func lastMessage(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return parseLog(io.LimitReader(f, 1<<20))
+}
+
+// parseLog reads log lines as runc and crun write them, one JSON object with "level" and "msg" to a line, and returns the last
+// message of level error or worse.
+func parseLog(r io.Reader) string {
+	var last string
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 4<<10), 256<<10)
+	for lines.Scan() {
+		var line struct{ Level, Msg string }
+		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Msg == "" {
+			continue
+		}
+		switch line.Level {
+		case "error", "fatal", "panic":
+			last = line.Msg
+		}
+	}
+	return last
+}
+
+// createArgs are what create and exec have in common.
+type createArgs struct {
+	dir     string // the process's directory
+	stdio   runc.IO
+	console runc.ConsoleSocket // nil without a terminal
+}
+
+func (r ociRuntime) create(ctx context.Context, id, bundle string, a createArgs) error {
+	return r.run("create", a.dir, func(c *runc.Runc) error {
+		return c.Create(ctx, id, bundle, &runc.CreateOpts{
+			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console,
+			NoPivot: r.NoPivotRoot, NoNewKeyring: r.NoNewKeyring,
+		})
+	})
+}
+
+func (r ociRuntime) exec(ctx context.Context, id string, spec specs.Process, a createArgs) error {
+	return r.run("exec", a.dir, func(c *runc.Runc) error {
+		return c.Exec(ctx, id, spec, &runc.ExecOpts{
+			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, Detach: true,
+		})
+	})
+}
+
+func (r ociRuntime) start(ctx context.Context, id, dir string) error {
+	return r.run("start", dir, func(c *runc.Runc) error { return c.Start(ctx, id) })
+}
+
+// delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
+func (r ociRuntime) delete(ctx context.Context, id, dir string) error {
+	return r.run("delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+}
+
+func (r ociRuntime) killAll(ctx context.Context, id, dir string, signal int) error {
+	return r.run("kill", dir, func(c *runc.Runc) error { return c.Kill(ctx, id, signal, &runc.KillOpts{All: true}) })
+}
+
+func (r ociRuntime) pause(ctx context.Context, id, dir string) error {
+	return r.run("pause", dir, func(c *runc.Runc) error { return c.Pause(ctx, id) })
+}
+
+func (r ociRuntime) resume(ctx context.Context, id, dir string) error {
+	return r.run("resume", dir, func(c *runc.Runc) error { return c.Resume(ctx, id) })
+}
+
+func (r ociRuntime) update(ctx context.Context, id, dir string, resources *specs.LinuxResources) error {
+	return r.run("update", dir, func(c *runc.Runc) error { return c.Update(ctx, id, resources) })
+}
+
+// stdio gives descriptors to a runtime as its standard streams, which it hands on to the container. It closes nothing.
+type stdio struct{ fifo.ContainerFiles }
+
+func (s stdio) Stdin() io.WriteCloser { return nil }
+func (s stdio) Stdout() io.ReadCloser { return nil }
+func (s stdio) Stderr() io.ReadCloser { return nil }
+func (s stdio) Set(cmd *exec.Cmd) {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.ContainerFiles.Stdin, s.ContainerFiles.Stdout, s.ContainerFiles.Stderr
+}

@@ -1,0 +1,182 @@
+package runtimed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/api/events"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// startTask starts a created init process.
+func (d *Daemon) startTask(ctx context.Context, p *process) error {
+	return d.change(ctx, p.task.c, func(ctx context.Context) error {
+		if err := p.transition("start", starting); err != nil {
+			return err
+		}
+		defer d.settleEarly(p)
+		if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
+			p.back(created)
+			return err
+		}
+		d.started(p, runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: p.task.c.id, Pid: p.livePid()})
+		return nil
+	})
+}
+
+// livePid is the pid as events have it.
+func (p *process) livePid() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return uint32(p.pid)
+}
+
+// back takes a failed start back. A process whose exit became known in the meantime has ended instead.
+func (p *process) back(to status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == starting {
+		p.status = to
+	}
+}
+
+// started tells that a process runs.
+func (d *Daemon) started(p *process, topic string, event any) {
+	if err := writeFile(p.file("running"), nil); err != nil {
+		d.log.WithError(err).WithField("process", p.String()).Error("cannot write down that a process runs")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == starting {
+		p.status = running
+		d.publish(p.task.c.ns, topic, event)
+	}
+}
+
+// addExec registers an exec with a task.
+func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecProcessRequest) error {
+	if err := validID("process", r.ExecID); err != nil {
+		return err
+	}
+	spec, err := parseProcess(r.Spec.GetValue(), r.Terminal)
+	if err != nil {
+		return err
+	}
+	return d.change(ctx, t.c, func(context.Context) (err error) {
+		if err := t.requireRunning("add process to"); err != nil {
+			return err
+		}
+		p := newProcess(t, r.ExecID, processRecord{
+			Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Spec: spec, Asked: time.Now(),
+		}, added)
+		if err := t.addExec(p); err != nil {
+			return err
+		}
+		var back undo
+		defer back.unless(&err)
+		back.add(func() { t.removeExec(p) })
+		if err := os.MkdirAll(p.dir, 0o700); err != nil {
+			return err
+		}
+		if err := writeJSON(p.file("process.json"), p.record); err != nil {
+			return err
+		}
+		d.publish(t.c.ns, runtime.TaskExecAddedEventTopic, &events.TaskExecAdded{ContainerID: t.c.id, ExecID: p.exec})
+		return nil
+	})
+}
+
+// requireRunning refuses what only a running init process allows.
+func (t *containerTask) requireRunning(action string) error {
+	t.init.mu.Lock()
+	defer t.init.mu.Unlock()
+	if t.init.status != running {
+		return t.init.refusedLocked(action)
+	}
+	return nil
+}
+
+// parseProcess reads an exec's process. InvalidArgument for what is none.
+func parseProcess(data []byte, terminal bool) (*specs.Process, error) {
+	var spec specs.Process
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("cannot read the process's spec: %v: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if len(spec.Args) == 0 {
+		return nil, fmt.Errorf("the process's spec has nothing to run: %w", errdefs.ErrInvalidArgument)
+	}
+	if spec.Terminal != terminal {
+		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w", spec.Terminal, terminal, errdefs.ErrInvalidArgument)
+	}
+	return &spec, nil
+}
+
+// startExec runs a registered exec. After a failure it is as it was before.
+func (d *Daemon) startExec(ctx context.Context, p *process) error {
+	return d.change(ctx, p.task.c, func(ctx context.Context) error {
+		if err := p.task.requireRunning("start process in"); err != nil {
+			return err
+		}
+		if err := p.transition("start", starting); err != nil {
+			return err
+		}
+		defer d.settleEarly(p)
+		if err := d.runExec(ctx, p); err != nil {
+			d.unwindExec(p)
+			p.back(added)
+			return err
+		}
+		return nil
+	})
+}
+
+func (d *Daemon) runExec(ctx context.Context, p *process) error {
+	t := p.task
+	w := d.exits.open()
+	defer d.closeWindow(w)
+	err := d.spawn(ctx, p, func(a createArgs) error { return t.record.Runtime.exec(ctx, t.c.id, *p.record.Spec, a) })
+	if err != nil {
+		return err
+	}
+	if err := d.recordStart(p); err != nil {
+		return err
+	}
+	d.expect(p, w)
+	d.started(p, runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.c.id, ExecID: p.exec, Pid: p.livePid()})
+	return nil
+}
+
+// unwindExec takes back what a failed start has left: a process that runs all the same is killed.
+func (d *Daemon) unwindExec(p *process) {
+	pid, start, ok := p.identity()
+	var errs []error
+	if ok && start != 0 {
+		if err := signalProcess(pid, start, killSignal); !errdefs.IsNotFound(err) {
+			errs = append(errs, err)
+		}
+	}
+	p.mu.Lock()
+	term := p.term
+	p.pid, p.start, p.term = 0, 0, nil
+	p.mu.Unlock()
+	if term != nil {
+		term.close()
+	}
+	d.releaseStreams(p, "")
+	for _, name := range []string{"pid", "start", "running"} {
+		if err := os.Remove(filepath.Join(p.dir, name)); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be started left something behind")
+	}
+}
