@@ -1,0 +1,176 @@
+package tests
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// maxLines is how long a file of code may be; a longer one does several jobs.
+const maxLines = 400
+
+// promised are the libraries that the project says it is built on.
+var promised = []string{
+	"github.com/containerd/fifo", "github.com/docker/docker/pkg/ioutils", "github.com/opencontainers/runtime-spec",
+	"github.com/sirupsen/logrus", "golang.org/x/sys", "google.golang.org/grpc",
+}
+
+// TestPackageDocs wants one file in each package to say what it is for.
+func TestPackageDocs(t *testing.T) {
+	t.Parallel()
+	for path, p := range importGraph(t, module+"/...") {
+		if len(p.GoFiles) == 0 {
+			continue // tests only
+		}
+		var with []string
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file.Doc == nil {
+				continue
+			}
+			with = append(with, name)
+			if want := docStart(p); !strings.HasPrefix(file.Doc.Text(), want) {
+				t.Errorf("%s: the doc in %s should begin with %q", path, name, want)
+			}
+		}
+		if len(with) != 1 {
+			t.Errorf("%s: want the package's doc in exactly one file, it is in %q", path, with)
+		}
+	}
+}
+
+func docStart(p *listed) string {
+	if p.Name == "main" {
+		return "Command " + filepath.Base(p.Dir) + " "
+	}
+	return "Package " + p.Name + " "
+}
+
+// TestPromisedDependencies wants each to be direct, and used by code that isn't a
+// test.
+func TestPromisedDependencies(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph := importGraph(t, module+"/...")
+	for _, want := range promised {
+		direct := slices.ContainsFunc(strings.Split(string(raw), "\n"), func(line string) bool {
+			path, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "require "), " ")
+			return path != "" && within(want, path) && !strings.HasSuffix(line, "// indirect")
+		})
+		if !direct {
+			t.Errorf("%s is no direct dependency", want)
+		}
+		used := false
+		for path, p := range graph {
+			used = used || !within(path, module+"/internal/depseed") && slices.ContainsFunc(p.Imports, func(i string) bool { return within(i, want) })
+		}
+		if !used {
+			t.Errorf("%s is used by no package", want)
+		}
+	}
+}
+
+// TestFileSize wants code in files that can be read in one go.
+func TestFileSize(t *testing.T) {
+	t.Parallel()
+	eachFile(t, func(path string, data []byte) {
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		if n := strings.Count(string(data), "\n"); n > maxLines {
+			t.Errorf("%s has %d lines, more than %d: split it", path, n, maxLines)
+		}
+	})
+}
+
+// TestNoSkips: a test that skips is a test that nobody runs.
+func TestNoSkips(t *testing.T) {
+	t.Parallel()
+	skip := regexp.MustCompile(`\b[a-z]+\.Skip(f|Now)?\(`)
+	eachFile(t, func(path string, data []byte) {
+		if strings.HasSuffix(path, "_test.go") && skip.Match(data) {
+			t.Errorf("%s skips a test", path)
+		}
+	})
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)\s]*)?\)`)
+
+// TestLinks wants every relative link in the docs to lead somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	eachFile(t, func(path string, data []byte) {
+		if filepath.Ext(path) != ".md" {
+			return
+		}
+		for _, m := range link.FindAllSubmatch(data, -1) {
+			target := string(m[1])
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("..", filepath.Dir(path), target)); err != nil {
+				t.Errorf("%s: the link to %s leads nowhere", path, target)
+			}
+		}
+	})
+}
+
+// changeKinds begin an entry of the changelog.
+var changeKinds = []string{"Added", "Changed", "Fixed", "Removed", "Security"}
+
+// TestChangelog wants entries as changelog/README.md has them.
+func TestChangelog(t *testing.T) {
+	t.Parallel()
+	entries, err := filepath.Glob("../changelog/*/*.md")
+	if err != nil || len(entries) == 0 {
+		t.Fatalf("no entries: %v", err)
+	}
+	for _, path := range entries {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		title, rest, _ := strings.Cut(string(data), "\n")
+		kind, summary, ok := strings.Cut(title, ": ")
+		if !ok || !slices.Contains(changeKinds, kind) || summary == "" || len(title) > 80 || !strings.HasPrefix(rest, "\n") {
+			t.Errorf("%s: want a first line %q of 80 bytes at most, one of %q, then an empty line", path, "Kind: what changed", changeKinds)
+		}
+	}
+}
+
+// eachFile calls visit with every file of the repository that isn't made by a build.
+func eachFile(t *testing.T, visit func(path string, data []byte)) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if slices.Contains([]string{".git", ".cache", "bin"}, path) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		data, err := os.ReadFile(filepath.Join("..", path))
+		if err != nil {
+			return err
+		}
+		visit(path, data)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
