@@ -31,10 +31,8 @@ type Follower struct {
 	// logged is how much of the log is replayed first.
 	logged int64
 	turn   int // the stream that is looked at first
-	// position is guarded by the output's lock, as is sending: the stream that a
-	// sendfile reads at this moment.
+	// position is guarded by the output's lock.
 	position map[string]int64
-	sending  *raw
 }
 
 // Follow begins to follow at the moment of the call, also before Start. The
@@ -71,7 +69,11 @@ func (f *Follower) wants(i int) bool {
 
 // Copy writes the output to the client until it ends, and returns nil then. A
 // nil writer drops its stream. Copy never writes to both writers at once, and it
-// is called once. A *net.UnixConn or *net.TCPConn gets its bytes by sendfile(2).
+// is called once.
+//
+// The bytes are copied, also where the writer is a socket. sendfile(2) would only
+// lend it the file's pages, and what waits in the socket's queue would turn to
+// zeros when the file's beginning is freed.
 //
 // Errors: ErrLagging; ctx's; the writer's; os.ErrClosed where the output or its
 // sources were closed before their end. A Write that blocks is ended by whoever
@@ -175,9 +177,6 @@ func (f *Follower) pass(r *raw, at int64, w io.Writer) error {
 	if w == nil {
 		f.advance(r, at, f.output.sizeOf(r)-at)
 		return nil
-	}
-	if conn := socketOf(w); conn != nil {
-		return f.send(r, at, conn)
 	}
 	buf := followBuffers.Get().(*[followChunk]byte)
 	defer followBuffers.Put(buf)

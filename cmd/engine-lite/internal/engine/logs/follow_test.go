@@ -257,36 +257,27 @@ func TestCopyEnds(t *testing.T) {
 // was sent is freed: what waits in a socket's queue must not change.
 func TestSockets(t *testing.T) {
 	for name, pair := range map[string]func(testing.TB) (net.Conn, net.Conn){"unix": unixPair, "tcp": tcpPair} {
-		for _, logged := range []bool{true, false} {
-			t.Run(name+map[bool]string{true: " logged"}[logged], func(t *testing.T) {
-				checkLeaks(t)
-				p := newPlace(t)
-				if !logged {
-					p.log = ""
-				}
-				o, s := p.open(0), newStream(t)
-				f := o.Follow(FollowOptions{Stdout: true})
-				here, there := pair(t)
-				o.Start(s, nil)
-				want := numbered(0, 200000)
-				go func() { s.write(t, want); s.end() }()
-				copied := make(chan error, 1)
-				go func() {
-					err := f.Copy(context.Background(), here, nil)
-					copied <- errors.Join(err, here.Close())
-				}()
-				if logged { // all that the socket holds is encoded, and freed as far as may be
-					within(t, "the end", o.Drained())
-				}
-				var got bytes.Buffer
-				_, err := io.Copy(&got, there)
-				must(t, errors.Join(err, <-copied, f.Close(), there.Close()))
-				within(t, "the end", o.Drained())
-				assertText(t, "client", got.String(), want)
-				must(t, o.Close())
-				s.Close()
-			})
-		}
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			p := newPlace(t)
+			o, s := p.open(0), newStream(t)
+			f := o.Follow(FollowOptions{Stdout: true})
+			here, there := pair(t)
+			o.Start(s, nil)
+			want := numbered(0, 200000)
+			copied := make(chan error, 1)
+			go func() {
+				err := f.Copy(context.Background(), here, nil)
+				copied <- errors.Join(err, here.Close())
+			}()
+			s.write(t, want)
+			s.end()
+			within(t, "the end", o.Drained())
+			var got bytes.Buffer
+			_, err := io.Copy(&got, there)
+			must(t, errors.Join(err, <-copied, f.Close(), there.Close()))
+			assertText(t, "client", got.String(), want)
+		})
 	}
 }
 

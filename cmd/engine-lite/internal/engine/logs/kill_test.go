@@ -52,7 +52,7 @@ func TestKilledEngines(t *testing.T) {
 		defer f.Close()
 		keep = append(keep, f)
 	}
-	script := `i=0; while [ $i -lt 120000 ]; do echo "out $i of the lines"; i=$((i+1)); [ $((i%3)) -gt 0 ] || echo "err $i" >&2; done; printf tail`
+	script := `i=0; while [ $i -lt 60000 ]; do echo "out $i of the lines"; i=$((i+1)); [ $((i%3)) -gt 0 ] || echo "err $i" >&2; done; printf tail`
 	writer := exec.Command(busybox, "sh", "-c", script)
 	writer.Stdout, writer.Stderr = keep[0], keep[1]
 	must(t, writer.Start())
@@ -80,7 +80,7 @@ func TestKilledEngines(t *testing.T) {
 	p := &place{t: t, log: filepath.Join(dir, "log")}
 	got := p.entries()
 	var out, errs strings.Builder
-	for i := range 120000 {
+	for i := range 60000 {
 		out.WriteString("out " + itoa(i) + " of the lines\n")
 		if (i+1)%3 == 0 {
 			errs.WriteString("err " + itoa(i+1) + "\n")

@@ -17,7 +17,7 @@ const (
 	// encoderLead is how far a mover gets ahead of the encoder: little, so that
 	// what is encoded still is in the processor's cache and was not yet written
 	// to disk when it is freed. The keeper has the rest of the bound.
-	encoderLead = 4 << 20
+	encoderLead = 2 << 20
 )
 
 // move brings the stream into its raw file until it ends.

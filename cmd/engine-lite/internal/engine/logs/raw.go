@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeStep is how much is freed at once, and what the borders of what is freed
-// are multiples of. The page cache keeps a file in folios of up to 2 MiB that
-// begin at multiples of their size. A hole that takes only a part of a folio
-// fills this part with zeros, and with it the bytes that sendfile(2) has left
-// in a socket's queue; a hole that takes all of it leaves them alone.
-const freeStep = 2 << 20
+const (
+	// freeStep is how much is freed at once.
+	freeStep = 1 << 20
+	// freeUnit is what the borders of a hole have to be multiples of, so that it
+	// frees whole blocks and pages.
+	freeUnit = 64 << 10
+)
 
 // raw is one stream. What isn't constant is guarded by the output's lock.
 type raw struct {
@@ -97,22 +98,18 @@ func (r *raw) slowestFollower() int64 {
 }
 
 // claimLocked returns what every reader has passed and is to be freed now.
-// Beside an encoder, followers can hold back no more than the bound, but for the
-// moment of a sendfile.
+// Beside an encoder, followers can hold back no more than the bound.
 func (o *Output) claimLocked(r *raw) (from, to int64) {
 	low := r.slowestFollower()
 	if o.log != nil {
 		low = min(r.encoded, max(low, r.size-o.config.Bound))
 	}
-	for f := range r.followers {
-		if f.sending == r {
-			low = min(low, f.position[r.name])
-		}
+	low -= low % freeUnit
+	if low-r.freed < freeStep {
+		return r.freed, r.freed
 	}
-	low -= low % freeStep
-	from, to = r.freed, max(low, r.freed)
-	r.freed = to
-	return from, to
+	from, r.freed = r.freed, low
+	return from, low
 }
 
 // free gives back what every reader has passed.
