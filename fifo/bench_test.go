@@ -1,6 +1,7 @@
 package fifo
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ func benchmarkOutput(b *testing.B, consume func(*Reader) error) {
 			cmd.Wait()
 			reader.ExitKnown()
 		})
-		if err := consume(reader); err != io.EOF {
+		if err := consume(reader); !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 		wg.Wait()

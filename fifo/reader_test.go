@@ -37,7 +37,7 @@ func TestReaderBelievesNoEndBeforeTheExit(t *testing.T) {
 	if got := <-ended; got != "line\nline\nline\n" {
 		t.Errorf("read %q", got)
 	}
-	if n, err := reader.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := reader.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %d, %v", n, err)
 	}
 	if n, err := reader.Read(nil); n != 0 || err != nil {
@@ -123,7 +123,7 @@ func TestGrandchildFloodsStdout(t *testing.T) {
 	}
 	reader.ExitKnown()
 	n, err := io.CopyN(io.Discard, reader, 100<<20)
-	if err != io.EOF || n > int64(reader.PipeSize()) {
+	if !errors.Is(err, io.EOF) || n > int64(reader.PipeSize()) {
 		t.Errorf("%d bytes after the exit, the pipe holds %d; %v", n, reader.PipeSize(), err)
 	}
 }
@@ -235,7 +235,7 @@ func TestOpenCloseRaces(t *testing.T) {
 		for range 2 {
 			wg.Go(func() {
 				_, err := reader.Read(make([]byte, 1))
-				if !errors.Is(err, os.ErrClosed) && err != io.EOF {
+				if !errors.Is(err, os.ErrClosed) && !errors.Is(err, io.EOF) {
 					t.Error(err)
 				}
 			})
@@ -268,7 +268,7 @@ func TestDrainTakesNoMore(t *testing.T) {
 	for buf := make([]byte, 4); ; {
 		n, err := reader.Read(buf)
 		got = append(got, buf[:n]...)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -300,7 +300,7 @@ func TestDrainOfTakenOutput(t *testing.T) {
 	if n, err := other.Read(make([]byte, 100)); n != 4 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
-	if n, err := reader.Read(make([]byte, 2)); n != 0 || err != io.EOF {
+	if n, err := reader.Read(make([]byte, 2)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d, %v", n, err)
 	}
 	files.Close()

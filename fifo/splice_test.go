@@ -23,7 +23,7 @@ func spliceAll(t *testing.T, reader *Reader, file *os.File, offset int64) int64 
 	for {
 		n, err := reader.Splice(file, offset+total, 1<<20)
 		total += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total
 		}
 		if err != nil || n < 1 {
@@ -189,7 +189,7 @@ func TestSpliceToSocket(t *testing.T) {
 	wg.Go(func() {
 		defer ours.CloseWrite()
 		for {
-			if _, err := reader.SpliceTo(ours, 1<<20); err == io.EOF {
+			if _, err := reader.SpliceTo(ours, 1<<20); errors.Is(err, io.EOF) {
 				return
 			} else if err != nil {
 				t.Error(err)
@@ -313,7 +313,7 @@ func TestSpliceToWaitsForOutput(t *testing.T) {
 	}()
 	waitParked(t, "IO wait", "fifo.(*Reader).take")
 	reader.ExitKnown()
-	if err := <-ended; err != io.EOF {
+	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Errorf("splice: %v", err)
 	}
 }

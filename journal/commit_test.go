@@ -117,7 +117,7 @@ func TestAPanicIsReported(t *testing.T) {
 	if !errors.As(err, &panicked) || !errdefs.IsInternal(err) {
 		t.Fatalf("got %v", err)
 	}
-	if panicked.Value != errRefused || !strings.Contains(string(panicked.Stack), "TestAPanicIsReported") {
+	if panicked.Value != any(errRefused) || !strings.Contains(string(panicked.Stack), "TestAPanicIsReported") {
 		t.Errorf("value %v, stack %s", panicked.Value, panicked.Stack)
 	}
 	if !strings.Contains(err.Error(), "refused") {

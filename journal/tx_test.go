@@ -136,7 +136,7 @@ func TestAPanicInAViewPasses(t *testing.T) {
 	j := open(t, newPath(t), unbounded)
 	func() {
 		defer func() {
-			if v := recover(); v != errRefused {
+			if v := recover(); v != any(errRefused) {
 				t.Errorf("recovered %v", v)
 			}
 		}()

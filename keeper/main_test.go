@@ -184,7 +184,7 @@ func writerRole(args []string) error {
 	}
 	w := bufio.NewWriterSize(file, 4096)
 	for i := range n {
-		fmt.Fprintf(w, "%d\n", i)
+		_, _ = fmt.Fprintf(w, "%d\n", i) // its Flush tells
 		if i%2000 == 0 {
 			time.Sleep(time.Millisecond)
 		}

@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg Config, ready func()) error {
 	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return fmt.Errorf("cannot write the pid file: %w", err)
 	}
-	defer os.Remove(pidFile)
+	defer func() { _ = os.Remove(pidFile) }()
 	s, err := newServer(cfg)
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func launch(ctx context.Context, binary string, args []string) (string, error) {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		r.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed pipe, which nobody reads any more
-		child.Kill()                       // fails only if it has ended, as it should
+		_ = child.Kill()                   // fails only if it has ended, as it should
 	})
 	defer stop()
 	words, readErr := io.ReadAll(io.LimitReader(r, maxRequest))

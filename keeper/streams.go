@@ -110,7 +110,7 @@ func (g *registry) armLocked(s *stream) error {
 // disarmLocked keeps the pump from the stream. A step that is running goes on.
 func (g *registry) disarmLocked(s *stream) {
 	if s.pumped {
-		unix.EpollCtl(g.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) // fails only where it isn't armed
+		_ = unix.EpollCtl(g.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) // fails only where it isn't armed
 	}
 }
 

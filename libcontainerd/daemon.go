@@ -161,6 +161,8 @@ type Daemon interface {
 	Delete(ctx context.Context, id, process string) (Exit, error)
 	// Process tells the state of one process.
 	Process(ctx context.Context, id, process string) (Task, error)
+	// Tasks lists all init processes. The exits in the list may lack OOMKilled
+	// and the reason why a status is unknown.
 	Tasks(ctx context.Context) ([]Task, error)
 	Subscribe(ctx context.Context) (Subscription, error)
 }

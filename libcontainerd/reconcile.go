@@ -82,7 +82,14 @@ func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []fun
 		return work
 	}
 	gone := c.judgeInit(s, t, listed)
-	for _, p := range s.execs {
+	ask := s.execs
+	if !gone && t.Status == TaskStopped {
+		// The list says less of an exit than the answer to a question after it.
+		ask = append(ask, s.process)
+	} else {
+		c.ensureWatched(s.process)
+	}
+	for _, p := range ask {
 		if gone {
 			p.judge(unknownExit("the runtime daemon no longer has the task"))
 			c.ensureWatched(p)
@@ -93,7 +100,6 @@ func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []fun
 			c.ensureWatched(p)
 		})
 	}
-	c.ensureWatched(s.process)
 	return work
 }
 
@@ -106,8 +112,6 @@ func (c *Client) judgeInit(s seen, t Task, listed bool) (gone bool) {
 	case t.Pid != 0 && t.Pid != s.process.pid:
 		s.process.judge(unknownExit(fmt.Sprintf("the runtime daemon has another task, with pid %d", t.Pid)))
 		return true
-	case t.Status == TaskStopped:
-		s.process.judge(t.Exit)
 	case t.Status == TaskRunning, t.Status == TaskPaused:
 		s.container.frozen(s, t.Status)
 	}

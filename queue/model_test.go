@@ -105,6 +105,7 @@ func (r *modelRun) handle(key int, item *modelItem) {
 		err = r.queue.Append(key, &modelItem{})
 	case appendsSink:
 		err = r.queue.Append(sink, &modelItem{})
+	case returns, actions:
 	}
 	if err != nil && !r.model.closed {
 		r.Error(err)

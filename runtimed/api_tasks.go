@@ -86,7 +86,7 @@ func (a *tasksAPI) Delete(ctx context.Context, r *tasks.DeleteTaskRequest) (*tas
 		return nil, err
 	}
 	exit, err := a.d.deleteTask(ctx, p.task)
-	return deleted(p, exit, err)
+	return deleted(ctx, p, exit, err)
 }
 
 // DeleteProcess frees an exec that has ended, or was never started.
@@ -99,23 +99,32 @@ func (a *tasksAPI) DeleteProcess(ctx context.Context, r *tasks.DeleteProcessRequ
 		return nil, err
 	}
 	exit, err := a.d.deleteExec(ctx, p)
-	return deleted(p, exit, err)
+	return deleted(ctx, p, exit, err)
 }
 
-func deleted(p *process, exit exitRecord, err error) (*tasks.DeleteResponse, error) {
+func deleted(ctx context.Context, p *process, exit exitRecord, err error) (*tasks.DeleteResponse, error) {
 	if err != nil {
+		return nil, err
+	}
+	if err := exit.tell(ctx); err != nil {
 		return nil, err
 	}
 	return &tasks.DeleteResponse{ID: p.id(), Pid: p.livePid(), ExitStatus: exit.status(), ExitedAt: timestamppb.New(exit.Time)}, nil
 }
 
-// Get tells the state of one process.
+// Get tells the state of one process; of one that has ended also by the trailers.
 func (a *tasksAPI) Get(ctx context.Context, r *tasks.GetRequest) (*tasks.GetResponse, error) {
 	p, err := a.process(ctx, r.ContainerID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
-	return &tasks.GetResponse{Process: p.wire()}, nil
+	w := p.wire()
+	if w.Status == task.Status_STOPPED {
+		if err := p.ended().tell(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &tasks.GetResponse{Process: w}, nil
 }
 
 // List tells the state of all init processes of the namespace, ordered by id.
@@ -148,6 +157,9 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 		return nil, context.Cause(ctx)
 	}
 	exit := p.ended()
+	if err := exit.tell(ctx); err != nil {
+		return nil, err
+	}
 	return &tasks.WaitResponse{ExitStatus: exit.status(), ExitedAt: timestamppb.New(exit.Time)}, nil
 }
 

@@ -1,7 +1,12 @@
 package runtimed
 
 import (
+	"context"
+	"strconv"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -44,4 +49,19 @@ func loadExit(path string) (exitRecord, error) {
 		e.Unknown = "the exit record was damaged"
 	}
 	return e, err
+}
+
+// Trailers of the answers that tell of an exit (Wait, Get, Delete, DeleteProcess): containerd's messages have no field for either.
+const (
+	trailerUnknown = "engine-lite-exit-unknown" // the reason why a status is unknown; absent where it is known
+	trailerOOM     = "engine-lite-oom-killed"   // "true" or "false"
+)
+
+// tell adds the trailers to the answer of a request.
+func (e exitRecord) tell(ctx context.Context) error {
+	md := metadata.Pairs(trailerOOM, strconv.FormatBool(e.OOM))
+	if e.Unknown != "" {
+		md.Set(trailerUnknown, e.Unknown)
+	}
+	return grpc.SetTrailer(ctx, md)
 }

@@ -83,7 +83,7 @@ func (t *exitTable) expect(pid int, l liveProcess) *keeper.Exit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := slices.IndexFunc(t.early, func(e keeper.Exit) bool {
-		return e.Pid == pid && !e.Time.Before(l.since) && l.matches(e)
+		return e.Pid == pid && l.matches(e)
 	})
 	if i < 0 {
 		t.live[pid] = l

@@ -150,7 +150,7 @@ func FuzzOOMKills(f *testing.F) {
 func FuzzStat(f *testing.F) {
 	f.Add([]byte("1 (a) b) S 7 1 1"))
 	f.Add([]byte("1 (x"))
-	f.Fuzz(func(_ *testing.T, data []byte) { parseParent(data) })
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseParent(data) })
 }
 
 func FuzzSpec(f *testing.F) {

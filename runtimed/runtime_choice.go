@@ -56,7 +56,7 @@ func probe(ctx context.Context, path, tmp string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := probeBundle(dir); err != nil {
 		return err
 	}

@@ -57,7 +57,8 @@ func (d *Daemon) settleNow(p *process, r exitRecord, ledger *keeper.Exit) {
 		r.OOM = groups.oomKilled()
 	}
 	if err := writeJSON(p.file("exit"), r); err != nil {
-		log.WithError(err).Error("cannot write the exit record")
+		log.WithError(err).Error("cannot write the exit record; the keeper goes on to remember the exit")
+		ledger = nil
 	}
 	d.announce(p, r, log)
 	if ledger != nil {

@@ -50,6 +50,7 @@ func (s status) String() string {
 		return "running"
 	case stopped:
 		return "stopped"
+	case statusInvalid:
 	}
 	return "invalid"
 }
@@ -63,6 +64,7 @@ func (s status) wire() task.Status {
 		return task.Status_RUNNING
 	case stopped:
 		return task.Status_STOPPED
+	case statusInvalid:
 	}
 	return task.Status_UNKNOWN
 }

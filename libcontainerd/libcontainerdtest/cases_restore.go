@@ -12,6 +12,7 @@ import (
 var restoreCases = []contractCase{
 	{name: "restore/running", run: restoreRunning},
 	{name: "restore/ended meanwhile", run: restoreEnded},
+	{name: "restore/ran out of memory meanwhile", faults: true, run: restoreOOM},
 	{name: "restore/paused", run: restorePaused},
 	{name: "restore/execs", run: restoreExecs},
 	{name: "restore/wish to close stdin", run: restoreStdin},
@@ -71,6 +72,20 @@ func restoreEnded(e *env) {
 		e.Fatalf("event %+v", ev)
 	}
 	e.status(ctr, libcontainerd.StatusStopped)
+}
+
+func restoreOOM(e *env) {
+	ctr := e.started("sleep 1000")
+	pid := ctr.Pid()
+	e.stop()
+	e.Fake.OOMKill(ctr.ID())
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
+	if exit := e.exits(ctr, initProcess, 137); !exit.OOMKilled {
+		e.Fatalf("exit %+v", exit)
+	}
+	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered {
+		e.Fatalf("event %+v", ev)
+	}
 }
 
 func restorePaused(e *env) {

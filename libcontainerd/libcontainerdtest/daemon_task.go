@@ -226,7 +226,8 @@ func (p *proc) listed(id string) libcontainerd.Task {
 	return t
 }
 
-// Tasks lists the init processes.
+// Tasks lists the init processes. Like a real daemon's, the list leaves out
+// what containerd's message of an exit has no field for.
 func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	late, err := d.enter(ctx, "Tasks")
 	if err != nil {
@@ -236,7 +237,12 @@ func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	defer d.mu.Unlock()
 	var all []libcontainerd.Task
 	for id, t := range d.tasks {
-		all = append(all, t.init.listed(id))
+		task := t.init.listed(id)
+		task.Exit.OOMKilled = false
+		if task.Exit.Unknown != "" {
+			task.Exit.Unknown = "unknown"
+		}
+		all = append(all, task)
 	}
 	return all, late
 }

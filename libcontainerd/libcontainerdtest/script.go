@@ -2,6 +2,7 @@ package libcontainerdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -110,7 +111,7 @@ func (p *proc) cat(ctx context.Context) bool {
 	for {
 		n, err := p.streams.stdin.read(b, &stopped)
 		if err != nil {
-			return err == io.EOF
+			return errors.Is(err, io.EOF)
 		}
 		p.output(string(b[:n]))
 	}
@@ -128,7 +129,8 @@ type signalled struct{ sig syscall.Signal }
 func (s signalled) Error() string { return s.sig.String() }
 
 func killed(ctx context.Context) int {
-	if s, ok := context.Cause(ctx).(signalled); ok {
+	var s signalled
+	if errors.As(context.Cause(ctx), &s) {
 		return 128 + int(s.sig)
 	}
 	return 128 + int(syscall.SIGKILL)

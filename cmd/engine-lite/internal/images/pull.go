@@ -225,7 +225,7 @@ func (p *pull) unpackLayers(ctx context.Context, img *Image, fetched []chan stru
 			return err // the fetch failed and says why
 		}
 		lines[i].unpacking()
-		if _, err := p.store.unpackLayer(ctx, img, i); err != nil {
+		if err := p.store.unpackLayer(ctx, img, i); err != nil {
 			return err
 		}
 		lines[i].unpacked()

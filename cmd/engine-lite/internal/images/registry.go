@@ -73,12 +73,12 @@ func registryError(ctx context.Context, named reference.Named, err error) error 
 	}
 	name := reference.FamiliarString(named)
 	class := registryErrorClass(err)
-	switch class {
-	case nil:
+	switch {
+	case class == nil:
 		return fmt.Errorf("cannot pull %s: %w", name, err)
-	case errdefs.ErrNotFound:
+	case errors.Is(class, errdefs.ErrNotFound):
 		return fmt.Errorf("manifest for %s not found: %w", name, class)
-	case errdefs.ErrUnauthenticated, errdefs.ErrPermissionDenied:
+	case errors.Is(class, errdefs.ErrUnauthenticated), errors.Is(class, errdefs.ErrPermissionDenied):
 		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': %v: %w",
 			reference.FamiliarName(named), err, class)
 	}

@@ -37,6 +37,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // DefaultNamespace is the metadata namespace that a Store uses when its
@@ -122,7 +123,7 @@ func (s *Store) openDatabases(ctx context.Context, root, snapshotter string) err
 		return fmt.Errorf("cannot make image root: %w", err)
 	}
 	db, err := bolt.Open(filepath.Join(root, "metadata.db"), 0o600, &bolt.Options{Timeout: openTimeout})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return fmt.Errorf("image root %s is in use by another process: %w", root, errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {

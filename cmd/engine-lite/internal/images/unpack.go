@@ -26,35 +26,34 @@ const snapshotRefLabel = "containerd.io/gc.ref.snapshot."
 // not what the image says.
 func (s *Store) unpack(ctx context.Context, img *Image) error {
 	for i := range img.Layers {
-		if _, err := s.unpackLayer(ctx, img, i); err != nil {
+		if err := s.unpackLayer(ctx, img, i); err != nil {
 			return err
 		}
 	}
 	return s.keepUnpacked(ctx, img)
 }
 
-// unpackLayer makes the snapshot of layer i, those below it being there. It
-// tells whether there was something to do.
-func (s *Store) unpackLayer(ctx context.Context, img *Image, i int) (bool, error) {
+// unpackLayer makes the snapshot of layer i, those below it being there.
+func (s *Store) unpackLayer(ctx context.Context, img *Image, i int) error {
 	diffIDs := img.Config.RootFS.DiffIDs
 	chainID := identity.ChainID(slices.Clone(diffIDs[:i+1])).String()
 	leave, err := s.unpacking.enter(ctx, chainID)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer leave()
 	if err := s.holdSnapshot(ctx, chainID); err != nil {
-		return false, err
+		return err
 	}
 	layer := rootfs.Layer{
 		Blob: img.Layers[i],
 		Diff: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: diffIDs[i]},
 	}
-	applied, err := rootfs.ApplyLayer(ctx, layer, slices.Clone(diffIDs[:i]), s.snapshots, s.applier)
+	_, err = rootfs.ApplyLayer(ctx, layer, slices.Clone(diffIDs[:i]), s.snapshots, s.applier)
 	if err != nil {
-		return false, badContent(ctx, fmt.Errorf("cannot unpack layer %s: %w", img.Layers[i].Digest, err))
+		return badContent(ctx, fmt.Errorf("cannot unpack layer %s: %w", img.Layers[i].Digest, err))
 	}
-	return applied, nil
+	return nil
 }
 
 // holdSnapshot lets the lease in ctx refer to a snapshot, whether or not it
