@@ -170,7 +170,7 @@ func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Emp
 		return nil, err
 	}
 	if r.All && r.ExecID == "" {
-		return &emptypb.Empty{}, p.task.record.Runtime.killAll(ctx, p.task.c.id, p.dir, int(r.Signal))
+		return &emptypb.Empty{}, p.signalAll(ctx, r.Signal)
 	}
 	pid, start, ok := p.identity()
 	if !ok || start == 0 {
@@ -179,12 +179,31 @@ func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Emp
 	return &emptypb.Empty{}, signalProcess(pid, start, r.Signal)
 }
 
+// signalAll sends a signal to all processes of a container. Those of one that has its own pid namespace end with its init process
+// (pid_namespaces(7)), so that killing them takes no OCI runtime.
+func (p *process) signalAll(ctx context.Context, signal uint32) error {
+	pid, start, ok := p.identity()
+	if !ok {
+		return p.noProcess()
+	}
+	if signal == killSignal && !p.task.record.HostPid && start != 0 {
+		return signalProcess(pid, start, signal)
+	}
+	err := p.task.record.Runtime.killAll(ctx, p.task.c.id, p.dir, int(signal))
+	if err != nil && !alive(pid, start) {
+		return p.gone()
+	}
+	return err
+}
+
+func (p *process) gone() error { return fmt.Errorf("%s has ended: %w", p, errdefs.ErrNotFound) }
+
 // noProcess is the error of a request that needs a living process.
 func (p *process) noProcess() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == stopped || p.pid != 0 {
-		return fmt.Errorf("%s has ended: %w", p, errdefs.ErrNotFound)
+		return p.gone()
 	}
 	return p.refusedLocked("signal")
 }

@@ -34,15 +34,14 @@ func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTa
 		return nil, err // without the keeper the exit would be lost
 	}
 	var p *process
-	err := d.change(ctx, c, func(context.Context) error {
+	err := d.change(ctx, c, func(op context.Context) error {
 		t, err := d.newTask(c, r)
 		if err != nil {
 			return err
 		}
-		// Here the request's end kills the OCI runtime: a task that nobody waits for is not wanted.
-		bounded, cancel := context.WithTimeout(ctx, runtimeTimeout)
+		op, cancel := outlive(op, ctx, giveUpGrace)
 		defer cancel()
-		if err := d.makeTask(bounded, t, r); err != nil {
+		if err := d.makeTask(op, ctx, t, r); err != nil {
 			return err
 		}
 		p = t.init
@@ -52,6 +51,17 @@ func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTa
 		return nil, err
 	}
 	return p, nil
+}
+
+// giveUpGrace is how long the OCI runtime may go on with a create whose request has ended. It is let finish, and the container deleted then: killed in the
+// middle it leaves control groups that nobody knows of.
+const giveUpGrace = 10 * time.Second
+
+// outlive returns a context of an operation that ends with it, or some time after the request.
+func outlive(op, request context.Context, grace time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(op)
+	stop := context.AfterFunc(request, func() { time.AfterFunc(grace, cancel) })
+	return ctx, func() { stop(); cancel() }
 }
 
 // newTask checks a request and plans the task, with nothing done yet.
@@ -149,8 +159,9 @@ func runcOptions(candidates ...*anypb.Any) (*options.Options, error) {
 	return &options.Options{}, nil
 }
 
-// makeTask does what a create does, step by step, and takes all of it back after an error.
-func (d *Daemon) makeTask(ctx context.Context, t *containerTask, r *tasks.CreateTaskRequest) (err error) {
+// makeTask does what a create does, step by step, and takes all of it back after an error, or when the request has ended: a task that nobody
+// waits for is not wanted.
+func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tasks.CreateTaskRequest) (err error) {
 	c, p := t.c, t.init
 	var back undo
 	defer back.unless(&err)
@@ -161,6 +172,9 @@ func (d *Daemon) makeTask(ctx context.Context, t *containerTask, r *tasks.Create
 	if err := mount.All(mount.FromProto(r.Rootfs), t.rootfs()); err != nil {
 		return fmt.Errorf("cannot mount the root filesystem of container %q: %w", c.id, err)
 	}
+	if err := request.Err(); err != nil {
+		return err
+	}
 	w := d.exits.open()
 	defer d.closeWindow(w)
 	err = d.spawn(ctx, p, func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) })
@@ -170,8 +184,8 @@ func (d *Daemon) makeTask(ctx context.Context, t *containerTask, r *tasks.Create
 	if err := d.recordStart(p); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err // nobody is there to hear of the task
+	if err := request.Err(); err != nil {
+		return err
 	}
 	d.expect(p, w)
 	c.setTask(t)

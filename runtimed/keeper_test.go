@@ -40,4 +40,5 @@ func TestKeeperIsKilled(t *testing.T) {
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
 	equal(t, "pid", r.Process.Pid, long)
 	equal(t, "exit status that nobody saw", d.wait("short", ""), 0xFFFFFFFF)
+	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
 }

@@ -18,6 +18,7 @@ import (
 // load takes over what an earlier daemon left below the root. What can't be read is logged and left alone: one damaged container must not
 // keep the others from being served.
 func (d *Daemon) load(ctx context.Context) error {
+	d.awaitLeftovers(ctx)
 	names, err := directories(d.opts.Root)
 	if err != nil {
 		return err

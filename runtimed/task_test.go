@@ -2,7 +2,6 @@ package runtimed_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +17,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 func TestExitStatus(t *testing.T) {
@@ -276,6 +277,35 @@ func TestOOM(t *testing.T) {
 	equal(t, "exit status", d.wait("c", ""), 137)
 	equal(t, "first event", next().Topic, "/tasks/oom")
 	equal(t, "second event", next().Topic, "/tasks/exit")
+	d.run("well", "exit 3", nil)
+	equal(t, "exit status", d.wait("well", ""), 3)
+	for id, want := range map[string]string{"c": "true", "well": "false"} {
+		trailer := d.trailers(id)
+		equal(t, "out of memory, container "+id, trailer("engine-lite-oom-killed"), want)
+		equal(t, "why unknown, container "+id, trailer("engine-lite-exit-unknown"), "")
+	}
+}
+
+// trailers asks for the exit of a container that has ended, in all ways, and deletes it. It returns what each answer's trailer said, which must
+// be the same.
+func (d *daemon) trailers(id string) func(key string) string {
+	d.t.Helper()
+	ctx, cancel := d.within()
+	defer cancel()
+	var wait, get, del metadata.MD
+	_, err := d.tasks.Wait(ctx, &tasks.WaitRequest{ContainerID: id}, grpc.Trailer(&wait))
+	check(d.t, err)
+	_, err = d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: id}, grpc.Trailer(&get))
+	check(d.t, err)
+	_, err = d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}, grpc.Trailer(&del))
+	check(d.t, err)
+	return func(key string) string {
+		d.t.Helper()
+		said := strings.Join(wait.Get(key), ",")
+		equal(d.t, key+" of Get", strings.Join(get.Get(key), ","), said)
+		equal(d.t, key+" of Delete", strings.Join(del.Get(key), ","), said)
+		return said
+	}
 }
 
 func TestEventOrder(t *testing.T) {
@@ -359,25 +389,4 @@ func TestCrun(t *testing.T) {
 	if err := d.create("bad", nil, false); err == nil || !strings.Contains(err.Error(), "/bin/nope") {
 		t.Fatalf("crun's message is missing: %v", err)
 	}
-}
-
-func TestCtr(t *testing.T) {
-	d := startDaemon(t, "runc")
-	d.run("c1", "exec sleep 1000", nil)
-	for _, c := range []struct {
-		args, want string
-	}{
-		{"task ls", "RUNNING"},
-		{"task ps c1", "PID"},
-		{"task metrics c1", "memory"},
-		{"containers ls", "c1"},
-		{"task kill -s SIGKILL c1", ""},
-	} {
-		args := append([]string{"-a", d.address, "-n", testNamespace}, strings.Fields(c.args)...)
-		out, err := exec.CommandContext(t.Context(), "ctr", args...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), c.want) {
-			t.Errorf("ctr %s: %v\n%s", c.args, err, out)
-		}
-	}
-	equal(t, "exit status", d.wait("c1", ""), 137)
 }

@@ -1,0 +1,68 @@
+package runtimed
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+// awaitLeftovers waits for the OCI runtimes that a killed daemon has left running: they finish what they do, and only then what is below the root
+// tells what there is. Those that take longer than giveUpGrace are killed.
+func (d *Daemon) awaitLeftovers(ctx context.Context) {
+	state := filepath.Join(d.opts.Root, ".oci")
+	if !exists(state) {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, giveUpGrace)
+	defer cancel()
+	for _, pid := range runtimesOf(state) {
+		start, err := keeper.StartTime(pid)
+		if err != nil {
+			continue // it has ended
+		}
+		if _, err = awaitOrphan(bounded, pid, start); bounded.Err() != nil {
+			err = signalProcess(pid, start, killSignal)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			d.log.WithError(err).WithField("pid", pid).Error("an OCI runtime of an earlier daemon is still there")
+		}
+	}
+}
+
+// runtimesOf lists the processes that are OCI runtimes with a state directory below this one.
+func runtimesOf(state string) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && hasRoot(line, state) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// hasRoot tells whether a command line (proc(5), /proc/PID/cmdline: each argument ends with a zero byte) has the option --root with a
+// directory below this one.
+func hasRoot(line []byte, state string) bool {
+	args := strings.Split(string(bytes.TrimSuffix(line, []byte{0})), "\x00")
+	for i, arg := range args[:len(args)-1] {
+		if arg == "--root" && strings.HasPrefix(args[i+1], state+"/") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,81 @@
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+)
+
+// withoutUnified runs a command in a mount namespace without version 2 of
+// control groups beside version 1, which crun before 1.9 refuses.
+var withoutUnified = []string{"unshare", "-m", "sh", "-c",
+	`if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
+
+// TestContractOnRuntimed runs the client layer's contract suite on runtimed,
+// with each OCI runtime.
+func TestContractOnRuntimed(t *testing.T) {
+	programs, rootfs := buildRuntimed(t), busyboxRootfs(t)
+	for _, c := range []struct {
+		ociRuntime string
+		wrap       []string
+	}{{"runc", nil}, {"crun", withoutUnified}} {
+		t.Run(c.ociRuntime, func(t *testing.T) {
+			daemon := startRuntimed(t, programs, c.ociRuntime, c.wrap...)
+			groups := newGroups(t)
+			var namespaces atomic.Int64
+			libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
+				streams := t.TempDir()
+				return libcontainerdtest.Harness{
+					Daemon:  daemon.dial(t, fmt.Sprintf("contract-%d", namespaces.Add(1))),
+					Stdio:   libcontainerd.FIFO(streams),
+					Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
+					Process: scriptProcess,
+					Left:    func() []string { return entries(t, streams) },
+				}
+			})
+		})
+	}
+}
+
+// groups is a control group of a test's own, of which nothing may be left.
+type groups struct {
+	parent string
+	last   atomic.Int64
+}
+
+var groupParents atomic.Int64
+
+func newGroups(t *testing.T) *groups {
+	g := &groups{parent: fmt.Sprintf("/engine-lite-tests-%d-%d", os.Getpid(), groupParents.Add(1))}
+	t.Cleanup(func() { g.remove(t) })
+	return g
+}
+
+// place gives a container a control group.
+func (g *groups) place(spec *specs.Spec) *specs.Spec {
+	spec.Linux.CgroupsPath = fmt.Sprintf("%s/%d", g.parent, g.last.Add(1))
+	return spec
+}
+
+// remove removes the parent, which fails while a container's group is in it.
+func (g *groups) remove(t *testing.T) {
+	for _, pattern := range []string{"/sys/fs/cgroup" + g.parent, "/sys/fs/cgroup/*" + g.parent} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, path := range paths {
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a control group is left: %v", err)
+			}
+		}
+	}
+}
