@@ -32,13 +32,32 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if !o.Stream {
 		return e.replay(ctx, c, l.terminal, o)
 	}
-	return l.client(ctx, logs.FollowOptions{Stdout: o.Stdout, Stderr: o.Stderr, Logged: o.Logs}, keys, func() (Streams, error) {
-		if err := e.notify(ctx, c, "attach", nil); err != nil {
+	err = l.client(ctx, logs.FollowOptions{Stdout: o.Stdout, Stderr: o.Stderr, Logged: o.Logs}, keys, func() (Streams, error) {
+		if err := e.attached(ctx, c, l, o.Stdin && l.closesStdin()); err != nil {
 			return Streams{}, err
 		}
 		return o.Open(l.terminal)
 	})
+	if errors.Is(err, errDetached) {
+		return nil
+	}
+	return err
 }
+
+// attached tells of an attached client, and writes down that it has the stdin
+// that goes with it.
+func (e *Engine) attached(ctx context.Context, c *object, l *life, stdin bool) error {
+	_, _, err := e.commit(context.WithoutCancel(ctx), c, change{action: "attach", mutate: func(r *record) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		r.StdinTaken = r.StdinTaken || (stdin && c.life == l)
+		return nil
+	}})
+	return err
+}
+
+// closesStdin tells whether stdin is closed when its first client has gone.
+func (l *life) closesStdin() bool { return l.stdin && l.once && !l.terminal }
 
 // client follows the life for one client: from the moment of the call, so that
 // what comes while its connection is taken over isn't missed.
@@ -79,7 +98,7 @@ func writeEntry(stdout, stderr io.Writer, entry logs.Entry) error {
 var errDetached = errors.New("detached")
 
 // serve copies between a client and the process until the output has ended,
-// the client has detached or gone, or ctx ends. The goroutine that reads from
+// the client has detached (errDetached) or gone, or ctx ends. The goroutine that reads from
 // the client ends when the caller closes the client's connection.
 func (l *life) serve(ctx context.Context, f *logs.Follower, s Streams, keys []byte) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -89,7 +108,7 @@ func (l *life) serve(ctx context.Context, f *logs.Follower, s Streams, keys []by
 	}
 	err := f.Copy(ctx, s.Stdout, s.Stderr)
 	if errors.Is(context.Cause(ctx), errDetached) {
-		return nil
+		return errDetached
 	}
 	return err
 }
@@ -110,7 +129,7 @@ func (l *life) feed(from io.Reader, keys []byte, cancel context.CancelCauseFunc)
 		cancel(errDetached)
 		return
 	}
-	if l.once && !l.terminal {
+	if l.closesStdin() {
 		l.closeStdin()
 	}
 }

@@ -27,6 +27,8 @@ type object struct {
 	// told counts the exits whose output is in the log: those that waiters
 	// and subscribers may learn of.
 	told uint64
+	// code is the exit code, in Docker's numbers, of the last exit told.
+	code int
 	gone bool // removed
 	life *life
 	// ctr is the live container; nil before the first start and after the exit
@@ -37,8 +39,8 @@ type object struct {
 	untold *exit
 	// generation is that of the run under way or being started.
 	generation uint64
-	// cleanup is closed when nothing of the last run is left at the runtime
-	// daemon; nil where there was none.
+	// cleanup is closed when the run under way, or the last one, has ended and
+	// was cleaned up after; nil where there was none.
 	cleanup chan struct{}
 	// restarting keeps a container that removes itself over a restart.
 	restarting bool
@@ -46,7 +48,7 @@ type object struct {
 
 func newObject(r *record) *object {
 	return &object{
-		id: r.ID, rec: r, told: r.Exits,
+		id: r.ID, rec: r, told: r.Exits, code: r.shownExitCode(),
 		op:      make(chan struct{}, 1),
 		changed: make(chan struct{}),
 		execs:   map[string]*execution{},
@@ -72,10 +74,14 @@ func (o *object) record() *record {
 	return o.rec
 }
 
+// exists tells whether the container's creation is complete.
+func (o *object) exists() bool { return o.record().Version > 0 }
+
 // view is one consistent look at a container.
 type view struct {
 	rec     *record
 	told    uint64
+	code    int
 	gone    bool
 	changed <-chan struct{}
 }
@@ -83,7 +89,7 @@ type view struct {
 func (o *object) view() view {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return view{rec: o.rec, told: o.told, gone: o.gone, changed: o.changed}
+	return view{rec: o.rec, told: o.told, code: o.code, gone: o.gone, changed: o.changed}
 }
 
 // publish makes r the newest record, unless a newer one is known.
@@ -113,6 +119,23 @@ func (o *object) live() (*libcontainerd.Container, error) {
 		return nil, refuse(errdefs.ErrFailedPrecondition, "container %s is not running", o.id)
 	}
 	return o.ctr, nil
+}
+
+// tellLocked lets waiters learn of the exit in r. The caller has mu, as in change.
+func (o *object) tellLocked(r *record) { o.told, o.code = r.Exits, r.shownExitCode() }
+
+// lives are the stdio of the container's processes.
+func (o *object) lives() []*life {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []*life
+	if o.life != nil {
+		list = append(list, o.life)
+	}
+	for _, x := range o.execs {
+		list = append(list, x.life)
+	}
+	return list
 }
 
 // change is one step of a container's record, committed with its events.
@@ -170,6 +193,21 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 	}
 	o.publish(next)
 	return next, seq, nil
+}
+
+// maxLabels bounds the bytes that a container's labels have, so that each event
+// that tells of it fits into the journal: an exit must never be refused there.
+const maxLabels = 512 << 10
+
+func checkLabels(r *record) error {
+	size := len(r.ImageName)
+	for key, value := range r.Config.Labels {
+		size += len(key) + len(value)
+	}
+	if size > maxLabels {
+		return refuse(errdefs.ErrInvalidArgument, "the container's labels have %d bytes, more than %d", size, maxLabels)
+	}
+	return nil
 }
 
 // containerEvent is the event of a change, with the attributes that Docker's

@@ -71,22 +71,23 @@ func checkPlatform(img images.Image, platform string) error {
 // where the rest fails.
 func (e *Engine) create(ctx context.Context, r *record, name string, img images.Image) error {
 	o := newObject(r)
-	if err := o.lock(ctx); err != nil { // until it is whole
-		return err
-	}
-	defer o.unlock()
 	if err := e.writeCreated(ctx, o, r, name); err != nil {
 		return err
 	}
-	if err := e.furnish(ctx, r, img); err != nil {
-		if undo := e.forget(context.WithoutCancel(ctx), o); undo != nil {
-			err = fmt.Errorf("%w (and it could not be undone: %w)", err, undo)
-		}
-		return err
+	ctx, free := e.outlive(ctx)
+	defer free()
+	err := e.furnish(ctx, r, img)
+	if err == nil {
+		_, _, err = e.commit(ctx, o, change{
+			mutate: func(r *record) error { r.Status = statusCreated; return nil }, action: "create",
+		})
 	}
-	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{
-		mutate: func(r *record) error { r.Status = statusCreated; return nil }, action: "create",
-	})
+	if err == nil {
+		return nil
+	}
+	if undo := e.forget(ctx, o); undo != nil {
+		err = fmt.Errorf("%w (and it could not be undone: %w)", err, undo)
+	}
 	return err
 }
 
@@ -153,8 +154,8 @@ func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
 	}
 	argv := slices.Concat(config.Entrypoint, config.Cmd)
 	hexID := hex.EncodeToString(id)
-	if config.Hostname == "" && !req.HostConfig.NetworkMode.IsHost() {
-		config.Hostname = hexID[:12]
+	if err := nameHost(config, req.HostConfig, hexID[:12]); err != nil {
+		return nil, err
 	}
 	return &record{
 		ID: hexID, Created: time.Now().UTC(),
@@ -162,6 +163,23 @@ func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
 		Path: argv[0], Args: argv[1:],
 		Image: img.ID.String(), ImageName: req.Image,
 	}, nil
+}
+
+// nameHost gives the container its host name: the host's own where it shares
+// the host's network or UTS namespace.
+func nameHost(c *container.Config, h *container.HostConfig, name string) error {
+	if c.Hostname != "" {
+		return nil
+	}
+	c.Hostname = name
+	if !h.NetworkMode.IsHost() && !h.UTSMode.IsHost() {
+		return nil
+	}
+	var err error
+	if c.Hostname, err = os.Hostname(); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	return nil
 }
 
 // fillHostConfig puts in what Docker shows where nothing was said.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"io"
 	"strings"
 
@@ -74,23 +75,31 @@ func (d *detachReader) Read(p []byte) (int, error) {
 // scan takes input in and holds back the beginning of a sequence.
 func (d *detachReader) scan(in []byte) {
 	for _, b := range in {
-		if b == d.keys[d.seen] {
-			if d.seen++; d.seen == len(d.keys) {
-				d.err = errDetached
-				return
-			}
+		for d.seen > 0 && b != d.keys[d.seen] {
+			d.giveBack()
+		}
+		if b != d.keys[d.seen] {
+			d.rest = append(d.rest, b)
 			continue
 		}
-		d.rest = append(d.rest, d.keys[:d.seen]...)
-		d.seen = 0
-		if b == d.keys[0] {
-			d.seen = 1
-			continue
+		if d.seen++; d.seen == len(d.keys) {
+			d.err = errDetached
+			return
 		}
-		d.rest = append(d.rest, b)
 	}
 	if d.err != nil {
 		d.rest = append(d.rest, d.keys[:d.seen]...)
 		d.seen = 0
 	}
+}
+
+// giveBack passes on what can't be the beginning of a sequence any more: all
+// that was seen, but for the longest end of it that begins another one.
+func (d *detachReader) giveBack() {
+	from := 1
+	for !bytes.HasPrefix(d.keys, d.keys[from:d.seen]) {
+		from++
+	}
+	d.rest = append(d.rest, d.keys[:from]...)
+	d.seen -= from
 }

@@ -22,8 +22,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	log "github.com/sirupsen/logrus"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -55,18 +53,20 @@ type Engine struct {
 	execs   execTable
 	gate    *gate
 
-	// ctx is the engine's life, closing its end.
-	ctx     context.Context
-	cancel  context.CancelFunc
-	closing <-chan struct{}
+	// ctx is the engine's life.
+	ctx    context.Context
+	cancel context.CancelFunc
+	// running tells that the client layer's Run was called.
+	running bool
 	// background joins what goes on without a caller, clients what serves one.
 	background, clients sync.WaitGroup
 	runErr              chan error
 }
 
 // Open opens the engine of a root directory and takes up the containers that
-// its journal tells of. The caller closes the daemon after the engine. stdio is
-// how streams are kept alive while the engine is away: nil for not at all.
+// its journal tells of. The caller closes the daemon and the keeper after the
+// engine. inner makes the streams of processes, hold keeps their outputs alive
+// while the engine is away.
 func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold Keeper) (*Engine, error) {
 	if err := os.MkdirAll(filepath.Join(opts.Root, "containers"), 0o710); err != nil {
 		return nil, fmt.Errorf("engine root: %w", err)
@@ -76,8 +76,7 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 		execs: execTable{byID: map[string]*execution{}}, runErr: make(chan error, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.closing = e.ctx.Done()
-	e.stdio = &stdio{inner: inner, keeper: hold, lifeOf: e.processLife}
+	e.stdio = &stdio{inner: inner, keeper: hold, engine: e.ctx, lifeOf: e.processLife}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -95,83 +94,29 @@ func (e *Engine) open(ctx context.Context) error {
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
 		return err
 	}
-	if err := e.restore(ctx); err != nil {
+	idle, err := e.restore(ctx)
+	if err != nil {
 		return err
 	}
+	e.running = true
 	e.background.Go(func() { e.runErr <- e.client.Run(e.ctx) })
 	select {
 	case <-e.client.Ready():
 	case <-ctx.Done():
 		return fmt.Errorf("the runtime daemon does not answer: %w", ctx.Err())
 	}
-	return e.sweep(ctx)
+	return e.sweep(ctx, idle)
 }
 
-// restore puts the journal's containers into memory; those that ran are taken
-// up at the client layer, which finds out what happened meanwhile.
-func (e *Engine) restore(ctx context.Context) error {
-	var records []*record
-	err := e.journal.View(func(s *journal.Snapshot) error {
-		return s.ForEach(kindContainer, func(_ string, raw []byte) error {
-			r, err := decodeRecord(raw)
-			if err == nil {
-				records = append(records, r)
-			}
-			return err
-		})
-	})
-	if err != nil {
-		return err
+// outlive returns a context for what goes on when its caller has gone: it ends
+// with the engine only. The function frees it.
+func (e *Engine) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(e.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
 	}
-	for _, r := range records {
-		o := newObject(r)
-		e.roster.add(o, r.Name)
-		if r.running() {
-			if err := e.restoreRun(ctx, o, r); err != nil {
-				return fmt.Errorf("restore container %s: %w", r.ID, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (e *Engine) restoreRun(ctx context.Context, o *object, r *record) error {
-	l, err := e.lifeOf(o)
-	if err != nil {
-		return err
-	}
-	o.change(func() { o.generation = r.Generation })
-	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused,
-		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: r.StdinClosed},
-	})
-	if err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.rec.running() {
-		o.ctr = ctr
-	}
-	return nil
-}
-
-// sweep finishes the removals and undoes the creations that an earlier engine
-// died in.
-func (e *Engine) sweep(ctx context.Context) error {
-	for _, o := range e.roster.all() {
-		if o.record().Status != statusRemoving {
-			continue
-		}
-		action := "destroy"
-		if o.record().Version == 0 {
-			action = "" // its creation was never told
-		}
-		if err := e.finishRemoval(ctx, o, action); err != nil {
-			log.WithError(err).WithField("container", o.id).Error("cannot finish the removal of the container")
-		}
-	}
-	return nil
 }
 
 // Close ends the engine and leaves its containers running. The callers of its
@@ -179,19 +124,9 @@ func (e *Engine) sweep(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.cancel()
 	e.background.Wait()
-	var errs []error
-	select {
-	case err := <-e.runErr:
-		if !errors.Is(err, context.Canceled) {
-			errs = append(errs, err)
-		}
-	default:
-	}
+	errs := []error{e.endClient()}
 	for _, o := range e.roster.all() {
-		o.mu.Lock()
-		l := o.life
-		o.mu.Unlock()
-		if l != nil {
+		for _, l := range o.lives() {
 			errs = append(errs, l.suspend())
 		}
 	}
@@ -203,4 +138,22 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.journal.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// endClient returns how the client layer ended. One that never ran has to run
+// for its end too.
+func (e *Engine) endClient() error {
+	var err error
+	switch {
+	case e.client == nil:
+		return nil
+	case e.running:
+		err = <-e.runErr
+	default:
+		err = e.client.Run(e.ctx)
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }

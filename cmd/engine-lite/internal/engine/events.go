@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -28,32 +27,24 @@ func (e *Engine) Events(ctx context.Context, opts EventsOptions, fn func(Event) 
 			return err
 		}
 	}
-	if !opts.Until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, opts.Until)
-		defer cancel()
-	}
-	err := e.deliver(ctx, cursor, opts, fn)
-	if ctx.Err() != nil && !opts.Until.IsZero() {
-		return nil
-	}
-	return err
+	return e.deliver(ctx, cursor, opts, fn)
 }
 
-var errUntil = errors.New("the last event asked for")
+// errNoMore says that no event is left before the end that the client gave.
+var errNoMore = errors.New("no more events")
 
 func (e *Engine) deliver(ctx context.Context, cursor *journal.Cursor, opts EventsOptions, fn func(Event) error) error {
-	past := !opts.Until.IsZero() && !opts.Until.After(time.Now())
 	for {
-		ev, err := e.next(ctx, cursor, past)
-		if errors.Is(err, errUntil) {
+		ev, err := e.next(ctx, cursor, opts.Until)
+		switch {
+		case errors.Is(err, errNoMore):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
-		}
-		if !opts.Until.IsZero() && ev.Time.After(opts.Until) {
+		case !opts.Until.IsZero() && ev.Time.After(opts.Until):
 			return nil
+		case ev.Time.Before(opts.Since): // the clock was set back
+			continue
 		}
 		if m := message(ev); eventMatches(m, opts.Filters) {
 			if err := fn(Event{Message: m, Seq: ev.Seq}); err != nil {
@@ -63,27 +54,42 @@ func (e *Engine) deliver(ctx context.Context, cursor *journal.Cursor, opts Event
 	}
 }
 
-// next returns the cursor's next event that may be told. With past set it
-// doesn't wait for one that hasn't happened yet.
-func (e *Engine) next(ctx context.Context, cursor *journal.Cursor, past bool) (journal.Event, error) {
-	if past {
-		ev, ok, err := cursor.Poll()
-		if err == nil && !ok {
-			err = errUntil
-		}
-		return ev, err
-	}
-	ev, err := cursor.Next(ctx)
+// next returns the cursor's next event as soon as it may be told. It doesn't
+// wait for one beyond the time until, where there is one.
+func (e *Engine) next(ctx context.Context, cursor *journal.Cursor, until time.Time) (journal.Event, error) {
+	ev, err := await(ctx, cursor, until)
 	if err != nil {
 		return ev, err
 	}
 	return ev, e.gate.pass(ctx, ev.Seq)
 }
 
+func await(ctx context.Context, cursor *journal.Cursor, until time.Time) (journal.Event, error) {
+	if until.IsZero() {
+		return cursor.Next(ctx)
+	}
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	ev, err := cursor.Next(waiting)
+	if err == nil || ctx.Err() != nil || waiting.Err() == nil {
+		return ev, err
+	}
+	ev, ok, err := cursor.Poll() // what came in the last moment
+	if err == nil && !ok {
+		err = errNoMore
+	}
+	return ev, err
+}
+
 func message(ev journal.Event) events.Message {
+	attributes := ev.Attributes
+	if ev.Recovered {
+		attributes = map[string]string{"recovered": "true"}
+		maps.Copy(attributes, ev.Attributes)
+	}
 	return events.Message{
 		Type: events.Type(ev.Type), Action: events.Action(ev.Action),
-		Actor: events.Actor{ID: ev.ID, Attributes: ev.Attributes},
+		Actor: events.Actor{ID: ev.ID, Attributes: attributes},
 		Scope: "local", Time: ev.Time.Unix(), TimeNano: ev.Time.UnixNano(),
 	}
 }
@@ -140,13 +146,4 @@ func checkFilters(f Filters, known []string) error {
 		}
 	}
 	return nil
-}
-
-// matchName matches a name, the beginning of it, or a pattern.
-func matchName(name, pattern string) bool {
-	pattern = strings.TrimPrefix(pattern, "/")
-	if ok, err := path.Match(pattern, name); err == nil && ok {
-		return true
-	}
-	return strings.Contains(name, pattern)
 }

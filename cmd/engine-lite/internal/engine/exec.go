@@ -34,8 +34,9 @@ type execution struct {
 	mu      sync.Mutex
 	started bool
 	pid     int
-	// exit is set when the process has ended, or failed to start.
-	exit *int
+	// exit is set, and exited closed, when the process has ended or failed to start.
+	exit   *int
+	exited chan struct{}
 }
 
 // keepExecs is how long an ended exec can still be asked for its exit code.
@@ -90,17 +91,34 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)
 	}
-	x := &execution{id: hex.EncodeToString(id), owner: o, request: req}
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{})}
 	x.life, err = e.newLife(lifeConfig{
 		terminal: req.Tty, stdin: req.AttachStdin, once: true,
-		rawDir: filepath.Join(e.containerDir(o.id), "exec-"+x.id),
+		rawDir: filepath.Join(e.containerDir(o.id), execDirPrefix+x.id),
 	})
 	if err != nil {
 		return "", err
 	}
-	o.change(func() { o.execs[x.id] = x })
+	if err := o.addExec(x); err != nil {
+		return "", errors.Join(err, x.life.end())
+	}
 	e.execs.add(x)
-	return x.id, e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " "), nil)
+	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " "), nil); err != nil {
+		return "", errors.Join(err, e.abandonExec(x))
+	}
+	return x.id, nil
+}
+
+// addExec makes an exec the container's, unless the container has ended
+// meanwhile: then nobody would end the exec.
+func (o *object) addExec(x *execution) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctr == nil || !o.rec.running() {
+		return refuse(errdefs.ErrConflict, "container %s is not running", o.id)
+	}
+	o.execs[x.id] = x
+	return nil
 }
 
 func (e *Engine) notifyExec(ctx context.Context, x *execution, action string, more map[string]string) error {
@@ -127,12 +145,36 @@ func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions
 		return err
 	}
 	follow := logs.FollowOptions{Stdout: x.request.AttachStdout, Stderr: x.request.AttachStderr}
-	return x.life.client(ctx, follow, keys, func() (Streams, error) {
-		if err := e.runExec(ctx, x, opts); err != nil {
-			return Streams{}, err
+	err = x.life.client(ctx, follow, keys, func() (Streams, error) {
+		failed := e.runExec(ctx, x, opts)
+		streams, err := opts.Open(x.life.terminal)
+		if failed != nil && err == nil {
+			err = streams.tell(failed)
 		}
-		return opts.Open(x.life.terminal)
+		return streams, errors.Join(failed, err)
 	})
+	if errors.Is(err, errDetached) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// A client that sees its connection end asks for the exit code next.
+	select {
+	case <-x.exited:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// tell shows a client why there is no process, where Docker's clients expect it.
+func (s Streams) tell(failed error) error {
+	if s.Stdout == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(s.Stdout, "%s\r\n", failed)
+	return err
 }
 
 // claim makes sure that an exec is started once.
@@ -153,12 +195,19 @@ func (x *execution) claim() error {
 }
 
 func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOptions) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, free := e.outlive(ctx)
+	defer free()
 	err := e.startExec(ctx, x, opts.ConsoleSize)
 	if err == nil {
 		return e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil)
 	}
 	code, text, class := startFailure(err)
+	if code == failedStart {
+		code = failedExec
+	}
+	if errdefs.IsNotFound(err) && errors.Is(class, errdefs.ErrInternal) {
+		class = errdefs.ErrConflict // the container went meanwhile
+	}
 	x.setExit(code)
 	e.finishExec(x)
 	return refuse(class, "%s", text)
@@ -175,7 +224,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 	}
 	pid, err := ctr.Exec(ctx, x.id, process, libcontainerd.StdioConfig{Terminal: x.request.Tty, Stdin: x.request.AttachStdin})
 	if err != nil {
-		return err
+		return &taskError{err}
 	}
 	x.mu.Lock()
 	x.pid = pid
@@ -253,6 +302,7 @@ func (x *execution) setExit(code int) {
 	defer x.mu.Unlock()
 	if x.exit == nil {
 		x.exit = &code
+		close(x.exited)
 	}
 }
 
@@ -319,15 +369,21 @@ func (e *Engine) abandonExecs(o *object) error {
 	o.mu.Unlock()
 	var errs []error
 	for _, x := range list {
-		x.mu.Lock()
-		idle := !x.started
-		x.started = true
-		x.mu.Unlock()
-		if idle {
-			errs = append(errs, x.life.end())
-			o.change(func() { delete(o.execs, x.id) })
-			e.execs.remove(x.id)
-		}
+		errs = append(errs, e.abandonExec(x))
 	}
 	return errors.Join(errs...)
+}
+
+// abandonExec forgets an exec that was never started.
+func (e *Engine) abandonExec(x *execution) error {
+	x.mu.Lock()
+	idle := !x.started
+	x.started = true
+	x.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	x.owner.change(func() { delete(x.owner.execs, x.id) })
+	e.execs.remove(x.id)
+	return x.life.end()
 }

@@ -10,12 +10,12 @@ import (
 // are released in any order; subscribers pass in the order of the numbers.
 type gate struct {
 	mu   sync.Mutex
-	held map[uint64]struct{}
-	wake chan struct{} // closed and replaced at each release
+	held map[uint64]int // how often: the number of a commit that failed is given again
+	wake chan struct{}  // closed and replaced at each release
 }
 
 func newGate() *gate {
-	return &gate{held: map[uint64]struct{}{}, wake: make(chan struct{})}
+	return &gate{held: map[uint64]int{}, wake: make(chan struct{})}
 }
 
 // hold stops subscribers in front of the event with this number. It is called
@@ -23,13 +23,15 @@ func newGate() *gate {
 func (g *gate) hold(seq uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.held[seq] = struct{}{}
+	g.held[seq]++
 }
 
 func (g *gate) release(seq uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.held, seq)
+	if g.held[seq]--; g.held[seq] <= 0 {
+		delete(g.held, seq)
+	}
 	close(g.wake)
 	g.wake = make(chan struct{})
 }
@@ -38,7 +40,7 @@ func (g *gate) release(seq uint64) {
 func (g *gate) pass(ctx context.Context, seq uint64) error {
 	for {
 		g.mu.Lock()
-		_, held := g.held[seq]
+		held := g.held[seq] > 0
 		wake := g.wake
 		g.mu.Unlock()
 		if !held {

@@ -91,8 +91,8 @@ func (e *Engine) ImageRemove(ctx context.Context, ref string, force, _ bool) ([]
 
 func (e *Engine) usesOf(id digest.Digest) []images.Use {
 	var uses []images.Use
-	for _, r := range e.roster.sorted() {
-		if r.Image == id.String() {
+	for _, o := range e.roster.all() { // those that are being created too
+		if r := o.record(); r.Image == id.String() {
 			uses = append(uses, images.Use{ContainerID: r.ID, Running: r.running()})
 		}
 	}
@@ -154,6 +154,11 @@ func (e *Engine) ImagePull(ctx context.Context, ref, platform string, auth regis
 			cancel(err) // nobody listens any more
 		}
 	})
+	if errdefs.IsUnauthorized(err) {
+		// A 401 would make clients ask for a login, and those without a terminal wait
+		// for it for ever. Docker has "not found" here too.
+		return refuse(errdefs.ErrNotFound, "%v", err)
+	}
 	if err != nil {
 		return err
 	}

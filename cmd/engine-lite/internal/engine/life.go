@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -16,12 +20,15 @@ type life struct {
 	terminal bool
 	stdin    bool
 	once     bool // stdin is closed when its first client has gone
-	output   *logs.Output
-	group    *sync.WaitGroup // of the goroutines that read from clients
+	// note makes the wish to close stdin durable; nil where nothing does.
+	note   func()
+	output *logs.Output
+	group  *sync.WaitGroup // of the goroutines that read from clients
 
 	mu      sync.Mutex
 	streams libcontainerd.Streams
-	closed  bool // stdin was asked to be closed before the streams were there
+	closed  bool // stdin was asked to be closed
+	begun   bool // the output is being moved
 	// opened is closed when the streams are there, ended when there will be
 	// no more of them.
 	opened, ended chan struct{}
@@ -64,6 +71,7 @@ func (l *life) attach(s libcontainerd.Streams) {
 func (l *life) begin() {
 	l.mu.Lock()
 	s := l.streams
+	l.begun = true
 	l.mu.Unlock()
 	l.output.Start(source(s.Stdout()), source(s.Stderr()))
 }
@@ -82,12 +90,17 @@ func closeStdin(s libcontainerd.Streams) {
 	}
 }
 
-// closeStdin is the wish to close stdin, now or as soon as there is one.
+// closeStdin is the wish to close stdin, now or as soon as there is one. It is
+// written down before it is done.
 func (l *life) closeStdin() {
 	l.mu.Lock()
+	first := !l.closed
 	l.closed = true
 	s := l.streams
 	l.mu.Unlock()
+	if first && l.note != nil {
+		l.note()
+	}
 	if s != nil {
 		closeStdin(s)
 	}
@@ -109,13 +122,34 @@ func (l *life) input() (io.Writer, error) {
 	return nil, io.EOF
 }
 
-// drained waits until all output of the ended process is in the log.
-func (l *life) drained(done <-chan struct{}) error {
+// stdinClosed tells whether stdin was asked to be closed.
+func (l *life) stdinClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// drained waits until all output of the process, which has ended, is in the
+// log. Clients that read slowly can't delay it.
+func (l *life) drained(ctx context.Context) error {
+	l.output.Exited()
 	select {
 	case <-l.output.Drained():
 		return nil
-	case <-done:
-		return errors.New("the engine is going down")
+	case <-ctx.Done():
+		return fmt.Errorf("the rest of the output is left to the next engine: %w", context.Cause(ctx))
+	}
+}
+
+// unread tells whether a process's output is there that isn't in the log yet.
+func (l *life) unread() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.output.Drained():
+		return false
+	default:
+		return l.begun
 	}
 }
 
@@ -190,25 +224,32 @@ func (e *Engine) logPath(r *record) string {
 	return filepath.Join(e.containerDir(r.ID), r.ID+"-json.log")
 }
 
+// rawDir is where the output of a container's run is before it is in the log.
+func (e *Engine) rawDir(id string) string { return filepath.Join(e.containerDir(id), "raw") }
+
 func (e *Engine) newContainerLife(r *record) (*life, error) {
 	return e.newLife(lifeConfig{
 		terminal: r.Config.Tty, stdin: r.Config.OpenStdin, once: r.Config.StdinOnce,
-		rawDir: filepath.Join(e.containerDir(r.ID), "raw"), logPath: e.logPath(r),
+		rawDir: e.rawDir(r.ID), logPath: e.logPath(r),
 	})
 }
 
 // lifeOf returns the stdio of the container's run under way, or of its next
-// one.
+// one; Conflict where there will be none, since the container is being removed.
 func (e *Engine) lifeOf(o *object) (*life, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.life != nil {
 		return o.life, nil
 	}
+	if o.gone || o.rec.Status == statusRemoving {
+		return nil, refuse(errdefs.ErrConflict, "container %s is being removed", o.id)
+	}
 	l, err := e.newContainerLife(o.rec)
 	if err != nil {
 		return nil, err
 	}
+	l.note = func() { e.noteStdinClosed(o, l) }
 	o.life = l
 	return l, nil
 }

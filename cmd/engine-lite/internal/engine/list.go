@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,10 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	if err != nil {
 		return nil, err
 	}
+	names, err := namePatterns(f["name"])
+	if err != nil {
+		return nil, err
+	}
 	before, after, err := e.listWindow(f)
 	if err != nil {
 		return nil, err
@@ -62,7 +67,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 		return (all || r.running()) &&
 			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
 			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
-			f.match("name", func(v string) bool { return matchName(r.Name, v) }) &&
+			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
 			f.all("label", func(v string) bool { return hasLabel(r.Config.Labels, v) }) &&
 			f.match("network", func(v string) bool { return v == networkName(r) }) &&
 			f.none("volume", "publish", "expose") &&
@@ -70,6 +75,20 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 			(images == nil || slices.Contains(images, r.Image)) &&
 			(before.IsZero() || r.Created.Before(before)) && (after.IsZero() || r.Created.After(after))
 	}, nil
+}
+
+// namePatterns reads the values of the filter by name: regular expressions, for
+// the name with a slash before it or without.
+func namePatterns(values []string) ([]*regexp.Regexp, error) {
+	var list []*regexp.Regexp
+	for _, v := range values {
+		p, err := regexp.Compile(v)
+		if err != nil {
+			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'name=%s': %v", v, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 func numbers(values []string) ([]int, error) {

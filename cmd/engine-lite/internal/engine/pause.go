@@ -28,6 +28,8 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to status, do fun
 		return err
 	}
 	defer o.unlock()
+	ctx, free := e.outlive(ctx)
+	defer free()
 	r := o.record()
 	if r.Status != from {
 		return refuse(errdefs.ErrConflict, "container %s is not %s, it is %s", r.ID, from, r.Status)

@@ -64,6 +64,9 @@ type record struct {
 	FinishedAt time.Time
 	// StdinClosed is the wish to close stdin in this generation.
 	StdinClosed bool
+	// StdinTaken says that a client has stdin, which is closed when that client
+	// goes; an engine that dies takes its clients along.
+	StdinTaken bool
 }
 
 func (r *record) running() bool { return r.Status == statusRunning || r.Status == statusPaused }
@@ -81,6 +84,7 @@ func (r *record) exited(code int, unknown string, oom bool, at time.Time) {
 	r.Exits = r.Generation
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = code, unknown, oom
 	r.FinishedAt = at.UTC()
+	r.StdinClosed, r.StdinTaken = false, false
 }
 
 func (r *record) started(pid int, generation uint64, at time.Time) {

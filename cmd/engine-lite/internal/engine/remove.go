@@ -31,6 +31,14 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 	if o.view().gone { // removed while this call waited: that was what it wanted
 		return nil
 	}
+	if opts.Force { // it may have been started while this call waited
+		if err := e.endForRemoval(ctx, o); err != nil {
+			return err
+		}
+	}
+	if o.view().gone {
+		return nil
+	}
 	if r := o.record(); r.running() {
 		return refuse(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
 	}
@@ -62,7 +70,7 @@ func (e *Engine) removeLocked(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
 		if r.running() {
@@ -82,7 +90,11 @@ const removeTimeout = 2 * time.Minute
 
 // forget removes what a failed creation left. Nobody is told: nobody was told
 // of the creation.
-func (e *Engine) forget(ctx context.Context, o *object) error { return e.finishRemoval(ctx, o, "") }
+func (e *Engine) forget(ctx context.Context, o *object) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	defer cancel()
+	return e.finishRemoval(ctx, o, "")
+}
 
 func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
 	o.mu.Lock()
@@ -97,8 +109,8 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 	if err := e.images.RemoveRootfs(ctx, o.id); err != nil {
 		return fmt.Errorf("remove root filesystem: %w", err)
 	}
-	if err := os.RemoveAll(e.containerDir(o.id)); err != nil {
-		return fmt.Errorf("remove container directory: %w", err)
+	if err := removeDir(e.containerDir(o.id)); err != nil {
+		return err
 	}
 	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
 		r, err := loadRecord(tx, o.id)
@@ -117,5 +129,17 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 	}
 	e.roster.remove(o, o.record().Name)
 	o.change(func() { o.gone = true })
+	return nil
+}
+
+// removeDir removes a container's directory. One that was never made is no
+// error, not even on a filesystem that has become read-only.
+func removeDir(dir string) error {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove container directory: %w", err)
+	}
 	return nil
 }

@@ -30,7 +30,9 @@ func (g *roster) add(o *object, name string) {
 func (g *roster) rename(o *object, from, to string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.names, from)
+	if g.names[from] == o.id { // else another one has the name by now
+		delete(g.names, from)
+	}
 	g.names[to] = o.id
 }
 
@@ -59,15 +61,16 @@ func (g *roster) all() []*object {
 func (g *roster) find(ref string) (*object, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if o, ok := g.byID[ref]; ok {
-		return o, nil
+	id := ref
+	if g.byID[id] == nil {
+		id = g.names[strings.TrimPrefix(ref, "/")]
 	}
-	if id, ok := g.names[strings.TrimPrefix(ref, "/")]; ok {
-		return g.byID[id], nil
+	if o := g.byID[id]; o != nil && o.exists() {
+		return o, nil
 	}
 	var found *object
 	for id, o := range g.byID {
-		if ref == "" || !strings.HasPrefix(id, ref) {
+		if ref == "" || !strings.HasPrefix(id, ref) || !o.exists() {
 			continue
 		}
 		if found != nil {
@@ -79,14 +82,6 @@ func (g *roster) find(ref string) (*object, error) {
 		return nil, refuse(errdefs.ErrNotFound, "No such container: %s", ref)
 	}
 	return found, nil
-}
-
-// owner returns the id that has a name.
-func (g *roster) owner(name string) (string, bool) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	id, ok := g.names[name]
-	return id, ok
 }
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
@@ -103,7 +98,9 @@ func (g *roster) sorted() []*record {
 	objects := g.all()
 	records := make([]*record, 0, len(objects))
 	for _, o := range objects {
-		records = append(records, o.record())
+		if r := o.record(); r.Version > 0 {
+			records = append(records, r)
+		}
 	}
 	slices.SortFunc(records, func(a, b *record) int {
 		if c := b.Created.Compare(a.Created); c != 0 {

@@ -71,6 +71,12 @@ func checkSpec(r *record) error {
 			return err
 		}
 	}
+	if _, err := hostsFile(r); err != nil {
+		return err
+	}
+	if err := checkLabels(r); err != nil {
+		return err
+	}
 	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {
 		return refuse(errdefs.ErrInvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
 	}
@@ -90,7 +96,12 @@ func processOpts(r *record, user specs.User) []oci.SpecOpts {
 		oci.WithProcessArgs(append([]string{r.Path}, r.Args...)...),
 		oci.WithProcessCwd(cwd),
 		oci.WithEnv(env), oci.WithEnv(r.Config.Env),
-		oci.WithHostname(r.Config.Hostname), oci.WithDomainname(r.Config.Domainname),
+		func(ctx context.Context, c oci.Client, ctr *containers.Container, s *oci.Spec) error {
+			if r.HostConfig.UTSMode.IsHost() {
+				return nil // the names are the host's, and not to be set
+			}
+			return oci.Compose(oci.WithHostname(r.Config.Hostname), oci.WithDomainname(r.Config.Domainname))(ctx, c, ctr, s)
+		},
 		func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 			s.Process.User = user
 			s.Process.Rlimits = nil // Docker's containers inherit the daemon's

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -41,12 +42,22 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
-	if err := e.run(ctx, o, r); err != nil {
-		return e.startFailed(ctx, o, err)
+	ctx, free := e.outlive(ctx)
+	defer free()
+	err := e.run(ctx, o, r)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return refuse(errdefs.ErrUnavailable, "the engine is going down; the next one cleans up after the start of container %s: %v", r.Name, err)
 	}
-	return nil
+	return e.startFailed(ctx, o, err)
 }
+
+// taskError is what the runtime daemon said of a task that didn't start.
+type taskError struct{ error }
+
+func (e *taskError) Unwrap() error { return e.error }
 
 // run makes the container's task and waits until its start is in the journal.
 func (e *Engine) run(ctx context.Context, o *object, r *record) error {
@@ -59,13 +70,16 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
 	generation := r.Generation + 1
-	o.change(func() { o.ctr, o.generation, o.cleanup = ctr, generation, nil })
+	o.change(func() { o.ctr, o.generation, o.cleanup = ctr, generation, make(chan struct{}) })
 	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
 		Terminal: l.terminal, Stdin: l.stdin,
 	}})
 	if err != nil {
-		o.change(func() { o.ctr = nil })
-		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
+		o.change(func() { o.ctr, o.cleanup = nil, nil })
+		if undo := ctr.Delete(ctx, libcontainerd.DeleteOptions{}); undo != nil {
+			log.WithError(undo).WithField("container", o.id).Warn("cannot delete the container at the runtime daemon: trying again when it is started or removed")
+		}
+		return &taskError{err}
 	}
 	return o.await(ctx, func(v view) bool { return v.rec.Generation >= generation })
 }
@@ -106,8 +120,11 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 	o.life = nil
 	o.mu.Unlock()
 	if l != nil {
-		cause = errors.Join(cause, l.end())
+		if err := l.end(); err != nil {
+			log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
+		}
 	}
+	refused := refuse(class, "%s", text)
 	r, _, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
 			r.Generation++
@@ -118,16 +135,23 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 		action: "die", attributes: (*record).dieAttributes,
 	})
 	if err != nil {
-		return errors.Join(cause, err)
+		return errors.Join(refused, err)
 	}
-	o.change(func() { o.told = r.Exits })
+	o.change(func() { o.tellLocked(r) })
 	if r.HostConfig.AutoRemove {
 		if err := e.removeLocked(ctx, o); err != nil {
-			return errors.Join(cause, err)
+			return errors.Join(refused, err)
 		}
 	}
-	return refuse(class, "%s", text)
+	return refused
 }
+
+// The exit codes, as Docker has them, of a container and of an exec that didn't
+// start for another reason than its command.
+const (
+	failedStart = 128
+	failedExec  = 126
+)
 
 // startFailure reads what the OCI runtime said: it has no other way to tell
 // that the command is missing (Docker's exit code 127) or may not be run (126).
@@ -135,16 +159,23 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 // others.
 func startFailure(err error) (code int, text string, class error) {
 	text = strings.TrimSpace(err.Error())
-	said := strings.ToLower(text)
+	said := ""
+	if task := new(taskError); errors.As(err, &task) {
+		said = strings.ToLower(text)
+	}
 	switch {
 	case strings.Contains(said, "not found in $path"), strings.Contains(said, "no such file or directory"):
 		return 127, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
 	case strings.Contains(said, "permission denied"):
 		return 126, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
 	case errdefs.IsInvalidArgument(err):
-		return 128, text, errdefs.ErrInvalidArgument
+		return failedStart, text, errdefs.ErrInvalidArgument
+	case errdefs.IsFailedPrecondition(err), errdefs.IsConflict(err):
+		return failedStart, text, errdefs.ErrConflict
+	case errdefs.IsUnavailable(err):
+		return failedStart, text, errdefs.ErrUnavailable
 	default:
-		return 128, text, errdefs.ErrInternal
+		return failedStart, text, errdefs.ErrInternal
 	}
 }
 
@@ -175,17 +206,28 @@ func (o *object) await(ctx context.Context, cond func(v view) bool) error {
 }
 
 // cleaned waits until nothing of an earlier run is left at the runtime daemon.
+// Where the clean-up failed it is tried again. The container doesn't run, and
+// the caller has its operation lock.
 func (e *Engine) cleaned(ctx context.Context, o *object) error {
 	o.mu.Lock()
 	cleanup := o.cleanup
 	o.mu.Unlock()
-	if cleanup == nil {
+	if cleanup != nil {
+		select {
+		case <-cleanup:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ctr, err := e.client.Get(o.id)
+	if errdefs.IsNotFound(err) {
 		return nil
 	}
-	select {
-	case <-cleanup:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if err == nil {
+		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
 	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("clean up after the last run: %w", err)
+	}
+	return nil
 }

@@ -66,10 +66,14 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 
 func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event) error {
 	o.mu.Lock()
-	generation := o.generation
+	generation, l := o.generation, o.life
 	o.mu.Unlock()
 	_, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record) error { r.started(ev.Pid, generation, ev.Time); return nil },
+		mutate: func(r *record) error {
+			r.started(ev.Pid, generation, ev.Time)
+			r.StdinClosed = l != nil && l.stdinClosed()
+			return nil
+		},
 		action: "start", recovered: ev.Recovered,
 	})
 	return err
@@ -112,15 +116,18 @@ type exit struct {
 }
 
 // DrainStreams waits until the last output of an ended process is in its log,
-// and tells of the exit then.
-func (e *Engine) DrainStreams(_ context.Context, containerID, processID string) error {
+// and tells of the exit then. Where ctx ends first, the engine is going down and
+// the next one does both.
+func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string) error {
 	o, err := e.roster.find(containerID)
 	if err != nil {
 		return nil // removed meanwhile
 	}
 	l, err := o.lifeFor(processID)
 	if err == nil {
-		err = l.drained(e.closing)
+		if err := l.drained(ctx); err != nil {
+			return err
+		}
 	}
 	if processID == libcontainerd.InitProcess {
 		e.settle(o)
@@ -133,7 +140,7 @@ func (e *Engine) DrainStreams(_ context.Context, containerID, processID string) 
 // settle lets subscribers and waiters go on and starts the clean-up of the run
 // that ended.
 func (e *Engine) settle(o *object) {
-	cleanup := make(chan struct{})
+	var cleanup chan struct{}
 	var ended *exit
 	var ctr *libcontainerd.Container
 	var l *life
@@ -145,8 +152,8 @@ func (e *Engine) settle(o *object) {
 		}
 		ctr, o.ctr = o.ctr, nil
 		l, o.life = o.life, nil
-		o.cleanup, keep = cleanup, o.restarting
-		o.told = ended.record.Exits
+		cleanup, keep = o.cleanup, o.restarting
+		o.tellLocked(ended.record)
 	})
 	if ended == nil {
 		return
@@ -173,7 +180,7 @@ func (e *Engine) cleanUp(o *object, ctr *libcontainerd.Container, l *life) {
 	if l != nil {
 		err = errors.Join(err, l.end())
 	}
-	err = errors.Join(err, e.abandonExecs(o))
+	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
 	if err != nil && e.ctx.Err() == nil {
 		log.WithError(err).WithField("container", o.id).Error("cannot clean up after the container's exit")
 	}
@@ -202,10 +209,31 @@ func exitTime(x libcontainerd.Exit) time.Time {
 	return x.Time
 }
 
-// notify appends an event that changes nothing. A container that was removed
-// meanwhile has none, which is no error.
+// noteStdinClosed writes down that the run's stdin is to be closed. Before the
+// start is written down there is nothing to add to: onStart does it.
+func (e *Engine) noteStdinClosed(o *object, l *life) {
+	_, _, err := e.commit(e.ctx, o, change{mutate: func(r *record) error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if !r.running() || o.life != l {
+			return errUnchanged
+		}
+		r.StdinClosed = true
+		return nil
+	}})
+	if err != nil && !errors.Is(err, errUnchanged) && !errdefs.IsNotFound(err) && e.ctx.Err() == nil {
+		log.WithError(err).WithField("container", o.id).Warn("a restart of the engine would open the container's stdin again")
+	}
+}
+
+// errUnchanged leaves a record as it is.
+var errUnchanged = errors.New("nothing to change")
+
+// notify appends an event that changes nothing, whether its caller has gone or
+// not: what it tells of has been done. A container that was removed meanwhile
+// has none, which is no error.
 func (e *Engine) notify(ctx context.Context, o *object, action string, attributes map[string]string) error {
-	_, _, err := e.commit(ctx, o, change{
+	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{
 		mutate: func(*record) error { return nil }, action: action,
 		attributes: func(*record) map[string]string { return attributes },
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/keeper"
@@ -21,6 +22,7 @@ type Keeper interface {
 	Hold(ctx context.Context, key, name string, stream, raw *os.File, o keeper.HoldOptions) error
 	Take(ctx context.Context, key, name string) (stream, raw *os.File, err error)
 	Release(ctx context.Context, key, name string) error
+	List(ctx context.Context) ([]keeper.Held, error)
 }
 
 // keeperTimeout bounds a call to the keeper, which answers at once.
@@ -31,12 +33,13 @@ const keeperTimeout = 10 * time.Second
 type stdio struct {
 	inner  libcontainerd.Stdio
 	keeper Keeper
+	engine context.Context // the engine's life
 	// lifeOf is the process's stdio in the engine.
 	lifeOf func(containerID, processID string) (*life, error)
 }
 
-func keeperKey(c libcontainerd.StdioConfig) string {
-	return Namespace + "/" + c.ContainerID + "/" + c.ProcessID
+func keeperKey(containerID, processID string) string {
+	return Namespace + "/" + containerID + "/" + processID
 }
 
 // Create makes the streams of a process and gives the keeper a hold of its
@@ -111,7 +114,7 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
 func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
-	key := keeperKey(c)
+	key := keeperKey(c.ContainerID, c.ProcessID)
 	var missing []string
 	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
 		if name == keeper.Stderr && c.Terminal {
@@ -128,6 +131,11 @@ func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libco
 		closeFiles(stream, raw)
 	}
 	streams, err := s.inner.Restore(ctx, c)
+	if errdefs.IsNotFound(err) {
+		log.WithField("container", c.ContainerID).Warn("the streams of a container are gone, as after a reboot: what it writes is lost")
+		c.Detached = true
+		streams, err = s.inner.Restore(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +153,7 @@ func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libco
 // heldStreams are streams that the keeper lets go of when they are closed.
 type heldStreams struct {
 	libcontainerd.Streams
+	engine context.Context // the engine's life
 	keeper Keeper
 	key    string
 	life   *life
@@ -155,7 +164,7 @@ func (s *stdio) held(streams libcontainerd.Streams, c libcontainerd.StdioConfig)
 	if err != nil {
 		return nil, err
 	}
-	return &heldStreams{Streams: streams, keeper: s.keeper, key: keeperKey(c), life: l}, nil
+	return &heldStreams{Streams: streams, engine: s.engine, keeper: s.keeper, key: keeperKey(c.ContainerID, c.ProcessID), life: l}, nil
 }
 
 // ReleaseStdin tells that the process is there. Only now its output is read:
@@ -166,11 +175,29 @@ func (h *heldStreams) ReleaseStdin(closeIO func() error) {
 	h.Streams.ReleaseStdin(closeIO)
 }
 
-// Close ends the streams.
+// Close ends the streams. Those that an engine which goes down hasn't read to
+// their end are left to the next one.
 func (h *heldStreams) Close() error {
+	if h.engine.Err() != nil && h.life.unread() {
+		return h.Detach()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
 	defer cancel()
-	return errors.Join(h.keeper.Release(ctx, h.key, ""), h.Streams.Close())
+	// The keeper's hold goes last: by it the next engine finds what is left.
+	return errors.Join(h.Streams.Close(), h.keeper.Release(ctx, h.key, ""))
+}
+
+// discard removes the streams that an earlier engine left of a process that has
+// ended.
+func (s *stdio) discard(ctx context.Context, containerID, processID string) error {
+	streams, err := s.inner.Restore(ctx, libcontainerd.StdioConfig{ContainerID: containerID, ProcessID: processID})
+	if err == nil {
+		err = streams.Close()
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove streams of process %s: %w", processID, err)
+	}
+	return s.keeper.Release(ctx, keeperKey(containerID, processID), "")
 }
 
 // processLife is the stdio of a process that is known.

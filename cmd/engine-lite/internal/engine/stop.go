@@ -29,6 +29,8 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if err != nil {
 		return err
 	}
+	ctx, free := e.outlive(ctx)
+	defer free()
 	return e.stop(ctx, o, opts)
 }
 
@@ -176,7 +178,7 @@ func realtimeSignal(name string) (syscall.Signal, bool) {
 		offset := 0
 		if rest != "" {
 			var err error
-			if offset, err = strconv.Atoi(rest); err != nil {
+			if offset, err = strconv.Atoi(rest); err != nil || (rest[0] != '+' && rest[0] != '-') {
 				return 0, false
 			}
 		}
@@ -197,6 +199,8 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 		return err
 	}
 	defer o.unlock()
+	ctx, free := e.outlive(ctx)
+	defer free()
 	if o.record().HostConfig.AutoRemove && o.record().running() {
 		o.change(func() { o.restarting = true })
 		defer o.change(func() { o.restarting = false })

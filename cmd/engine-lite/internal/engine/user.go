@@ -3,12 +3,15 @@ package engine
 import (
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // layersOf returns the directories whose files a root filesystem shows, upmost
@@ -33,25 +36,61 @@ func layersOf(mounts []mount.Mount) []string {
 }
 
 // openIn opens a regular file of the upmost directory that has it. Links are
-// followed within that directory only; nil where no directory has the file.
+// followed within that directory only; nil where no directory has the file, or
+// where the upmost has something else in its place.
 func openIn(dirs []string, name string) *os.File {
 	for _, dir := range dirs {
 		root, err := os.OpenRoot(dir)
 		if err != nil {
 			continue
 		}
-		f, err := root.Open(name)
+		f, decided := openAt(root, name)
 		_ = root.Close()
-		if err != nil {
-			continue
-		}
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		if decided {
 			return f
 		}
-		_ = f.Close()
-		return nil // a whiteout: deleted
 	}
 	return nil
+}
+
+// openAt looks for the file in one layer. It is decided there unless the layer
+// says nothing of it: a whiteout, which is a character device, hides what the
+// layers below have, and so does an opaque directory (overlayfs). Nothing but a
+// regular file is opened: the container may have put a pipe or a device there.
+func openAt(root *os.Root, name string) (f *os.File, decided bool) {
+	for i, c := range name + "/" {
+		if c != '/' {
+			continue
+		}
+		info, err := root.Lstat(name[:i])
+		switch {
+		case err != nil:
+			return nil, decided
+		case info.Mode()&os.ModeCharDevice != 0, info.Mode().IsRegular() && i < len(name):
+			return nil, true
+		case info.IsDir():
+			decided = decided || opaque(filepath.Join(root.Name(), name[:i]))
+		}
+	}
+	if info, err := root.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, true
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, true
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, true
+	}
+	return f, true
+}
+
+// opaque tells whether a directory hides what the layers below have in it.
+func opaque(dir string) bool {
+	var value [1]byte
+	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
+	return err == nil && n == 1 && value[0] == 'y'
 }
 
 // resolveUser turns Docker's user[:group], names or numbers, and more groups
@@ -61,11 +100,19 @@ func resolveUser(dirs []string, spec string, groups []string) (specs.User, error
 	defer closeFiles(passwd, group)
 	found, err := user.GetExecUser(spec, nil, reader(passwd), reader(group))
 	if err != nil {
-		return specs.User{}, refuse(errdefs.ErrInvalidArgument, "unable to find user %s: %v", spec, err)
+		return specs.User{}, refuse(errdefs.ErrInvalidArgument, "%v", err)
 	}
-	u := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid)}
-	for _, g := range found.Sgids {
-		u.AdditionalGids = append(u.AdditionalGids, uint32(g))
+	// The primary group is among the others, as after a login: a program that sets
+	// another one mustn't lose the restrictions that files put on this.
+	ids, err := checkIDs(append([]int{found.Uid, found.Gid}, found.Sgids...))
+	if err != nil {
+		return specs.User{}, err
+	}
+	u := specs.User{UID: ids[0], GID: ids[1]}
+	for _, g := range ids[1:] {
+		if !slices.Contains(u.AdditionalGids, g) {
+			u.AdditionalGids = append(u.AdditionalGids, g)
+		}
 	}
 	more, err := resolveGroups(group, groups)
 	if err != nil {
@@ -88,8 +135,21 @@ func resolveGroups(group *os.File, names []string) ([]uint32, error) {
 	if err != nil {
 		return nil, refuse(errdefs.ErrInvalidArgument, "%v", err)
 	}
+	return checkIDs(ids)
+}
+
+// maxID is the largest id of a user or group that Docker takes.
+const maxID = 1<<31 - 1
+
+// checkIDs refuses ids that the files of the container say and that no user or
+// group can have: -1 would mean "no change" to setresuid(2), larger ones would
+// come out as others.
+func checkIDs(ids []int) ([]uint32, error) {
 	list := make([]uint32, len(ids))
 	for i, id := range ids {
+		if id < 0 || id > maxID {
+			return nil, refuse(errdefs.ErrInvalidArgument, "uids and gids must be in range 0-%d, not %d", maxID, id)
+		}
 		list[i] = uint32(id)
 	}
 	return list, nil

@@ -31,10 +31,14 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	answer := make(chan container.WaitResponse, 1)
 	e.clients.Go(func() {
 		defer close(answer)
-		if o.await(ctx, met) != nil {
-			return // ctx ended: nobody waits any more
+		var code int
+		err := o.await(ctx, func(v view) bool {
+			code = v.code // a start that comes next must not change it
+			return met(v)
+		})
+		if err == nil { // else ctx ended: nobody waits any more
+			answer <- container.WaitResponse{StatusCode: int64(code)}
 		}
-		answer <- container.WaitResponse{StatusCode: int64(o.record().shownExitCode())}
 	})
 	return answer, nil
 }

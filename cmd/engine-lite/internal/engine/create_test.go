@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/journal"
+)
+
+// Each field of a HostConfig that the engine doesn't act on is refused by its
+// name, also one that a newer version of the API brings.
+func TestUnknownFieldsAreRefused(t *testing.T) {
+	refused := 0
+	for _, part := range []struct {
+		of   func(h *container.HostConfig) reflect.Value
+		here []string
+	}{
+		{func(h *container.HostConfig) reflect.Value { return reflect.ValueOf(h).Elem() }, hostConfigHere},
+		{func(h *container.HostConfig) reflect.Value { return reflect.ValueOf(&h.Resources).Elem() }, resourcesHere},
+	} {
+		fields := part.of(&container.HostConfig{}).Type()
+		for i := range fields.NumField() {
+			name := fields.Field(i).Name
+			if slices.Contains(part.here, name) {
+				continue
+			}
+			refused++
+			req := request("exit 0")
+			fill(t, part.of(req.HostConfig).Field(i))
+			_, err := checkCreate(req)
+			if !errdefs.IsNotImplemented(err) || !strings.Contains(err.Error(), "HostConfig."+name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for _, name := range part.here {
+			if _, ok := fields.FieldByName(name); !ok {
+				t.Errorf("the API has no field %s any more", name)
+			}
+		}
+	}
+	if refused < 20 {
+		t.Errorf("only %d fields were tried", refused)
+	}
+}
+
+// fill sets a value to one that isn't empty.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint16:
+		v.Set(reflect.ValueOf(1).Convert(v.Type()))
+	case reflect.Uint64, reflect.Uint32:
+		v.SetUint(1)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.Zero(v.Type().Key()), reflect.Zero(v.Type().Elem()))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Struct:
+		fill(t, v.Field(0))
+	default:
+		t.Fatalf("a field of kind %s", v.Kind())
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	r := newRig(t)
+	for name, c := range map[string]struct {
+		change func(req *container.CreateRequest)
+		is     func(error) bool
+		says   string
+	}{
+		"no config":     {func(req *container.CreateRequest) { req.Config = nil }, errdefs.IsInvalidArgument, "no image"},
+		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
+		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
+		"volumes":       {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} }, errdefs.IsNotImplemented, "Volumes"},
+		"healthcheck": {func(req *container.CreateRequest) {
+			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}
+		}, errdefs.IsNotImplemented, "Healthcheck"},
+		"network mode":   {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" }, errdefs.IsNotImplemented, "NetworkMode"},
+		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" }, errdefs.IsNotImplemented, "PidMode"},
+		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "always" }, errdefs.IsNotImplemented, "RestartPolicy"},
+		"log driver":     {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" }, errdefs.IsNotImplemented, "LogConfig.Type"},
+		"log options": {func(req *container.CreateRequest) {
+			req.HostConfig.LogConfig.Config = map[string]string{"max-size": "1"}
+		}, errdefs.IsNotImplemented, "LogConfig.Config"},
+		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={}"} }, errdefs.IsNotImplemented, "seccomp={}"},
+		"own network": {func(req *container.CreateRequest) {
+			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"mine": {}}}
+		}, errdefs.IsNotImplemented, "mine"},
+		"aliases": {func(req *container.CreateRequest) {
+			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"none": {Aliases: []string{"a"}}}}
+		}, errdefs.IsNotImplemented, "Aliases"},
+		"signal":     {func(req *container.CreateRequest) { req.StopSignal = "SIGNOPE" }, errdefs.IsInvalidArgument, "SIGNOPE"},
+		"capability": {func(req *container.CreateRequest) { req.HostConfig.CapAdd = []string{"FLY"} }, errdefs.IsInvalidArgument, "FLY"},
+		"ulimit": {func(req *container.CreateRequest) {
+			req.HostConfig.Ulimits = []*container.Ulimit{{Name: "nope", Soft: 1, Hard: 1}}
+		}, errdefs.IsInvalidArgument, "nope"},
+		"oom score":   {func(req *container.CreateRequest) { req.HostConfig.OomScoreAdj = 2000 }, errdefs.IsInvalidArgument, "2000"},
+		"memory":      {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument, "6MB"},
+		"working dir": {func(req *container.CreateRequest) { req.WorkingDir = "here" }, errdefs.IsInvalidArgument, "absolute"},
+		"labels": {func(req *container.CreateRequest) {
+			req.Labels = map[string]string{"l": strings.Repeat("x", maxLabels)}
+		}, errdefs.IsInvalidArgument, "labels"},
+		"extra host": {func(req *container.CreateRequest) { req.HostConfig.ExtraHosts = []string{"here"} }, errdefs.IsInvalidArgument, "here"},
+	} {
+		req := request("exit 0")
+		c.change(&req)
+		_, err := r.e.ContainerCreate(t.Context(), "", req, "")
+		if !c.is(err) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"-x", "a b", "ä", strings.Repeat("a", 256), "x/y"} {
+		if _, err := r.e.ContainerCreate(t.Context(), name, request("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("name %q: %v", name, err)
+		}
+	}
+	if _, err := r.e.ContainerCreate(t.Context(), "", request("exit 0"), "plan9/mips"); !errdefs.IsNotFound(err) {
+		t.Errorf("platform: %v", err)
+	}
+	r.empty()
+}
+
+func TestNameTaken(t *testing.T) {
+	r := newRig(t)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var made []string
+	for range 20 {
+		all.Go(func() {
+			answer, err := r.e.ContainerCreate(t.Context(), "mine", request("exit 0"), "")
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				made = append(made, answer.ID)
+			} else if !errdefs.IsConflict(err) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(made) != 1 || r.object("mine").id != made[0] {
+		t.Fatalf("%d containers have the name", len(made))
+	}
+	other := r.create("other", "exit 0")
+	if err := r.e.ContainerRename(t.Context(), other, "mine"); !errdefs.IsConflict(err) {
+		t.Errorf("rename: %v", err)
+	}
+	must(t, r.e.ContainerRename(t.Context(), "mine", "yours"))
+	must(t, r.e.ContainerRename(t.Context(), other, "mine"))
+	for ref, id := range map[string]string{"mine": other, "/yours": made[0], other[:12]: other} {
+		if got := r.object(ref).id; got != id {
+			t.Errorf("%s is %s", ref, got)
+		}
+	}
+	for _, ref := range []string{"", "other", "/"} {
+		if _, err := r.e.roster.find(ref); !errdefs.IsNotFound(err) {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+	r.reopen()
+	if r.object("mine").id != other || r.object("yours").id != made[0] {
+		t.Error("names changed over the restart")
+	}
+}
+
+// Names that go around never end up at the wrong container or at none.
+func TestNamesGoAround(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 10 {
+				name := fmt.Sprintf("n%d", i%2)
+				answer, err := r.e.ContainerCreate(ctx, name, request("exit 0"), "")
+				if err != nil {
+					continue
+				}
+				_ = r.e.ContainerRename(ctx, answer.ID, "moved") // may be taken
+				if err := r.e.ContainerRemove(ctx, answer.ID, RemoveOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	r.empty()
+	if n := len(r.e.roster.names); n != 0 {
+		t.Errorf("%d names are left", n)
+	}
+}
+
+func TestSeveralBeginSo(t *testing.T) {
+	g := newRoster()
+	for _, id := range []string{"abc1", "abc2", "b"} {
+		g.add(newObject(&record{ID: id, Version: 1}), "name-"+id)
+	}
+	g.add(newObject(&record{ID: "abc12"}), "name-unborn")
+	for ref, want := range map[string]string{"abc1": "abc1", "b": "b", "name-abc2": "abc2"} {
+		if o, err := g.find(ref); err != nil || o.id != want {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+	if _, err := g.find("ab"); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("ab: %v", err)
+	}
+	for _, ref := range []string{"name-unborn", "abc12"} {
+		if _, err := g.find(ref); !errdefs.IsNotFound(err) {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+// A creation that fails at any step leaves nothing, and its name is free.
+func TestFailedCreate(t *testing.T) {
+	r := newRig(t)
+	img, err := r.e.images.Resolve(t.Context(), "box")
+	must(t, err)
+	t.Run("directory", func(t *testing.T) {
+		dir := filepath.Join(r.root, "containers")
+		must(t, mountTmpfs(dir, unix.MS_RDONLY))
+		_, err := r.e.ContainerCreate(t.Context(), "x", request("exit 0"), "")
+		if err == nil {
+			t.Error("it was created")
+		}
+		must(t, unmount(dir))
+		r.empty()
+	})
+	t.Run("root filesystem", func(t *testing.T) {
+		_, err := r.e.ImageRemove(t.Context(), "box", true, true)
+		must(t, err)
+		must(t, r.e.images.Collect(t.Context()))
+		rec, err := newRecord(request("exit 0"), img)
+		must(t, err)
+		if err := r.e.create(t.Context(), rec, "x", img); !errdefs.IsNotFound(err) {
+			t.Errorf("create: %v", err)
+		}
+		r.empty()
+	})
+	t.Run("client gone", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		rec, err := newRecord(request("exit 0"), img)
+		must(t, err)
+		if err := r.e.create(ctx, rec, "x", img); err == nil {
+			t.Error("it was created")
+		}
+		r.empty()
+	})
+}
+
+// While it is being created a container is nobody's to see.
+func TestUnbornIsHidden(t *testing.T) {
+	r := newRig(t)
+	img, err := r.e.images.Resolve(t.Context(), "box")
+	must(t, err)
+	rec, err := newRecord(request("exit 0"), img)
+	must(t, err)
+	o := newObject(rec)
+	must(t, r.e.writeCreated(t.Context(), o, rec, "x"))
+	if list, err := r.e.ContainerList(t.Context(), ListOptions{All: true}); err != nil || len(list) != 0 {
+		t.Errorf("%d containers, %v", len(list), err)
+	}
+	if _, err := r.e.ContainerInspect(t.Context(), "x", false); !errdefs.IsNotFound(err) {
+		t.Errorf("inspect: %v", err)
+	}
+	if uses := r.e.usesOf(img.ID); len(uses) != 1 {
+		t.Errorf("%d uses of its image", len(uses))
+	}
+	must(t, r.e.forget(t.Context(), o))
+	r.empty()
+}
+
+// One whose creation was told of and whose record can't be read is no reason to
+// lose the others silently: the engine says so and doesn't start.
+func TestDamagedRecord(t *testing.T) {
+	r := newRig(t)
+	r.close()
+	j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{})
+	must(t, err)
+	must(t, j.Commit(t.Context(), func(tx *journal.Tx) error { tx.Put(kindContainer, "x", []byte("{")); return nil }))
+	must(t, j.Close())
+	_, err = Open(t.Context(), Options{Root: r.root}, r.daemon, withConn{r.streams}, r.keeper)
+	if !errdefs.IsDataLoss(err) {
+		t.Errorf("open: %v", err)
+	}
+}

@@ -1,0 +1,213 @@
+package engine
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+)
+
+func TestExec(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	exec := r.execCreate(id, "echo hello; exit 4")
+	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode != nil {
+		t.Errorf("before: %+v, %v", got, err)
+	}
+	var out bytes.Buffer
+	err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: &out, Stderr: &out}, nil }})
+	if err != nil || out.String() != "hello\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode == nil || *got.ExitCode != 4 {
+		t.Errorf("after: %+v, %v", got, err)
+	}
+	if err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
+		t.Errorf("a second start: %v", err)
+	}
+	eventually(t, func() bool { return len(r.object(id).execIDs()) == 0 })
+	want := []string{"exec_create: sh -c echo hello; exit 4", "exec_start: sh -c echo hello; exit 4", "exec_die"}
+	if got := r.actions(id)[2:]; !slices.Equal(got, want) {
+		t.Errorf("events %q", got)
+	}
+}
+
+func TestExecOfMissingCommand(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	exec, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"nosuch"}})
+	must(t, err)
+	if err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Detach: true}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("start: %v", err)
+	}
+	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode == nil || *got.ExitCode != 127 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	r.noExecsLeft(id)
+}
+
+// noExecsLeft fails the test unless nothing is left of a container's execs.
+func (r *rig) noExecsLeft(id string) {
+	r.t.Helper()
+	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.object(id).execIDs()) == 0 })
+	if dirs, _ := filepath.Glob(filepath.Join(r.e.containerDir(id), execDirPrefix+"*")); len(dirs) > 0 {
+		r.t.Errorf("files are left: %v", dirs)
+	}
+	for _, key := range r.keeper.keys() {
+		if !strings.HasPrefix(key, id+"/init:") {
+			r.t.Errorf("the keeper holds %s", key)
+		}
+	}
+}
+
+func TestExecRefusals(t *testing.T) {
+	r := newRig(t)
+	idle, paused := r.create("", "exit 0"), r.run("", "sleep 1000")
+	early := r.execCreate(paused, "exit 0")
+	must(t, r.e.ContainerPause(t.Context(), paused))
+	for name, c := range map[string]struct {
+		ref string
+		req container.ExecCreateRequest
+		is  func(error) bool
+	}{
+		"no such":     {"nosuch", container.ExecCreateRequest{Cmd: []string{"x"}}, errdefs.IsNotFound},
+		"no command":  {paused, container.ExecCreateRequest{}, errdefs.IsInvalidArgument},
+		"not running": {idle, container.ExecCreateRequest{Cmd: []string{"x"}}, errdefs.IsConflict},
+		"paused":      {paused, container.ExecCreateRequest{Cmd: []string{"x"}}, errdefs.IsConflict},
+	} {
+		if _, err := r.e.ExecCreate(t.Context(), c.ref, c.req); !c.is(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := r.e.ExecStart(t.Context(), early, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
+		t.Errorf("start while paused: %v", err)
+	}
+	must(t, r.e.ContainerUnpause(t.Context(), paused))
+	must(t, r.e.ExecStart(t.Context(), early, ExecStartOptions{Detach: true}))
+	if _, err := r.e.ExecInspect(t.Context(), "nosuch"); !errdefs.IsNotFound(err) {
+		t.Errorf("inspect: %v", err)
+	}
+}
+
+// Execs that meet the end of their container leave nothing, started or not.
+func TestExecsMeetTheExit(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "sleep 1000")
+	for range 10 {
+		must(t, r.e.ContainerStart(t.Context(), id))
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				exec, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 1000"}, AttachStdout: true})
+				if err == nil {
+					err = r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: io.Discard}, nil }})
+				}
+				if errdefs.IsInternal(err) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Go(func() { _ = r.e.ContainerKill(t.Context(), id, "") })
+		all.Wait()
+		r.ended(id)
+	}
+	r.noExecsLeft(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// A client that doesn't read delays neither the exec's exit nor the container's.
+func TestClientThatDoesNotRead(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000", func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "none" })
+	stuck, release := stuckWriter()
+	var all sync.WaitGroup
+	for range 2 {
+		opened := make(chan struct{})
+		all.Go(func() {
+			_ = r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+				close(opened)
+				return Streams{Stdout: stuck}, nil
+			}})
+		})
+		receive(t, notify(opened))
+	}
+	exec := r.execCreate(id, "cat")
+	much := bytes.NewReader(make([]byte, logs.DefaultBound+1<<20)) // more than is kept for those that lag
+	all.Go(func() {
+		_ = r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
+	})
+	eventually(t, func() bool {
+		got, err := r.e.ExecInspect(t.Context(), exec)
+		return err == nil && got.ExitCode != nil
+	})
+	must(t, r.e.ContainerKill(t.Context(), id, ""))
+	r.ended(id)
+	release()
+	all.Wait()
+}
+
+// stuckWriter blocks until it is released.
+func stuckWriter() (io.Writer, func()) {
+	r, w := io.Pipe()
+	return w, func() { _ = r.Close() }
+}
+
+func TestExecProcess(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
+		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
+	})
+	x := &execution{owner: r.object(id), request: container.ExecCreateRequest{
+		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
+	}}
+	p, err := r.e.execProcess(x, nil)
+	must(t, err)
+	if p.User.UID != 12 || p.User.GID != 34 || p.Cwd != "/work" || !p.Terminal || p.ConsoleSize.Height != 10 || p.ConsoleSize.Width != 20 {
+		t.Errorf("%+v", p)
+	}
+	for _, kv := range []string{"A=1", "B=3"} {
+		if !slices.Contains(p.Env, kv) {
+			t.Errorf("%s is not in %v", kv, p.Env)
+		}
+	}
+	if slices.Contains(p.Env, "B=2") || !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") {
+		t.Errorf("%v, %v", p.Env, p.Capabilities.Bounding)
+	}
+	if slices.Contains(r.object(id).record().HostConfig.CapAdd, "ALL") {
+		t.Error("the exec changed the container")
+	}
+}
+
+func TestDescriptors(t *testing.T) {
+	r := newRig(t)
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(entries)
+	}
+	once := func() {
+		id := r.run("", "sleep 1000")
+		r.exec(id, "exit 0")
+		r.execCreate(id, "exit 0")
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	}
+	once()
+	before := count()
+	for range 10 {
+		once()
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	r.empty()
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+)
+
+func TestStatusText(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	for want, r := range map[string]record{
+		"Up 5 minutes":                        {Status: statusRunning, StartedAt: now.Add(-5 * time.Minute)},
+		"Up 2 hours (Paused)":                 {Status: statusPaused, StartedAt: now.Add(-2 * time.Hour)},
+		"Exited (7) 3 days ago":               {Status: statusExited, ExitCode: 7, FinishedAt: now.Add(-72 * time.Hour)},
+		"Exited (255) Less than a second ago": {Status: statusExited, ExitUnknown: "why", FinishedAt: now},
+		"Created":                             {Status: statusCreated},
+		"Removal In Progress":                 {Status: statusRemoving},
+	} {
+		if got := statusText(&r, now); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
+func TestContainerList(t *testing.T) {
+	r := newRig(t)
+	a := r.run("alpha", "sleep 1000", func(req *container.CreateRequest) { req.Labels = map[string]string{"k": "v"} })
+	b := r.run("beta", "exit 3")
+	c := r.create("gamma", "exit 0")
+	r.ended(b)
+	names := map[string]string{a: "a", b: "b", c: "c"}
+	for want, opts := range map[string]ListOptions{
+		"a":     {},
+		"cba":   {All: true},
+		"cb":    {Limit: 2},
+		"b":     {Filters: Filters{"exited": {"3"}}},
+		"":      {Filters: Filters{"exited": {"4"}}},
+		"c":     {Filters: Filters{"status": {"created"}}},
+		"ca":    {Filters: Filters{"status": {"created", "running"}}},
+		"a ":    {Filters: Filters{"label": {"k=v"}}},
+		"b ":    {All: true, Filters: Filters{"name": {"^/bet"}}},
+		"b  ":   {All: true, Filters: Filters{"name": {"et"}}},
+		"c ":    {Filters: Filters{"since": {"beta"}}},
+		"a  ":   {Filters: Filters{"before": {b}}},
+		"cba ":  {All: true, Filters: Filters{"ancestor": {"box"}}},
+		" ":     {All: true, Filters: Filters{"ancestor": {"nosuch"}}},
+		"cb ":   {All: true, Filters: Filters{"id": {b[:20], c[:20]}}},
+		"  ":    {All: true, Filters: Filters{"volume": {"v"}}},
+		"cba  ": {All: true, Filters: Filters{"network": {"none"}}},
+	} {
+		list, err := r.e.ContainerList(t.Context(), opts)
+		must(t, err)
+		got := ""
+		for _, s := range list {
+			got += names[s.ID]
+		}
+		for len(want) > 0 && want[len(want)-1] == ' ' {
+			want = want[:len(want)-1]
+		}
+		if got != want {
+			t.Errorf("%+v: %q, not %q", opts, got, want)
+		}
+	}
+	for filter, is := range map[string]func(error) bool{
+		"nope=x": errdefs.IsInvalidArgument, "name=(": errdefs.IsInvalidArgument, "status=x": errdefs.IsInvalidArgument, "exited=x": errdefs.IsInvalidArgument, "before=x": errdefs.IsNotFound,
+	} {
+		name, value, _ := cut(filter)
+		if _, err := r.e.ContainerList(t.Context(), ListOptions{Filters: Filters{name: {value}}}); !is(err) {
+			t.Errorf("%s: %v", filter, err)
+		}
+	}
+}
+
+func TestPickProcesses(t *testing.T) {
+	table := "UID   PID CMD\nroot    1 init\nroot   42 sh -c  sleep 1\nroot  x  y\nshort\n"
+	top, err := pickProcesses(table, []int{42, 7})
+	must(t, err)
+	if len(top.Processes) != 1 || !slices.Equal(top.Processes[0], []string{"root", "42", "sh -c  sleep 1"}) {
+		t.Errorf("%q", top.Processes)
+	}
+	for _, table := range []string{"", "UID CMD\na b\n", "\n\n"} {
+		if _, err := pickProcesses(table, []int{1}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v", table, err)
+		}
+	}
+}
+
+func FuzzPickProcesses(f *testing.F) {
+	f.Add("PID\n1\n")
+	f.Add("UID PID CMD\nroot 1 a b c\n")
+	f.Add("CMD PID\na b 1\n\t\n")
+	f.Fuzz(func(t *testing.T, table string) {
+		top, err := pickProcesses(table, []int{1})
+		if err != nil {
+			return
+		}
+		column := slices.Index(top.Titles, "PID")
+		for _, p := range top.Processes {
+			if len(p) > len(top.Titles) || len(p) <= column {
+				t.Errorf("%q has %d columns of %d", p, len(p), len(top.Titles))
+			}
+		}
+	})
+}
+
+func FuzzCPULine(f *testing.F) {
+	f.Add("cpu  1 2 3 4 5 6 7 8 9 10")
+	f.Add("cpu 1 2 3")
+	f.Add("intr 1 2 3 4 5 6 7 8")
+	f.Fuzz(func(t *testing.T, line string) {
+		if got := cpuLine(line); got%(1e9/userHZ) != 0 && got != 0 && len(line) < 100 {
+			t.Logf("%q is %d", line, got) // sums may wrap, never panic
+		}
+	})
+}
+
+func BenchmarkContainerList(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			e := &Engine{roster: newRoster()}
+			for i := range n {
+				r := &record{
+					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: statusRunning,
+					Config: &container.Config{}, HostConfig: &container.HostConfig{}, Path: "sh",
+				}
+				e.roster.add(newObject(r), r.Name)
+			}
+			for b.Loop() {
+				if list, err := e.ContainerList(b.Context(), ListOptions{All: true}); err != nil || len(list) != n {
+					b.Fatal(len(list), err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// restore puts the journal's containers into memory. Those that ran are taken
+// up at the client layer, which finds out what happened meanwhile; the others
+// are returned.
+func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
+	var records []*record
+	err = e.journal.View(func(s *journal.Snapshot) error {
+		return s.ForEach(kindContainer, func(_ string, raw []byte) error {
+			r, err := decodeRecord(raw)
+			if err == nil {
+				records = append(records, r)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		o := newObject(r)
+		e.roster.add(o, r.Name)
+		if !r.running() {
+			idle = append(idle, o)
+			continue
+		}
+		if err := e.restoreRun(ctx, o, r); err != nil {
+			return nil, fmt.Errorf("restore container %s: %w", r.ID, err)
+		}
+	}
+	return idle, nil
+}
+
+// restoreRun takes a container up that ran when the journal last knew. A client
+// that had its stdin went with the engine, and the stdin goes with the client.
+func (e *Engine) restoreRun(ctx context.Context, o *object, r *record) error {
+	l, err := e.lifeOf(o)
+	if err != nil {
+		return err
+	}
+	l.closed = r.StdinClosed || r.StdinTaken
+	o.change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
+	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused,
+		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
+	})
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.rec.running() {
+		o.ctr = ctr
+	}
+	return nil
+}
+
+// leftovers are what an earlier engine may have left of containers: at the
+// runtime daemon, by container, and at the keeper, by container and process.
+type leftovers struct {
+	daemon map[string]bool
+	held   map[string]map[string]bool
+}
+
+func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
+	left := &leftovers{daemon: map[string]bool{}, held: map[string]map[string]bool{}}
+	err := e.daemon.Containers(ctx, func(id string) error {
+		left.daemon[id] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what the runtime daemon has: %w", err)
+	}
+	held, err := e.stdio.keeper.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list what the keeper holds: %w", err)
+	}
+	for _, h := range held {
+		parts := strings.Split(h.Key, "/")
+		if len(parts) != 3 || parts[0] != Namespace {
+			continue
+		}
+		if left.held[parts[1]] == nil {
+			left.held[parts[1]] = map[string]bool{}
+		}
+		left.held[parts[1]][parts[2]] = true
+	}
+	return left, nil
+}
+
+// sweep finishes what earlier engines died in: runs whose start or end they
+// didn't see through, removals, creations, execs that nobody knows any more. A
+// container that can't be swept stays as it is for the next engine.
+func (e *Engine) sweep(ctx context.Context, idle []*object) error {
+	left, err := e.findLeftovers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range idle {
+		if err := e.sweepIdle(ctx, o, left); err != nil {
+			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
+		}
+		delete(left.held, o.id)
+	}
+	for id, processes := range left.held {
+		if err := e.sweepHeld(ctx, id, processes); err != nil {
+			log.WithError(err).WithField("container", id).Error("cannot clean up streams of an earlier engine")
+		}
+	}
+	for _, o := range e.roster.all() {
+		if err := e.sweepExecs(ctx, o); err != nil {
+			log.WithError(err).WithField("container", o.id).Error("cannot clean up execs of an earlier engine")
+		}
+	}
+	return nil
+}
+
+// sweepIdle brings a container that doesn't run to where its record says that
+// it is.
+func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) error {
+	r := o.record()
+	if left.daemon[o.id] {
+		if err := e.deleteRemains(ctx, r); err != nil {
+			return err
+		}
+	}
+	for process := range left.held[o.id] {
+		if r.Status != statusRemoving && process == libcontainerd.InitProcess {
+			continue // has output that the log may lack
+		}
+		if err := e.stdio.discard(ctx, o.id, process); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Status == statusRemoving && r.Version == 0: // its creation was never told
+		return e.forget(ctx, o)
+	case r.Status == statusRemoving:
+		return e.finishRemoval(ctx, o, "destroy")
+	}
+	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
+		return err
+	}
+	if r.Status == statusExited && r.HostConfig.AutoRemove {
+		return e.removeLocked(ctx, o)
+	}
+	return nil
+}
+
+// deleteRemains deletes the task and record that the runtime daemon has of a
+// container that doesn't run: the start was never told, or the exit was and the
+// rest not done.
+func (e *Engine) deleteRemains(ctx context.Context, r *record) error {
+	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{Generation: r.Generation})
+	if err != nil {
+		return err
+	}
+	return ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true})
+}
+
+// drainRest moves to the log what an earlier engine had not read of the output
+// of a run that has ended.
+func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
+	if _, err := os.Stat(e.rawDir(o.id)); errors.Is(err, os.ErrNotExist) && !held {
+		return nil
+	}
+	l, err := e.lifeOf(o)
+	if err != nil {
+		return err
+	}
+	streams, err := e.stdio.Restore(ctx, libcontainerd.StdioConfig{
+		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
+	})
+	if err != nil {
+		return err
+	}
+	streams.ExitKnown()
+	l.attach(streams)
+	l.begin()
+	if err := l.drained(ctx); err != nil {
+		return errors.Join(err, streams.Detach())
+	}
+	o.change(func() { o.life = nil })
+	return errors.Join(l.end(), streams.Close())
+}
+
+// sweepHeld lets go of the streams of processes that have ended: those of
+// containers that are gone, and execs. Streams of living processes stay.
+func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
+	var errs []error
+	_, err := e.roster.find(id)
+	known := err == nil
+	for process := range processes {
+		if known && (process == libcontainerd.InitProcess || e.execLives(ctx, id, process)) {
+			continue
+		}
+		errs = append(errs, e.stdio.discard(ctx, id, process))
+	}
+	return errors.Join(errs...)
+}
+
+// execDirPrefix begins the names of the directories of raw output of execs.
+const execDirPrefix = "exec-"
+
+// sweepExecs removes what is left of execs that this engine doesn't know and
+// that have ended. Those of an earlier engine that still run keep their streams,
+// and the keeper moves their output, until their container ends.
+func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
+	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("list execs: %w", err)
+	}
+	var errs []error
+	for _, dir := range dirs {
+		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
+		if _, err := o.lifeFor(id); err == nil || e.execLives(ctx, o.id, id) {
+			continue
+		}
+		errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// execLives tells whether the runtime daemon has a living exec, and deletes
+// there one that has ended. Where it doesn't say, the exec counts as living.
+func (e *Engine) execLives(ctx context.Context, id, exec string) bool {
+	t, err := e.daemon.Process(ctx, id, exec)
+	switch {
+	case errdefs.IsNotFound(err):
+		return false
+	case err != nil, t.Status == libcontainerd.TaskRunning, t.Status == libcontainerd.TaskPaused:
+		return true
+	}
+	if _, err := e.daemon.Delete(ctx, id, exec); err != nil && !errdefs.IsNotFound(err) {
+		log.WithError(err).WithField("exec", exec).Warn("cannot delete an ended exec at the runtime daemon: it goes with its container")
+	}
+	return false
+}

@@ -1,0 +1,284 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+func TestRestore(t *testing.T) {
+	r := newRig(t)
+	runs, ends := r.run("runs", "sleep 1000"), r.run("ends", "cat; exit 7", withStdin)
+	paused := r.run("paused", "sleep 1000")
+	must(t, r.e.ContainerPause(t.Context(), paused))
+	idle := r.create("idle", "exit 0")
+	r.close()
+	must(t, r.daemon.CloseIO(t.Context(), ends, libcontainerd.InitProcess))
+	_, err := r.daemon.Wait(t.Context(), ends, libcontainerd.InitProcess)
+	must(t, err)
+	r.open()
+	r.ended(ends)
+	for id, want := range map[string]status{runs: statusRunning, ends: statusExited, paused: statusPaused, idle: statusCreated} {
+		if got := r.object(id).record(); got.Status != want {
+			t.Errorf("%s is %s", got.Name, got.Status)
+		}
+	}
+	if got := r.object(ends).record().ExitCode; got != 7 {
+		t.Errorf("exit code %d", got)
+	}
+	if n := r.recovered(ends, "die"); n != 1 {
+		t.Errorf("%d recovered die events", n)
+	}
+	must(t, r.e.ContainerKill(t.Context(), runs, ""))
+	must(t, r.e.ContainerUnpause(t.Context(), paused))
+	for _, id := range []string{runs, ends, paused, idle} {
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	}
+	r.empty()
+}
+
+// recovered counts the events of an action that were found out afterwards.
+func (r *rig) recovered(id, action string) int {
+	n := 0
+	for c := r.e.journal.Cursor(0); ; {
+		ev, ok, err := c.Poll()
+		must(r.t, err)
+		if !ok {
+			return n
+		}
+		if ev.ID == id && ev.Action == action && ev.Recovered {
+			n++
+		}
+	}
+}
+
+// After a reboot the journal says running, and nothing is there.
+func TestRestoreAfterReboot(t *testing.T) {
+	r := newRig(t)
+	id, removed := r.run("", "sleep 1000"), r.run("", "sleep 1000", autoRemove)
+	r.close()
+	for _, c := range []string{id, removed} {
+		r.daemon.Forget(c)
+		must(t, r.daemon.DeleteContainer(t.Context(), c))
+		s, err := r.streams.Restore(t.Context(), libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
+		must(t, err)
+		must(t, s.Close())
+	}
+	r.keeper = newFakeKeeper()
+	r.open()
+	r.ended(id)
+	if rec := r.object(id).record(); rec.Status != statusExited || rec.ExitUnknown == "" || rec.shownExitCode() != 255 {
+		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.shownExitCode(), rec.ExitUnknown)
+	}
+	eventually(t, func() bool { _, err := r.e.roster.find(removed); return errdefs.IsNotFound(err) })
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// Killed between the daemon's start and the journal's: the user never had an
+// answer.
+func TestStartNobodyWasToldOf(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	r.reopen(edit(id, func(rec *record) { rec.Status, rec.Pid, rec.Generation = statusCreated, 0, 0 }))
+	if held := r.keeper.keys(); len(held) > 0 {
+		t.Errorf("the keeper holds %v", held)
+	}
+	must(t, r.e.ContainerStart(t.Context(), id))
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}
+
+// Killed between the journal's exit and the rest: the output is drained.
+func TestExitHalfDone(t *testing.T) {
+	for _, auto := range []bool{false, true} {
+		r := newRig(t)
+		id := r.run("", "cat; echo last words; exit 3", withStdin, func(req *container.CreateRequest) { req.HostConfig.AutoRemove = auto })
+		r.close()
+		must(t, r.daemon.CloseIO(t.Context(), id, libcontainerd.InitProcess))
+		_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
+		must(t, err)
+		r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+		if !auto {
+			if log := r.logs(id); log != "last words\n" {
+				t.Errorf("the log has %q", log)
+			}
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+		}
+		r.empty()
+	}
+}
+
+func TestRemovalHalfDone(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	created := r.create("", "exit 0")
+	r.reopen(
+		edit(id, func(rec *record) { rec.exited(0, "", false, time.Now()); rec.Status = statusRemoving }),
+		edit(created, func(rec *record) { rec.Status, rec.Version = statusRemoving, 0 }))
+	r.empty()
+	if got := r.actions(id); got[len(got)-1] != "destroy" {
+		t.Errorf("events %v", got)
+	}
+	if got := r.actions(created); slices.Contains(got, "destroy") {
+		t.Errorf("events %v", got)
+	}
+}
+
+// A removal that fails is tried again by the next request, and by the next
+// engine.
+func TestRemovalThatFails(t *testing.T) {
+	r := newRig(t)
+	id := r.create("name", "exit 0")
+	block := filepath.Join(r.e.containerDir(id), "busy")
+	must(t, os.MkdirAll(block, 0o755))
+	must(t, mountTmpfs(block, 0))
+	if err := r.e.ContainerRemove(t.Context(), id, RemoveOptions{}); err == nil {
+		t.Error("a busy directory was removed")
+	}
+	if err := r.e.ContainerStart(t.Context(), id); !errdefs.IsConflict(err) {
+		t.Errorf("start: %v", err)
+	}
+	r.reopen()
+	must(t, unmount(block))
+	must(t, r.e.ContainerRemove(t.Context(), "name", RemoveOptions{}))
+	r.empty()
+}
+
+// Execs are forgotten with the engine; what they left is swept, except where
+// they live on.
+func TestExecsOfAnEarlierEngine(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	lives, ends, idle := r.exec(id, "sleep 1000"), r.exec(id, "cat"), r.execCreate(id, "sleep 1000")
+	r.close()
+	must(t, r.daemon.CloseIO(t.Context(), id, ends))
+	_, err := r.daemon.Wait(t.Context(), id, ends)
+	must(t, err)
+	must(t, r.keeper.Hold(t.Context(), keeperKey("nobody", "init"), keeper.Stdout, nil, nil, keeper.HoldOptions{}))
+	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
+	r.open()
+	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + lives + ":stderr", id + "/" + lives + ":stdout", "someone-else/a/b:stdout"}
+	slices.Sort(want)
+	if held := r.keeper.keys(); !slices.Equal(held, want) {
+		t.Errorf("the keeper holds %v, not %v", held, want)
+	}
+	if left := r.streams.Left(); len(left) != 2 {
+		t.Errorf("streams %v", left)
+	}
+	if _, err := r.daemon.Process(t.Context(), id, ends); !errdefs.IsNotFound(err) {
+		t.Errorf("an ended exec at the daemon: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(r.e.containerDir(id), execDirPrefix+idle)); !os.IsNotExist(err) {
+		t.Errorf("an exec never started: %v", err)
+	}
+	must(t, r.keeper.Release(t.Context(), "someone-else/a/b", ""))
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}
+
+func (r *rig) execCreate(id, script string) string {
+	r.t.Helper()
+	exec, err := r.e.ExecCreate(r.t.Context(), id, container.ExecCreateRequest{
+		Cmd: []string{"sh", "-c", script}, AttachStdin: true, AttachStdout: true, AttachStderr: true,
+	})
+	must(r.t, err)
+	return exec
+}
+
+func (r *rig) exec(id, script string) string {
+	r.t.Helper()
+	exec := r.execCreate(id, script)
+	must(r.t, r.e.ExecStart(r.t.Context(), exec, ExecStartOptions{Detach: true}))
+	return exec
+}
+
+// The stdin of a client that goes with the engine is closed, and so is one that
+// was asked to be closed before.
+func TestStdinOverRestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		input   func() (io.Reader, func())
+		attach  bool
+		expects bool
+	}{
+		"wished":   {func() (io.Reader, func()) { return bytes.NewReader(nil), func() {} }, true, true},
+		"taken":    {pipeInput, true, true},
+		"detached": {nil, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			for op := range 2 { // the daemon doesn't hear of the close
+				r.daemon.Fail("CloseIO", op+1, libFault(errdefs.ErrUnavailable))
+			}
+			id := r.create("", "cat; exit 9", withStdin)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			attached, finish := make(chan error, 1), func() {}
+			if c.attach {
+				input, end := c.input()
+				finish = end
+				opened := make(chan struct{})
+				go func() {
+					attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+						close(opened)
+						return Streams{Stdin: input, Stdout: io.Discard}, nil
+					}})
+				}()
+				receive(t, notify(opened))
+			}
+			must(t, r.e.ContainerStart(t.Context(), id))
+			if name == "wished" {
+				eventually(t, func() bool { return r.object(id).record().StdinClosed })
+			}
+			cancel()
+			if c.attach {
+				receive(t, attached)
+			}
+			r.crashWithClient(finish)
+			if c.expects {
+				r.ended(id)
+				if got := r.object(id).record().ExitCode; got != 9 {
+					t.Errorf("exit code %d", got)
+				}
+			} else if r.object(id).record().StdinClosed {
+				t.Error("stdin was closed that nobody had")
+			}
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+			r.empty()
+		})
+	}
+}
+
+// crashWithClient ends the engine, and with it the client's connection.
+func (r *rig) crashWithClient(finish func()) {
+	r.t.Helper()
+	r.e.cancel() // from here on nothing is written down or closed
+	finish()
+	r.reopen()
+}
+
+func pipeInput() (io.Reader, func()) {
+	r, w := io.Pipe()
+	return r, func() { _ = w.Close() }
+}
+
+// notify makes a channel's close a value.
+func notify(done <-chan struct{}) <-chan bool {
+	ch := make(chan bool, 1)
+	go func() {
+		<-done
+		ch <- true
+	}()
+	return ch
+}
