@@ -194,7 +194,7 @@ func oldImageConfigOf(img image.InspectResponse) *oldImageConfig {
 	old := &oldImageConfig{OnBuild: from.OnBuild}
 	old.User, old.Env, old.Cmd, old.Entrypoint = from.User, from.Env, from.Cmd, from.Entrypoint
 	old.WorkingDir, old.Labels, old.Volumes = from.WorkingDir, from.Labels, from.Volumes
-	old.StopSignal, old.Healthcheck, old.Shell, old.ArgsEscaped = from.StopSignal, from.Healthcheck, from.Shell, from.ArgsEscaped
+	old.StopSignal, old.Healthcheck, old.Shell = from.StopSignal, from.Healthcheck, from.Shell
 	old.ExposedPorts = exposed(from.ExposedPorts)
 	return old
 }

@@ -56,7 +56,7 @@ func hostsFile(r *record) (string, error) {
 func resolvFile(r *record) string {
 	h := r.HostConfig
 	if len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) == 0 {
-		raw, _ := os.ReadFile("/etc/resolv.conf") //nolint:errcheck // a host without one has containers without one
+		raw, _ := os.ReadFile("/etc/resolv.conf") // a host without one has containers without one
 		return string(raw)
 	}
 	var b strings.Builder

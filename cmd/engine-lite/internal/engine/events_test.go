@@ -113,8 +113,8 @@ func TestGate(t *testing.T) {
 	go func() { passed <- g.pass(t.Context(), 5) }()
 	must(t, g.pass(t.Context(), 4))
 	select {
-	case <-passed:
-		t.Fatal("passed while held")
+	case err := <-passed:
+		t.Fatalf("passed while held: %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
 	ctx, cancel := context.WithCancel(t.Context())

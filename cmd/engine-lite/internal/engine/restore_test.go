@@ -243,7 +243,7 @@ func TestStdinOverRestart(t *testing.T) {
 			}
 			cancel()
 			if c.attach {
-				receive(t, attached)
+				_ = receive(t, attached) // cut off, however it says so
 			}
 			r.crashWithClient(finish)
 			if c.expects {

@@ -38,6 +38,7 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 		return refuse(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
 	case statusRemoving:
 		return refuse(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
+	case statusCreated, statusExited:
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err

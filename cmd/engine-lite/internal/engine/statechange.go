@@ -60,6 +60,8 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
 	case libcontainerd.EventExitProcess:
 		return e.onExecExit(ctx, o, ev)
+	case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted, libcontainerd.EventRestore:
+		// What is told of them is told where a user asked for them.
 	}
 	return err
 }
