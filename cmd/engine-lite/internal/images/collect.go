@@ -17,6 +17,9 @@ const (
 	// releaseTimeout bounds the release of a lease, which must not be
 	// cancelled with the operation that it belonged to.
 	releaseTimeout = 10 * time.Second
+	// lastTimeout bounds the collection that was asked for and had not begun
+	// when the store was closed.
+	lastTimeout = 10 * time.Second
 )
 
 // collector calls collect in the background, one call at a time, some while
@@ -42,7 +45,8 @@ func (c *collector) start() {
 	c.joined.Go(func() { c.run(ctx) })
 }
 
-// stop cancels a collection under way and waits for the goroutine.
+// stop cancels a collection under way, does one that was asked for since, and
+// waits for the goroutine.
 func (c *collector) stop() {
 	c.cancel()
 	c.joined.Wait()
@@ -53,21 +57,41 @@ func (c *collector) run(ctx context.Context) {
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
+			c.last()
 			return
 		}
 		select {
 		case <-time.After(c.delay):
 		case <-ctx.Done():
+			c.request()
+			c.last()
 			return
 		}
 		select { // what was asked for meanwhile is about to happen
 		case <-c.wake:
 		default:
 		}
-		if err := c.collect(ctx); err != nil && ctx.Err() == nil {
-			c.log.WithError(err).Warn("image garbage stays until the next collection")
-		}
+		c.once(ctx)
 	}
+}
+
+func (c *collector) once(ctx context.Context) {
+	if err := c.collect(ctx); err != nil && ctx.Err() == nil {
+		c.log.WithError(err).Warn("image garbage stays until the next collection")
+	}
+}
+
+// last does the collection that was asked for, so that what was removed just
+// before the end doesn't stay on the disk until the next start.
+func (c *collector) last() {
+	select {
+	case <-c.wake:
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastTimeout)
+	defer cancel()
+	c.once(ctx)
 }
 
 // request asks for a collection soon; it never blocks. Any number of requests
