@@ -1,0 +1,53 @@
+package tests
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	// patience bounds each wait for something that happens outside of the test.
+	patience = 60 * time.Second
+	// pollEvery is the pause between two looks at it.
+	pollEvery = 10 * time.Millisecond
+)
+
+// await polls until the condition holds, and fails the test when it doesn't come.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	if !holds(condition) {
+		t.Fatalf("not within %s: %s", patience, what)
+	}
+}
+
+// holds polls until the condition holds, and tells whether it did in time.
+func holds(condition func() bool) bool {
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		<-time.After(pollEvery)
+	}
+	return true
+}
+
+// buffer is a bytes.Buffer that one goroutine writes and another reads.
+type buffer struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.String()
+}

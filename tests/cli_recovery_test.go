@@ -1,0 +1,128 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRecovery kills engine and runtime daemon while one container sleeps and
+// another ends, and starts the engine again.
+func TestRecovery(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	d := oneDocker(t, r)
+	sleeps := d.sleeper(t)
+	ends := d.detached(t, "busybox", "sh", "-c", "echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
+	d.background(t, nil, "logs", "-f", ends).await(t, "first words\n")
+	pid, since := d.inspect(t, ends).State.Pid, time.Now().Unix()
+	sleeping := d.inspect(t, sleeps).State.Pid
+
+	runtimed := r.runtimedPid()
+	r.kill(t, r.enginePid())
+	// Out of the way while the container ends: the keeper starts another one.
+	r.kill(t, runtimed)
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", pid), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the container ends", func() bool { return !alive(pid) })
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+
+	status := func() string {
+		return d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}")
+	}
+	await(t, "the exit is known", func() bool { return strings.Contains(status(), ends+" Exited (7) ") })
+	if out := status(); !strings.Contains(out, sleeps+" Up ") || d.inspect(t, sleeps).State.Pid != sleeping || !alive(sleeping) {
+		t.Errorf("docker ps -a: %s", out)
+	}
+	if out := d.ok(t, "logs", ends); out != "first words\nlast words" {
+		t.Errorf("docker logs: %q", out)
+	}
+	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+		"--format", "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}} {{.Actor.Attributes.recovered}}")
+	if out != ends+" 7 true" {
+		t.Errorf("die events: %q", out)
+	}
+	// What was taken up is a container like any other.
+	if r := d.run(t, "exec", sleeps, "sh", "-c", "echo in; exit 3"); r != (result{"in\n", "", 3}) {
+		t.Errorf("docker exec: %+v", r)
+	}
+	d.ok(t, "kill", sleeps)
+	if out := d.ok(t, "wait", sleeps); out != "137" {
+		t.Errorf("docker wait: %s", out)
+	}
+	if r := d.run(t, "start", "-a", ends); r.code != 7 { // its file is still there
+		t.Errorf("docker start -a: %+v", r)
+	}
+}
+
+// TestEngineKilled kills the engine while a container writes, three times, and
+// wants each line once in the log.
+func TestEngineKilled(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	d := oneDocker(t, r)
+	name := d.detached(t, "busybox", "sh", "-c", "i=0; until [ -e /go ]; do i=$((i+1)); echo $i; done; echo $((i+1))")
+	root := fmt.Sprintf("/proc/%d/root", d.inspect(t, name).State.Pid)
+	log := filepath.Join(r.root(), "containers", d.inspect(t, name).ID, d.inspect(t, name).ID+"-json.log")
+	size := func() int64 {
+		info, err := os.Stat(log)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	for range 3 {
+		begin := size()
+		await(t, "the log grows", func() bool { return size() > begin })
+		r.kill(t, r.enginePid())
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := d.ok(t, "wait", name); out != "0" {
+		t.Errorf("docker wait: %s", out)
+	}
+	out := d.ok(t, "logs", name) + "\n"
+	if n := strings.Count(out, "\n"); !counts(out, n) {
+		i := 0
+		for line := range strings.Lines(out) {
+			if i++; line != fmt.Sprintln(i) {
+				t.Fatalf("line %d of %d is %q", i, n, line)
+			}
+		}
+	}
+}
+
+// TestCtr has containerd's own client list the tasks of the runtime daemon.
+func TestCtr(t *testing.T) {
+	t.Parallel()
+	d := oneDocker(t, sharedRig(t))
+	c := d.inspect(t, d.sleeper(t))
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "ctr", "-a", filepath.Join(d.runDir(), "runtimed.sock"), "-n", "engine-lite", "task", "ls").CombinedOutput()
+	if err != nil || !hasLine(string(out), c.ID, fmt.Sprint(c.State.Pid), "RUNNING") {
+		t.Errorf("ctr task ls: %v\n%s", err, out)
+	}
+}
+
+// hasLine tells whether a line has these words.
+func hasLine(text string, words ...string) bool {
+	for line := range strings.Lines(text) {
+		if strings.Join(strings.Fields(line), " ") == strings.Join(words, " ") {
+			return true
+		}
+	}
+	return false
+}

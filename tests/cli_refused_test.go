@@ -1,0 +1,103 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestErrors checks status and message of the API's own errors.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	d := oneDocker(t, sharedRig(t))
+	up := d.sleeper(t)
+	create := func(name, fields string) (string, string, string) {
+		return "POST", "/containers/create?name=" + name, `{"Image":"busybox","Cmd":["true"]` + fields + `}`
+	}
+	for _, path := range []string{"json", "logs?stdout=1", "top"} {
+		d.refused(t, 404, "No such container: nobody", "GET", "/containers/nobody/"+path, "")
+	}
+	for _, path := range []string{"start", "stop", "kill", "wait", "pause", "rename?name=x", "attach?stream=1"} {
+		d.refused(t, 404, "No such container: nobody", "POST", "/containers/nobody/"+path, "")
+	}
+	d.refused(t, 404, "No such container: nobody", "DELETE", "/containers/nobody", "")
+	d.refused(t, 404, "nothing", "POST", "/containers/create", `{"Image":"nothing"}`)
+	d.refused(t, 404, "page not found", "GET", "/nonsense", "")
+	method, path, body := create(up, "")
+	d.refused(t, 409, "is already in use by container", method, path, body)
+	method, path, body = create("-bad-", "")
+	d.refused(t, 400, "-bad-", method, path, body)
+	if a := d.call("POST", "/containers/"+up+"/start", ""); a.status != 304 || a.body != "" {
+		t.Errorf("start of a running one: %+v", a)
+	}
+	d.refused(t, 409, "running", "DELETE", "/containers/"+up, "")
+	d.refused(t, 400, "Invalid signal", "POST", "/containers/"+up+"/kill?signal=NONSENSE", "")
+	d.refused(t, 400, "no image", "POST", "/containers/create", `{"Cmd":["true"]}`)
+	d.refused(t, 400, "config cannot be empty", "POST", "/containers/create", `{}`)
+	d.refused(t, 400, "", "POST", "/containers/create", `{"Image":`)
+	d.refused(t, 400, "", "POST", "/containers/create", `{"Image":7}`)
+	d.refused(t, 400, "", "GET", "/containers/json?filters=nonsense", "")
+	d.refused(t, 400, "too new", "GET", "/v1.999/containers/json", "")
+	d.refused(t, 400, "", "GET", "/v1.1/containers/json", "")
+	d.ok(t, "kill", up)
+	if a := d.call("POST", "/containers/"+up+"/stop", ""); a.status != 304 {
+		t.Errorf("stop of one that ended: %+v", a)
+	}
+}
+
+// TestNotThereYet wants 501 and a name for what the engine doesn't have.
+func TestNotThereYet(t *testing.T) {
+	t.Parallel()
+	r := sharedRig(t)
+	for name, host := range map[string]string{
+		"Binds":           `"Binds":["/tmp:/tmp"]`,
+		"Mounts":          `"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/tmp"}]`,
+		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
+		"RestartPolicy":   `"RestartPolicy":{"Name":"always"}`,
+		"Links":           `"Links":["a:b"]`,
+		"VolumesFrom":     `"VolumesFrom":["a"]`,
+		"NetworkMode":     `"NetworkMode":"mynet"`,
+		"LogConfig":       `"LogConfig":{"Type":"syslog"}`,
+		"PublishAllPorts": `"PublishAllPorts":true`,
+	} {
+		r.refused(t, 501, name, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{`+host+`}}`)
+	}
+	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
+	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
+	r.refused(t, 501, "images", "POST", "/build", "")
+	r.refused(t, 501, "committing", "POST", "/commit?container=x", "")
+}
+
+// TestNotThereYetCLI wants the name to reach the user.
+func TestNotThereYetCLI(t *testing.T) {
+	eachDocker(t, func(t *testing.T, d docker) {
+		for _, c := range []struct {
+			code int
+			name string
+			args string
+		}{
+			{125, "Binds", "run --rm -v /tmp:/x busybox true"},
+			{125, "Port", "run --rm -p 8080:80 busybox true"},
+			{125, "RestartPolicy", "run --restart always busybox true"},
+			{1, "volumes", "volume create v"},
+			{1, "networks", "network create n"},
+			{1, "cop", "cp nobody:/x -"},
+		} {
+			d.fails(t, c.code, c.name, strings.Fields(c.args)...)
+		}
+		if out := d.ok(t, "ps", "-aq", "--filter", "status=created"); strings.Contains(out, "error") {
+			t.Error(out)
+		}
+	})
+}
+
+// TestWarnings wants the missing network in the answer to create.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	d := oneDocker(t, sharedRig(t))
+	for mode, warns := range map[string]bool{"": true, "default": true, "bridge": true, "none": false, "host": false} {
+		a := d.call("POST", "/containers/create?name="+d.name(t), `{"Image":"busybox","HostConfig":{"NetworkMode":"`+mode+`"}}`)
+		if a.status != 201 || strings.Contains(a.body, "loopback") != warns {
+			t.Errorf("network %q: %+v", mode, a)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rig is an engine-lite with directories of its own, which has the image
+// "busybox".
+type rig struct {
+	dir    string // short: a socket's path may have 108 bytes
+	client *http.Client
+
+	mu     sync.Mutex
+	engine *exec.Cmd
+	ended  chan struct{} // closed when the engine was reaped
+	err    error         // how it ended
+}
+
+// lazyRig is the rig that tests share: the first one that asks starts it.
+type lazyRig struct {
+	mu  sync.Mutex
+	rig *rig
+	err error
+}
+
+var shared lazyRig
+
+// sharedRig returns the engine that all tests use which kill none.
+func sharedRig(t testing.TB) *rig {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.rig == nil && shared.err == nil {
+		shared.rig, shared.err = newRig()
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.rig
+}
+
+func (l *lazyRig) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rig == nil {
+		return nil
+	}
+	return l.rig.close()
+}
+
+// ownRig starts an engine for one test, which looks for what it left.
+func ownRig(t *testing.T) *rig {
+	t.Helper()
+	r, err := newRig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// newRig starts an engine and imports the image "busybox".
+func newRig() (*rig, error) {
+	dir, err := os.MkdirTemp("/tmp", "elt")
+	if err != nil {
+		return nil, err
+	}
+	r := &rig{dir: dir}
+	r.client = &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.socket())
+		},
+	}}
+	err = r.prepare()
+	if err == nil {
+		err = r.start()
+	}
+	if err == nil {
+		err = r.importBusybox()
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *rig) prepare() error {
+	for _, dir := range []string{"tmp", "docker"} {
+		if err := os.Mkdir(filepath.Join(r.dir, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	return r.build()
+}
+
+// build makes the programs: the engine with the race detector.
+func (r *rig) build() error {
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/keeper", "../cmd/runtimed"}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", r.dir + "/bin/"}, args...)...).CombinedOutput()
+		cancel()
+		if err != nil {
+			return fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
+
+func (r *rig) socket() string       { return filepath.Join(r.runDir(), "engine.sock") }
+func (r *rig) root() string         { return filepath.Join(r.dir, "root") }
+func (r *rig) runDir() string       { return filepath.Join(r.dir, "run") }
+func (r *rig) host() string         { return "unix://" + r.socket() }
+func (r *rig) file(n string) string { return filepath.Join(r.dir, n) }
+func (r *rig) logs(n string) string {
+	data, _ := os.ReadFile(filepath.Join(r.dir, n))
+	return string(data)
+}
+func (r *rig) keeperPid() int        { return pidIn(filepath.Join(r.runDir(), "keeper", "keeper.pid")) }
+func (r *rig) runtimedPid() int      { return childNamed(r.keeperPid(), "runtimed") }
+func (r *rig) enginePid() int        { r.mu.Lock(); defer r.mu.Unlock(); return r.engine.Process.Pid }
+func (r *rig) wait() <-chan struct{} { r.mu.Lock(); defer r.mu.Unlock(); return r.ended }
+
+// start starts the engine and returns when it answers.
+func (r *rig) start() error {
+	log, err := os.OpenFile(r.file("engine.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(r.file("bin/engine-lite"), "--root", r.root(), "--run", r.runDir())
+	cmd.Stdout, cmd.Stderr = log, log
+	// What it leaves in the directory for temporary files is found; a data race
+	// ends it.
+	cmd.Env = append(os.Environ(), "TMPDIR="+r.file("tmp"), "GORACE=halt_on_error=1 exitcode=66")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	r.mu.Lock()
+	r.engine, r.ended = cmd, ended
+	r.mu.Unlock()
+	go func() { // ends with the engine
+		err := cmd.Wait()
+		r.mu.Lock()
+		r.err = err
+		r.mu.Unlock()
+		close(ended)
+	}()
+	return r.answers(ended)
+}
+
+func (r *rig) answers(ended <-chan struct{}) error {
+	gone := false
+	ok := holds(func() bool {
+		select {
+		case <-ended:
+			gone = true
+			return true
+		default:
+		}
+		response, err := r.client.Get("http://engine/_ping")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	if gone || !ok {
+		return fmt.Errorf("the engine does not answer:\n%s", r.logs("engine.log"))
+	}
+	return nil
+}
+
+// kill ends a process of the rig with SIGKILL and waits until it is gone.
+func (r *rig) kill(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill %d: %v", pid, err)
+	}
+	await(t, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+}
+
+// alive tells whether there is a process that has not ended.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}
+
+func pidIn(path string) int {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// childNamed is the process with a parent and a name; 0 where there is none.
+func childNamed(parent int, name string) int {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+		if err != nil || !strings.Contains(string(stat), " ("+name+") ") {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if fields := strings.Fields(rest); fields[1] == strconv.Itoa(parent) {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			return pid
+		}
+	}
+	return 0
+}
