@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,8 @@ import (
 // rig is an engine-lite with directories of its own, which has the image
 // "busybox".
 type rig struct {
-	dir    string // short: a socket's path may have 108 bytes
+	dir    string   // short: a socket's path may have 108 bytes
+	wrap   []string // runs the engine's command line; it has to become the engine
 	client *http.Client
 
 	mu     sync.Mutex
@@ -62,9 +64,9 @@ func (l *lazyRig) close() error {
 }
 
 // ownRig starts an engine for one test, which looks for what it left.
-func ownRig(t *testing.T) *rig {
+func ownRig(t *testing.T, wrap ...string) *rig {
 	t.Helper()
-	r, err := newRig()
+	r, err := newRig(wrap...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,12 +79,12 @@ func ownRig(t *testing.T) *rig {
 }
 
 // newRig starts an engine and imports the image "busybox".
-func newRig() (*rig, error) {
+func newRig(wrap ...string) (*rig, error) {
 	dir, err := os.MkdirTemp("/tmp", "elt")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{dir: dir}
+	r := &rig{dir: dir, wrap: wrap}
 	r.client = &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -145,7 +147,8 @@ func (r *rig) start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(r.file("bin/engine-lite"), "--root", r.root(), "--run", r.runDir())
+	args := append(slices.Clone(r.wrap), r.file("bin/engine-lite"), "--root", r.root(), "--run", r.runDir())
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// What it leaves in the directory for temporary files is found; a data race
 	// ends it.

@@ -49,8 +49,14 @@ func (e *Engine) spec(ctx context.Context, r *record, rootfs []mount.Mount) (*sp
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
 	}
+	s.Version = specVersion
 	return s, nil
 }
+
+// specVersion is the version of the OCI runtime specification that the spec is
+// written in: nothing newer is used, and crun 1.8 refuses one that says 1.1 or
+// later.
+const specVersion = "1.0.2"
 
 // execSpec is the part of the spec that an exec takes after: the process.
 func (e *Engine) execSpec(r *record, user specs.User) (*specs.Spec, error) {

@@ -167,7 +167,7 @@ func startFailure(err error) (code int, text string, class error) {
 	switch {
 	case strings.Contains(said, "not found in $path"), strings.Contains(said, "no such file or directory"):
 		return 127, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
-	case strings.Contains(said, "permission denied"):
+	case strings.Contains(said, "permission denied"), strings.Contains(said, "open executable: operation not permitted"): // crun, of a directory
 		return 126, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
 	case errdefs.IsInvalidArgument(err):
 		return failedStart, text, errdefs.ErrInvalidArgument
