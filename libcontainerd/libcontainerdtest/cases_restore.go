@@ -57,6 +57,13 @@ func restoreRunning(e *env) {
 func (e *env) endsAtDaemon(id string) {
 	e.Helper()
 	e.must(e.Daemon.Kill(e.ctx, id, initProcess, syscall.SIGKILL, false))
+	e.endedAtDaemon(id)
+}
+
+// endedAtDaemon waits until the daemon knows of a container's end, and so has
+// published it: a client that connects later can't see it live.
+func (e *env) endedAtDaemon(id string) {
+	e.Helper()
 	_, err := e.Daemon.Wait(e.ctx, id, initProcess)
 	e.must(err)
 }
@@ -79,6 +86,7 @@ func restoreOOM(e *env) {
 	pid := ctr.Pid()
 	e.stop()
 	e.Fake.OOMKill(ctr.ID())
+	e.endedAtDaemon(ctr.ID())
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
 	if exit := e.exits(ctr, initProcess, 137); !exit.OOMKilled {
 		e.Fatalf("exit %+v", exit)
