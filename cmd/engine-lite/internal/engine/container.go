@@ -21,6 +21,10 @@ type object struct {
 	// never take it.
 	op chan struct{}
 
+	// making is held while a life is opened, so that there is one and mu need
+	// not be held over it. It is taken before mu.
+	making sync.Mutex
+
 	mu      sync.Mutex
 	rec     *record
 	changed chan struct{} // closed and replaced whenever rec or told changes

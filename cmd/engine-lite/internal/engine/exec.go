@@ -37,6 +37,8 @@ type execution struct {
 	// exit is set, and exited closed, when the process has ended or failed to start.
 	exit   *int
 	exited chan struct{}
+	// announced is closed when the exec_start event is in the journal.
+	announced chan struct{}
 }
 
 // keepExecs is how long an ended exec can still be asked for its exit code.
@@ -91,7 +93,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)
 	}
-	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{})}
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
 	x.life, err = e.newLife(lifeConfig{
 		terminal: req.Tty, stdin: req.AttachStdin, once: true,
 		rawDir: filepath.Join(e.containerDir(o.id), execDirPrefix+x.id),
@@ -199,7 +201,7 @@ func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOption
 	defer free()
 	err := e.startExec(ctx, x, opts.ConsoleSize)
 	if err == nil {
-		return e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil)
+		return x.awaitAnnounced(ctx)
 	}
 	code, text, class := startFailure(err)
 	if code == failedStart {
@@ -211,6 +213,17 @@ func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOption
 	x.setExit(code)
 	e.finishExec(x)
 	return refuse(class, "%s", text)
+}
+
+// awaitAnnounced waits until the start is in the journal: a client that was
+// answered finds its event there.
+func (x *execution) awaitAnnounced(ctx context.Context) error {
+	select {
+	case <-x.announced:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) error {
@@ -264,11 +277,29 @@ func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error
 	return p, nil
 }
 
+// onExecStarted commits an exec's start. It is done here and not where the
+// start was asked for, since the exit of a short exec would overtake it there.
+func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	x := o.exec(ev.ProcessID)
+	if x == nil {
+		return nil
+	}
+	if err := e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil); err != nil {
+		return err
+	}
+	close(x.announced)
+	return nil
+}
+
+func (o *object) exec(id string) *execution {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.execs[id]
+}
+
 // onExecExit commits an exec's exit; DrainStreams comes next.
 func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
-	o.mu.Lock()
-	x := o.execs[ev.ProcessID]
-	o.mu.Unlock()
+	x := o.exec(ev.ProcessID)
 	if x == nil {
 		return nil
 	}
@@ -289,10 +320,7 @@ func shownCode(x libcontainerd.Exit) int {
 
 // settleExec ends an exec whose output was delivered.
 func (e *Engine) settleExec(o *object, id string) {
-	o.mu.Lock()
-	x := o.execs[id]
-	o.mu.Unlock()
-	if x != nil {
+	if x := o.exec(id); x != nil {
 		e.finishExec(x)
 	}
 }
@@ -313,52 +341,6 @@ func (e *Engine) finishExec(x *execution) {
 	}
 	x.owner.change(func() { delete(x.owner.execs, x.id) })
 	time.AfterFunc(keepExecs, func() { e.execs.remove(x.id) })
-}
-
-// ExecInspect tells what is known of an exec.
-func (e *Engine) ExecInspect(_ context.Context, id string) (ExecInspect, error) {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return ExecInspect{}, err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	privileged := x.request.Privileged
-	return ExecInspect{
-		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
-		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
-		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
-		ProcessConfig: &container.ExecProcessConfig{
-			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
-			User: x.request.User, Privileged: &privileged,
-		},
-	}, nil
-}
-
-// ExecResize sets the size of an exec's terminal.
-func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return err
-	}
-	ctr, err := x.owner.live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, x.id, width, height)
-}
-
-// ContainerResize sets the size of the container's terminal.
-func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
-	o, err := e.roster.find(ref)
-	if err != nil {
-		return err
-	}
-	ctr, err := o.live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, libcontainerd.InitProcess, width, height)
 }
 
 // abandonExecs ends the execs that were made and never started when their
