@@ -57,9 +57,18 @@ func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
-// operation lock. The intent is written first: a removal that died in the
-// middle is finished at the next boot, and every step can be repeated.
+// operation lock. Who waits for the removal learns of its failure too.
 func (e *Engine) removeLocked(ctx context.Context, o *object) error {
+	err := e.tryRemoval(ctx, o)
+	if err != nil {
+		o.change(func() { o.failedRemovals, o.removalError = o.failedRemovals+1, err })
+	}
+	return err
+}
+
+// tryRemoval writes the intent first: a removal that died in the middle is
+// finished at the next boot, and every step can be repeated.
+func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
