@@ -42,6 +42,12 @@ type Record struct {
 	// Runtime is the runtime's type, such as "io.containerd.runc.v2"; empty
 	// for the daemon's default.
 	Runtime string
+	// RuntimeOptions are for a runtime of that type; nil for none.
+	RuntimeOptions any
+	// RuntimeArgs are global arguments of the OCI runtime.
+	RuntimeArgs []string
+	// NoClean asks the daemon to keep what it otherwise removes, for debugging.
+	NoClean bool
 }
 
 // StdioPaths are the FIFOs of a process, as absolute paths. An empty path is
@@ -57,10 +63,15 @@ type TaskConfig struct {
 	Rootfs   []Mount
 	Stdio    StdioPaths
 	Terminal bool
+	// Runtime and RuntimeOptions are those of the container's Record.
+	Runtime        string
+	RuntimeOptions any
 	// RuntimePath is the OCI runtime's binary; empty for the daemon's choice.
 	RuntimePath string
 	// NoPivotRoot is for hosts whose root is a ramdisk.
 	NoPivotRoot bool
+	// SystemdCgroup asks for a control group that systemd makes.
+	SystemdCgroup bool
 	// IoUID and IoGID own the stdio of the container.
 	IoUID, IoGID uint32
 	// Checkpoint is a directory to restore the task from; empty for a fresh one.

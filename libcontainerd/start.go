@@ -64,8 +64,10 @@ func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, er
 func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions) TaskConfig {
 	return TaskConfig{
 		Rootfs: ctr.options.Rootfs, Stdio: streams.Paths(), Terminal: p.config.Terminal,
-		RuntimePath: ctr.options.RuntimePath, NoPivotRoot: ctr.options.NoPivotRoot,
-		IoUID: ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
+		Runtime: ctr.options.Runtime, RuntimeOptions: ctr.options.RuntimeOptions,
+		RuntimePath: ctr.options.RuntimePath, SystemdCgroup: ctr.options.SystemdCgroup,
+		NoPivotRoot: ctr.options.NoPivotRoot || ctr.client.options.ramdisk,
+		IoUID:       ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
 	}
 }
 

@@ -6,17 +6,14 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
-	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // CreateTask makes a container's init process, which waits for Start.
 func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (pid int, err error) {
-	opts, err := runcOptions(c)
+	opts, err := taskOptions(c)
 	if err != nil {
 		return 0, err
 	}
@@ -25,18 +22,6 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
 	})
 	return int(r.GetPid()), err
-}
-
-// runcOptions are nil where a runtime's own defaults do: a runtime other than
-// runc may not know the type.
-func runcOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
-	if c.RuntimePath == "" && !c.NoPivotRoot && c.IoUID == 0 && c.IoGID == 0 && c.Checkpoint == "" {
-		return nil, nil
-	}
-	return typeurl.MarshalAnyToProto(&options.Options{
-		BinaryName: c.RuntimePath, NoPivotRoot: c.NoPivotRoot,
-		IoUid: c.IoUID, IoGid: c.IoGID, CriuImagePath: c.Checkpoint,
-	})
 }
 
 func mounts(all []libcontainerd.Mount) []*types.Mount {
