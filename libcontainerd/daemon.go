@@ -78,6 +78,16 @@ type TaskConfig struct {
 	Checkpoint string
 }
 
+// CheckpointConfig is what a daemon needs to write a task's state down.
+type CheckpointConfig struct {
+	// Dir is an empty directory, by its absolute path, which the daemon fills.
+	Dir string
+	// Exit ends the task.
+	Exit bool
+	// See CheckpointOptions.
+	OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
+}
+
 // ExecConfig is what a daemon needs to add a process to a task.
 type ExecConfig struct {
 	Process  *specs.Process
@@ -165,6 +175,8 @@ type Daemon interface {
 	Pids(ctx context.Context, id string) ([]int, error)
 	Stats(ctx context.Context, id string) (*Stats, error)
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
+	// Checkpoint writes down a task's state, which CreateTask can restore.
+	Checkpoint(ctx context.Context, id string, c CheckpointConfig) error
 
 	// Wait returns when the process has ended; at once where it has already.
 	Wait(ctx context.Context, id, process string) (Exit, error)

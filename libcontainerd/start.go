@@ -14,7 +14,8 @@ type StartOptions struct {
 	// Stdio says which streams the init process has; its ids are filled in.
 	// UID and GID default to the container's.
 	Stdio StdioConfig
-	// Checkpoint is a directory to restore the task from; empty for a fresh one.
+	// Checkpoint is a directory to restore the task from, such as Root/Name of
+	// a Checkpoint, by its absolute path; empty for a fresh task.
 	Checkpoint string
 }
 
@@ -26,6 +27,11 @@ type StartOptions struct {
 // the daemon's own in class and text. A context that ends makes the start fail
 // and be taken back.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
+	if opts.Checkpoint != "" {
+		if err := checkRestored(opts.Checkpoint); err != nil {
+			return 0, ctr.failed("start", err)
+		}
+	}
 	p, was, err := ctr.beginStart(ctx, opts.Stdio)
 	if err != nil {
 		return 0, err

@@ -6,6 +6,7 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -109,6 +110,20 @@ func (d *Daemon) Update(ctx context.Context, id string, r *specs.LinuxResources)
 		return err
 	}
 	_, err = d.tasks.Update(ctx, &tasksapi.UpdateTaskRequest{ContainerID: id, Resources: resources})
+	return err
+}
+
+// Checkpoint has a task's state written to a directory, by an OCI runtime that
+// takes runc's options.
+func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
+	opts, err := packed(&options.CheckpointOptions{
+		ImagePath: c.Dir, Exit: c.Exit, OpenTcp: c.OpenTCP,
+		ExternalUnixSockets: c.ExternalUnixSockets, Terminal: c.Terminal, FileLocks: c.FileLocks,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = d.tasks.Checkpoint(ctx, &tasksapi.CheckpointTaskRequest{ContainerID: id, Options: opts})
 	return err
 }
 

@@ -30,7 +30,7 @@ func TestContractOnContainerd(t *testing.T) {
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	})
+	}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "Debian 12 has no CRIU that works on this kernel"})
 }
 
 // busyboxRootfs makes a root filesystem of one static binary.

@@ -54,6 +54,9 @@ type proc struct {
 	streams pipes
 	done    chan struct{}
 
+	stepping sync.Mutex // held over a command that shows, and what follows it
+	at       int        // the command that comes next; guarded by stepping
+
 	// Guarded by the daemon's mu.
 	pid     int
 	status  libcontainerd.TaskStatus
@@ -166,6 +169,9 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	t := &task{daemon: d, procs: map[string]*proc{}, thaw: make(chan struct{})}
 	close(t.thaw)
 	t.init = t.add(libcontainerd.InitProcess, script, c.Stdio)
+	if t.init.at, err = restored(c.Checkpoint, script); err != nil {
+		return 0, err
+	}
 	d.pids++
 	t.init.pid = d.pids
 	d.tasks[id] = t

@@ -36,33 +36,58 @@ func parse(args []string) ([]command, error) {
 	return script, nil
 }
 
-// run interprets a script until it exits or ctx ends, and returns its status.
+// run interprets a script, from where it is, until it exits or ctx ends, and
+// returns its status.
 func (p *proc) run(ctx context.Context, script []command) int {
-	for _, c := range script {
+	for {
+		p.stepping.Lock()
+		at := p.at
+		p.stepping.Unlock()
+		if at == len(script) {
+			return 0
+		}
 		if !p.task.thawed(ctx) {
 			return killed(ctx)
 		}
-		switch c.verb {
-		case "exit":
-			return number(c.args)
-		case "sleep":
-			if !sleep(ctx, c.args) {
-				return killed(ctx)
-			}
-		case "echo":
-			p.output(strings.Join(c.args, " ") + "\n")
-		case "cat":
-			if !p.cat(ctx) {
-				return killed(ctx)
-			}
-		case "kill":
-			return 128 + -number(c.args)
-		default:
-			p.output(c.verb + ": not found\n")
-			return 127
+		if status, ended := p.step(ctx, script[at]); ended {
+			return status
 		}
 	}
-	return 0
+}
+
+// step does one command, and comes to the next: at once where it shows, so that
+// a checkpoint knows whether it has.
+func (p *proc) step(ctx context.Context, c command) (status int, ended bool) {
+	if c.verb != "echo" {
+		status, ended = p.do(ctx, c)
+	}
+	p.stepping.Lock()
+	defer p.stepping.Unlock()
+	if ctx.Err() != nil && !ended {
+		return killed(ctx), true
+	}
+	if c.verb == "echo" {
+		p.output(strings.Join(c.args, " ") + "\n")
+	}
+	p.at++
+	return status, ended
+}
+
+func (p *proc) do(ctx context.Context, c command) (status int, ended bool) {
+	switch c.verb {
+	case "exit":
+		return number(c.args), true
+	case "sleep":
+		ended = !sleep(ctx, c.args)
+		return killed(ctx), ended
+	case "cat":
+		ended = !p.cat(ctx)
+		return killed(ctx), ended
+	case "kill":
+		return 128 + -number(c.args), true
+	}
+	p.output(c.verb + ": not found\n")
+	return 127, true
 }
 
 func number(args []string) int {
