@@ -83,13 +83,15 @@ func (ctr *Container) freeze(action string, f freezing, call func() error) error
 		return err
 	}
 	ctr.rec.transition(f.during)
-	init := ctr.rec.init
+	init, done := ctr.rec.init, make(chan struct{})
+	ctr.rec.frozen = done
 	ctr.mu.Unlock()
 
 	err := call()
 
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
+	defer close(done)
 	if ctr.rec.init != init || ctr.rec.status != f.during {
 		if err == nil {
 			return nil // it ended just after

@@ -14,9 +14,10 @@ import (
 )
 
 // Daemon is a runtime daemon in memory. Its processes are sh -c SCRIPT where
-// SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$;
-// joined by ; or line ends. Any other binary isn't found. A signal other than
-// 0 ends a process. Close it.
+// SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$,
+// trap "exit N" TERM, trap "" TERM, sleep SECONDS &, wait; joined by ; or line
+// ends. Any other binary isn't found. A signal other than 0 ends a process that
+// has no trap for it. Close it.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -64,6 +65,7 @@ type proc struct {
 	sig     func(error)
 	oom     bool
 	started bool
+	traps   map[syscall.Signal]int // exit codes; ignored for one that does nothing
 }
 
 // NewDaemon returns a daemon whose processes have the streams of s.
@@ -293,6 +295,9 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 
 // killLocked ends a process that runs; a created one at once.
 func (p *proc) killLocked(sig syscall.Signal) {
+	if code, trapped := p.traps[sig]; trapped && code == ignored {
+		return
+	}
 	if p.sig != nil {
 		p.sig(signalled{sig})
 	}
