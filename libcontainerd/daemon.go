@@ -163,6 +163,8 @@ type Daemon interface {
 	// Containers hands over the ids of all containers, one at a time.
 	Containers(ctx context.Context, fn func(id string) error) error
 
+	// CreateTask makes the init process, which Start runs. From a checkpoint it
+	// may leave that to Start too: pid is 0 then.
 	CreateTask(ctx context.Context, id string, c TaskConfig) (pid int, err error)
 	// AddExec registers a process; Start runs it.
 	AddExec(ctx context.Context, id, execID string, c ExecConfig) error

@@ -69,8 +69,12 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 	if err := ctr.arm(p, &u); err != nil {
 		return nil, err
 	}
-	if _, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess); err != nil {
+	running, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess)
+	if err != nil {
 		return nil, err
+	}
+	if pid == 0 { // containerd restores a checkpoint only now
+		ctr.setPid(p, running)
 	}
 	return p, ctr.started(p, EventStart)
 }

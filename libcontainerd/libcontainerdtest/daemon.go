@@ -174,8 +174,10 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	if t.init.at, err = restored(c.Checkpoint, script); err != nil {
 		return 0, err
 	}
-	d.pids++
-	t.init.pid = d.pids
+	if c.Checkpoint == "" { // else Start does, as with containerd
+		d.pids++
+		t.init.pid = d.pids
+	}
 	d.tasks[id] = t
 	return t.init.pid, late
 }
