@@ -95,6 +95,15 @@ type ExecConfig struct {
 	Terminal bool
 }
 
+// Process is one process of a container, an exec or a child of any.
+type Process struct {
+	// Pid is the host's number.
+	Pid int
+	// Args are the command line as the process shows it now; none for one that
+	// has ended and is not reaped yet.
+	Args []string
+}
+
 // TaskStatus is the state of a process as the daemon tells it.
 type TaskStatus int
 
@@ -175,6 +184,9 @@ type Daemon interface {
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
 	Pids(ctx context.Context, id string) ([]int, error)
+	// Processes are those of Pids with their command lines; those that end
+	// meanwhile are left out.
+	Processes(ctx context.Context, id string) ([]Process, error)
 	Stats(ctx context.Context, id string) (*Stats, error)
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
 	// Checkpoint writes down a task's state, which CreateTask can restore.

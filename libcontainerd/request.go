@@ -116,6 +116,16 @@ func (ctr *Container) Pids(ctx context.Context) ([]int, error) {
 	return pids, ctr.failed("list the processes of", err)
 }
 
+// Processes are the processes of the container with their command lines, as the
+// daemon's host shows them; those that end meanwhile are left out.
+func (ctr *Container) Processes(ctx context.Context) ([]Process, error) {
+	if _, err := ctr.living("list the processes of", InitProcess); err != nil {
+		return nil, err
+	}
+	all, err := ctr.client.daemon.Processes(ctx, ctr.id)
+	return all, ctr.failed("list the processes of", err)
+}
+
 // Stats are the counters of the container's control group now.
 func (ctr *Container) Stats(ctx context.Context) (*Stats, error) {
 	if _, err := ctr.living("read the statistics of", InitProcess); err != nil {

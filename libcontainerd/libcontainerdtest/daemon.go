@@ -51,6 +51,7 @@ type task struct {
 type proc struct {
 	task    *task
 	id      string
+	args    []string
 	script  []command
 	streams pipes
 	done    chan struct{}
@@ -171,6 +172,7 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	t := &task{daemon: d, procs: map[string]*proc{}, thaw: make(chan struct{})}
 	close(t.thaw)
 	t.init = t.add(libcontainerd.InitProcess, script, c.Stdio)
+	t.init.args = r.Spec.Process.Args
 	if t.init.at, err = restored(c.Checkpoint, script); err != nil {
 		return 0, err
 	}
@@ -207,11 +209,13 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 	if t.init.status != libcontainerd.TaskRunning {
 		return fmt.Errorf("task %q is not running: %w", id, errdefs.ErrFailedPrecondition)
 	}
-	t.add(execID, nil, c.Stdio).script, err = parse(c.Process.Args)
+	p := t.add(execID, nil, c.Stdio)
+	p.args = c.Process.Args
+	p.script, err = parse(p.args)
 	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: id, ProcessID: execID})
-	t.procs[execID].sig = func(error) {}
+	p.sig = func(error) {}
 	if err != nil {
-		t.procs[execID].script = []command{{verb: ""}} // found missing by Start, as by a runtime
+		p.script = []command{{verb: ""}} // found missing by Start, as by a runtime
 	}
 	return late
 }
