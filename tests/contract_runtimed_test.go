@@ -40,7 +40,7 @@ func TestContractOnRuntimed(t *testing.T) {
 					Process: scriptProcess,
 					Left:    func() []string { return entries(t, streams) },
 				}
-			})
+			}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
 		})
 	}
 }
