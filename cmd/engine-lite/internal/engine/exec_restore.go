@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// execRecord is what the journal has of an exec while it runs, so that the next
+// engine takes it up.
+type execRecord struct {
+	ID        string
+	Container string
+	Pid       int
+	Request   container.ExecCreateRequest
+}
+
+// recordExec tells of an exec's start and writes down that it runs, unless its
+// exit came first.
+func (e *Engine) recordExec(ctx context.Context, x *execution, action string) error {
+	_, _, err := e.commit(context.WithoutCancel(ctx), x.owner, change{
+		mutate: func(*record) error { return nil }, action: action, attributes: x.attributes(nil),
+		also: func(tx *journal.Tx, r *record) error {
+			x.mu.Lock()
+			pid, ended := x.pid, x.ended
+			x.mu.Unlock()
+			if ended {
+				return nil
+			}
+			raw, err := json.Marshal(execRecord{ID: x.id, Container: r.ID, Pid: pid, Request: x.request})
+			if err != nil {
+				return fmt.Errorf("exec record %s: %w", x.id, err)
+			}
+			tx.Put(kindExec, x.id, raw)
+			return nil
+		},
+	})
+	if errdefs.IsNotFound(err) {
+		return nil // the container was removed meanwhile
+	}
+	return err
+}
+
+// recordExecExit tells of an exec's exit, and forgets its record with that.
+func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontainerd.Event) error {
+	_, _, err := e.commit(context.WithoutCancel(ctx), x.owner, change{
+		mutate: func(*record) error { return nil }, action: "exec_die", recovered: ev.Recovered,
+		attributes: x.attributes(map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}),
+		also: func(tx *journal.Tx, _ *record) error {
+			x.mu.Lock()
+			x.ended = true // transactions come one by one: no record is put after this one
+			x.mu.Unlock()
+			tx.Delete(kindExec, x.id)
+			return nil
+		},
+	})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// readExecs reads the records of execs, by container.
+func (e *Engine) readExecs() (map[string][]execRecord, error) {
+	found := map[string][]execRecord{}
+	err := e.journal.View(func(s *journal.Snapshot) error {
+		return s.ForEach(kindExec, func(_ string, raw []byte) error {
+			var r execRecord
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return fmt.Errorf("exec record: %w: %w", err, errdefs.ErrDataLoss)
+			}
+			found[r.Container] = append(found[r.Container], r)
+			return nil
+		})
+	})
+	return found, err
+}
+
+// restoreExecs makes the execs of a run known again.
+func (e *Engine) restoreExecs(o *object, records []execRecord) ([]libcontainerd.RestoreExec, error) {
+	var taken []libcontainerd.RestoreExec
+	for _, r := range records {
+		t, err := e.restoreExec(o, r)
+		if err != nil {
+			return nil, fmt.Errorf("exec %s: %w", r.ID, err)
+		}
+		taken = append(taken, t)
+	}
+	return taken, nil
+}
+
+// restoreExec makes the exec of a record one of its container's again. A client
+// that had its stdin went with the engine, and the stdin goes with the client.
+func (e *Engine) restoreExec(o *object, r execRecord) (libcontainerd.RestoreExec, error) {
+	x := &execution{id: r.ID, owner: o, request: r.Request, started: true, pid: r.Pid, exited: make(chan struct{})}
+	var err error
+	x.life, err = e.newLife(lifeConfig{
+		terminal: r.Request.Tty, stdin: r.Request.AttachStdin, once: true, rawDir: e.execDir(o.id, x.id),
+	})
+	if err != nil {
+		return libcontainerd.RestoreExec{}, err
+	}
+	x.life.closed = true
+	o.change(func() { o.execs[x.id] = x })
+	e.execs.add(x)
+	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{
+		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin, StdinClosed: true,
+	}}, nil
+}
+
+func (e *Engine) execDir(container, exec string) string {
+	return filepath.Join(e.containerDir(container), execDirPrefix+exec)
+}
+
+// forgetExecs deletes the records of execs whose container doesn't run.
+func (e *Engine) forgetExecs(ctx context.Context, stale []execRecord) error {
+	if len(stale) == 0 {
+		return nil
+	}
+	return e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		for _, r := range stale {
+			tx.Delete(kindExec, r.ID)
+		}
+		return nil
+	})
+}
