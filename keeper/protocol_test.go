@@ -293,7 +293,7 @@ func FuzzAnswer(f *testing.F) {
 		conns := [2]*net.UnixConn{fileConn(t, pair[0]), fileConn(t, pair[1])}
 		defer conns[0].Close()
 		defer conns[1].Close()
-		s := &session{conn: conns[0], log: logger, ledger: &ledger{}, streams: newRegistry(-1, 10), greeted: greeted}
+		s := &session{conn: conns[0], log: logger, ledger: &ledger{}, streams: newRegistry(-1, 10), greeted: greeted, awaitDead: func() {}}
 		if err := s.answer(data, nil); err != nil {
 			t.Fatal(err)
 		}

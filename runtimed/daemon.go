@@ -45,6 +45,8 @@ type Daemon struct {
 	events  *broker
 	exits   *exitTable
 	work    sync.WaitGroup // operations that may outlive their request
+	// rebooted tells that what is below the root is of an earlier boot of the host.
+	rebooted bool
 
 	mu         sync.Mutex
 	namespaces map[string]*namespace
@@ -59,7 +61,7 @@ type namespace struct {
 // New locks the root, chooses the OCI runtime, connects to the keeper and takes over the containers that an earlier daemon left. The caller runs or
 // closes the daemon.
 //
-// Errors: FailedPrecondition if another daemon has the root or no OCI runtime works, Unavailable without a keeper,
+// Errors: FailedPrecondition if another daemon has the root, a newer one wrote it, or no OCI runtime works, Unavailable without a keeper,
 // InvalidArgument for bad options.
 func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if !filepath.IsAbs(opts.Root) || !filepath.IsAbs(opts.Address) || !filepath.IsAbs(opts.Keeper) {
@@ -79,6 +81,10 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	root, err := d.examineRoot()
+	if err != nil {
+		return nil, err
+	}
 	var note string
 	if d.runtime, note, err = chooseRuntime(ctx, opts.Runtime, d.tmp()); err != nil {
 		return nil, err
@@ -87,7 +93,10 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if err := d.keeper.dial(ctx); err != nil {
 		return nil, err
 	}
-	return d, d.load(ctx)
+	if err := d.load(ctx); err != nil {
+		return nil, err
+	}
+	return d, writeJSON(d.rootFile(), root) // only now nothing of an earlier boot counts as living
 }
 
 // Close gives up the root. Containers run on. It may only be called once Run has returned or if it was never called.

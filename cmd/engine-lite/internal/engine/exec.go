@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +21,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// execution is a process that a user added to a running container. It lives in
-// memory, for keepExecs after its end.
+// execution is a process that a user added to a running container. It is known
+// for keepExecs after its end, and while it runs the journal has a record of it.
 type execution struct {
 	id      string
 	owner   *object
@@ -96,7 +94,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
 	x.life, err = e.newLife(lifeConfig{
 		terminal: req.Tty, stdin: req.AttachStdin, once: true,
-		rawDir: filepath.Join(e.containerDir(o.id), execDirPrefix+x.id),
+		rawDir: e.execDir(o.id, x.id),
 	})
 	if err != nil {
 		return "", err
@@ -105,7 +103,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", errors.Join(err, x.life.end())
 	}
 	e.execs.add(x)
-	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " "), nil); err != nil {
+	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " ")); err != nil {
 		return "", errors.Join(err, e.abandonExec(x))
 	}
 	return x.id, nil
@@ -123,10 +121,15 @@ func (o *object) addExec(x *execution) error {
 	return nil
 }
 
-func (e *Engine) notifyExec(ctx context.Context, x *execution, action string, more map[string]string) error {
+func (e *Engine) notifyExec(ctx context.Context, x *execution, action string) error {
+	return e.notify(ctx, x.owner, action, x.attributes(nil)(nil))
+}
+
+// attributes are those of the exec's events.
+func (x *execution) attributes(more map[string]string) func(*record) map[string]string {
 	a := map[string]string{"execID": x.id}
 	maps.Copy(a, more)
-	return e.notify(ctx, x.owner, action, a)
+	return func(*record) map[string]string { return a }
 }
 
 // ExecStart runs an exec; attached, it returns when the output has ended and
@@ -284,7 +287,7 @@ func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.
 	if x == nil {
 		return nil
 	}
-	if err := e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil); err != nil {
+	if err := e.recordExecStart(ctx, x, ev); err != nil {
 		return err
 	}
 	close(x.announced)
@@ -303,7 +306,7 @@ func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Eve
 	if x == nil {
 		return nil
 	}
-	if err := e.notifyExec(ctx, x, "exec_die", map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}); err != nil {
+	if err := e.recordExecExit(ctx, x, ev); err != nil {
 		return err
 	}
 	x.setExit(shownCode(ev.Exit))
