@@ -228,7 +228,7 @@ func (d *daemon) traces() string {
 	for _, pattern := range []string{
 		filepath.Join(d.dir, "root", testNamespace, "*"), filepath.Join(d.dir, "root", testNamespace, "*", "*"),
 		filepath.Join(d.dir, "root", ".oci", testNamespace, "*"), filepath.Join(d.dir, "root", ".tmp", "*"),
-		"/sys/fs/cgroup/*/engine-lite-runtimed-test/" + filepath.Base(d.dir) + "*",
+		"/sys/fs/cgroup/*/" + groupsName + "/" + filepath.Base(d.dir) + "*",
 	} {
 		found, err := filepath.Glob(pattern)
 		check(d.t, err)
