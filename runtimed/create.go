@@ -234,16 +234,20 @@ func prepareBundle(t *containerTask) error {
 func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) error) (err error) {
 	a := createArgs{dir: p.dir}
 	paths := p.record.paths()
-	if p.record.Terminal {
-		paths = fifo.Paths{} // the container's streams are the terminal
-	}
 	files, err := fifo.OpenContainer(ctx, paths)
 	if err != nil {
 		return err
 	}
 	defer files.Close() // the process has its own by then
 	a.stdio = stdio{files}
-	if paths.Stdin != "" {
+	if p.record.Terminal { // the container's streams are the terminal; the FIFOs were only looked at, before anything is done
+		null, err := fifo.OpenContainer(ctx, fifo.Paths{})
+		if err != nil {
+			return err
+		}
+		defer null.Close()
+		a.stdio = stdio{null}
+	} else if paths.Stdin != "" {
 		if err := d.holdStdin(ctx, p, paths.Stdin); err != nil {
 			return err
 		}

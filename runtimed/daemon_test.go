@@ -77,7 +77,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 		}
 		return err == nil
 	})
-	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	check(t, err)
 	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn), eventsapi.NewEventsClient(d.conn)
 	d.awaitServing()
