@@ -41,6 +41,9 @@ func (a *tasksAPI) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*tas
 	if err != nil {
 		return nil, err
 	}
+	if err := warn(ctx, p.task.record.Warnings); err != nil {
+		return nil, err
+	}
 	return &tasks.CreateTaskResponse{ContainerID: c.id, Pid: p.livePid()}, nil
 }
 
@@ -162,8 +165,15 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 	return &tasks.WaitResponse{ExitStatus: exit.status(), ExitedAt: timestamppb.New(exit.Time)}, nil
 }
 
-// Kill sends a signal to a process, or to all of the container's. NotFound for a process that has ended. It doesn't wait for other operations.
+// lastSignal is the highest signal number (signal(7)).
+const lastSignal = 64
+
+// Kill sends a signal to a process, or to all of the container's; 0 only asks whether it is there. NotFound for a process that has ended. It doesn't wait for other
+// operations.
 func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Empty, error) {
+	if r.Signal > lastSignal {
+		return nil, fmt.Errorf("no such signal: %d: %w", r.Signal, errdefs.ErrInvalidArgument)
+	}
 	p, err := a.process(ctx, r.ContainerID, r.ExecID)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ type Daemon struct {
 	log     *logrus.Entry
 	lock    *os.File
 	runtime string
+	host    host
 	keeper  keeperLink
 	events  *broker
 	exits   *exitTable
@@ -90,6 +91,9 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
+	if d.host, err = thisHost(); err != nil {
+		return nil, err
+	}
 	if err := d.keeper.dial(ctx); err != nil {
 		return nil, err
 	}
@@ -203,7 +207,7 @@ func (d *Daemon) findProcess(ns, id, exec string) (*process, error) {
 }
 
 // change runs fn as the only operation on a container, to its end even if the request ends first: half a start is nobody's friend. The
-// context that fn gets ends with runtimeTimeout only. Errors: fn's, or ctx's if that came first.
+// context that fn gets ends with runtimeTimeout, or giveUpGrace after the request. Errors: fn's, or ctx's if that came first.
 func (d *Daemon) change(ctx context.Context, c *container, fn func(context.Context) error) error {
 	if err := c.acquire(ctx); err != nil {
 		return err
@@ -211,9 +215,11 @@ func (d *Daemon) change(ctx context.Context, c *container, fn func(context.Conte
 	done := make(chan error, 1)
 	d.work.Go(func() {
 		defer c.release()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
+		op, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
 		defer cancel()
-		done <- fn(ctx)
+		op, stop := outlive(op, ctx, giveUpGrace)
+		defer stop()
+		done <- fn(op)
 	})
 	select {
 	case err := <-done:

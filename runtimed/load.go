@@ -34,6 +34,7 @@ func (d *Daemon) load(ctx context.Context) error {
 		}
 	}
 	d.sweep()
+	d.endStrays()
 	return nil
 }
 
@@ -102,7 +103,7 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 	t.init = newProcess(t, "", processRecord{}, creating)
 	start, err := t.init.loadRecords()
 	if errdefs.IsNotFound(err) {
-		d.discard(t)
+		d.discard(t, giveUpGrace) // the other containers wait
 		return nil, err
 	}
 	if err != nil {
@@ -145,6 +146,8 @@ func (t *containerTask) loadStatus(ctx context.Context) status {
 	if exists(t.init.file("running")) {
 		return running
 	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
+	defer cancel()
 	var state *runc.Container
 	err := t.record.Runtime.run("state", t.init.dir, func(c *runc.Runc) (err error) {
 		state, err = c.State(ctx, t.c.id)
