@@ -16,20 +16,51 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
+// containerdRelease is a containerd that the tests run.
+type containerdRelease struct {
+	version string // as the daemon tells it, up to the last number
+	binary  string // its shim is in the same directory
+}
+
+// containerds are the distribution's and the one that hack/containerd builds.
+func containerds(t *testing.T) []containerdRelease {
+	t.Helper()
+	distribution, err := exec.LookPath("containerd")
+	if err != nil {
+		t.Fatalf("this test needs containerd: hack/setup installs it: %v", err)
+	}
+	built, err := filepath.Abs("../.cache/containerd-2.4/containerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isFile(built) {
+		t.Fatalf("this test needs %s: hack/containerd builds it", built)
+	}
+	return []containerdRelease{{"1.6", distribution}, {"2.4", built}}
+}
+
+// eachContainerd runs a test with each containerd.
+func eachContainerd(t *testing.T, test func(t *testing.T, c containerdRelease)) {
+	for _, c := range containerds(t) {
+		t.Run(c.version, func(t *testing.T) { test(t, c) })
+	}
+}
+
+// environment has containerd find its own shim before another release's.
+func (c containerdRelease) environment() []string {
+	return append(os.Environ(), "PATH="+filepath.Dir(c.binary)+":"+os.Getenv("PATH"))
+}
+
 // privateContainerd is a containerd of its own root, state and socket.
 type privateContainerd struct {
 	address string
 	log     *bytes.Buffer
 }
 
-// startContainerd starts the distribution's containerd, which ends with the
-// test; so must its shims have by then.
-func startContainerd(t *testing.T) *privateContainerd {
+// startContainerd starts a containerd, which ends with the test; so must its
+// shims have by then.
+func startContainerd(t *testing.T, release containerdRelease) *privateContainerd {
 	t.Helper()
-	binary, err := exec.LookPath("containerd")
-	if err != nil {
-		t.Fatalf("this test needs root and containerd: %v", err)
-	}
 	dir, err := os.MkdirTemp("", "containerd-") // short: a socket's path may have 108 bytes
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +71,8 @@ func startContainerd(t *testing.T) *privateContainerd {
 	if err := os.WriteFile(config, containerdConfig(dir, c.address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "--config", config, "--log-level", "warn")
+	cmd := exec.Command(release.binary, "--config", config, "--log-level", "warn")
+	cmd.Env = release.environment()
 	cmd.Stdout, cmd.Stderr = c.log, c.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
