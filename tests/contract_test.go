@@ -13,15 +13,19 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// TestContractOnContainerd runs the client layer's contract suite on the
-// distribution's containerd, with its shims and runc.
+// TestContractOnContainerd runs the client layer's contract suite on each
+// containerd, with its shims and runc.
 func TestContractOnContainerd(t *testing.T) {
 	without := findCRIU(t)
-	daemon := startContainerd(t)
 	rootfs := busyboxRootfs(t)
+	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs, without) })
+}
+
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, without []libcontainerdtest.Without) {
+	daemon := startContainerd(t, release)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
-		namespace := fmt.Sprintf("contract-%d-%d", os.Getpid(), namespaces.Add(1))
+		namespace := fmt.Sprintf("contract-%s-%d-%d", release.version, os.Getpid(), namespaces.Add(1))
 		t.Cleanup(func() { noRuncState(t, namespace) })
 		streams := t.TempDir()
 		return libcontainerdtest.Harness{
