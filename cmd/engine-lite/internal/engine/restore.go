@@ -167,9 +167,10 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
 		return err
 	}
-	if r.Status == statusExited && r.HostConfig.AutoRemove {
+	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
 		return e.removeLocked(ctx, o)
 	}
+	e.awaitRestart(o)
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	defer o.unlock()
-	return e.startLocked(ctx, o)
+	return e.startByUser(ctx, o)
 }
 
 // startLocked starts the container; the caller has its operation lock. A start
@@ -38,7 +38,7 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 		return refuse(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
 	case statusRemoving:
 		return refuse(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
-	case statusCreated, statusExited:
+	case statusCreated, statusExited, statusRestarting:
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
@@ -124,9 +124,13 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 	refused := refuse(class, "%s", text)
 	r, _, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
+			byPolicy := r.Status == statusRestarting
 			r.Generation++
 			r.exited(code, "", false, time.Now())
-			r.Error = text
+			r.Error, r.RestartAt = text, time.Time{}
+			if byPolicy {
+				r.planRestart(0, r.FinishedAt)
+			}
 			return nil
 		},
 		action: "die", attributes: (*record).dieAttributes,
@@ -135,6 +139,7 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 		return errors.Join(refused, err)
 	}
 	o.change(func() { o.tellLocked(r) })
+	e.awaitRestart(o)
 	if r.HostConfig.AutoRemove {
 		if err := e.removeLocked(ctx, o); err != nil {
 			return errors.Join(refused, err)
