@@ -80,6 +80,9 @@ func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, 
 	if err := proto.Unmarshal(data, record); err != nil {
 		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", id, err, errdefs.ErrDataLoss)
 	}
+	if record.ID != id {
+		return nil, fmt.Errorf("the record of container %q is that of %.80q: %w", id, record.ID, errdefs.ErrDataLoss)
+	}
 	c := newContainer(ns, id, dir, record)
 	t, err := d.loadTask(ctx, c)
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -130,6 +133,9 @@ func (p *process) loadRecords() (startRecord, error) {
 	}
 	if err := readJSON(p.file("start"), &start); err != nil {
 		return start, err
+	}
+	if start.Pid <= 0 {
+		return start, fmt.Errorf("the start record of %s has process id %d: %w", p, start.Pid, errdefs.ErrDataLoss)
 	}
 	p.pid, p.start = start.Pid, start.Start
 	return start, nil
