@@ -35,7 +35,7 @@ func FuzzContainerSpec(f *testing.F) {
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"../x"},"linux":{"namespaces":[{"type":"pid"},{"type":"pid"}],"resources":{"memory":{"limit":7}}}}`), false)
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"/x"},"annotations":{"io.kubernetes.cri.container-type":"container","io.kubernetes.cri.sandbox-id":"../x"}}`), false)
 	f.Add([]byte(`{"process":{"args":["x"],"rlimits":[{"type":"RLIMIT_NOFILE","hard":18446744073709551615}],"oomScoreAdj":-7},"root":{"path":"x"}}`), false)
-	h := withHard(host{controllers: func() ([]string, error) { return nil, nil }, features: newSeccompTable()}, 5)
+	h := withHard(host{controllers: func() ([]string, error) { return nil, nil }, features: newSeccompTable("")}, 5)
 	f.Fuzz(func(t *testing.T, data []byte, mounted bool) {
 		spec, err := parseSpec(&anypb.Any{Value: data})
 		oneClass(t, err)
