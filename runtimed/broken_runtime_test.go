@@ -48,15 +48,17 @@ func (d *daemon) createWith(runtime, id string) error {
 
 // However an OCI runtime fails to create a container, the caller gets an error that says so, nothing is left, and nobody else notices.
 func TestBrokenCreate(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
 	other := d.run("other", "exec sleep 1000", nil)
 	keeper, err := os.ReadFile(filepath.Join(d.dir, "keeper", "keeper.pid"))
 	check(t, err)
 	before := d.traces()
+	open := len(d.descriptors())
 	afterwards := func(text string) string { return `runc "$@"; printf %s '` + text + `' >$pidfile; exit 0` }
 	for _, c := range []struct{ name, script, says string }{
 		{"garbage", "head -c 100000 /dev/urandom; head -c 100000 /dev/urandom >&2; head -c 100000 /dev/urandom >$log; exit 3", "exit status 3"},
-		{"a long log", `head -c 20000000 /dev/zero | tr '\0' '\n' >$log; echo '{"level":"error","msg":"the last words"}' >>$log; exit 1`, "the last words"},
+		{"a long log", `head -c 3000000 /dev/zero | tr '\0' '\n' >$log; echo '{"level":"error","msg":"the last words"}' >>$log; exit 1`, "the last words"},
 		{"a long line", `printf '{"level":"error","msg":"' >$log; head -c 100000 /dev/zero | tr '\0' x >>$log; echo '"}' >>$log; exit 1`, "xxx ..."},
 		{"a log that is a directory", `mkdir $log; exit 1`, "exit status 1"},
 		{"a signal", "kill -9 $$", "exit status 137"},
@@ -96,7 +98,19 @@ func TestBrokenCreate(t *testing.T) {
 	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "other"})
 	check(t, err)
 	equal(t, "status of the other container", r.Process.Status, task.Status_RUNNING)
-	d.awaitServing()
+	d.await("all descriptors are closed", func() bool { return len(d.descriptors()) <= open })
+}
+
+// A runtime that hangs when a new runtimed asks it for a state keeps the others from being served for a bounded time only.
+func TestHangingState(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
+	d := startDaemon(t, "runc")
+	d.record("c", d.spec("c", "exit 5"))
+	check(t, d.createWith(d.standIn("mute", "state", "sleep 1000"), "c"))
+	d.run("other", "exec sleep 1000", nil)
+	d.killRuntimed()
+	d.start("c", "")
+	equal(t, "exit status", d.wait("c", ""), 5)
 }
 
 // A runtime that can do nothing at all, not even delete, leaves a record that can be deleted.
@@ -163,6 +177,7 @@ func TestRuntimeLeavesAProcess(t *testing.T) {
 // A runtime that hangs is given up by its caller at once and by the daemon after a bound, and what it was doing is taken back. In the meantime the container can be
 // looked at and killed, and others don't notice.
 func TestHangingRuntime(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
 	const hang = "sleep 1000; sleep 1000"
 	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "delete": hang}
