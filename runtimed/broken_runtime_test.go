@@ -113,6 +113,60 @@ func TestHangingState(t *testing.T) {
 	equal(t, "exit status", d.wait("c", ""), 5)
 }
 
+func (d *daemon) pids(id string) []*task.ProcessInfo {
+	d.t.Helper()
+	ctx, cancel := d.within()
+	defer cancel()
+	r, err := d.tasks.ListPids(ctx, &tasks.ListPidsRequest{ContainerID: id})
+	check(d.t, err)
+	return r.Processes
+}
+
+// However an OCI runtime fails to run an exec, its container runs on, and so does everybody else's.
+func TestBrokenExec(t *testing.T) {
+	d := startDaemon(t, "runc")
+	other := d.run("other", "exec sleep 1000", nil)
+	runtime := d.standIn("broken", "none", ":")
+	d.record("c", d.spec("c", "exec sleep 1000"))
+	check(t, d.createWith(runtime, "c"))
+	init := d.start("c", "")
+	afterwards := func(pid uint32) string { return fmt.Sprintf(`runc "$@"; printf %d >$pidfile; exit 0`, pid) }
+	for i, c := range []struct{ script, says string }{
+		{`runc "$@"; exit 1`, "exit status 1"},
+		{`runc "$@"; kill -9 $$`, "exit status 137"},
+		{"exit 0", "no process id"},
+		{"head -c 100000 /dev/urandom; exit 0", "no process id"},
+		{afterwards(0), "is not a process id"},
+		{afterwards(1), "not the keeper's child"},
+		{afterwards(init), "older"},
+		{afterwards(other), "older"},
+		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, init), "exit status 1"},
+		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, other), "exit status 1"},
+	} {
+		d.standIn("broken", "exec", c.script)
+		exec := fmt.Sprint("e", i)
+		d.addExec("c", exec, "exec sleep 1000", nil, false)
+		before := len(d.pids("c"))
+		ctx, cancel := d.within()
+		_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c", ExecID: exec})
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.script, err)
+		}
+		if strings.HasSuffix(c.says, "1") || strings.HasSuffix(c.says, "137") {
+			d.await("the process is gone", func() bool { return len(d.pids("c")) == before })
+		}
+		_, err = d.tasks.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: "c", ExecID: exec})
+		check(t, err)
+		cancel()
+	}
+	d.standIn("broken", "none", ":")
+	for _, id := range []string{"c", "other"} {
+		d.addExec(id, "well", "exit 8", nil, false)
+		d.start(id, "well")
+		equal(t, "exit status of an exec in "+id, d.wait(id, "well"), 8)
+	}
+}
+
 // A runtime that can do nothing at all, not even delete, leaves a record that can be deleted.
 func TestBrokenForAll(t *testing.T) {
 	d := startDaemon(t, "runc")
@@ -180,21 +234,25 @@ func TestHangingRuntime(t *testing.T) {
 	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
 	const hang = "sleep 1000; sleep 1000"
-	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "delete": hang}
+	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "ran": hang, "delete": hang}
 	for id := range hangs {
 		command, script := id, hang
 		if id == "begun" {
 			command, script = "start", `runc "$@"; `+hang
+		}
+		if id == "ran" {
+			command, script = "exec", `runc "$@"; `+hang
 		}
 		d.record(id, d.spec(id, "exec sleep 1000"))
 		runtime := d.standIn("hang-"+id, command, script)
 		if id != "create" {
 			check(t, d.createWith(runtime, id))
 		}
-		if id == "exec" || id == "delete" {
+		if id == "exec" || id == "delete" || id == "ran" {
 			d.start(id, "")
 		}
 	}
+	d.addExec("ran", "e", "exec sleep 1000", nil, false)
 	d.addExec("exec", "e", "exit 0", nil, false)
 	_, err := d.tasks.Kill(d.ctx(), &tasks.KillRequest{ContainerID: "delete", Signal: 9})
 	check(t, err)
@@ -217,6 +275,10 @@ func TestHangingRuntime(t *testing.T) {
 			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "exec", ExecID: "e"})
 			return err
 		},
+		"ran": func(ctx context.Context) error {
+			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "ran", ExecID: "e"})
+			return err
+		},
 		"delete": func(ctx context.Context) error {
 			_, err := d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: "delete"})
 			return err
@@ -237,7 +299,7 @@ func TestHangingRuntime(t *testing.T) {
 	defer cancel()
 	list, err := d.tasks.List(ctx, &tasks.ListTasksRequest{})
 	check(t, err)
-	equal(t, "tasks in the list", len(list.Tasks), 5)
+	equal(t, "tasks in the list", len(list.Tasks), 6)
 	_, err = d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "exec", Signal: 9})
 	check(t, err)
 	d.await("the hanging ones are given up", func() bool {
@@ -253,6 +315,7 @@ func TestHangingRuntime(t *testing.T) {
 	d.standIn("hang-delete", "none", ":")
 	d.delete("delete")
 	equal(t, "exit status of one that was killed meanwhile", d.wait("exec", ""), 137)
+	d.await("an exec that was given up has ended", func() bool { return len(d.pids("ran")) == 1 })
 	d.await("a start that had begun is one", func() bool {
 		r, err := d.tasks.Get(d.ctx(), &tasks.GetRequest{ContainerID: "begun"})
 		check(t, err)

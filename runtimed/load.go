@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
@@ -166,7 +167,6 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	switch {
 	case errdefs.IsNotFound(err) && p.record.Spec != nil:
 		p.status = added
-		d.killHalfMade(p)
 		d.unwindExec(p)
 	case err != nil:
 		return err
@@ -176,23 +176,26 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	return nil
 }
 
-// killHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group, so that unwindExec ends it.
-func (d *Daemon) killHalfMade(p *process) {
+// findHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
+// container's control group and nobody else's, so that unwindExec ends it.
+func (d *Daemon) findHalfMade(p *process) {
 	pid, err := readPid(p.file("pid"))
 	if err != nil {
 		return
+	}
+	start, err := keeper.StartTime(pid)
+	if err != nil || d.exits.awaits(pid, start) {
+		return // it is gone, or known as something else
 	}
 	groups := p.task.controlGroups()
 	members, err := groups.pids()
 	if err != nil {
 		return
 	}
-	for _, member := range members {
-		if member == pid {
-			p.pid = pid
-			p.start, _ = keeper.StartTime(pid) // 0 if it is gone
-		}
+	if slices.Contains(members, pid) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.pid, p.start = pid, start
 	}
 }
 
