@@ -161,7 +161,7 @@ const (
 func startFailure(err error) (code int, text string, class error) {
 	text = strings.TrimSpace(err.Error())
 	said := ""
-	if task := new(taskError); errors.As(err, &task) {
+	if task := new(taskError); errors.As(err, &task) && !errdefs.IsUnavailable(err) { // which is nothing that a runtime said
 		said = strings.ToLower(text)
 	}
 	switch {
