@@ -62,7 +62,8 @@ type pendingCheckpoint struct {
 // Checkpoint writes a running task's processes to the directory options.image_path, which doesn't exist yet or is empty. With options.exit they end
 // then, killed by CRIU, and the answer comes after their exit. After an error the task goes on and nothing is left of the checkpoint.
 //
-// What a container had written to its outputs by then is not in it, whether it was read or not; what it had not read of its stdin is.
+// What a container had written to its outputs by then is not in it, whether it was read or not; what it had not read of its stdin is. A terminal
+// of the container's own needs no options.terminal, which is for those of somebody else.
 func (a *tasksAPI) Checkpoint(ctx context.Context, r *tasks.CheckpointTaskRequest) (*tasks.CheckpointTaskResponse, error) {
 	p, err := a.process(ctx, r.ContainerID, "")
 	if err != nil {
@@ -83,8 +84,8 @@ func checkpointOptions(r *tasks.CheckpointTaskRequest) (*options.CheckpointOptio
 	}
 	var opts options.CheckpointOptions
 	if r.Options.GetTypeUrl() != "" {
-		err := unpack(r.Options, &opts, "exit", "open_tcp", "external_unix_sockets", "file_locks", "empty_namespaces", "cgroups_mode",
-			"image_path", "work_path")
+		err := unpack(r.Options, &opts, "exit", "open_tcp", "external_unix_sockets", "terminal", "file_locks", "empty_namespaces",
+			"cgroups_mode", "image_path", "work_path")
 		if err != nil {
 			return nil, err
 		}

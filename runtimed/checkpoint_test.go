@@ -315,7 +315,7 @@ func TestCheckpointOnTerminal(t *testing.T) {
 	d.await("the container is ready", func() bool { return first.sofar() == "ready\r\n" })
 	d.typist(t, first).line(t, "ready\r\n1\r\n")
 	images := filepath.Join(d.dir, "images")
-	check(t, d.checkpoint(t, "first", &options.CheckpointOptions{ImagePath: images, Exit: true}))
+	check(t, d.checkpoint(t, "first", &options.CheckpointOptions{ImagePath: images, Exit: true, Terminal: true}))
 	equal(t, "output", first.end(), "ready\r\n1\r\n")
 
 	make("second", second, &options.Options{CriuImagePath: images})

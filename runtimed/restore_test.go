@@ -159,7 +159,6 @@ func TestCheckpointRefused(t *testing.T) {
 			return err
 		}, codes.Unimplemented},
 		{"with a parent", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/x", ParentPath: "/tmp/y"}), codes.Unimplemented},
-		{"as a shell job", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/x", Terminal: true}), codes.Unimplemented},
 		{"relative", checkpoint(&options.CheckpointOptions{ImagePath: "x"}), codes.InvalidArgument},
 		{"not clean", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/../x"}), codes.InvalidArgument},
 		{"relative work", checkpoint(&options.CheckpointOptions{ImagePath: filepath.Join(d.dir, "x"), WorkPath: "x"}), codes.InvalidArgument},
