@@ -133,7 +133,7 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 		return err
 	}
 	if t.record.Restore != nil {
-		err = p.ready()
+		err = cmp.Or(t.record.Runtime.requireCheckpoints(ctx), p.ready())
 	} else {
 		err = d.launch(ctx, p, func(a createArgs) error {
 			return cmp.Or(t.record.Runtime.create(ctx, c.id, t.bundle(), a), request.Err())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -202,4 +203,17 @@ func TestWithoutCRIU(t *testing.T) {
 	_, err = d.createFrom(t, "other", images, other)
 	equal(t, "restore", status.Code(err), codes.Unimplemented)
 	d.typist(t, s).line(t, "1\n")
+}
+
+// Debian's crun is built without CRIU, and says so.
+func TestCrunWithoutCRIU(t *testing.T) {
+	withCRIU(t)
+	d := startDaemon(t, "runc")
+	crun := &options.Options{BinaryName: "crun", CriuImagePath: d.dir}
+	d.labelled(t, "c", d.spec("c", "exit 0"), nil, crun)
+	err := d.create("c", nil, false)
+	equal(t, "code", status.Code(err), codes.Unimplemented)
+	if !strings.Contains(err.Error(), "crun was built without CRIU") {
+		t.Errorf("the reason is missing: %v", err)
+	}
 }
