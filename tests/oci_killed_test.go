@@ -25,8 +25,10 @@ func TestOCIKilled(t *testing.T) {
 	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "../cmd/engine-lite-oci").CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
+	t.Cleanup(func() { newOCI(t, r, "", nil).clean(t) })
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
+			t.Parallel()
 			o := newOCI(t, r, rt.name, rt.wrap)
 			for _, c := range []struct {
 				command []string
@@ -54,7 +56,6 @@ func TestOCIKilled(t *testing.T) {
 			}
 		})
 	}
-	newOCI(t, r, "", nil).clean(t)
 }
 
 // killedAt kills a command at one step and cleans up after it. It returns false
