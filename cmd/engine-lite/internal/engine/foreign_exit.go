@@ -30,15 +30,13 @@ func exitCode(status uint32) int { return keeper.Exit{Status: status}.Code() }
 // watch has a goroutine wait for the end of a container's process; it ends with
 // the process or with the engine. A process that is gone, and that nobody kept,
 // has an unknown exit. An error is to be tried again.
-func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer) error {
+func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, process spool.Process) error {
 	if c.watched || c.exit != nil {
 		return nil
 	}
-	process := c.record.State.Process
 	pidfd, err := f.open(ctx, run, process)
 	if errdefs.IsNotFound(err) {
 		c.exit = &foreignExit{run: run, time: time.Now(), recovered: true, unknown: "the container ended while neither engine nor keeper watched it"}
-		f.again = true
 		return nil
 	}
 	if err != nil {

@@ -63,15 +63,15 @@ func containerOf(data []byte) (spool.Container, bool) {
 // tell commits what lines mean together with the place behind them. A destroy
 // waits for the exit. A container that wasn't created is nobody's business yet.
 func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, data []byte, idle func() bool) (whole bool, err error) {
-	t := telling{record: c.record}
+	t, exit := telling{record: c.record}, c.exit // an exit that is seen from here on may be younger than data
 	whole = true
 	for _, l := range spool.Parse(data) {
 		if l.Action == spool.Destroy && l.Step == spool.Done && t.awaitsExit() {
-			if c.exit == nil {
+			if exit == nil {
 				whole = false
 				break
 			}
-			t.die(*c.exit)
+			t.die(*exit)
 		}
 		t.add(l)
 		t.record.Offset = c.record.Offset + l.End
@@ -79,7 +79,13 @@ func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, dat
 	if !t.record.State.Created {
 		return true, nil
 	}
-	if c.exit != nil && !t.end(*c.exit, idle) {
+	f.byRun[run] = c
+	if !t.record.Ended && !t.record.State.Destroyed { // before anybody is told: who is told may end it
+		if err := f.watch(ctx, run, c, t.record.State.Process); err != nil {
+			return false, err
+		}
+	}
+	if exit != nil && !t.end(*exit, idle) {
 		whole = false
 	}
 	if t.record.Offset != c.record.Offset || t.record.Ended != c.record.Ended {
@@ -87,14 +93,8 @@ func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, dat
 			return false, err
 		}
 	}
-	c.record, f.byRun[run] = t.record, c
-	if t.record.Ended || t.record.State.Destroyed {
-		return whole, nil
-	}
-	if err := f.watch(ctx, run, c); err != nil {
-		return false, err
-	}
-	return whole && (c.exit == nil || c.record.Ended), nil
+	c.record = t.record
+	return whole && (c.exit == nil || t.record.Ended), nil
 }
 
 func (f *foreign) commit(ctx context.Context, run string, t telling) error {
