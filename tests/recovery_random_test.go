@@ -167,7 +167,7 @@ func (r *rig) strike(t *testing.T, victim string) {
 // examine compares what the engine says with what is, and with what it said.
 func (r *rig) examine(t *testing.T, codes map[string]int) {
 	t.Helper()
-	told := r.told(t)
+	told := r.toldOfAll(t)
 	if len(told) < 15 {
 		t.Errorf("only %d containers", len(told))
 	}
@@ -188,7 +188,7 @@ func (r *rig) examine(t *testing.T, codes map[string]int) {
 			r.do(t, http.MethodPost, "/containers/"+c.ID+"/wait", nil, &end)
 		}
 	}
-	for id, events := range r.told(t) {
+	for id, events := range r.toldOfAll(t) {
 		if got := strings.Join(events, " "); !r.possible(got, codes[id], listed[id]) {
 			t.Errorf("container %s, code %d, there: %t: %s", id, codes[id], listed[id], got)
 		}
@@ -215,8 +215,8 @@ func (r *rig) possible(events string, code int, listed bool) bool {
 	return code == 0 && strings.HasPrefix(events, "create") // its create had no answer, so it wasn't started
 }
 
-// told are the events of each container: create, start, die with its code, destroy.
-func (r *rig) told(t *testing.T) map[string][]string {
+// toldOfAll are the events of each container: create, start, die with its code, destroy.
+func (r *rig) toldOfAll(t *testing.T) map[string][]string {
 	t.Helper()
 	query := url.Values{
 		"since": {"1"}, "until": {strconv.FormatInt(time.Now().Unix()+1, 10)},

@@ -127,7 +127,7 @@ func (r *rig) prepare() error {
 
 // build makes the programs: the engine with the race detector.
 func (r *rig) build() error {
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/keeper", "../cmd/runtimed"}} {
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", r.dir + "/bin/"}, args...)...).CombinedOutput()
 		cancel()

@@ -38,6 +38,8 @@ type Options struct {
 	Version string
 	// Runtime is the name of the OCI runtime in use.
 	Runtime string
+	// Spool is where the OCI command line tells of its containers; empty for none.
+	Spool string
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from
@@ -104,6 +106,11 @@ func (e *Engine) open(ctx context.Context) error {
 	case <-e.client.Ready():
 	case <-ctx.Done():
 		return fmt.Errorf("the runtime daemon does not answer: %w", ctx.Err())
+	}
+	if e.opts.Spool != "" {
+		if err := e.openForeign(ctx); err != nil {
+			return err
+		}
 	}
 	return e.sweep(ctx, idle)
 }
