@@ -60,16 +60,17 @@ type privateContainerd struct {
 	environment []string
 }
 
-// startContainerd starts a containerd, which ends with the test; so must its
-// shims have by then.
-func startContainerd(t *testing.T, release containerdRelease) *privateContainerd {
+// startContainerd starts a containerd, with further variables of its environment,
+// which ends with the test; so must its shims have by then.
+func startContainerd(t *testing.T, release containerdRelease, environment ...string) *privateContainerd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ctd-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
-	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock"), environment: release.environment()}
+	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock")}
+	c.environment = append(release.environment(), environment...)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), containerdConfig(dir, c.address), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, release)
-	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName()},
+	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName(), Shims: c.onContainerd()},
 		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
 		return err
