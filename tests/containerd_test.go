@@ -118,8 +118,8 @@ disabled_plugins = [
 
 // stop ends containerd once its last shim has gone.
 func (c *privateContainerd) stop(t *testing.T) {
-	if !holds(func() bool { return shims(c.address) == 0 }) {
-		t.Errorf("%d shims are left", shims(c.address))
+	if !holds(func() bool { return len(shimsOf(c.address)) == 0 }) {
+		t.Errorf("shims are left: %q", shimsOf(c.address))
 	}
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
@@ -132,17 +132,17 @@ func (c *privateContainerd) stop(t *testing.T) {
 	}
 }
 
-// shims counts the processes that were started for a containerd.
-func shims(address string) int {
-	n := 0
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range lines {
-		line, err := os.ReadFile(path)
+// shimsOf finds the processes that were started for a containerd, as paths in /proc.
+func shimsOf(address string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err == nil && strings.Contains(string(line), "shim") && strings.Contains(string(line), address) {
-			n++
+			found = append(found, dir)
 		}
 	}
-	return n
+	return found
 }
 
 // dial connects to it, in a namespace.

@@ -90,8 +90,8 @@ func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 	if left := namesIn(c.bundles()); len(left) > 0 {
 		t.Errorf("bundles are left: %q", left)
 	}
-	if n := shims(c.address); n > 0 {
-		t.Errorf("%d shims are left", n)
+	if left := shimsOf(c.address); len(left) > 0 {
+		t.Errorf("shims are left: %q", left)
 	}
 	d.ok(t, "rm", name)
 }

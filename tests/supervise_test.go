@@ -114,6 +114,7 @@ func TestSupervise(t *testing.T) {
 		killed := s.Pid()
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
+		itsOwnShims(t, s.Address(), release)
 
 		// Left alone, it waits for the exits.
 		left := s.Pid()
@@ -157,6 +158,25 @@ func TestSupervise(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// itsOwnShims wants the shims of a containerd to be those beside it: several releases
+// are on the machine.
+func itsOwnShims(t *testing.T, address string, release containerdRelease) {
+	t.Helper()
+	binary, err := filepath.EvalSymlinks(release.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := shimsOf(address)
+	if len(found) == 0 {
+		t.Error("there is no shim")
+	}
+	for _, proc := range found {
+		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary), "containerd-shim-runc-v2") {
+			t.Errorf("containerd %s runs the shim %s", release.version, exe)
+		}
+	}
 }
 
 // forgets tells why containerd has to outlive its supervisor: 2.4, started again, has
