@@ -150,6 +150,15 @@ func TestSupervise(t *testing.T) {
 		if err := d.DeleteContainer(ctx, ends); err != nil {
 			t.Error(err)
 		}
+		// One that is about to end is no obstacle.
+		if err := s.Leave(); err != nil {
+			t.Error(err)
+		}
+		if err := syscall.Kill(s.Pid(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		s = supervise(t, o)
+		await(t, "containerd serves again", func() bool { return alive(s.Pid()) && d.Healthy(ctx) == nil })
 		last := s.Pid()
 		if err := s.Close(); err != nil || alive(last) {
 			t.Errorf("process %d after its end: %v", last, err)
