@@ -96,6 +96,7 @@ func TestSupervise(t *testing.T) {
 	rootfs := busyboxRootfs(t)
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		o, told := supervised(t, release)
+		before := pidfds(t)
 		s := supervise(t, o)
 		if _, err := remote.Supervise(t.Context(), o); !errdefs.IsAlreadyExists(err) {
 			t.Errorf("a second supervisor: %v", err)
@@ -163,10 +164,29 @@ func TestSupervise(t *testing.T) {
 		if err := s.Close(); err != nil || alive(last) {
 			t.Errorf("process %d after its end: %v", last, err)
 		}
+		if after := pidfds(t); after != before {
+			t.Errorf("%d descriptors of processes, %d before", after, before)
+		}
 		if err := os.Remove(filepath.Join(rootfs, "go")); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// pidfds counts this process's descriptors of processes.
+func pidfds(t *testing.T) int {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.Contains(target, "pidfd") {
+			n++
+		}
+	}
+	return n
 }
 
 // itsOwnShims wants the shims of a containerd to be those beside it: several releases
