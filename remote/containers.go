@@ -6,19 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
-	"github.com/containerd/containerd/v2/pkg/identifiers"
-	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
-
-// defaultRuntime is the runtime that both runtimed and containerd know.
-const defaultRuntime = "io.containerd.runc.v2"
 
 // The type URLs under which containerd keeps the JSON of OCI's types.
 const (
@@ -35,19 +28,6 @@ func asAny(url string, v any) (*anypb.Any, error) {
 	return &anypb.Any{TypeUrl: url, Value: b}, nil
 }
 
-// runtimeType checks a runtime's type, for not every release of containerd does: a
-// name of which the last two words are those of the shim's binary, such as
-// io.containerd.kata.v2, or that binary's absolute path.
-func runtimeType(name string) (string, error) {
-	if name == "" {
-		return defaultRuntime, nil
-	}
-	if filepath.IsAbs(name) || strings.Contains(name, ".") && identifiers.Validate(name) == nil {
-		return name, nil
-	}
-	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime, errdefs.ErrInvalidArgument)
-}
-
 // CreateContainer stores a record. The error is InvalidArgument for a runtime that
 // can't be one; whether it is there shows when a task is created.
 func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) error {
@@ -59,9 +39,17 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	if err != nil {
 		return err
 	}
+	labels, err := d.labels(r)
+	if err != nil {
+		return err
+	}
+	opts, err := packed(r.RuntimeOptions)
+	if err != nil {
+		return err
+	}
 	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
-		ID: r.ID, Labels: r.Labels, Spec: spec,
-		Runtime: &containersapi.Container_Runtime{Name: runtime},
+		ID: r.ID, Labels: labels, Spec: spec,
+		Runtime: &containersapi.Container_Runtime{Name: runtime, Options: opts},
 	}})
 	return err
 }

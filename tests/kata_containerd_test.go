@@ -1,14 +1,19 @@
 package tests
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // kataType is the runtime of which the tests have no shim.
@@ -58,6 +63,7 @@ func TestKata(t *testing.T) {
 		d.fails(t, 1, "no virtual machine on this host", "start", container)
 		d.neverRan(t, c, container, "no virtual machine on this host")
 		c.calledKata(t, record, id)
+		c.passesOptions(t, record)
 		// The engine's own runtime, by its names.
 		for _, runtime := range []string{"runc", "io.containerd.runc.v2"} {
 			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n", "", 0}) {
@@ -99,6 +105,31 @@ func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 // bundles is where containerd keeps those of the engine's containers.
 func (c *privateContainerd) bundles() string {
 	return filepath.Join(c.dir, "state", "io.containerd.runtime.v2.task", "engine-lite")
+}
+
+// passesOptions gives kata the path of its configuration, in the type that kata's
+// documentation names, as an engine that embeds the client layer can.
+func (c *privateContainerd) passesOptions(t *testing.T, record string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	d := c.dial(t, fmt.Sprintf("kata-%s-%d", c.release.version, os.Getpid()))
+	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options", ConfigPath: "/etc/kata-containers/small.toml"}
+	err := d.CreateContainer(ctx, libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType, RuntimeOptions: opts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.CreateTask(ctx, "options", libcontainerd.TaskConfig{Runtime: kataType, RuntimeOptions: opts})
+	if err == nil || !strings.Contains(err.Error(), "no virtual machine on this host") {
+		t.Error(err)
+	}
+	if err := d.DeleteContainer(ctx, "options"); err != nil {
+		t.Error(err)
+	}
+	in, err := os.ReadFile(filepath.Join(record, "start", "stdin"))
+	if err != nil || !strings.Contains(string(in), "runtimeoptions.v1.Options") || !strings.Contains(string(in), opts.ConfigPath) {
+		t.Errorf("the shim's stdin: %q, %v", in, err)
+	}
 }
 
 // calledKata looks at how the shim was called: what containerd's runtime v2 says, and

@@ -31,8 +31,8 @@ func TestLimits(t *testing.T) {
 type dialer func(t *testing.T, namespace string) *remote.Daemon
 
 const (
-	crowd = 1000
-	// largeSpec makes the crowd's specs 20 MB together: more than containerd lets
+	manyIDs = 1000
+	// largeSpec makes their specs 20 MB together: more than containerd lets
 	// one message have, and five times what gRPC does.
 	largeSpec = 20 << 10
 	// hugeSpec is what one container may have: below containerd's 16 MiB.
@@ -47,7 +47,7 @@ func manyContainers(t *testing.T, dial dialer) {
 	defer cancel()
 	own, other := dial(t, fmt.Sprintf("crowd-%d", os.Getpid())), dial(t, fmt.Sprintf("other-%d", os.Getpid()))
 	large := paddedSpec(largeSpec)
-	want := make([]string, crowd)
+	want := make([]string, manyIDs)
 	for i := range want {
 		want[i] = fmt.Sprintf("c%04d", i)
 		if err := own.CreateContainer(ctx, libcontainerd.Record{ID: want[i], Spec: large}); err != nil {

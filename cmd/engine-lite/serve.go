@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
@@ -109,10 +110,9 @@ func (c *config) keeperOptions() keeper.Options {
 	return o
 }
 
-// listen opens the API's socket, for root and the socket's group. A stale one is
-// in the way of nobody else: the directory is locked.
+// listen opens the API's socket, for root and the socket's group.
 func (c *config) listen() (net.Listener, error) {
-	if err := os.Remove(c.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeStale(c.socket); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", c.socket)
@@ -123,6 +123,27 @@ func (c *config) listen() (net.Listener, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// removeStale removes the socket that a dead engine left. The lock of the
+// directories doesn't tell whose it is, since --socket may name one elsewhere:
+// one that somebody answers at stays, and so does what is no socket.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket: %w", path, errdefs.ErrFailedPrecondition)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close() // nothing was sent
+		return fmt.Errorf("somebody serves %s: %w", path, errdefs.ErrFailedPrecondition)
+	}
+	return os.Remove(path)
 }
 
 // writePid writes the process id for scripts, and returns what removes it.
