@@ -28,9 +28,14 @@ func asAny(url string, v any) (*anypb.Any, error) {
 	return &anypb.Any{TypeUrl: url, Value: b}, nil
 }
 
-// CreateContainer stores a record.
+// CreateContainer stores a record. The error is InvalidArgument for a runtime that
+// can't be one; whether it is there shows when a task is created.
 func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) error {
 	spec, err := asAny(specURL, r.Spec)
+	if err != nil {
+		return err
+	}
+	runtime, err := runtimeType(r.Runtime)
 	if err != nil {
 		return err
 	}
@@ -44,7 +49,7 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	}
 	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
 		ID: r.ID, Labels: labels, Spec: spec,
-		Runtime: &containersapi.Container_Runtime{Name: runtimeName(r.Runtime), Options: opts},
+		Runtime: &containersapi.Container_Runtime{Name: runtime, Options: opts},
 	}})
 	return err
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/proto"
@@ -38,6 +40,17 @@ func runtimeName(name string) string {
 		return defaultRuntime
 	}
 	return name
+}
+
+// runtimeType checks a runtime's type, for not every release of containerd does: a
+// name of which the last two words are those of the shim's binary, such as
+// io.containerd.kata.v2, or that binary's absolute path.
+func runtimeType(name string) (string, error) {
+	name = runtimeName(name)
+	if filepath.IsAbs(name) || strings.Contains(name, ".") && identifiers.Validate(name) == nil {
+		return name, nil
+	}
+	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime, errdefs.ErrInvalidArgument)
 }
 
 // takesRuncOptions tells which types of runtime take runc's options.

@@ -143,22 +143,31 @@ func (s *Supervisor) begin(ctx context.Context) error {
 	return nil
 }
 
-// first has a containerd that serves.
+// first has a containerd that serves: one that is there, unless it was about to end.
 func (s *Supervisor) first(ctx context.Context) error {
 	p, err := adoptDaemon(s.options.arguments())
-	if err == nil && p == nil {
-		p, err = s.start()
-	} else if err == nil {
-		s.options.Log.WithField("pid", p.pid).Info("containerd has outlived an earlier supervisor: it is taken up")
-	}
 	if err != nil {
+		return fmt.Errorf("cannot look for containerd: %w: %w", errdefs.ErrUnavailable, err)
+	}
+	if p != nil {
+		s.options.Log.WithField("pid", p.pid).Info("containerd has outlived an earlier supervisor: it is taken up")
+		if err := s.ready(ctx, p); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if p, err = s.start(); err != nil {
 		return fmt.Errorf("cannot start containerd: %w: %w", errdefs.ErrUnavailable, err)
 	}
-	s.current = p
+	return s.ready(ctx, p)
+}
+
+// ready makes a containerd the current one once it serves, or ends it.
+func (s *Supervisor) ready(ctx context.Context, p *daemonProcess) error {
 	if err := serves(ctx, s.options.address(), p.ended); err != nil {
 		p.end(s.options.Grace)
 		return fmt.Errorf("containerd, process %d, does not serve: %w: %w; it ended with %s", p.pid, errdefs.ErrUnavailable, err, p.how)
 	}
+	s.current = p
 	return nil
 }
 

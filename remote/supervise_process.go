@@ -61,18 +61,24 @@ func watchDaemon(pid int, child *exec.Cmd) (*daemonProcess, error) {
 		return nil, fmt.Errorf("cannot watch process %d: %w", pid, err)
 	}
 	p := &daemonProcess{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), child: child, ended: make(chan struct{})}
-	p.watch.Go(func() {
-		if err := p.awaitEnd(); err != nil {
-			return // leave
-		}
-		p.how = "a status that its parent knows"
-		if child != nil {
-			_ = child.Wait() // its error is in ProcessState
-			p.how = child.ProcessState.String()
-		}
-		close(p.ended)
-	})
+	p.watch.Go(p.run)
 	return p, nil
+}
+
+func (p *daemonProcess) run() {
+	left := p.awaitEnd() != nil
+	switch {
+	case left && p.child != nil:
+		_ = p.child.Process.Release() // has no error on Linux
+	case p.child != nil:
+		_ = p.child.Wait() // its error is in ProcessState
+		p.how = p.child.ProcessState.String()
+	default:
+		p.how = "a status that its parent knows"
+	}
+	if !left {
+		close(p.ended)
+	}
 }
 
 // awaitEnd waits until the pidfd is readable (pidfd_open(2)), or closed.

@@ -52,6 +52,14 @@ func script(t *testing.T, text string) SupervisorOptions {
 
 // TestSuperviseFailsWithWords starts what ends before it serves.
 func TestSuperviseFailsWithWords(t *testing.T) {
+	// Go opens descriptors of its own with the first of these.
+	if p, err := adoptDaemon([]string{"none"}); p != nil || err != nil {
+		t.Fatal(p, err)
+	}
+	if err := exec.Command("/bin/true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	before := descriptors(t)
 	for name, c := range map[string]struct{ text, words string }{
 		"raw":     {`echo "there is no bread" >&2; exit 3`, "there is no bread"},
 		"message": {`echo 'time="now" level=fatal msg="there is \"no\" wine"'; exit 1`, `there is "no" wine`},
@@ -76,6 +84,19 @@ func TestSuperviseFailsWithWords(t *testing.T) {
 	if _, err := Supervise(t.Context(), o); !errdefs.IsUnavailable(err) {
 		t.Fatal(err)
 	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
+// descriptors counts those of this process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 // TestSuperviseKills ends what passes over SIGTERM.

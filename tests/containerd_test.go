@@ -60,16 +60,17 @@ type privateContainerd struct {
 	environment []string
 }
 
-// startContainerd starts a containerd, which ends with the test; so must its
-// shims have by then.
-func startContainerd(t *testing.T, release containerdRelease) *privateContainerd {
+// startContainerd starts a containerd, with further variables of its environment,
+// which ends with the test; so must its shims have by then.
+func startContainerd(t *testing.T, release containerdRelease, environment ...string) *privateContainerd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ctd-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
-	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock"), environment: release.environment()}
+	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock")}
+	c.environment = append(release.environment(), environment...)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), containerdConfig(dir, c.address), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +118,8 @@ disabled_plugins = [
 
 // stop ends containerd once its last shim has gone.
 func (c *privateContainerd) stop(t *testing.T) {
-	if !holds(func() bool { return shims(c.address) == 0 }) {
-		t.Errorf("%d shims are left", shims(c.address))
+	if !holds(func() bool { return len(shimsOf(c.address)) == 0 }) {
+		t.Errorf("shims are left: %q", shimsOf(c.address))
 	}
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
@@ -131,17 +132,17 @@ func (c *privateContainerd) stop(t *testing.T) {
 	}
 }
 
-// shims counts the processes that were started for a containerd.
-func shims(address string) int {
-	n := 0
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range lines {
-		line, err := os.ReadFile(path)
+// shimsOf finds the processes that were started for a containerd, as paths in /proc.
+func shimsOf(address string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err == nil && strings.Contains(string(line), "shim") && strings.Contains(string(line), address) {
-			n++
+			found = append(found, dir)
 		}
 	}
-	return n
+	return found
 }
 
 // dial connects to it, in a namespace.

@@ -23,6 +23,7 @@ func TestContractOnContainerd(t *testing.T) {
 
 func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string) {
 	daemon := startContainerd(t, release)
+	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
 		namespace := fmt.Sprintf("contract-%s-%d-%d", release.version, os.Getpid(), namespaces.Add(1))
@@ -31,7 +32,7 @@ func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string
 		return libcontainerdtest.Harness{
 			Daemon:  daemon.dial(t, namespace),
 			Stdio:   libcontainerd.FIFO(streams),
-			Spec:    func(script string) *specs.Spec { return scriptSpec(rootfs, script) },
+			Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}

@@ -70,7 +70,10 @@ func second[T any](_ T, err error) error { return err }
 // bareTask starts a container's task at the daemon, with nothing for its stdio.
 func bareTask(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs, id, script string) string {
 	t.Helper()
-	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: id, Spec: scriptSpec(rootfs, script)}); err != nil {
+	spec := scriptSpec(rootfs, script)
+	// By default it is named by the id alone, which other processes have too.
+	spec.Linux.CgroupsPath = fmt.Sprintf("/engine-lite-tests-%d-%s", os.Getpid(), id)
+	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: id, Spec: spec}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.CreateTask(ctx, id, libcontainerd.TaskConfig{}); err != nil {

@@ -83,11 +83,21 @@ func TestContainerdKilled(t *testing.T) {
 		d.works(t, sleeps, pid)
 
 		e = d.ender(t)
+		exec := d.background(t, nil, "exec", sleeps, "sh", "-c", "echo in; until [ -e /done ]; do sleep 0.05; done; echo out; exit 5")
+		exec.await(t, "in\n")
 		c.kill(t)
 		e.end(t)
 		c.start(t)
-		e.ended(t, d)
+		if code := e.ended(t, d); code != 7 && release.version == "1.6" {
+			t.Errorf("containerd knows the exit, the engine says %d", code)
+		}
 		d.works(t, sleeps, pid)
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/done", pid), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if r := exec.wait(t); r != (result{"in\nout\n", "", 5}) {
+			t.Errorf("the exec that ran all the time: %+v", r)
+		}
 
 		e = d.ender(t)
 		r.kill(t, r.enginePid())

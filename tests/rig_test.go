@@ -125,18 +125,45 @@ func (r *rig) prepare() error {
 	return r.build()
 }
 
-// build makes the programs: the engine with the race detector.
+// build has the programs in the rig's directory: what it left is known by its path.
 func (r *rig) build() error {
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", r.dir + "/bin/"}, args...)...).CombinedOutput()
-		cancel()
-		if err != nil {
-			return fmt.Errorf("go build: %w\n%s", err, out)
+	from, err := programs()
+	if err != nil {
+		return err
+	}
+	bin := r.file("bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"engine-lite", "engine-lite-oci", "keeper", "runtimed"} {
+		if err := os.Link(filepath.Join(from, name), filepath.Join(bin, name)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// programs builds them for all rigs, once: the engine with the race detector. TestMain
+// removes the directory.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "elp")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
+		cancel()
+		if err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	}
+	return dir, nil
+})
+
+// built is the directory of programs; empty where no test asked for them.
+var built string
 
 func (r *rig) socket() string       { return filepath.Join(r.runDir(), "engine.sock") }
 func (r *rig) root() string         { return filepath.Join(r.dir, "root") }

@@ -96,6 +96,7 @@ func TestSupervise(t *testing.T) {
 	rootfs := busyboxRootfs(t)
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		o, told := supervised(t, release)
+		before := pidfds(t)
 		s := supervise(t, o)
 		if _, err := remote.Supervise(t.Context(), o); !errdefs.IsAlreadyExists(err) {
 			t.Errorf("a second supervisor: %v", err)
@@ -114,6 +115,7 @@ func TestSupervise(t *testing.T) {
 		killed := s.Pid()
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
+		itsOwnShims(t, s.Address(), release)
 
 		// Left alone, it waits for the exits.
 		left := s.Pid()
@@ -149,14 +151,61 @@ func TestSupervise(t *testing.T) {
 		if err := d.DeleteContainer(ctx, ends); err != nil {
 			t.Error(err)
 		}
+		// One that is about to end is no obstacle.
+		if err := s.Leave(); err != nil {
+			t.Error(err)
+		}
+		if err := syscall.Kill(s.Pid(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		s = supervise(t, o)
+		await(t, "containerd serves again", func() bool { return alive(s.Pid()) && d.Healthy(ctx) == nil })
 		last := s.Pid()
 		if err := s.Close(); err != nil || alive(last) {
 			t.Errorf("process %d after its end: %v", last, err)
+		}
+		if after := pidfds(t); after != before {
+			t.Errorf("%d descriptors of processes, %d before", after, before)
 		}
 		if err := os.Remove(filepath.Join(rootfs, "go")); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// pidfds counts this process's descriptors of processes.
+func pidfds(t *testing.T) int {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.Contains(target, "pidfd") {
+			n++
+		}
+	}
+	return n
+}
+
+// itsOwnShims wants the shims of a containerd to be those beside it: several releases
+// are on the machine.
+func itsOwnShims(t *testing.T, address string, release containerdRelease) {
+	t.Helper()
+	binary, err := filepath.EvalSymlinks(release.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := shimsOf(address)
+	if len(found) == 0 {
+		t.Error("there is no shim")
+	}
+	for _, proc := range found {
+		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary), "containerd-shim-runc-v2") {
+			t.Errorf("containerd %s runs the shim %s", release.version, exe)
+		}
+	}
 }
 
 // forgets tells why containerd has to outlive its supervisor: 2.4, started again, has

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 
@@ -57,7 +58,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
 	f.StringVar(&c.runtime, "runtime", "", "OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
 	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
-	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`path` of a containerd to start, and keep running, in place of the embedded runtime daemon")
+	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
@@ -90,6 +91,9 @@ func (c *config) complete() error {
 		}
 	}
 	if c.containerdBinary != "" {
+		if c.containerdBinary, err = exec.LookPath(c.containerdBinary); err != nil {
+			return err
+		}
 		if c.containerdBinary, err = filepath.Abs(c.containerdBinary); err != nil {
 			return err
 		}

@@ -40,6 +40,9 @@ type Options struct {
 	Runtime string
 	// Spool is where the OCI command line tells of its containers; empty for none.
 	Spool string
+	// Shims tells that the runtime daemon starts a shim for the type of runtime
+	// that a container names.
+	Shims bool
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from
