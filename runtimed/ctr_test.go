@@ -3,6 +3,7 @@ package runtimed_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -11,25 +12,76 @@ import (
 	"time"
 )
 
-func TestCtr(t *testing.T) {
-	d := startDaemon(t, "runc")
-	d.run("c1", "exec sleep 1000", nil)
-	for _, c := range []struct {
-		args, want string
-	}{
-		{"task ls", "RUNNING"},
-		{"task ps c1", "PID"},
-		{"task metrics c1", "memory"},
-		{"containers ls", "c1"},
-		{"task kill -s SIGKILL c1", ""},
-	} {
-		args := append([]string{"-a", d.address, "-n", testNamespace}, strings.Fields(c.args)...)
-		out, err := exec.CommandContext(t.Context(), "ctr", args...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), c.want) {
-			t.Errorf("ctr %s: %v\n%s", c.args, err, out)
+// ctr runs Debian's ctr and returns what it printed and its exit code.
+func (d *daemon) ctr(args ...string) (string, int) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ctr", append([]string{"-a", d.address, "-n", testNamespace}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		d.t.Fatalf("ctr %q: %v\n%s", args, err, out)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// hasFields tells whether a line of a table has these fields.
+func hasFields(table string, fields ...string) bool {
+	for line := range strings.Lines(table) {
+		if got := strings.Fields(line); len(got) >= len(fields) && slices.Equal(got[:len(fields)], fields) {
+			return true
 		}
 	}
+	return false
+}
+
+func TestCtr(t *testing.T) {
+	d := startDaemon(t, "runc")
+	pid := strconv.Itoa(int(d.run("c1", "exec sleep 1000", nil)))
+	d.addExec("c1", "e", "exec sleep 1000", nil, false)
+	execPid := strconv.Itoa(int(d.start("c1", "e")))
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string // the first fields of a line; none: no line counts
+	}{
+		{strings.Fields("version"), 0, []string{"Version:"}},
+		{strings.Fields("namespaces ls"), 0, []string{testNamespace}},
+		{strings.Fields("containers ls"), 0, []string{"c1"}},
+		{strings.Fields("containers info c1"), 0, []string{`"ID":`, `"c1",`}},
+		{strings.Fields("task ls"), 0, []string{"c1", pid, "RUNNING"}},
+		{strings.Fields("task ps c1"), 0, []string{pid}},
+		{strings.Fields("task ps c1"), 0, []string{execPid}},
+		{strings.Fields("task metrics c1"), 0, []string{"ID", "TIMESTAMP"}},
+		{strings.Fields("task metrics c1"), 0, []string{"c1"}},
+		{strings.Fields("task metrics c1"), 0, []string{"pids.current", "2"}},
+		{strings.Fields("task pause c1"), 0, nil},
+		{strings.Fields("task ls"), 0, []string{"c1", pid, "PAUSED"}},
+		{strings.Fields("task resume c1"), 0, nil},
+		{[]string{"task", "exec", "--fifo-dir", d.dir + "/fifos", "--exec-id", "x", "c1", "/bin/sh", "-c", "pwd; exit 4"}, 4, []string{"/"}},
+		{strings.Fields("task rm c1"), 1, nil},
+		{strings.Fields("containers rm c1"), 1, nil},
+		{strings.Fields("task kill --exec-id e -s SIGTERM c1"), 0, nil},
+		{strings.Fields("task kill -s SIGKILL c1"), 0, nil},
+		{strings.Fields("task kill nobody"), 1, nil},
+	} {
+		out, code := d.ctr(c.args...)
+		if code != c.code || c.want != nil && !hasFields(out, c.want...) {
+			t.Errorf("ctr %q: exit code %d\n%s", c.args, code, out)
+		}
+	}
+	equal(t, "exit status of the exec", d.wait("c1", "e"), 128+15)
 	equal(t, "exit status", d.wait("c1", ""), 137)
+	out, _ := d.ctr("task", "ls")
+	if !hasFields(out, "c1", pid, "STOPPED") {
+		t.Errorf("ctr task ls:\n%s", out)
+	}
+	if out, code := d.ctr("task", "rm", "c1"); code != 0 || !strings.Contains(out, "exit code 137") {
+		t.Errorf("ctr task rm: exit code %d\n%s", code, out)
+	}
+	if out, code := d.ctr("containers", "rm", "c1"); code != 0 {
+		t.Errorf("ctr containers rm: exit code %d\n%s", code, out)
+	}
 }
 
 // ctr prints the events of a container that runs while it listens.

@@ -9,12 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -172,36 +169,6 @@ func TestTermination(t *testing.T) {
 	check(t, err)
 	equal(t, "pid", r.Process.Pid, pid)
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
-}
-
-// containerd's own client waits for our task.
-func TestContainerdClient(t *testing.T) {
-	d := startDaemon(t, "runc")
-	d.run("c", "sleep 0.2; exit 7", nil)
-	c, err := containerd.New(d.address, containerd.WithTimeout(patience))
-	check(t, err)
-	defer c.Close()
-	ctx := namespaces.WithNamespace(t.Context(), testNamespace)
-	loaded, err := c.LoadContainer(ctx, "c")
-	check(t, err)
-	spec, err := loaded.Spec(ctx)
-	check(t, err)
-	equal(t, "hostname", spec.Hostname, "c")
-	tk, err := loaded.Task(ctx, nil)
-	check(t, err)
-	waiting, err := tk.Wait(ctx)
-	check(t, err)
-	select {
-	case exit := <-waiting:
-		code, _, err := exit.Result()
-		check(t, err)
-		equal(t, "exit status", code, 7)
-	case <-time.After(patience):
-		t.Fatal("the wait doesn't end")
-	}
-	_, err = tk.Delete(ctx)
-	check(t, err)
-	check(t, loaded.Delete(ctx))
 }
 
 // A container in the host's pid namespace doesn't end its processes by itself: runtimed does.
