@@ -20,6 +20,7 @@ import (
 var guestTests = []testing.InternalTest{
 	{Name: "Runc", F: func(t *testing.T) { guestRuntimed(t, "runc") }},
 	{Name: "Crun", F: func(t *testing.T) { guestRuntimed(t, "crun") }},
+	{Name: "Engine", F: guestEngine},
 }
 
 // insideMachine tells whether this is the virtual machine.

@@ -151,7 +151,7 @@ func runMachine(t *testing.T, initramfs string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-		"-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024",
+		"-accel", "tcg", "-smp", "1", "-m", "1024",
 		"-kernel", machineFiles+"/vmlinuz", "-initrd", initramfs, "-append", "console=ttyS0 panic=-1 loglevel=1 mitigations=off -- -test.v -test.skip="+tooMuch)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	console, err := cmd.CombinedOutput()
