@@ -18,6 +18,11 @@ import (
 // load takes over what an earlier daemon left below the root. What can't be read is logged and left alone: one damaged container must not
 // keep the others from being served.
 func (d *Daemon) load(ctx context.Context) error {
+	if d.rebooted {
+		if err := os.RemoveAll(filepath.Join(d.opts.Root, ".oci")); err != nil { // it speaks of pids, too
+			return err
+		}
+	}
 	d.awaitLeftovers(ctx)
 	names, err := directories(d.opts.Root)
 	if err != nil {
@@ -29,6 +34,7 @@ func (d *Daemon) load(ctx context.Context) error {
 		}
 	}
 	d.sweep()
+	d.endStrays()
 	return nil
 }
 
@@ -97,7 +103,7 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 	t.init = newProcess(t, "", processRecord{}, creating)
 	start, err := t.init.loadRecords()
 	if errdefs.IsNotFound(err) {
-		d.discard(t)
+		d.discard(t, giveUpGrace) // the other containers wait
 		return nil, err
 	}
 	if err != nil {
@@ -140,6 +146,8 @@ func (t *containerTask) loadStatus(ctx context.Context) status {
 	if exists(t.init.file("running")) {
 		return running
 	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
+	defer cancel()
 	var state *runc.Container
 	err := t.record.Runtime.run("state", t.init.dir, func(c *runc.Runc) (err error) {
 		state, err = c.State(ctx, t.c.id)
@@ -171,7 +179,7 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 // container's control group, so that unwindExec ends it.
 func (d *Daemon) killHalfMade(p *process) {
 	pid, err := readPid(p.file("pid"))
-	if err != nil {
+	if err != nil || d.rebooted {
 		return
 	}
 	groups := p.task.controlGroups()
@@ -201,12 +209,35 @@ func (d *Daemon) adopt(p *process) {
 	if !errdefs.IsNotFound(err) {
 		d.log.WithError(err).Error("cannot read an exit record")
 	}
+	if d.rebooted {
+		d.settleNow(p, unknownExit("the host was booted anew"), nil)
+		return
+	}
 	if p.record.Terminal {
 		if err := d.takeTerminal(p); err != nil {
 			d.log.WithError(err).WithField("process", p.String()).Error("the terminal is lost")
 		}
+	} else if p.record.Stdin != "" {
+		d.holdAgain(p)
 	}
 	d.exits.expect(p.pid, liveProcess{p: p, start: p.start, since: p.record.Asked})
+}
+
+// holdAgain has the keeper hold a stdin that an earlier keeper held: without that one and the engine nobody does, and the next engine's
+// going would be the end of it. The same keeper has it still.
+func (d *Daemon) holdAgain(p *process) {
+	if exists(p.file(stdinClosedFile)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
+	defer cancel()
+	err := d.holdStdin(ctx, p, p.record.Stdin)
+	switch {
+	case err == nil, errdefs.IsAlreadyExists(err):
+	case errdefs.IsFailedPrecondition(err), errdefs.IsNotFound(err): // nobody reads it any more
+	default:
+		d.log.WithError(err).WithField("process", p.String()).Warn("stdin ends with the engine")
+	}
 }
 
 // takeTerminal gets a terminal's master back from the keeper.

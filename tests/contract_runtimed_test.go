@@ -46,7 +46,7 @@ func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	})
+	}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
 }
 
 // groups is a control group of a test's own, of which nothing may be left.

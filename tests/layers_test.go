@@ -25,6 +25,7 @@ type layer struct {
 // import by import.
 var layers = []layer{
 	{path: "queue", others: []string{"github.com/containerd/errdefs"}},
+	{path: "events", others: []string{"github.com/containerd/errdefs"}},
 	{path: "fifo", never: embedder},
 	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"}},
 	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},

@@ -16,6 +16,7 @@ import (
 const (
 	kindContainer = "container" // id -> record
 	kindName      = "name"      // name -> id
+	kindExec      = "exec"      // id -> execRecord
 )
 
 // status is where a container stands. The zero value is invalid.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -50,23 +49,26 @@ func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	if !r.running() {
 		return nil
 	}
-	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
-		return err
-	}
-	err := o.awaitExit(ctx, r.Generation, killWait)
-	if errors.Is(err, errTooLong) {
-		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
-	}
-	if errdefs.IsNotFound(err) {
+	err := e.killNow(ctx, o, r.Generation)
+	if errdefs.IsNotFound(err) { // removed meanwhile
 		return nil
 	}
 	return err
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
-// operation lock. The intent is written first: a removal that died in the
-// middle is finished at the next boot, and every step can be repeated.
+// operation lock. Who waits for the removal learns of its failure too.
 func (e *Engine) removeLocked(ctx context.Context, o *object) error {
+	err := e.tryRemoval(ctx, o)
+	if err != nil {
+		o.change(func() { o.failedRemovals, o.removalError = o.failedRemovals+1, err })
+	}
+	return err
+}
+
+// tryRemoval writes the intent first: a removal that died in the middle is
+// finished at the next boot, and every step can be repeated.
+func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
@@ -97,11 +99,7 @@ func (e *Engine) forget(ctx context.Context, o *object) error {
 }
 
 func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
-	o.mu.Lock()
-	l := o.life
-	o.life = nil
-	o.mu.Unlock()
-	if l != nil {
+	if l := o.takeLife(); l != nil {
 		if err := l.end(); err != nil {
 			return err
 		}

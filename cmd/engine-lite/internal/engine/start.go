@@ -116,11 +116,7 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 // comes, and gives the error the class and words that clients know.
 func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error {
 	code, text, class := startFailure(cause)
-	o.mu.Lock()
-	l := o.life
-	o.life = nil
-	o.mu.Unlock()
-	if l != nil {
+	if l := o.takeLife(); l != nil {
 		if err := l.end(); err != nil {
 			log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
 		}

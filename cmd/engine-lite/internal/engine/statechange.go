@@ -58,10 +58,12 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 		err = e.onFrozen(ctx, o, ev, statusPaused, "pause")
 	case libcontainerd.EventResumed:
 		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
+	case libcontainerd.EventExecStarted:
+		return e.onExecStarted(ctx, o, ev)
 	case libcontainerd.EventExitProcess:
 		return e.onExecExit(ctx, o, ev)
-	case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted, libcontainerd.EventRestore:
-		// What is told of them is told where a user asked for them.
+	case libcontainerd.EventExecAdded, libcontainerd.EventRestore:
+		// A user was told of the one by exec_create, and asked for no other.
 	}
 	return err
 }
