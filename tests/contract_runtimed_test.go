@@ -28,13 +28,14 @@ func TestContractOnRuntimed(t *testing.T) {
 		wrap       []string
 	}{{"runc", nil}, {"crun", withoutUnified}} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs)
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs,
+				libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
 		})
 	}
 }
 
 // runContract runs the suite on a runtimed, each case in a namespace of its own.
-func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, without ...libcontainerdtest.Without) {
 	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
@@ -46,7 +47,7 @@ func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
+	}, without...)
 }
 
 // groups is a control group of a test's own, of which nothing may be left.
