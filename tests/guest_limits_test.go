@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"go.uber.org/goleak"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -114,6 +115,7 @@ func execJoins(g *guest) {
 // guestWithoutMemory runs on a kernel that withholds the controller of memory: a
 // limit that nobody would enforce is refused, by its name, and all else works.
 func guestWithoutMemory(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
 	daemon, rootfs := startRuntimed(t, guestPrograms, "crun"), busyboxRootfs(t)
 	g := newGuest(t, daemon, rootfs, "without-memory")
 	refused := func(err error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// guestTests run inside of the virtual machine of TestControlGroups2, and only
+// guestTests run inside of the virtual machines of TestControlGroups2, and only
 // there.
 var guestTests = []testing.InternalTest{
 	{Name: "Runc", F: func(t *testing.T) { guestRuntimed(t, "runc") }},
@@ -27,7 +27,7 @@ var guestTests = []testing.InternalTest{
 	{Name: "WithoutMemory", F: guestWithoutMemory},
 }
 
-// insideMachine tells whether this is the virtual machine.
+// insideMachine tells whether this is a virtual machine.
 func insideMachine() bool { return os.Getenv(guestMark) != "" }
 
 // runGuest runs guestTests in the place of this package's tests, and ends the
