@@ -24,7 +24,7 @@ type StartOptions struct {
 // for that. It returns the init process's pid once the process runs; that may
 // have ended by then. The backend is handed the streams before, and told
 // EventStart. After an error nothing is left of the start, and the error is
-// the daemon's own in class and text. A context that ends makes the start fail
+// the daemon's own in class and text, see StartError. A context that ends makes the start fail
 // and be taken back.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
@@ -62,7 +62,7 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 	u.add(func() { ctr.destroyLater(InitProcess) })
 	pid, err := ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
 	if err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
@@ -71,7 +71,7 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 	}
 	running, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess)
 	if err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	if pid == 0 { // containerd restores a checkpoint only now
 		ctr.setPid(p, running)
@@ -257,7 +257,7 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 	u.add(func() { ctr.destroyLater(execID) })
 	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
 	if err := ctr.client.daemon.AddExec(ctx, ctr.id, execID, ec); err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	if err := ctr.execAdded(p); err != nil {
 		return nil, err
@@ -267,7 +267,7 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 	}
 	pid, err := ctr.client.daemon.Start(ctx, ctr.id, execID)
 	if err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)

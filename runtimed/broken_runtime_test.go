@@ -48,15 +48,17 @@ func (d *daemon) createWith(runtime, id string) error {
 
 // However an OCI runtime fails to create a container, the caller gets an error that says so, nothing is left, and nobody else notices.
 func TestBrokenCreate(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
 	other := d.run("other", "exec sleep 1000", nil)
 	keeper, err := os.ReadFile(filepath.Join(d.dir, "keeper", "keeper.pid"))
 	check(t, err)
 	before := d.traces()
+	open := len(d.descriptors())
 	afterwards := func(text string) string { return `runc "$@"; printf %s '` + text + `' >$pidfile; exit 0` }
 	for _, c := range []struct{ name, script, says string }{
 		{"garbage", "head -c 100000 /dev/urandom; head -c 100000 /dev/urandom >&2; head -c 100000 /dev/urandom >$log; exit 3", "exit status 3"},
-		{"a long log", `head -c 20000000 /dev/zero | tr '\0' '\n' >$log; echo '{"level":"error","msg":"the last words"}' >>$log; exit 1`, "the last words"},
+		{"a long log", `head -c 3000000 /dev/zero | tr '\0' '\n' >$log; echo '{"level":"error","msg":"the last words"}' >>$log; exit 1`, "the last words"},
 		{"a long line", `printf '{"level":"error","msg":"' >$log; head -c 100000 /dev/zero | tr '\0' x >>$log; echo '"}' >>$log; exit 1`, "xxx ..."},
 		{"a log that is a directory", `mkdir $log; exit 1`, "exit status 1"},
 		{"a signal", "kill -9 $$", "exit status 137"},
@@ -96,7 +98,73 @@ func TestBrokenCreate(t *testing.T) {
 	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "other"})
 	check(t, err)
 	equal(t, "status of the other container", r.Process.Status, task.Status_RUNNING)
-	d.awaitServing()
+	d.await("all descriptors are closed", func() bool { return len(d.descriptors()) <= open })
+}
+
+// A runtime that hangs when a new runtimed asks it for a state keeps the others from being served for a bounded time only.
+func TestHangingState(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
+	d := startDaemon(t, "runc")
+	d.record("c", d.spec("c", "exit 5"))
+	check(t, d.createWith(d.standIn("mute", "state", "sleep 1000"), "c"))
+	d.run("other", "exec sleep 1000", nil)
+	d.killRuntimed()
+	d.start("c", "")
+	equal(t, "exit status", d.wait("c", ""), 5)
+}
+
+func (d *daemon) pids(id string) []*task.ProcessInfo {
+	d.t.Helper()
+	ctx, cancel := d.within()
+	defer cancel()
+	r, err := d.tasks.ListPids(ctx, &tasks.ListPidsRequest{ContainerID: id})
+	check(d.t, err)
+	return r.Processes
+}
+
+// However an OCI runtime fails to run an exec, its container runs on, and so does everybody else's.
+func TestBrokenExec(t *testing.T) {
+	d := startDaemon(t, "runc")
+	other := d.run("other", "exec sleep 1000", nil)
+	runtime := d.standIn("broken", "none", ":")
+	d.record("c", d.spec("c", "exec sleep 1000"))
+	check(t, d.createWith(runtime, "c"))
+	init := d.start("c", "")
+	afterwards := func(pid uint32) string { return fmt.Sprintf(`runc "$@"; printf %d >$pidfile; exit 0`, pid) }
+	for i, c := range []struct{ script, says string }{
+		{`runc "$@"; exit 1`, "exit status 1"},
+		{`runc "$@"; kill -9 $$`, "exit status 137"},
+		{"exit 0", "no process id"},
+		{"head -c 100000 /dev/urandom; exit 0", "no process id"},
+		{afterwards(0), "is not a process id"},
+		{afterwards(1), "not the keeper's child"},
+		{afterwards(init), "older"},
+		{afterwards(other), "older"},
+		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, init), "exit status 1"},
+		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, other), "exit status 1"},
+	} {
+		d.standIn("broken", "exec", c.script)
+		exec := fmt.Sprint("e", i)
+		d.addExec("c", exec, "exec sleep 1000", nil, false)
+		before := len(d.pids("c"))
+		ctx, cancel := d.within()
+		_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c", ExecID: exec})
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.script, err)
+		}
+		if strings.HasSuffix(c.says, "1") || strings.HasSuffix(c.says, "137") {
+			d.await("the process is gone", func() bool { return len(d.pids("c")) == before })
+		}
+		_, err = d.tasks.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: "c", ExecID: exec})
+		check(t, err)
+		cancel()
+	}
+	d.standIn("broken", "none", ":")
+	for _, id := range []string{"c", "other"} {
+		d.addExec(id, "well", "exit 8", nil, false)
+		d.start(id, "well")
+		equal(t, "exit status of an exec in "+id, d.wait(id, "well"), 8)
+	}
 }
 
 // A runtime that can do nothing at all, not even delete, leaves a record that can be deleted.
@@ -163,23 +231,28 @@ func TestRuntimeLeavesAProcess(t *testing.T) {
 // A runtime that hangs is given up by its caller at once and by the daemon after a bound, and what it was doing is taken back. In the meantime the container can be
 // looked at and killed, and others don't notice.
 func TestHangingRuntime(t *testing.T) {
+	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
 	const hang = "sleep 1000; sleep 1000"
-	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "delete": hang}
+	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "ran": hang, "delete": hang}
 	for id := range hangs {
 		command, script := id, hang
 		if id == "begun" {
 			command, script = "start", `runc "$@"; `+hang
+		}
+		if id == "ran" {
+			command, script = "exec", `runc "$@"; `+hang
 		}
 		d.record(id, d.spec(id, "exec sleep 1000"))
 		runtime := d.standIn("hang-"+id, command, script)
 		if id != "create" {
 			check(t, d.createWith(runtime, id))
 		}
-		if id == "exec" || id == "delete" {
+		if id == "exec" || id == "delete" || id == "ran" {
 			d.start(id, "")
 		}
 	}
+	d.addExec("ran", "e", "exec sleep 1000", nil, false)
 	d.addExec("exec", "e", "exit 0", nil, false)
 	_, err := d.tasks.Kill(d.ctx(), &tasks.KillRequest{ContainerID: "delete", Signal: 9})
 	check(t, err)
@@ -202,6 +275,10 @@ func TestHangingRuntime(t *testing.T) {
 			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "exec", ExecID: "e"})
 			return err
 		},
+		"ran": func(ctx context.Context) error {
+			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "ran", ExecID: "e"})
+			return err
+		},
 		"delete": func(ctx context.Context) error {
 			_, err := d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: "delete"})
 			return err
@@ -222,7 +299,7 @@ func TestHangingRuntime(t *testing.T) {
 	defer cancel()
 	list, err := d.tasks.List(ctx, &tasks.ListTasksRequest{})
 	check(t, err)
-	equal(t, "tasks in the list", len(list.Tasks), 5)
+	equal(t, "tasks in the list", len(list.Tasks), 6)
 	_, err = d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "exec", Signal: 9})
 	check(t, err)
 	d.await("the hanging ones are given up", func() bool {
@@ -238,6 +315,7 @@ func TestHangingRuntime(t *testing.T) {
 	d.standIn("hang-delete", "none", ":")
 	d.delete("delete")
 	equal(t, "exit status of one that was killed meanwhile", d.wait("exec", ""), 137)
+	d.await("an exec that was given up has ended", func() bool { return len(d.pids("ran")) == 1 })
 	d.await("a start that had begun is one", func() bool {
 		r, err := d.tasks.Get(d.ctx(), &tasks.GetRequest{ContainerID: "begun"})
 		check(t, err)

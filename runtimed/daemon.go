@@ -91,7 +91,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
-	if d.host, err = thisHost(); err != nil {
+	if d.host, err = thisHost(d.tmp()); err != nil {
 		return nil, err
 	}
 	if err := d.keeper.dial(ctx); err != nil {

@@ -32,7 +32,7 @@ import (
 const testNamespace = "test"
 
 // patience bounds every wait of a test.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // daemon is a keeper with a runtimed, and a client.
 type daemon struct {

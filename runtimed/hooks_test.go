@@ -27,7 +27,8 @@ func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 		return list
 	}
 	spec.Hooks = &specs.Hooks{
-		Prestart: hooks("prestart", log), CreateRuntime: hooks("createRuntime", log), CreateContainer: hooks("createContainer", log),
+		Prestart:      hooks("prestart", log), //nolint:staticcheck // deprecated, and still run by every OCI runtime
+		CreateRuntime: hooks("createRuntime", log), CreateContainer: hooks("createContainer", log),
 		StartContainer: hooks("startContainer", "/tmp/hooks"), Poststart: hooks("poststart", log), Poststop: hooks("poststop", log),
 	}
 	return spec

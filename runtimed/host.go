@@ -28,8 +28,8 @@ type host struct {
 	features    *seccompTable
 }
 
-func thisHost() (host, error) {
-	h := host{hardLimit: hardLimit, controllers: controllers, seccomp: hasSeccomp(), features: newSeccompTable()}
+func thisHost(tmp string) (host, error) {
+	h := host{hardLimit: hardLimit, controllers: controllers, seccomp: hasSeccomp(), features: newSeccompTable(tmp)}
 	var err error
 	if h.sysResource, err = hasSysResource(); err != nil {
 		return host{}, err

@@ -114,7 +114,7 @@ func TestRequireControllers(t *testing.T) {
 
 func TestKernelWithoutSeccomp(t *testing.T) {
 	spec := &specs.Spec{Linux: &specs.Linux{Seccomp: &specs.LinuxSeccomp{}}}
-	h := host{features: newSeccompTable()}
+	h := host{features: newSeccompTable("")}
 	if err := h.requireSpec(t.Context(), spec, ociRuntime{}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "seccomp") {
 		t.Errorf("with a profile: %v", err)
 	}

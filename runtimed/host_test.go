@@ -1,6 +1,7 @@
 package runtimed_test
 
 import (
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,7 +113,10 @@ func TestSeccomp(t *testing.T) {
 		d.start("c", "")
 		equal(t, "seccomp mode", d.wait("c", ""), 2)
 		d.delete("c")
-		err := d.createWith(d.standIn("without", "features", `echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
+		left, err := filepath.Glob(filepath.Join(d.dir, "root", ".tmp", "*"))
+		check(t, err)
+		equal(t, "temporary files", strings.Join(left, " "), "")
+		err = d.createWith(d.standIn("without", "features", `echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
 		equal(t, "code for a runtime without", status.Code(err), codes.FailedPrecondition)
 		equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "without was built without seccomp"), true)
 		for i, script := range []string{"head -c 30000000 /dev/zero; exit 0", "exit 1", "echo garbage; exit 0"} {

@@ -267,6 +267,29 @@ func (d *daemon) swapStreams(good string) {
 	check(d.t, err)
 }
 
+// A link where a container's directory belongs is not followed, neither by a new container nor by a new runtimed.
+func TestDirectoryIsALink(t *testing.T) {
+	d := startDaemon(t, "runc")
+	d.record("first", d.spec("first", "exit 0")) // makes the namespace
+	elsewhere := filepath.Join(d.dir, "elsewhere")
+	check(t, os.Mkdir(elsewhere, 0o700))
+	check(t, os.WriteFile(filepath.Join(elsewhere, "container.pb"), []byte("untouched"), 0o600))
+	for _, id := range []string{"c", "loaded"} {
+		check(t, os.Symlink(elsewhere, filepath.Join(d.dir, "root", testNamespace, id)))
+	}
+	d.runSpec("c", d.spec("c", "exit 3"))
+	equal(t, "exit status", d.wait("c", ""), 3)
+	d.killRuntimed()
+	ctx, cancel := d.within()
+	defer cancel()
+	_, err := d.containers.Get(ctx, &containers.GetContainerRequest{ID: "loaded"})
+	equal(t, "code for a linked container", status.Code(err), codes.NotFound)
+	d.destroy(ctx, "c")
+	text, err := os.ReadFile(filepath.Join(elsewhere, "container.pb"))
+	check(t, err)
+	equal(t, "what the link leads to", string(text), "untouched")
+}
+
 // Signals that are none are refused before anything is asked of the OCI runtime; 0 only asks whether the process is there.
 func TestSignals(t *testing.T) {
 	d := startDaemon(t, "runc")

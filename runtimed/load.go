@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
@@ -85,6 +86,9 @@ func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, 
 	if err := proto.Unmarshal(data, record); err != nil {
 		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", id, err, errdefs.ErrDataLoss)
 	}
+	if record.ID != id {
+		return nil, fmt.Errorf("the record of container %q is that of %.80q: %w", id, record.ID, errdefs.ErrDataLoss)
+	}
 	c := newContainer(ns, id, dir, record)
 	t, err := d.loadTask(ctx, c)
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -136,6 +140,9 @@ func (p *process) loadRecords() (startRecord, error) {
 	if err := readJSON(p.file("start"), &start); err != nil {
 		return start, err
 	}
+	if start.Pid <= 0 {
+		return start, fmt.Errorf("the start record of %s has process id %d: %w", p, start.Pid, errdefs.ErrDataLoss)
+	}
 	p.pid, p.start = start.Pid, start.Start
 	return start, nil
 }
@@ -165,7 +172,6 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	switch {
 	case errdefs.IsNotFound(err) && p.record.Spec != nil:
 		p.status = added
-		d.killHalfMade(p)
 		d.unwindExec(p)
 	case err != nil:
 		return err
@@ -175,23 +181,26 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	return nil
 }
 
-// killHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group, so that unwindExec ends it.
-func (d *Daemon) killHalfMade(p *process) {
+// findHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
+// container's control group and nobody else's, so that unwindExec ends it.
+func (d *Daemon) findHalfMade(p *process) {
 	pid, err := readPid(p.file("pid"))
 	if err != nil || d.rebooted {
 		return
+	}
+	start, err := keeper.StartTime(pid)
+	if err != nil || d.exits.awaits(pid, start) {
+		return // it is gone, or known as something else
 	}
 	groups := p.task.controlGroups()
 	members, err := groups.pids()
 	if err != nil {
 		return
 	}
-	for _, member := range members {
-		if member == pid {
-			p.pid = pid
-			p.start, _ = keeper.StartTime(pid) // 0 if it is gone
-		}
+	if slices.Contains(members, pid) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.pid, p.start = pid, start
 	}
 }
 

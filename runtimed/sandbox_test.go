@@ -221,7 +221,7 @@ func TestSandboxRefuses(t *testing.T) {
 	}
 }
 
-// traces lists all that containers of this daemon leave somewhere: directories, control groups, mounts, processes.
+// traces lists all that containers of this daemon leave somewhere: directories, control groups, mounts, namespaces.
 func (d *daemon) traces() string {
 	d.t.Helper()
 	var all []string
@@ -241,7 +241,26 @@ func (d *daemon) traces() string {
 			all = append(all, line)
 		}
 	}
+	for _, link := range d.descriptors() {
+		if kind, _, ok := strings.Cut(link, ":["); ok && slices.Contains([]string{"net", "ipc", "uts", "pid"}, kind) {
+			all = append(all, link) // an open namespace lives on
+		}
+	}
 	return strings.Join(all, "\n")
+}
+
+// descriptors are what runtimed has open.
+func (d *daemon) descriptors() []string {
+	d.t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.runtimedPid()))
+	check(d.t, err)
+	var links []string
+	for _, file := range files {
+		if link, err := os.Readlink(file); err == nil { // else closed in the meantime
+			links = append(links, link)
+		}
+	}
+	return links
 }
 
 // A sandbox lives on over a crash of runtimed, takes new containers in, and takes all with it if it ended while nobody looked.

@@ -16,11 +16,15 @@ import (
 
 // seccompTable remembers which OCI runtimes were built without seccomp. Each is asked once.
 type seccompTable struct {
+	tmp string // a directory as the runtimes' state, for crun would make one of its own
+
 	mu    sync.Mutex
 	known map[string]bool // by path; true if it lacks seccomp
 }
 
-func newSeccompTable() *seccompTable { return &seccompTable{known: make(map[string]bool)} }
+func newSeccompTable(tmp string) *seccompTable {
+	return &seccompTable{tmp: tmp, known: make(map[string]bool)}
+}
 
 // lacks tells whether a runtime is known to have no seccomp. One that doesn't say is trusted: it refuses a profile by itself, or confines in another way.
 func (s *seccompTable) lacks(ctx context.Context, path string) bool {
@@ -30,7 +34,7 @@ func (s *seccompTable) lacks(ctx context.Context, path string) bool {
 	if known {
 		return lacks
 	}
-	lacks = asksSeccomp(ctx, path)
+	lacks = s.ask(ctx, path)
 	if ctx.Err() != nil {
 		return false // not answered, so ask again; the create ends anyway
 	}
@@ -40,23 +44,23 @@ func (s *seccompTable) lacks(ctx context.Context, path string) bool {
 	return lacks
 }
 
-// asksSeccomp asks a runtime what it was built with: by "features" (the OCI runtime specification, features.md), else by its version's text, as of crun before 1.8.6.
-func asksSeccomp(ctx context.Context, path string) (lacks bool) {
+// ask asks a runtime what it was built with: by "features" (the OCI runtime specification, features.md), else by its version's text, as of crun before 1.8.6.
+func (s *seccompTable) ask(ctx context.Context, path string) (lacks bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if out, err := answer(ctx, path, "features"); err == nil {
+	if out, err := s.answer(ctx, path, "features"); err == nil {
 		if lacks, told := parseFeatures(out); told {
 			return lacks
 		}
 	}
-	out, err := answer(ctx, path, "--version")
+	out, err := s.answer(ctx, path, "--version")
 	return err == nil && parseVersion(string(out))
 }
 
 // answer runs a runtime for its stdout.
-func answer(ctx context.Context, path string, arg string) ([]byte, error) {
+func (s *seccompTable) answer(ctx context.Context, path, question string) ([]byte, error) {
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, arg)
+	cmd := exec.CommandContext(ctx, path, "--root", s.tmp, question)
 	cmd.Stdout, cmd.Stderr = &out, io.Discard
 	exits, err := runc.Monitor.Start(cmd)
 	if err != nil {

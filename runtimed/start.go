@@ -170,6 +170,9 @@ func (d *Daemon) runExec(ctx context.Context, p *process) error {
 
 // unwindExec takes back what a failed start has left: a process that runs all the same is killed.
 func (d *Daemon) unwindExec(p *process) {
+	if _, _, known := p.identity(); !known {
+		d.findHalfMade(p)
+	}
 	pid, start, ok := p.identity()
 	var errs []error
 	if ok && start != 0 {

@@ -17,6 +17,9 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed"
 )
 
+// version is set by the linker; empty: the module's version counts.
+var version string
+
 func main() {
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "runtimed:", err)
@@ -58,6 +61,9 @@ func run(args []string) (err error) {
 }
 
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

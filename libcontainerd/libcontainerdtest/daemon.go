@@ -53,6 +53,7 @@ type proc struct {
 	id      string
 	args    []string
 	script  []command
+	broken  error // why there is no script
 	streams pipes
 	done    chan struct{}
 
@@ -211,12 +212,9 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 	}
 	p := t.add(execID, nil, c.Stdio)
 	p.args = c.Process.Args
-	p.script, err = parse(p.args)
+	p.script, p.broken = parse(p.args) // found missing by Start, as by a runtime
 	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: id, ProcessID: execID})
 	p.sig = func(error) {}
-	if err != nil {
-		p.script = []command{{verb: ""}} // found missing by Start, as by a runtime
-	}
 	return late
 }
 
@@ -235,8 +233,8 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	if p.status != libcontainerd.TaskCreated {
 		return 0, fmt.Errorf("process %q was started: %w", process, errdefs.ErrFailedPrecondition)
 	}
-	if len(p.script) == 1 && p.script[0].verb == "" {
-		return 0, fmt.Errorf("exec: executable file not found in $PATH: %w", errdefs.ErrUnknown)
+	if p.broken != nil {
+		return 0, p.broken
 	}
 	if p.pid == 0 {
 		d.pids++

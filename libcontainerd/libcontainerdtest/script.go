@@ -21,8 +21,11 @@ type command struct {
 }
 
 // parse reads a process's arguments: sh -c SCRIPT. Anything else is what a
-// runtime says of a binary that isn't there.
+// runtime says of a directory, for "/", or of a binary that isn't there.
 func parse(args []string) ([]command, error) {
+	if args[0] == "/" {
+		return nil, fmt.Errorf("exec: %q: permission denied: %w", args[0], errdefs.ErrUnknown)
+	}
 	if len(args) != 3 || args[0] != "sh" || args[1] != "-c" {
 		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args, errdefs.ErrUnknown)
 	}

@@ -51,8 +51,6 @@ type object struct {
 	// cleanup is closed when the run under way, or the last one, has ended and
 	// was cleaned up after; nil where there was none.
 	cleanup chan struct{}
-	// restarting keeps a container that removes itself over a restart.
-	restarting bool
 }
 
 func newObject(r *record) *object {

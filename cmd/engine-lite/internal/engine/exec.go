@@ -240,7 +240,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 	}
 	pid, err := ctr.Exec(ctx, x.id, process, libcontainerd.StdioConfig{Terminal: x.request.Tty, Stdin: x.request.AttachStdin})
 	if err != nil {
-		return &taskError{err}
+		return err
 	}
 	x.mu.Lock()
 	x.pid = pid

@@ -19,6 +19,9 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 		return err
 	}
 	if opts.Force {
+		if err := e.endRestarts(ctx, o); err != nil {
+			return ignoreGone(err)
+		}
 		if err := e.endForRemoval(ctx, o); err != nil {
 			return err
 		}
@@ -38,7 +41,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 	if o.view().gone {
 		return nil
 	}
-	if r := o.record(); r.running() {
+	if r := o.record(); r.up() {
 		return refuse(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
 	}
 	return e.removeLocked(ctx, o)
@@ -46,11 +49,18 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 
 func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	r := o.record()
+	if r.Status == statusRestarting {
+		return ignoreGone(e.planRestart(ctx, o, time.Time{}))
+	}
 	if !r.running() {
 		return nil
 	}
-	err := e.killNow(ctx, o, r.Generation)
-	if errdefs.IsNotFound(err) { // removed meanwhile
+	return ignoreGone(e.killNow(ctx, o, r.Generation))
+}
+
+// ignoreGone takes a container that was removed meanwhile as what was wanted.
+func ignoreGone(err error) error {
+	if errdefs.IsNotFound(err) {
 		return nil
 	}
 	return err
@@ -75,10 +85,10 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		if r.running() {
-			return refuse(errdefs.ErrConflict, "container %s is running", r.ID)
+		if r.up() {
+			return refuse(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
 		}
-		r.Status = statusRemoving
+		r.Status, r.RestartAt = statusRemoving, time.Time{}
 		return nil
 	}})
 	if err != nil {

@@ -102,6 +102,7 @@ func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) 
 	r, seq, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
 			r.exited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
+			r.planRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
 			return nil
 		},
 		action: "die", attributes: (*record).dieAttributes, recovered: ev.Recovered, hold: true,
@@ -148,7 +149,6 @@ func (e *Engine) settle(o *object) {
 	var ended *exit
 	var ctr *libcontainerd.Container
 	var l *life
-	var keep bool
 	o.change(func() {
 		ended, o.untold = o.untold, nil
 		if ended == nil {
@@ -156,7 +156,7 @@ func (e *Engine) settle(o *object) {
 		}
 		ctr, o.ctr = o.ctr, nil
 		l, o.life = o.life, nil
-		cleanup, keep = o.cleanup, o.restarting
+		cleanup = o.cleanup
 		o.tellLocked(ended.record)
 	})
 	if ended == nil {
@@ -166,9 +166,10 @@ func (e *Engine) settle(o *object) {
 	e.background.Go(func() {
 		e.cleanUp(o, ctr, l)
 		close(cleanup)
-		if ended.record.HostConfig.AutoRemove && !keep {
+		if ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero() {
 			e.autoRemove(o)
 		}
+		e.awaitRestart(o)
 	})
 }
 

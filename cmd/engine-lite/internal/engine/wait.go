@@ -19,7 +19,7 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	var met func(v view) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
-		met = func(v view) bool { return v.gone || (!v.rec.running() && v.told == v.rec.Exits) }
+		met = func(v view) bool { return v.gone || (!v.rec.up() && v.told == v.rec.Exits) }
 	case container.WaitConditionNextExit:
 		next := v.told + 1
 		met = func(v view) bool { return v.gone || v.told >= next }
