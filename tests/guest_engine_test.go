@@ -77,7 +77,7 @@ func (r *rig) inspect(t *testing.T, id string) inspected {
 }
 
 func engineLimits(t *testing.T, r *rig) {
-	id := r.runs(t, `cat /proc/self/cgroup; cd /sys/fs/cgroup; cat memory.max memory.swap.max pids.max cpu.max; echo 1 > pids.max || read line`,
+	id := r.runs(t, `exec 2>&1; cat /proc/self/cgroup; cd /sys/fs/cgroup; cat memory.max memory.swap.max pids.max cpu.max; echo 1 > pids.max || read line`,
 		`{"Memory": 67108864, "PidsLimit": 33, "NanoCpus": 500000000}`)
 	var logs string
 	await(t, "the container shows its limits", func() bool {

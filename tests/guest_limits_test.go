@@ -30,7 +30,7 @@ var limitFiles = []string{"memory.max", "memory.swap.max", "memory.low", "pids.m
 
 // limitsShown reads the limits inside of the container and from outside.
 func limitsShown(g *guest) {
-	const script = `cat /proc/self/cgroup; cd /sys/fs/cgroup; for f in "$@"; do echo "$f=$(cat $f)"; done; ` +
+	const script = `exec 2>&1; cat /proc/self/cgroup; cd /sys/fs/cgroup; for f in "$@"; do echo "$f=$(cat $f)"; done; ` +
 		`if echo 1 > memory.max; then echo "and they can be changed"; fi`
 	s := g.spec(script, limits(64<<20, 33, 50_000))
 	s.Process.Args = append(append(s.Process.Args, "sh"), limitFiles...)
