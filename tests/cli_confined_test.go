@@ -32,6 +32,13 @@ echo end`
 		if out != "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1" {
 			t.Errorf("with less: %q", out)
 		}
+		const divide = "d=/sys/fs/cgroup/pids; test -d $d || d=/sys/fs/cgroup; mkdir $d/below && rmdir $d/below && echo divided"
+		if r := d.run(t, alone("busybox", "sh", "-c", divide)...); r.code == 0 || r.stdout != "" {
+			t.Errorf("its control group can be changed: %+v", r)
+		}
+		if r := d.run(t, alone("--privileged", "busybox", "sh", "-c", divide)...); r != (result{"divided\n", "", 0}) {
+			t.Errorf("privileged, its control group can't be changed: %+v", r)
+		}
 		out = d.ok(t, alone("--read-only", "busybox", "sh", "-c", "touch /x; echo $?")...)
 		if !strings.HasSuffix(out, "1") {
 			t.Errorf("with a read-only root: %q", out)

@@ -2,8 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -176,9 +174,7 @@ func nestedGroups(g *guest) {
 	}
 	g.must(ctr.Resume(g.ctx))
 	g.must(ctr.Delete(g.ctx, libcontainerd.DeleteOptions{Force: true}))
-	if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", s.Linux.CgroupsPath)); !os.IsNotExist(err) {
-		g.Errorf("the control group of a deleted container: %v", err)
-	}
+	g.gone(s)
 }
 
 // hostPidsEnd has a container without a pid namespace of its own: what its first

@@ -1,15 +1,14 @@
 package tests
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"go.uber.org/goleak"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -31,7 +30,7 @@ var limitFiles = []string{"memory.max", "memory.swap.max", "memory.low", "pids.m
 
 // limitsShown reads the limits inside of the container and from outside.
 func limitsShown(g *guest) {
-	const script = `cat /proc/self/cgroup; cd /sys/fs/cgroup; for f in "$@"; do echo "$f=$(cat $f)"; done; ` +
+	const script = `exec 2>&1; cat /proc/self/cgroup; cd /sys/fs/cgroup; for f in "$@"; do echo "$f=$(cat $f)"; done; ` +
 		`if echo 1 > memory.max; then echo "and they can be changed"; fi`
 	s := g.spec(script, limits(64<<20, 33, 50_000))
 	s.Process.Args = append(append(s.Process.Args, "sh"), limitFiles...)
@@ -53,9 +52,7 @@ func limitsShown(g *guest) {
 		g.Errorf("cpu.weight is %d, %v", weight, err)
 	}
 	g.must(ctr.Delete(g.ctx, libcontainerd.DeleteOptions{}))
-	if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", s.Linux.CgroupsPath)); !errors.Is(err, fs.ErrNotExist) {
-		g.Errorf("the control group of a deleted container: %v", err)
-	}
+	g.gone(s)
 }
 
 // limitsUpdated changes the limits of a container that runs; what the change
@@ -112,5 +109,41 @@ func execJoins(g *guest) {
 	g.must(ctr.CloseStdin("e"))
 	if exit := g.wait(ctr, "e"); exit.Code != 0 || exit.Unknown != "" {
 		g.Errorf("exec: exit %+v", exit)
+	}
+}
+
+// guestWithoutMemory runs on a kernel that withholds the controller of memory: a
+// limit that nobody would enforce is refused, by its name, and all else works.
+func guestWithoutMemory(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
+	daemon, rootfs := startRuntimed(t, guestPrograms, "crun"), busyboxRootfs(t)
+	g := newGuest(t, daemon, rootfs, "without-memory")
+	refused := func(err error) {
+		t.Helper()
+		if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), `"memory"`) {
+			t.Errorf("a limit of memory: %v", err)
+		}
+	}
+	s := g.spec("exit 0", small())
+	ctr, err := g.client.Create(g.ctx, "limited", s, libcontainerd.CreateOptions{})
+	g.must(err)
+	_, err = ctr.Start(g.ctx, libcontainerd.StartOptions{})
+	refused(err)
+	g.gone(s)
+
+	limits := limits(64<<20, 33, 50_000)
+	limits.Memory = nil
+	ctr = g.start("other", g.spec("read line; exit 0", limits), libcontainerd.StdioConfig{Stdin: true})
+	refused(ctr.Update(g.ctx, small()))
+	stats, err := ctr.Stats(g.ctx)
+	g.must(err)
+	if stats.PidsCurrent != 1 || stats.PidsLimit != 33 || stats.CPUTotal == 0 || stats.MemoryUsage != 0 || stats.MemoryLimit != 0 {
+		t.Errorf("stats %+v", stats)
+	}
+	g.must(ctr.Pause(g.ctx))
+	g.must(ctr.Resume(g.ctx))
+	g.must(ctr.CloseStdin(libcontainerd.InitProcess))
+	if exit := g.wait(ctr, libcontainerd.InitProcess); exit.Code != 0 || exit.OOMKilled {
+		t.Errorf("exit %+v", exit)
 	}
 }

@@ -185,6 +185,15 @@ func nameHost(c *container.Config, h *container.HostConfig, name string) error {
 	return nil
 }
 
+// defaultCgroupns is Docker's default: a container sees its own control groups as
+// the root of all, where the kernel has version 2.
+func defaultCgroupns() container.CgroupnsMode {
+	if cgroupVersion() == "2" {
+		return "private"
+	}
+	return "host"
+}
+
 // fillHostConfig puts in what Docker shows where nothing was said.
 func fillHostConfig(h *container.HostConfig) *container.HostConfig {
 	if h.LogConfig.Type == "" {
@@ -195,6 +204,9 @@ func fillHostConfig(h *container.HostConfig) *container.HostConfig {
 	}
 	if h.IpcMode == "" {
 		h.IpcMode = "private"
+	}
+	if h.CgroupnsMode == "" {
+		h.CgroupnsMode = defaultCgroupns()
 	}
 	if h.ShmSize == 0 {
 		h.ShmSize = defaultShmSize

@@ -45,7 +45,16 @@ func checkCreate(req container.CreateRequest) (warnings []string, err error) {
 	if h.MemorySwappiness != nil && *h.MemorySwappiness != -1 {
 		warnings = append(warnings, "Memory swappiness is discarded: engine-lite doesn't set it.")
 	}
+	if keepsOOMKiller(h.Resources) {
+		warnings = append(warnings, "Disabling the OOM killer is discarded: control groups of version 2 can't do without it.")
+	}
 	return warnings, nil
+}
+
+// keepsOOMKiller tells that a container asks for a life without the OOM killer, and
+// the kernel has none to give.
+func keepsOOMKiller(r container.Resources) bool {
+	return r.OomKillDisable != nil && *r.OomKillDisable && cgroupVersion() == "2"
 }
 
 // onlyFields refuses a struct in which a field outside of the list is set. An

@@ -151,7 +151,7 @@ func isolationOpts(r *record) []oci.SpecOpts {
 	}
 	if h.Privileged {
 		opts = append(opts, oci.WithPrivileged, oci.WithAllDevicesAllowed, oci.WithHostDevices,
-			oci.WithMaskedPaths(nil), oci.WithReadonlyPaths(nil), oci.WithWriteableSysfs, oci.WithWriteableCgroupfs)
+			oci.WithMaskedPaths(nil), oci.WithReadonlyPaths(nil), oci.WithWriteableSysfs)
 	} else {
 		opts = append(opts, oci.WithDefaultUnixDevices)
 	}
@@ -180,7 +180,7 @@ func hostNamespaces(r *record) []specs.LinuxNamespaceType {
 // own: Docker's /etc files, /dev/shm in its size, and tmpfs.
 func (e *Engine) mountOpts(r *record) []oci.SpecOpts {
 	h := r.HostConfig
-	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt}
+	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h.Privileged)}
 	if h.IpcMode.IsHost() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"), oci.WithMounts([]specs.Mount{{
 			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
@@ -209,17 +209,16 @@ func tmpfsOptions(options string) []string {
 	return list
 }
 
-// cgroupMountOpt shows the container its control groups, read-only.
-func cgroupMountOpt(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-	for _, m := range s.Mounts {
-		if m.Destination == "/sys/fs/cgroup" {
-			return nil
-		}
+// cgroupMountOpt shows the container its control groups, which a privileged one
+// may change.
+func cgroupMountOpt(privileged bool) oci.SpecOpts {
+	access := "ro"
+	if privileged {
+		access = "rw"
 	}
-	s.Mounts = append(s.Mounts, specs.Mount{
-		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"},
-	})
-	return nil
+	return oci.WithMounts([]specs.Mount{{
+		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{access, "nosuid", "noexec", "nodev"},
+	}})
 }
 
 // seccompOpt sets Docker's default profile for the capabilities that the spec

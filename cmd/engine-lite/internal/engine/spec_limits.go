@@ -168,7 +168,7 @@ func memoryLimits(r container.Resources) (*specs.LinuxMemory, error) {
 	if r.MemoryReservation > 0 {
 		m.Reservation = &r.MemoryReservation
 	}
-	if r.OomKillDisable != nil && *r.OomKillDisable {
+	if r.OomKillDisable != nil && *r.OomKillDisable && !keepsOOMKiller(r) {
 		m.DisableOOMKiller = r.OomKillDisable
 	}
 	if *m == (specs.LinuxMemory{}) {

@@ -84,7 +84,11 @@ func TestSpecVariants(t *testing.T) {
 		"host pid": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "host" },
 			func(s *specs.Spec) bool { return !has(s, specs.PIDNamespace) }},
 		"privileged": {func(req *container.CreateRequest) { req.HostConfig.Privileged = true },
-			func(s *specs.Spec) bool { return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 }},
+			func(s *specs.Spec) bool {
+				return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 && slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+					return m.Destination == "/sys/fs/cgroup" && slices.Contains(m.Options, "rw")
+				})
+			}},
 		"no seccomp": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp=unconfined"} },
 			func(s *specs.Spec) bool { return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) > 0 }},
 		"no capabilities": {func(req *container.CreateRequest) {
