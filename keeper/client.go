@@ -22,6 +22,7 @@ const (
 	Stdout   = "stdout"
 	Stderr   = "stderr"
 	Terminal = "terminal"
+	Process  = "process" // not a stream, but a pidfd: it tells how a process ended that somebody else reaps
 )
 
 // DefaultBound is how many bytes a raw file may take on its disk before the keeper leaves its stream alone.
@@ -92,9 +93,9 @@ func (c *Client) Close() error {
 }
 
 // Hold gives the keeper a duplicate of a stream's descriptor, and of its raw file if raw is not nil. The caller keeps, and closes,
-// its own. The key is 1 to 256 letters, digits and "/._:@+-"; the name is Stdin, Stdout, Stderr or Terminal.
+// its own. The key is 1 to 256 letters, digits and "/._:@+-"; the name is Stdin, Stdout, Stderr, Terminal or Process.
 //
-// The stream is a FIFO or a character device; open a FIFO O_RDWR|O_NONBLOCK, so that it never hangs up. The raw file is a regular file
+// The stream is a FIFO or a character device, as Process a pidfd (Linux 6.9); open a FIFO O_RDWR|O_NONBLOCK, so that it never hangs up. The raw file is a regular file
 // open for writing without O_APPEND (splice(2) can't append). A Stdout or Stderr FIFO with a raw file is pumped into it as long as nobody has the stream.
 //
 // Errors: AlreadyExists if a stream of this key and name is held, InvalidArgument for descriptors of the wrong kind,

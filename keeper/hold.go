@@ -18,7 +18,7 @@ func checkID(id streamID) error {
 			return fmt.Errorf("stream key with %q: %w", c, errdefs.ErrInvalidArgument)
 		}
 	}
-	if !slices.Contains([]string{"", Stdin, Stdout, Stderr, Terminal}, id.name) {
+	if !slices.Contains([]string{"", Stdin, Stdout, Stderr, Terminal, Process}, id.name) {
 		return fmt.Errorf("stream name %.32q: %w", id.name, errdefs.ErrInvalidArgument)
 	}
 	return nil
@@ -50,6 +50,9 @@ func newStream(r request, fds []int, owner any) (*stream, error) {
 		return nil, fmt.Errorf("cannot hold a stream with name %q and bound %d: %w", r.Name, r.Bound, errdefs.ErrInvalidArgument)
 	}
 	s := &stream{id: id, fd: fds[0], raw: -1, owner: owner}
+	if r.Name == Process {
+		return s, checkProcess(s.fd, r.Raw)
+	}
 	kind, flags, err := describe(s.fd)
 	if err != nil || kind != unix.S_IFIFO && kind != unix.S_IFCHR || flags&unix.O_PATH != 0 {
 		return nil, fmt.Errorf("cannot hold as %v what is neither FIFO nor terminal: %w", id, errdefs.ErrInvalidArgument)
@@ -66,6 +69,15 @@ func newStream(r request, fds []int, owner any) (*stream, error) {
 		return nil, fmt.Errorf("cannot hold %v, which can't be read: %w", id, errdefs.ErrInvalidArgument)
 	}
 	return s, checkRaw(id, s.raw)
+}
+
+// checkProcess refuses what isn't a pidfd that tells of its process's exit: they are in a filesystem of their own, from Linux 6.9.
+func checkProcess(fd int, raw bool) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Type != unix.PID_FS_MAGIC || raw {
+		return fmt.Errorf("cannot hold as a process what is no pidfd, or has a raw file: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // checkRaw refuses a raw file that splice(2) can't write to.

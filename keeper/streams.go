@@ -217,7 +217,7 @@ func (g *registry) giveAllBack(owner any) error {
 func (g *registry) release(id streamID) error {
 	var steps []chan struct{}
 	g.mu.Lock()
-	for _, name := range []string{Stdin, Stdout, Stderr, Terminal} {
+	for _, name := range []string{Stdin, Stdout, Stderr, Terminal, Process} {
 		s, ok := g.streams[streamID{id.key, name}]
 		if !ok || id.name != "" && id.name != name {
 			continue

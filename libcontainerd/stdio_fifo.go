@@ -95,6 +95,36 @@ func removeStale(dir string) error {
 	return set.Remove()
 }
 
+// Leftovers lists the processes that have streams, by container, also those of
+// which nobody knows any more, for an engine that comes after one that was
+// killed. It removes the directories of containers that have none. Nothing may
+// be created meanwhile.
+func (f *fifoStdio) Leftovers() (map[string][]string, error) {
+	containers, err := os.ReadDir(f.root)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list the stdio directories: %w", err)
+	}
+	found := map[string][]string{}
+	for _, c := range containers {
+		processes, err := os.ReadDir(filepath.Join(f.root, c.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its last process was just freed
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the stdio directories: %w", err)
+		}
+		for _, p := range processes {
+			found[c.Name()] = append(found[c.Name()], p.Name())
+		}
+		if len(processes) == 0 {
+			if err := os.Remove(filepath.Join(f.root, c.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("cannot remove a stdio directory: %w", err)
+			}
+		}
+	}
+	return found, nil
+}
+
 func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error) {
 	dir, err := f.dir(c)
 	if err != nil || c.Detached {

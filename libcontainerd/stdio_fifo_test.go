@@ -221,3 +221,44 @@ func TestFIFOKeep(t *testing.T) {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }
+
+// An engine finds what a killed one has left: streams, a half-made set, and a
+// directory with nothing in it, which goes.
+func TestLeftovers(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "stdio")
+	f := &fifoStdio{root: root}
+	if left, err := f.Leftovers(); err != nil || len(left) != 0 {
+		t.Errorf("without a root: %v, %v", left, err)
+	}
+	for _, process := range []string{InitProcess, "e"} {
+		st, files := opened(t, f, config(process))
+		closed(t, files)
+		if err := st.Detach(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, dir := range []string{"half/init", "empty"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := f.Leftovers()
+	if err != nil || len(left) != 2 || len(left["c"]) != 2 || len(left["half"]) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "empty")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty directory: %v", err)
+	}
+	for id, processes := range left {
+		for _, process := range processes {
+			st, err := f.Restore(t.Context(), StdioConfig{ContainerID: id, ProcessID: process})
+			if err != nil {
+				t.Fatal(err)
+			}
+			closed(t, st)
+		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+}

@@ -2,6 +2,7 @@ package runtimed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -23,6 +24,7 @@ const (
 type keeperLink struct {
 	path string
 	log  *logrus.Entry
+	pid  int // of the one keeper that this process is for; set by the first dial
 
 	mu     sync.Mutex
 	client *keeper.Client // nil while there is no connection
@@ -44,6 +46,7 @@ func (l *keeperLink) set(c *keeper.Client) {
 	l.client = c
 }
 
+// dial connects. The keeper has to be an ancestor of this process, and always the same: only that one reaps what is started here.
 func (l *keeperLink) dial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
@@ -51,8 +54,26 @@ func (l *keeperLink) dial(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot reach the keeper: %w", err)
 	}
+	if l.pid == 0 {
+		l.pid = c.Pid()
+	}
+	if c.Pid() != l.pid || !descends(l.pid) {
+		return errors.Join(fmt.Errorf("keeper %d is not what started this process: %w", c.Pid(), errdefs.ErrUnavailable), c.Close())
+	}
 	l.set(c)
 	return nil
+}
+
+// descends tells whether a process is the parent of this one, or a further ancestor.
+func descends(ancestor int) bool {
+	for pid := os.Getppid(); pid != ancestor; {
+		parent, err := parentPid(pid)
+		if err != nil || parent == 0 {
+			return false
+		}
+		pid = parent
+	}
+	return true
 }
 
 // drop ends the connection.
@@ -81,16 +102,13 @@ func (l *keeperLink) do(fn func(context.Context, *keeper.Client) error) error {
 // follow hands exits to onExit, all that are in the ledger and then new ones, until ctx ends. Whenever the connection breaks it is made again,
 // with a pause that grows; after each new connection adopted is called before the exits.
 //
-// It fails, with class Unavailable, once the keeper that is this process's parent is dead: another process reaps the containers from then on, so
+// It fails, with class Unavailable, once the keeper that started this process is dead: another process reaps the containers from then on, so
 // this daemon is of no use. The next keeper starts the next one.
 func (l *keeperLink) follow(ctx context.Context, onExit func(keeper.Exit) error, adopted func()) error {
-	pause, parent := firstRedial, 0
+	pause := firstRedial
 	for ctx.Err() == nil {
 		c, err := l.get()
 		if err == nil {
-			if c.Pid() == os.Getppid() {
-				parent = c.Pid()
-			}
 			adopted()
 			began := time.Now()
 			err = c.Exits(ctx, onExit)
@@ -99,8 +117,8 @@ func (l *keeperLink) follow(ctx context.Context, onExit func(keeper.Exit) error,
 			}
 			l.drop()
 		}
-		if parent != 0 && os.Getppid() != parent {
-			return fmt.Errorf("keeper %d is dead: %w", parent, errdefs.ErrUnavailable)
+		if !descends(l.pid) {
+			return fmt.Errorf("keeper %d is dead: %w", l.pid, errdefs.ErrUnavailable)
 		}
 		if ctx.Err() != nil {
 			return nil

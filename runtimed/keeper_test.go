@@ -69,6 +69,45 @@ func TestKeeperIsKilled(t *testing.T) {
 	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
 }
 
+// A runtimed whose keeper dies before it has begun to serve ends too: it would have the root's lock and hear of no exit.
+func TestKeeperIsKilledEarly(t *testing.T) {
+	d := startDaemon(t, "runc")
+	long := d.run("long", "exec sleep 1000", nil)
+	leftover := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read x", "sh", "--root", filepath.Join(d.dir, "root", ".oci", testNamespace))
+	in, err := leftover.StdinPipe()
+	check(t, err)
+	check(t, leftover.Start())
+	old := d.signalRuntimed(syscall.SIGKILL)
+	var next int
+	d.await("the next runtimed waits for what looks like an OCI runtime", func() bool {
+		next = d.runtimedPid()
+		return next != 0 && next != old && hasPidfd(next)
+	})
+	check(t, d.keeper.Process.Kill())
+	d.keeper.Wait() // tells that it was killed
+	check(t, in.Close())
+	leftover.Wait() // the shell's read found no line
+	d.awaitGone("runtimed", next)
+	d.startKeeper()
+	ctx, cancel := d.within()
+	defer cancel()
+	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "long"})
+	check(t, err)
+	equal(t, "pid", r.Process.Pid, long)
+}
+
+// hasPidfd tells whether a process waits for another one's end.
+func hasPidfd(pid int) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	files, _ := os.ReadDir(dir) // it may be gone
+	for _, f := range files {
+		if target, err := os.Readlink(filepath.Join(dir, f.Name())); err == nil && strings.Contains(target, "pidfd") {
+			return true
+		}
+	}
+	return false
+}
+
 // A stdin outlives its keeper where the engine has it, and the next keeper holds it as the first one did: the engine may go then.
 func TestStdinOutlivesItsKeeper(t *testing.T) {
 	d := startDaemon(t, "runc")

@@ -23,18 +23,23 @@ var withoutUnified = []string{"unshare", "-m", "sh", "-c",
 // with each OCI runtime.
 func TestContractOnRuntimed(t *testing.T) {
 	programs, rootfs := buildRuntimed(t), busyboxRootfs(t)
+	criuInPath(t)
 	for _, c := range []struct {
 		ociRuntime string
 		wrap       []string
-	}{{"runc", nil}, {"crun", withoutUnified}} {
+		without    []libcontainerdtest.Without
+	}{
+		{"runc", nil, nil},
+		{"crun", withoutUnified, []libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
+	} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs)
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, c.without...)
 		})
 	}
 }
 
 // runContract runs the suite on a runtimed, each case in a namespace of its own.
-func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, without ...libcontainerdtest.Without) {
 	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
@@ -46,7 +51,7 @@ func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
+	}, without...)
 }
 
 // groups is a control group of a test's own, of which nothing may be left.

@@ -16,12 +16,12 @@ import (
 // TestContractOnContainerd runs the client layer's contract suite on each
 // containerd, with its shims and runc.
 func TestContractOnContainerd(t *testing.T) {
-	without := findCRIU(t)
+	criuInPath(t)
 	rootfs := busyboxRootfs(t)
-	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs, without) })
+	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs) })
 }
 
-func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, without []libcontainerdtest.Without) {
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string) {
 	daemon := startContainerd(t, release)
 	groups := newGroups(t)
 	var namespaces atomic.Int64
@@ -36,22 +36,21 @@ func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	}, without...)
+	})
 }
 
-// findCRIU puts the CRIU that hack/setup fetched into PATH, where runc looks for
-// it, or else names the cases that can't run.
-func findCRIU(t *testing.T) []libcontainerdtest.Without {
+// criuInPath puts the CRIU that hack/criu fetched into PATH, where runc looks
+// for it.
+func criuInPath(t *testing.T) {
 	t.Helper()
 	dir, err := filepath.Abs("../.cache/criu")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "criu")); err != nil {
-		return []libcontainerdtest.Without{{Case: "checkpoint/", Reason: fmt.Sprintf("no CRIU that works here (Debian 12's doesn't): %v", err)}}
+		t.Fatalf("run hack/criu first: %v", err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	return nil
 }
 
 // busyboxRootfs makes a root filesystem of one static binary.

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
 // guestTests run inside of the virtual machine of TestControlGroups2, and only
@@ -56,7 +57,9 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 			c.run(&guest{engine: newEngine(t, daemon.dial(t, c.name)), runtimed: daemon, rootfs: rootfs, groups: groups})
 		})
 	}
-	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs) })
+	t.Run("contract", func(t *testing.T) {
+		runContract(t, daemon, rootfs, libcontainerdtest.Without{Case: "checkpoint/", Reason: "the guest has no CRIU"})
+	})
 }
 
 // guest is an engine on a runtimed inside of the machine.

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -48,7 +49,7 @@ func TestSecondInstances(t *testing.T) {
 		return []string{"--root", root, "--address", address, "--keeper", r.runDir() + "/keeper/keeper.sock", "--runtime", "runc"}
 	}
 	r.second(t, "another runtimed serves "+r.runDir()+"/runtimed", "runtimed", asRuntimed(r.runDir()+"/runtimed", other("s"))...)
-	r.second(t, "somebody serves "+r.runDir()+"/runtimed.sock", "runtimed", asRuntimed(other("runtimed"), r.runDir()+"/runtimed.sock")...)
+	r.second(t, fmt.Sprintf("keeper %d is not what started this process", keeper), "runtimed", asRuntimed(other("runtimed"), other("s"))...)
 
 	r.endSecondKeeper(t, pidIn(other("run/keeper/keeper.pid")))
 	for _, name := range []string{"root", "run", "runtimed", "file"} {

@@ -207,7 +207,7 @@ func TestCrowdSurvives(t *testing.T) {
 		}
 	}
 	for _, m := range c.hosts {
-		c.execEnds(m.exec)
+		c.execEnds(t, m.exec)
 	}
 	c.talk()
 	for _, m := range c.quiets {
@@ -219,18 +219,18 @@ func TestCrowdSurvives(t *testing.T) {
 }
 
 // execEnds waits for an exec's exit and checks its code.
-func (c *crowd) execEnds(m *member) {
-	c.t.Helper()
+func (r *rig) execEnds(t testing.TB, m *member) {
+	t.Helper()
 	var x struct {
 		Running  bool
 		ExitCode *int
 	}
-	await(c.t, "the exec's end is known", func() bool {
-		c.do(c.t, http.MethodGet, "/exec/"+m.id+"/json", nil, &x)
+	await(t, "the exec's end is known", func() bool {
+		r.do(t, http.MethodGet, "/exec/"+m.id+"/json", nil, &x)
 		return !x.Running && x.ExitCode != nil
 	})
 	if *x.ExitCode != m.code {
-		c.t.Errorf("exec %s: code %d, want %d", m.id, *x.ExitCode, m.code)
+		t.Errorf("exec %s: code %d, want %d", m.id, *x.ExitCode, m.code)
 	}
 }
 

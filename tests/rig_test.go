@@ -135,7 +135,7 @@ func (r *rig) build() error {
 	if err := os.Mkdir(bin, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"engine-lite", "keeper", "runtimed"} {
+	for _, name := range []string{"engine-lite", "engine-lite-oci", "keeper", "runtimed"} {
 		if err := os.Link(filepath.Join(from, name), filepath.Join(bin, name)); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/keeper", "../cmd/runtimed"}} {
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
 		cancel()

@@ -33,22 +33,28 @@ type privateRuntimed struct {
 func buildRuntimed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	args := []string{"build", "-o", dir}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		t.Fatal("the test has no build information")
-	}
-	for _, s := range info.Settings {
-		if s.Key == "-race" && s.Value == "true" {
-			args = append(args, "-race")
-		}
-	}
+	args := append([]string{"build", "-o", dir}, raceFlag(t)...)
 	const commands = "github.com/engine-lite/engine-lite/cmd/"
 	out, err := exec.CommandContext(t.Context(), "go", append(args, commands+"keeper", commands+"runtimed")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return dir
+}
+
+// raceFlag is the flag for go build where the test has the race detector.
+func raceFlag(t *testing.T) []string {
+	t.Helper()
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("the test has no build information")
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" && s.Value == "true" {
+			return []string{"-race"}
+		}
+	}
+	return nil
 }
 
 // startRuntimed starts a keeper that starts a runtimed, both of which end with

@@ -1,6 +1,7 @@
 // Command engine-lite is a container engine: Docker's REST API over libcontainerd.
 //
 //	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS | --containerd-binary PATH]
+//	engine-lite oci COMMAND...
 //
 // It starts the keeper, and through it the runtime daemon, where none runs. Both
 // and all containers run on when it ends.
@@ -50,6 +51,7 @@ func command() *cobra.Command {
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.start(cmd.Context()) },
 	}
+	cmd.AddCommand(ociCommand())
 	f := cmd.Flags()
 	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")

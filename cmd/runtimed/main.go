@@ -17,7 +17,14 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed"
 )
 
+// version is set by the linker; empty: the module's version counts.
+var version string
+
 func main() {
+	if err := runtimed.ExecCRIU(); err != nil {
+		fmt.Fprintln(os.Stderr, "runtimed, as CRIU:", err)
+		os.Exit(1)
+	}
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "runtimed:", err)
 		os.Exit(1)
@@ -58,6 +65,9 @@ func run(args []string) (err error) {
 }
 
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

@@ -41,6 +41,8 @@ type Options struct {
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
+	// Spool is where the OCI command line tells of its containers; empty for none.
+	Spool string
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from
@@ -107,6 +109,11 @@ func (e *Engine) open(ctx context.Context) error {
 	case <-e.client.Ready():
 	case <-ctx.Done():
 		return fmt.Errorf("the runtime daemon does not answer: %w", ctx.Err())
+	}
+	if e.opts.Spool != "" {
+		if err := e.openForeign(ctx); err != nil {
+			return err
+		}
 	}
 	return e.sweep(ctx, idle)
 }

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	t       testing.TB
 	root    string
+	spool   string // empty for none
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -63,7 +64,7 @@ func (r *rig) open() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake"}, r.daemon, withConn{r.streams}, r.keeper)
+	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool}, r.daemon, withConn{r.streams}, r.keeper)
 	must(r.t, err)
 	r.e = e
 }

@@ -82,7 +82,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []e
 }
 
 // leftovers are what an earlier engine may have left of containers: at the
-// runtime daemon, by container, and at the keeper, by container and process.
+// runtime daemon, by container, and of streams, by container and process.
 type leftovers struct {
 	daemon map[string]bool
 	held   map[string]map[string]bool
@@ -102,16 +102,34 @@ func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
 		return nil, fmt.Errorf("list what the keeper holds: %w", err)
 	}
 	for _, h := range held {
-		parts := strings.Split(h.Key, "/")
-		if len(parts) != 3 || parts[0] != Namespace {
-			continue
+		if parts := strings.Split(h.Key, "/"); len(parts) == 3 && parts[0] == Namespace {
+			left.hold(parts[1], parts[2])
 		}
-		if left.held[parts[1]] == nil {
-			left.held[parts[1]] = map[string]bool{}
+	}
+	// Streams that no keeper holds: killed before it did, or with it.
+	lister, ok := e.stdio.inner.(interface {
+		Leftovers() (map[string][]string, error)
+	})
+	if !ok {
+		return left, nil
+	}
+	streams, err := lister.Leftovers()
+	if err != nil {
+		return nil, err
+	}
+	for id, processes := range streams {
+		for _, process := range processes {
+			left.hold(id, process)
 		}
-		left.held[parts[1]][parts[2]] = true
 	}
 	return left, nil
+}
+
+func (l *leftovers) hold(container, process string) {
+	if l.held[container] == nil {
+		l.held[container] = map[string]bool{}
+	}
+	l.held[container][process] = true
 }
 
 // sweep finishes what earlier engines died in: runs whose start or end they

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+func keeperSocket(run string) string { return filepath.Join(run, "keeper", keeper.SocketName) }
+
+// create creates a container. The pid file comes last: callers take it for the
+// whole.
+func (o *options) create(ctx context.Context, id string, c createFlags) (err error) {
+	s, err := o.beginCreate(ctx, id, &c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.end()) }()
+	pid, err := s.make(c)
+	if err != nil {
+		return err
+	}
+	spool.Wake(s.spoolDir())
+	if c.pidFile == "" {
+		return nil
+	}
+	between("pid file")
+	if err := writePidFile(c.pidFile, pid); err != nil {
+		return errors.Join(fmt.Errorf("cannot write the pid file: %w", err), s.remove(true))
+	}
+	between("pid file written")
+	return nil
+}
+
+// beginCreate takes the id, if no container has it.
+func (o *options) beginCreate(ctx context.Context, id string, c *createFlags) (*session, error) {
+	if err := o.check(id); err != nil {
+		return nil, err
+	}
+	bundle, err := filepath.Abs(c.bundle)
+	if err != nil {
+		return nil, err
+	}
+	c.bundle = bundle
+	r, err := o.chooseRuntime()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		log, err := o.openLog(ctx, id, true)
+		if err != nil {
+			return nil, err
+		}
+		s := &session{options: o, id: id, log: log, runtime: r}
+		free, err := s.free(ctx)
+		if free {
+			return s, nil
+		}
+		if err := errors.Join(err, s.end()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// free tells whether the log is a new one. One of a container that is gone makes
+// way, and is to be opened again; one that is there is of class AlreadyExists.
+func (s *session) free(ctx context.Context) (bool, error) {
+	if s.log.State.Container.Run == "" {
+		return true, nil
+	}
+	if err := s.settle(ctx); err != nil || s.log == nil {
+		return false, err
+	}
+	_, err := s.recorded().state(s.id)
+	switch {
+	case err == nil:
+		return false, fmt.Errorf("container with id %q exists: %w", s.id, errdefs.ErrAlreadyExists)
+	case errdefs.IsNotFound(err):
+		return false, s.gone(spool.Line{Action: spool.Destroy, Step: spool.Done, Recovered: true})
+	}
+	return false, err
+}
+
+// recorded is the runtime that the log names.
+func (s *session) recorded() ociRuntime {
+	return s.runtimeAt(s.log.State.Container.Runtime, s.log.State.Container.Root)
+}
+
+// make has the runtime create the container and notes it.
+func (s *session) make(c createFlags) (pid int, err error) {
+	begun := spool.Container{
+		Run: spool.NewRun(), ID: s.id, Root: s.runtime.root, Runtime: s.runtime.path,
+		Bundle: c.bundle, Annotations: annotations(c.bundle),
+	}
+	if err := s.note(spool.Line{Action: spool.Create, Step: spool.Begun, Container: &begun}); err != nil {
+		return 0, errors.Join(err, s.log.Discard())
+	}
+	pidFile := spool.PidFile(s.spoolDir(), begun.Run)
+	args := append([]string{"create"}, c.args(pidFile)...)
+	if err := s.runtime.do(begun.Run, append(args, s.id)...); err != nil {
+		return 0, errors.Join(err, s.forget())
+	}
+	if pid, err = readPid(pidFile); err == nil {
+		err = s.created(pid, false)
+	}
+	if err != nil {
+		return 0, errors.Join(err, s.remove(true))
+	}
+	return pid, s.removePidFile()
+}
+
+// maxAnnotations bounds the bytes of annotations that events carry: an exit must
+// fit into the journal with them.
+const maxAnnotations = 512 << 10
+
+// annotations are the bundle's; none where they can't be read, which the runtime
+// will complain of, or are too many.
+func annotations(bundle string) map[string]string {
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(data, &spec) != nil {
+		return nil
+	}
+	size := 0
+	for key, value := range spec.Annotations {
+		size += len(key) + len(value)
+	}
+	if size > maxAnnotations {
+		return nil
+	}
+	return spec.Annotations
+}
+
+// readPid reads what a runtime wrote: a number and perhaps a line break.
+func readPid(path string) (int, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("the OCI runtime left no process id: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("the OCI runtime left %.40q, which is no process id: %w", data, errdefs.ErrDataLoss)
+	}
+	return pid, nil
+}
+
+// writePidFile makes the file appear as a whole.
+func writePidFile(path string, pid int) error {
+	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()))
+	if err := os.WriteFile(draft, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(draft, path); err != nil {
+		return errors.Join(err, os.Remove(draft))
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// killAt makes the test binary the program itself, which kills itself at that step
+// of its work, counted from 1; at 0 it never does. The package tests uses it.
+const killAt = "ENGINE_LITE_OCI_TEST_KILL_AT"
+
+func TestMain(m *testing.M) {
+	at, ok := os.LookupEnv(killAt)
+	if !ok {
+		os.Exit(m.Run())
+	}
+	last, err := strconv.Atoi(at)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	step := 0
+	between = func(name string) {
+		if step++; step == last {
+			fmt.Fprintln(os.Stderr, "killed at:", name)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	main()
+	os.Exit(0)
+}

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// The records below testdata/v1 are what the first release has in its journal:
+// today's engine reads all of it and, writing it again, loses nothing.
+func TestRecordsV1(t *testing.T) {
+	read := func(name string) []byte {
+		data, err := os.ReadFile("testdata/v1/" + name)
+		must(t, err)
+		return data
+	}
+	raw := read("container.json")
+	r, err := decodeRecord(raw)
+	must(t, err)
+	if r.Status != statusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
+		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 || r.Config.Labels["a"] != "b" {
+		t.Errorf("%+v", r)
+	}
+	unchanged(t, raw, r)
+	var x execRecord
+	raw = read("exec.json")
+	must(t, json.Unmarshal(raw, &x))
+	if x.Container != r.ID || x.Pid != 1002 || !x.Request.Tty || x.Request.User != "1:2" {
+		t.Errorf("%+v", x)
+	}
+	unchanged(t, raw, x)
+}
+
+// unchanged checks that all that stands in a recorded JSON object is written
+// again.
+func unchanged(t *testing.T, recorded []byte, v any) {
+	t.Helper()
+	again, err := json.Marshal(v)
+	must(t, err)
+	var was, is map[string]any
+	must(t, json.Unmarshal(recorded, &was))
+	must(t, json.Unmarshal(again, &is))
+	contains(t, "", is, was)
+}
+
+func contains(t *testing.T, path string, is, was map[string]any) {
+	t.Helper()
+	for _, key := range slices.Sorted(maps.Keys(was)) {
+		inner, ok := was[key].(map[string]any)
+		now, same := is[key].(map[string]any)
+		switch {
+		case ok && same:
+			contains(t, path+"."+key, now, inner)
+		case !reflect.DeepEqual(is[key], was[key]):
+			t.Errorf("%s.%s is %v, was %v", path, key, is[key], was[key])
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/journal"
+)
+
+// read tells of what a log has beyond the place up to which the journal has it. It
+// returns false where a part has to wait.
+func (f *foreign) read(ctx context.Context, name string) (bool, error) {
+	path := filepath.Join(f.dir, name)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil // it has its other name by now
+	}
+	if err != nil {
+		return false, err
+	}
+	who, ok := containerOf(data)
+	run := who.Run
+	c := f.byRun[run]
+	switch {
+	case !ok:
+		return true, nil // its creation is about to begin
+	case f.held[who.ID]:
+		return false, nil
+	case c == nil:
+		c = &foreignContainer{}
+	case c.record.Offset > int64(len(data)):
+		return false, fmt.Errorf("the log is shorter than before: %w", errdefs.ErrDataLoss)
+	}
+	c.name = name
+	idle := func() bool { return spool.Idle(path, int64(len(data))) }
+	whole, err := f.tell(ctx, run, c, data[c.record.Offset:], idle)
+	f.held[who.ID] = !whole
+	if err != nil || !whole || !c.record.State.Destroyed {
+		return whole, err
+	}
+	return f.drop(ctx, run, c)
+}
+
+// containerOf finds the container that a log is of.
+func containerOf(data []byte) (spool.Container, bool) {
+	for _, l := range spool.Parse(data) {
+		if l.Container != nil {
+			return *l.Container, true
+		}
+	}
+	return spool.Container{}, false
+}
+
+// tell commits what lines mean together with the place behind them. A destroy
+// waits for the exit. A container that wasn't created is nobody's business yet.
+func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, data []byte, idle func() bool) (whole bool, err error) {
+	t, exit := telling{record: c.record}, c.exit // an exit that is seen from here on may be younger than data
+	whole = true
+	for _, l := range spool.Parse(data) {
+		if l.Action == spool.Destroy && l.Step == spool.Done && t.awaitsExit() {
+			if exit == nil {
+				whole = false
+				break
+			}
+			t.die(*exit)
+		}
+		t.add(l)
+		t.record.Offset = c.record.Offset + l.End
+	}
+	if !t.record.State.Created {
+		return true, nil
+	}
+	f.byRun[run] = c
+	if !t.record.Ended && !t.record.State.Destroyed { // before anybody is told: who is told may end it
+		if err := f.watch(ctx, run, c, t.record.State.Process); err != nil {
+			return false, err
+		}
+	}
+	if exit != nil && !t.end(*exit, idle) {
+		whole = false
+	}
+	if t.record.Offset != c.record.Offset || t.record.Ended != c.record.Ended {
+		if err := f.commit(ctx, run, t); err != nil {
+			return false, err
+		}
+	}
+	c.record = t.record
+	return whole && (c.exit == nil || t.record.Ended), nil
+}
+
+func (f *foreign) commit(ctx context.Context, run string, t telling) error {
+	raw, err := json.Marshal(t.record)
+	if err != nil {
+		return fmt.Errorf("foreign container record: %w", err)
+	}
+	return f.e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		for _, ev := range t.events {
+			tx.Append(ev)
+		}
+		tx.Put(kindForeign, run, raw)
+		return nil
+	})
+}
+
+// telling is what is told of a container in one transaction.
+type telling struct {
+	record foreignRecord
+	events []journal.Event
+}
+
+// awaitsExit tells whether there is to be a die event before the next one.
+func (t *telling) awaitsExit() bool { return t.record.State.Started && !t.record.Ended }
+
+// add adds what a line means.
+func (t *telling) add(l spool.Line) {
+	s := &t.record.State
+	before := *s
+	s.Add(l)
+	if l.Step != spool.Done {
+		return
+	}
+	switch l.Action {
+	case spool.Create:
+		if !before.Created {
+			t.event("create", l.Time, l.Recovered, nil)
+		}
+	case spool.Start:
+		t.start(l.Time, l.Recovered)
+	case spool.Exit:
+		if t.awaitsExit() {
+			t.die(foreignExit{time: l.Time, status: *l.Status, recovered: l.Recovered})
+		}
+	default: // pause, unpause, destroy
+		t.event(l.Action, l.Time, l.Recovered, nil)
+	}
+}
+
+func (t *telling) start(at time.Time, recovered bool) {
+	if !t.record.StartedAt.IsZero() {
+		return
+	}
+	t.record.State.Started, t.record.StartedAt = true, at
+	t.event("start", at, recovered, nil)
+}
+
+// end tells of an exit that was seen. One between the beginning of a start and its
+// end waits for that, unless nobody is left to write it. A process that was never
+// started has no exit that counts. It returns false where the exit has to wait.
+func (t *telling) end(x foreignExit, idle func() bool) bool {
+	s := &t.record.State
+	switch {
+	case t.record.Ended:
+	case s.Started:
+		t.die(x)
+	case s.Pending != spool.Start:
+		t.record.Ended = true
+	case !idle():
+		return false
+	default:
+		t.start(x.time, true)
+		t.die(x)
+	}
+	return true
+}
+
+func (t *telling) die(x foreignExit) {
+	r := t.shown()
+	code := 0
+	if x.unknown == "" {
+		code = exitCode(x.status)
+	}
+	r.exited(code, x.unknown, false, x.time)
+	t.record.Ended = true
+	t.event("die", x.time, x.recovered, r.dieAttributes())
+}
+
+// event adds an event with the attributes that every container's have. A time
+// that the journal can't keep is now.
+func (t *telling) event(action string, at time.Time, recovered bool, attributes map[string]string) {
+	r := t.shown()
+	ev := containerEvent(r, change{action: action, recovered: recovered, attributes: func(*record) map[string]string {
+		all := map[string]string{"bundle": t.record.State.Container.Bundle, "runtime": t.record.State.Container.Runtime}
+		for key, value := range attributes {
+			all[key] = value
+		}
+		return all
+	}})
+	if at.Year() > 1970 && at.Year() < 2200 {
+		ev.Time = at.UTC()
+	}
+	t.events = append(t.events, ev)
+}
+
+// shown is the container in the form of the engine's own: its annotations are its
+// labels, and its id is its name.
+func (t *telling) shown() *record {
+	c := &t.record.State.Container
+	return &record{
+		ID: c.ID, Name: c.ID, Config: &container.Config{Labels: c.Annotations},
+		Generation: 1, StartedAt: t.record.StartedAt,
+	}
+}

@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+// foreigner is the log of a foreign container, whose process is this one's child.
+type foreigner struct {
+	*rig
+	log   *spool.Log
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// newForeigner begins to create a container whose process ends with exit code 7
+// when it is told to.
+func newForeigner(t *testing.T) *foreigner {
+	t.Helper()
+	r := newRig(t)
+	dir, err := os.MkdirTemp("", "oci")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	r.spool = dir
+	r.reopen()
+	t.Cleanup(r.close)
+	f := &foreigner{rig: r, cmd: exec.Command("sh", "-c", "read x; exit 7")}
+	f.stdin, err = f.cmd.StdinPipe()
+	must(t, err)
+	must(t, f.cmd.Start())
+	t.Cleanup(f.exit)
+	f.log, err = spool.Open(t.Context(), dir, spool.Key("", "c1"), true)
+	must(t, err)
+	t.Cleanup(func() { _ = f.log.Close() })
+	f.note(spool.Line{Action: spool.Create, Step: spool.Begun, Container: &spool.Container{Run: "r1", ID: "c1"}})
+	return f
+}
+
+func (f *foreigner) note(lines ...spool.Line) {
+	f.t.Helper()
+	for _, l := range lines {
+		must(f.t, f.log.Append(l))
+	}
+	spool.Wake(f.spool)
+}
+
+func (f *foreigner) created() spool.Line {
+	f.t.Helper()
+	start, err := keeper.StartTime(f.cmd.Process.Pid)
+	must(f.t, err)
+	return spool.Line{Action: spool.Create, Step: spool.Done, Process: &spool.Process{Pid: f.cmd.Process.Pid, Start: start}}
+}
+
+func done(action string) spool.Line { return spool.Line{Action: action, Step: spool.Done} }
+
+func (f *foreigner) exit() {
+	_ = f.stdin.Close()
+	_ = f.cmd.Wait()
+}
+
+// told waits until these are the container's events, each die with its exit code.
+func (f *foreigner) told(want ...string) {
+	f.t.Helper()
+	var got []string
+	defer func() {
+		if f.t.Failed() {
+			f.t.Logf("events %q, want %q", got, want)
+		}
+	}()
+	eventually(f.t, func() bool {
+		got = nil
+		for c := f.e.journal.Cursor(0); ; {
+			ev, ok, err := c.Poll()
+			must(f.t, err)
+			if !ok {
+				return slices.Equal(got, want)
+			}
+			if ev.ID == "c1" {
+				text := ev.Action
+				if ev.Action == "die" {
+					text += " " + ev.Attributes["exitCode"]
+				}
+				if ev.Recovered {
+					text += " recovered"
+				}
+				got = append(got, text)
+			}
+		}
+	})
+}
+
+// gone waits until nothing is left of the container.
+func (f *foreigner) gone() {
+	f.t.Helper()
+	eventually(f.t, func() bool {
+		left := 0
+		must(f.t, f.e.journal.View(func(s *journal.Snapshot) error {
+			return s.ForEach(kindForeign, func(string, []byte) error { left++; return nil })
+		}))
+		for _, log := range (&foreign{dir: f.spool}).logs() {
+			f.t.Logf("left: %s", log.Name())
+			left++
+		}
+		return left == 0 && len(f.keeper.keys()) == 0
+	})
+}
+
+// destroy ends the container as the last command does.
+func (f *foreigner) destroy() {
+	f.t.Helper()
+	f.note(done(spool.Destroy))
+	must(f.t, f.log.Retire())
+	must(f.t, f.log.Close())
+	spool.Wake(f.spool)
+}
+
+// TestForeignLife follows a container from its log.
+func TestForeignLife(t *testing.T) {
+	f := newForeigner(t)
+	f.note(f.created())
+	f.told("create")
+	f.note(spool.Line{Action: spool.Start, Step: spool.Begun}, done(spool.Start), done(spool.Pause), done(spool.Unpause))
+	f.told("create", "start", "pause", "unpause")
+	f.exit()
+	f.told("create", "start", "pause", "unpause", "die 7")
+	f.destroy()
+	f.told("create", "start", "pause", "unpause", "die 7", "destroy")
+	f.gone()
+}
+
+// TestForeignExitDuringStart has a process end between the beginning of its start
+// and its end. As long as the command has the log, the exit waits for it.
+func TestForeignExitDuringStart(t *testing.T) {
+	for name, finish := range map[string]func(f *foreigner){
+		"done":   func(f *foreigner) { f.note(done(spool.Start)) },
+		"killed": func(f *foreigner) { must(f.t, f.log.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newForeigner(t)
+			f.note(f.created(), spool.Line{Action: spool.Start, Step: spool.Begun})
+			f.told("create")
+			f.exit()
+			f.told("create")
+			finish(f)
+			if name == "done" {
+				f.told("create", "start", "die 7")
+			} else {
+				f.told("create", "start recovered", "die 7")
+			}
+		})
+	}
+}
+
+// TestForeignNeverStarted ends the process of a container that was only created:
+// that is no exit.
+func TestForeignNeverStarted(t *testing.T) {
+	f := newForeigner(t)
+	f.note(f.created())
+	f.exit()
+	f.note(spool.Line{Action: spool.Start, Step: spool.Begun}, spool.Line{Action: spool.Start, Step: spool.Failed})
+	f.destroy()
+	f.told("create", "destroy")
+	f.gone()
+}
+
+// TestForeignCommandKilled has commands die before their last step: the engine
+// does it.
+func TestForeignCommandKilled(t *testing.T) {
+	f := newForeigner(t)
+	status := uint32(3 << 8)
+	f.note(f.created(), done(spool.Start), spool.Line{Action: spool.Exit, Step: spool.Done, Status: &status}, done(spool.Destroy))
+	f.told("create", "start", "die 3", "destroy")
+	must(t, f.log.Close())
+	f.gone()
+}
+
+// TestForeignAway has everything happen while no engine is there.
+func TestForeignAway(t *testing.T) {
+	f := newForeigner(t)
+	f.close()
+	f.note(f.created(), done(spool.Start))
+	f.exit()
+	f.destroy()
+	must(t, f.keeper.Hold(t.Context(), spool.Held("r0"), keeper.Process, nil, nil, keeper.HoldOptions{}))
+	f.open()
+	// The fake keeper doesn't have it, and it is reaped.
+	f.told("create", "start", "die 255 recovered", "destroy")
+	f.gone()
+}
+
+// TestForeignLost restarts the machine: the logs are gone, the journal isn't.
+func TestForeignLost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state spool.State
+		ended bool
+		want  []string
+	}{
+		"running": {spool.State{Created: true, Started: true}, false, []string{"die 255 recovered", "destroy recovered"}},
+		"ended":   {spool.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
+		"created": {spool.State{Created: true}, false, []string{"destroy recovered"}},
+		"told":    {spool.State{Created: true, Destroyed: true}, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newForeigner(t)
+			must(t, f.log.Discard())
+			tt.state.Container = spool.Container{Run: "r1", ID: "c1"}
+			f.reopen(func(tx *journal.Tx) error {
+				raw, err := json.Marshal(foreignRecord{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
+				tx.Put(kindForeign, "r1", raw)
+				return err
+			})
+			f.told(tt.want...)
+			f.gone()
+		})
+	}
+}

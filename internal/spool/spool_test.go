@@ -1,0 +1,254 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"go.uber.org/goleak"
+
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, dir, key string, create bool) *Log {
+	t.Helper()
+	l, err := Open(t.Context(), dir, key, create)
+	must(t, err)
+	return l
+}
+
+func begun(run string) Line {
+	return Line{Action: Create, Step: Begun, Container: &Container{Run: run, ID: "c", Annotations: map[string]string{"a": "b"}}}
+}
+
+// TestLog writes a container's life and reads it again after each line.
+func TestLog(t *testing.T) {
+	dir, key := filepath.Join(t.TempDir(), "oci"), Key("", "c")
+	status := uint32(7 << 8)
+	process := Process{Pid: 42, Start: 4711}
+	if _, err := Open(t.Context(), dir, key, false); !errdefs.IsNotFound(err) {
+		t.Errorf("no log: %v", err)
+	}
+	var want State
+	for _, l := range []Line{
+		begun("r1"), {Action: Create, Step: Done, Process: &process}, {Action: Start, Step: Begun}, {Action: Start, Step: Failed},
+		{Action: Start, Step: Begun}, {Action: Start, Step: Done}, {Action: Pause, Step: Done}, {Action: Unpause, Step: Done},
+		{Action: Exit, Step: Done, Status: &status}, {Action: Destroy, Step: Begun}, {Action: Destroy, Step: Done},
+	} {
+		log := open(t, dir, key, true)
+		must(t, log.Append(l))
+		want = log.State
+		must(t, log.Close())
+		if got, err := Peek(dir, key); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("after %s %s: %+v, %v, want %+v", l.Action, l.Step, got, err, want)
+		}
+	}
+	if !want.Created || !want.Started || want.Paused || !want.Exited || !want.Destroyed || want.Pending != "" || want.Process != process || want.Exists() {
+		t.Errorf("in the end: %+v", want)
+	}
+	log := open(t, dir, key, false)
+	must(t, log.Retire())
+	if !Retired(log.Name()) || !IsLog(log.Name()) || !IsLog(key) || IsLog("wake") || IsLog("state") || IsLog("r1.pid") {
+		t.Errorf("names: %s, %s", log.Name(), key)
+	}
+	must(t, log.Close())
+	if _, err := Peek(dir, key); !errdefs.IsNotFound(err) {
+		t.Errorf("the name is not free: %v", err)
+	}
+}
+
+// TestTornLine leaves half of a line, as a killed writer does: the next line
+// counts, the half one doesn't.
+func TestTornLine(t *testing.T) {
+	dir, key := t.TempDir(), Key("", "c")
+	log := open(t, dir, key, true)
+	must(t, log.Append(begun("r1")))
+	text, err := Line{Action: Destroy, Step: Done}.encode()
+	must(t, err)
+	_, err = log.file.Write(text[:len(text)-2])
+	must(t, err)
+	must(t, log.Append(Line{Action: Create, Step: Done, Process: &Process{Pid: 1}}))
+	must(t, log.Close())
+	if s, err := Peek(dir, key); err != nil || !s.Created || s.Destroyed {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestLock has many take a log at once, some of them renaming it.
+func TestLock(t *testing.T) {
+	dir, key := t.TempDir(), Key("", "c")
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	for i := range 20 {
+		work.Go(func() {
+			l, err := Open(t.Context(), dir, key, true)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer l.Close()
+			if !mu.TryLock() {
+				t.Error("two have the log")
+				return
+			}
+			defer mu.Unlock()
+			if Idle(l.path, 0) {
+				t.Error("a log that somebody has is idle")
+			}
+			if l.State.Container.Run == "" {
+				if err := l.Append(begun(NewRun())); err != nil {
+					t.Error(err)
+				}
+			}
+			if i%3 == 0 {
+				if err := l.Retire(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	l := open(t, dir, key, true)
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, dir, key, false); !errdefs.IsUnavailable(err) {
+		t.Errorf("a lock that somebody has: %v", err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	seen := map[string]bool{}
+	for _, pair := range [][2]string{{"", "c"}, {"/r", "c"}, {"/r", "d"}, {"/rc", ""}, {"", "/rc"}} {
+		key := Key(pair[0], pair[1])
+		if seen[key] || !IsLog(key) {
+			t.Errorf("key of %q: %s", pair, key)
+		}
+		seen[key] = true
+	}
+}
+
+// TestWake wakes a listener, a stale socket, and nobody.
+func TestWake(t *testing.T) {
+	dir := t.TempDir()
+	Wake(dir) // nobody listens
+	conn, remove, err := Listen(dir)
+	must(t, err)
+	must(t, conn.Close())
+	Wake(dir) // the socket is stale
+	_ = remove()
+	conn, remove, err = Listen(dir)
+	must(t, err)
+	for range 2000 { // more than fit
+		Wake(dir)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	must(t, remove())
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestStatus reads how processes ended that are zombies, and that were reaped.
+func TestStatus(t *testing.T) {
+	for script, want := range map[string]uint32{"exit 0": 0, "exit 7": 7 << 8, "kill -9 $$": 9} {
+		cmd := exec.Command("sh", "-c", "read x; "+script)
+		stdin, err := cmd.StdinPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		start, err := keeper.StartTime(cmd.Process.Pid)
+		must(t, err)
+		p := Process{Pid: cmd.Process.Pid, Start: start}
+		pidfd, err := p.Open()
+		must(t, err)
+		if Ended(pidfd) {
+			t.Error("ended before its time")
+		}
+		must(t, stdin.Close())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		must(t, Await(ctx, pidfd))
+		cancel()
+		zombie, ok := p.Status(pidfd)
+		if !ok || zombie != want {
+			t.Errorf("%s: zombie: %#x, %v", script, zombie, ok)
+		}
+		_ = cmd.Wait()
+		if status, ok := p.Status(pidfd); !Ended(pidfd) || !ok || status != want {
+			t.Errorf("%s: reaped: %#x, %v", script, status, ok)
+		}
+		must(t, pidfd.Close())
+		if _, err := p.Open(); !errdefs.IsNotFound(err) {
+			t.Errorf("%s: gone: %v", script, err)
+		}
+	}
+	self := Process{Pid: os.Getpid(), Start: 1} // as if the pid had come round again
+	if _, err := self.Open(); !errdefs.IsNotFound(err) {
+		t.Errorf("another process of that pid: %v", err)
+	}
+}
+
+// TestAwaitEnds ends a wait for a process that lives.
+func TestAwaitEnds(t *testing.T) {
+	start, err := keeper.StartTime(os.Getpid())
+	must(t, err)
+	pidfd, err := Process{Pid: os.Getpid(), Start: start}.Open()
+	must(t, err)
+	defer pidfd.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Await(ctx, pidfd); !errors.Is(err, context.Canceled) {
+		t.Errorf("await: %v", err)
+	}
+}
+
+func TestZombieStatus(t *testing.T) {
+	line := "12 (a) b) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 999 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 1792\n"
+	for _, tt := range []struct {
+		stat  string
+		start uint64
+		want  uint32
+		ok    bool
+	}{{line, 999, 1792, true}, {line, 998, 0, false}, {"12 (a) Z 1 2", 999, 0, false}, {"", 0, 0, false}} {
+		if got, ok := zombieStatus([]byte(tt.stat), tt.start); got != tt.want || ok != tt.ok {
+			t.Errorf("%.20q: %d, %v", tt.stat, got, ok)
+		}
+	}
+}
+
+// FuzzParse reads whatever lies in the spool: it never fails, lines end where a
+// line ends, and the state can be made of them.
+func FuzzParse(f *testing.F) {
+	whole, _ := begun("r1").encode()
+	f.Add(whole)
+	f.Add(append(whole, `{"action":"create","step":"done","process":{"pid":1}}`+"\n"...))
+	f.Add([]byte("\n\n{\n{}\nnull\n[]\n" + `{"action":"exit","step":"done"}` + "\n"))
+	f.Add(whole[:len(whole)-5])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		last := int64(0)
+		for _, l := range Parse(data) {
+			if l.End <= last || l.End > int64(len(data)) || data[l.End-1] != '\n' || !l.valid() {
+				t.Fatalf("line %+v", l)
+			}
+			last = l.End
+		}
+		stateOf(data)
+	})
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
