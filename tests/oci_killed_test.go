@@ -17,8 +17,7 @@ import (
 // TestOCIKilled kills the command line at each step of each of its commands. Then
 // "delete --force" leaves nothing, and what is told of the container is right.
 func TestOCIKilled(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	program := r.file("bin/killable")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

@@ -71,8 +71,7 @@ func (podman) alone(args ...string) []string {
 // TestPodman has podman run its containers by the command line: exit codes,
 // output, terminals, execs, and each life in the engine's events.
 func TestPodman(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	p := newPodman(t, r)
 	box := filepath.Join(t.TempDir(), "box.tar")
 	if out, err := exec.CommandContext(t.Context(), "tar", "-C", busyboxRootfs(t), "-cf", box, ".").CombinedOutput(); err != nil {

@@ -45,8 +45,7 @@ var ociWays = []ociWay{
 
 // TestOCIStates tries every operation in every state.
 func TestOCIStates(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)

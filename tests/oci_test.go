@@ -210,8 +210,7 @@ func (r *rig) awaitTold(t testing.TB, id string, want ...string) {
 
 // TestOCILife goes through a container's life by the parts of the command line.
 func TestOCILife(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
@@ -239,8 +238,7 @@ func TestOCILife(t *testing.T) {
 // TestOCIRun runs containers in the foreground, with descriptors and signals, and
 // from the current directory.
 func TestOCIRun(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
@@ -314,8 +312,7 @@ func TestOCIRun(t *testing.T) {
 
 // TestOCIRefused gives the command line what it must not take. Nothing comes of it.
 func TestOCIRefused(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
+	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
