@@ -170,6 +170,9 @@ func (r *Reader) take(limit int, move func(fd, limit int) (int, error)) (int, er
 		}
 		// ExitKnown set the deadline, once, to get us out of the poller.
 		if err := r.file.SetReadDeadline(time.Time{}); err != nil {
+			if r.closed.Load() {
+				return 0, os.ErrClosed // os gives this error of a deadline no name
+			}
 			return 0, err
 		}
 	}

@@ -305,3 +305,28 @@ func TestDrainOfTakenOutput(t *testing.T) {
 	}
 	files.Close()
 }
+
+// TestCloseWhileTheExitBecomesKnown lets both wake the same Read.
+func TestCloseWhileTheExitBecomesKnown(t *testing.T) {
+	set := newSet(t)
+	for range 3000 {
+		r, err := set.OpenStdout(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := r.Read(make([]byte, 1))
+			ended <- err
+		}()
+		closed := make(chan error, 1)
+		go func() { closed <- r.Close() }()
+		r.ExitKnown()
+		if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+			t.Fatalf("a read that was ended: %v", err)
+		}
+		if err := <-closed; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

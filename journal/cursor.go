@@ -72,6 +72,19 @@ func searchMark(tx *bolt.Tx, limit int64) (uint64, error) {
 // Position returns the number of the event that was returned last, at first what the cursor was made with.
 func (c *Cursor) Position() uint64 { return c.after }
 
+// Check returns the error that Next has for the cursor's position, without waiting for an event: nil where there is one
+// or one can come.
+func (c *Cursor) Check() error {
+	s := c.j.current()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case len(c.batch) > 0 || c.after == s.newest:
+		return nil
+	}
+	return c.fill(s.position)
+}
+
 // Next returns the next event, and waits until there is one. It returns a [*TooOldError] when that event is no longer
 // kept, a [*TooNewError] when the position lies behind the newest event, [ErrClosed] after the journal's Close, ctx's
 // error once ctx ends, and an error of class DataLoss where the file can't be understood. After an error the cursor

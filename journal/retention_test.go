@@ -41,6 +41,15 @@ func TestEventsAreDroppedByAge(t *testing.T) {
 	if !errors.As(err, &tooOld) || *tooOld != (TooOldError{After: oldest - 2, Oldest: oldest}) || !errdefs.IsOutOfRange(err) {
 		t.Errorf("got %v", err)
 	}
+	if err := lagging.Check(); !errors.As(err, &tooOld) {
+		t.Errorf("check: %v", err)
+	}
+	var tooNew *TooNewError
+	for after, ahead := range map[uint64]bool{oldest - 1: false, 300: false, 301: true} {
+		if err := j.Cursor(after).Check(); errors.As(err, &tooNew) != ahead || (!ahead && err != nil) {
+			t.Errorf("check after %d: %v", after, err)
+		}
+	}
 	expect(t, j.Cursor(tooOld.Oldest-1), 300)
 	if s, err := j.CursorSince(time.Time{}); err != nil || s.Position() != oldest-1 {
 		t.Errorf("since ever: %d, %v", s.Position(), err)

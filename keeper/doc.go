@@ -16,7 +16,7 @@
 // One JSON message is one packet. A request is at most 4 KiB, an answer at most 64 KiB; descriptors travel beside them as
 // SCM_RIGHTS, at most 4 to a packet. The requests of one connection are answered one by one, in their order. The first one is
 // "hello" and carries the protocol number; another number is refused with both numbers in the text. Only the keeper's own user may
-// connect (SO_PEERCRED). A request that can't be understood gets an answer of class InvalidArgument, and the connection goes on.
+// connect (SO_PEERCRED). The handshake is answered when connections that died before have given back what they had. A request that can't be understood gets an answer of class InvalidArgument, and the connection goes on.
 //
 //	-> {"id":1,"op":"hello","protocol":1}
 //	<- {"id":1,"protocol":1,"pid":4242}
@@ -38,5 +38,6 @@
 // An exit is written to the ledger while the process is still a zombie and only then reaped, so no kill of the keeper in between can lose
 // one that was reaped. A process is identified by its pid and its start time (proc(5), /proc/PID/stat, field 22, clock ticks
 // after boot). Exits stay in the ledger until Forget, also over a restart of the keeper; of those that nobody forgets the newest
-// 65,536 are kept for sure.
+// 65,536 are kept for sure. The ledger begins with its format's number, of which a newer one is refused, and with the id of the boot: the exits of
+// another boot are dropped, since its pids and start times come again.
 package keeper

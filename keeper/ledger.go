@@ -24,6 +24,7 @@ const (
 // the processes too, and writing it is copying memory, which is why mu is held over it.
 type ledger struct {
 	path string
+	boot bootID
 	log  *log.Logger
 
 	mu      sync.Mutex
@@ -36,17 +37,26 @@ type ledger struct {
 	changed chan struct{}
 }
 
-// openLedger reads the ledger at path, or makes one, and drops what is broken in it. The caller holds the directory's lock.
-func openLedger(path string, logger *log.Logger) (*ledger, error) {
+// openLedger reads the ledger at path, or makes one, and drops what is broken in it, and the exits of another boot: pid and start time name a
+// process of one boot only. The caller holds the directory's lock. Errors: FailedPrecondition if a newer version of the program wrote it.
+func openLedger(path string, boot bootID, logger *log.Logger) (*ledger, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read the ledger: %w", err)
 	}
-	l := &ledger{path: path, log: logger, changed: make(chan struct{})}
+	was, format, ok := decodeHead(data)
+	if ok && format > ledgerFormat {
+		return nil, fmt.Errorf("the ledger %s has format %d, and this keeper reads formats up to %d: %w", path, format, ledgerFormat, errdefs.ErrFailedPrecondition)
+	}
+	l := &ledger{path: path, boot: boot, log: logger, changed: make(chan struct{})}
 	var broken int
 	l.kept, l.last, broken = decodeLedger(data)
 	if broken > 0 {
 		logger.Printf("ledger: skipped %d broken records of %d bytes in all", broken, len(data))
+	}
+	if ok && was != boot {
+		logger.Printf("ledger: dropped %d exits of an earlier boot", len(l.kept))
+		l.kept = nil
 	}
 	if err := l.rewriteLocked(); err != nil {
 		return nil, fmt.Errorf("cannot write the ledger: %w", err)
@@ -155,7 +165,8 @@ func (l *ledger) writeLocked(kind uint32, e entry) {
 
 // rewriteLocked replaces the file by one that holds what is kept and nothing else.
 func (l *ledger) rewriteLocked() error {
-	data := encodeRecord(make([]byte, 0, (len(l.kept)+1)*recordSize), kindLast, entry{seq: l.last})
+	data := encodeHead(make([]byte, 0, (len(l.kept)+2)*recordSize), l.boot)
+	data = encodeRecord(data, kindLast, entry{seq: l.last})
 	for _, e := range l.kept {
 		data = encodeRecord(data, kindExit, e)
 	}
@@ -166,7 +177,7 @@ func (l *ledger) rewriteLocked() error {
 	if l.file != nil {
 		l.file.Close() // its path is the new file's by now
 	}
-	l.file, l.records, l.failed = file, len(l.kept)+1, time.Time{}
+	l.file, l.records, l.failed = file, len(l.kept)+2, time.Time{}
 	return nil
 }
 

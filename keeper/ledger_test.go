@@ -16,7 +16,7 @@ import (
 
 func openTestLedger(t *testing.T, path string) *ledger {
 	t.Helper()
-	l, err := openLedger(path, log.New(t.Output(), "", 0))
+	l, err := openLedger(path, bootID{1}, log.New(t.Output(), "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}

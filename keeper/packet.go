@@ -190,6 +190,20 @@ func follow(ctx context.Context, path string, fn func(Exit) error) error {
 	}
 }
 
+// hungUp tells whether the other end of a connection is closed, or this one (poll(2), POLLHUP).
+func hungUp(conn syscall.Conn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	fds := []unix.PollFd{{}}
+	err = raw.Control(func(fd uintptr) {
+		fds[0].Fd = int32(fd)
+		_, _ = unix.Poll(fds, 0) // an interrupted one tells nothing, and then nobody waits
+	})
+	return err != nil || fds[0].Revents&unix.POLLHUP != 0
+}
+
 // peerIsOurs tells whether the process at the other end of a connection runs as our user (SO_PEERCRED, unix(7)).
 func peerIsOurs(conn syscall.Conn) (bool, error) {
 	raw, err := conn.SyscallConn()

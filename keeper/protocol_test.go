@@ -51,7 +51,11 @@ func TestGarbage(t *testing.T) {
 	for i := range random {
 		random[i] = byte(rand.Uint32())
 	}
-	eventually(t, "connected", func() bool { _, err := c.List(t.Context()); return err == nil })
+	// An answer on each says that the keeper has accepted both connections.
+	exchange(t, conn, []byte(`{}`))
+	if _, err := c.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	before := k.fds(t)
 	garbage := func(is func(error) bool) {
 		t.Helper()
@@ -289,7 +293,7 @@ func FuzzAnswer(f *testing.F) {
 		conns := [2]*net.UnixConn{fileConn(t, pair[0]), fileConn(t, pair[1])}
 		defer conns[0].Close()
 		defer conns[1].Close()
-		s := &session{conn: conns[0], log: logger, ledger: &ledger{}, streams: newRegistry(-1, 10), greeted: greeted}
+		s := &session{conn: conns[0], log: logger, ledger: &ledger{}, streams: newRegistry(-1, 10), greeted: greeted, awaitDead: func() {}}
 		if err := s.answer(data, nil); err != nil {
 			t.Fatal(err)
 		}

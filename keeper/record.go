@@ -9,13 +9,19 @@ import (
 // A ledger file is a sequence of records of 40 bytes, little endian:
 //
 //	seq 8 | start time 8 | wall time in ns 8 | pid 4 | raw wait status 4 | kind 4 | CRC-32C of the 36 bytes before 4
+//
+// The first one is the head: the 16 bytes of the boot id in place of seq and start time, and the format's number in place of the pid.
 const recordSize = 40
+
+// ledgerFormat is the number of the format that this program writes, and the newest that it reads.
+const ledgerFormat = 1
 
 // The kinds of records.
 const (
 	kindExit   = 1 // an exit
 	kindForget = 2 // the exit of this seq is forgotten
 	kindLast   = 3 // exits up to this seq have been given out; nothing else counts
+	kindHead   = 4 // the boot and the format; nothing else counts
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -42,6 +48,23 @@ func encodeRecord(data []byte, kind uint32, e entry) []byte {
 	data = binary.LittleEndian.AppendUint32(data, e.status)
 	data = binary.LittleEndian.AppendUint32(data, kind)
 	return binary.LittleEndian.AppendUint32(data, crc32.Checksum(data[begin:], castagnoli))
+}
+
+// encodeHead appends the head to data.
+func encodeHead(data []byte, boot bootID) []byte {
+	return encodeRecord(data, kindHead, entry{
+		seq: binary.LittleEndian.Uint64(boot[:8]), start: binary.LittleEndian.Uint64(boot[8:]), pid: ledgerFormat,
+	})
+}
+
+// decodeHead reads the boot and the format from the start of a ledger file. It is not ok where there is no head, or a broken one.
+func decodeHead(data []byte) (boot bootID, format uint32, ok bool) {
+	if len(data) < recordSize {
+		return boot, 0, false
+	}
+	kind, e, ok := decodeRecord(data)
+	copy(boot[:], data)
+	return boot, e.pid, ok && kind == kindHead
 }
 
 // decodeRecord reads the record at the start of data, which has at least recordSize bytes.
@@ -73,6 +96,7 @@ func decodeLedger(data []byte) (kept []entry, last uint64, broken int) {
 			forgotten[e.seq] = true
 		case ok && kind == kindLast:
 			last = max(last, e.seq)
+		case ok && kind == kindHead:
 		default:
 			broken++
 		}

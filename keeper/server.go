@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ const (
 
 // Config is what a keeper runs with.
 type Config struct {
-	// Dir holds the keeper's lock, socket, pid file and ledger. It is made 0700, and should be on a tmpfs: the ledger means nothing after a reboot.
+	// Dir holds the keeper's lock, socket, pid file and ledger. It is made 0700, and should be on a tmpfs: after a reboot the ledger is dropped.
 	Dir string
 	// Runtimed is the command line of the runtime daemon, with an absolute path first. Empty: none is started.
 	Runtimed []string
@@ -45,7 +46,8 @@ type server struct {
 	listener *net.UnixListener
 
 	mu       sync.Mutex
-	sessions map[*session]bool // nil once the server ends
+	sessions map[*session]int // with their numbers in the order of their coming; nil once the server ends
+	last     int
 }
 
 // Run is the whole keeper: it returns when ctx has ended, after it has ended runtimed and closed everything that it held. It calls ready
@@ -96,7 +98,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // newServer makes everything that run needs. The caller holds the directory's lock.
 func newServer(cfg Config) (_ *server, err error) {
-	s := &server{log: cfg.Log, sessions: make(map[*session]bool)}
+	s := &server{log: cfg.Log, sessions: make(map[*session]int)}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return nil, fmt.Errorf("cannot read the limit of open files: %w", err)
@@ -111,7 +113,11 @@ func newServer(cfg Config) (_ *server, err error) {
 			undo[len(undo)-1]()
 		}
 	}()
-	if s.ledger, err = openLedger(filepath.Join(cfg.Dir, "ledger"), cfg.Log); err != nil {
+	boot, err := readBootID()
+	if err != nil {
+		return nil, err
+	}
+	if s.ledger, err = openLedger(filepath.Join(cfg.Dir, "ledger"), boot, cfg.Log); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { s.ledger.Close() })
@@ -198,7 +204,8 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 			}
 			continue
 		}
-		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.streams}
+		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.streams, done: make(chan struct{})}
+		n.awaitDead = func() { s.awaitDead(n) }
 		if !s.add(n) {
 			conn.Close() // nobody has been promised an answer
 			continue
@@ -206,6 +213,7 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 		serving.Go(func() {
 			n.serve()
 			s.remove(n)
+			close(n.done)
 		})
 	}
 }
@@ -217,7 +225,8 @@ func (s *server) add(n *session) bool {
 	if s.sessions == nil || len(s.sessions) >= maxSessions {
 		return false
 	}
-	s.sessions[n] = true
+	s.last++
+	s.sessions[n] = s.last
 	return true
 }
 
@@ -225,6 +234,19 @@ func (s *server) remove(n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, n)
+}
+
+// awaitDead waits until those of the sessions before this one whose clients are gone have given back what those had. A client that was
+// started because another one died then finds everything as that one's end left it, however late its session is to notice.
+func (s *server) awaitDead(n *session) {
+	s.mu.Lock()
+	earlier := maps.Clone(s.sessions)
+	s.mu.Unlock()
+	for other, number := range earlier {
+		if number < earlier[n] && hungUp(other.conn) && !settled(other.done) {
+			s.log.Print("connection: one that is dead doesn't end")
+		}
+	}
 }
 
 // closeSessions ends all sessions and admits no more.

@@ -23,6 +23,9 @@ type session struct {
 	ledger  *ledger
 	streams *registry
 	greeted bool
+	// awaitDead waits for the sessions of clients that are gone.
+	awaitDead func()
+	done      chan struct{} // closed when the session has ended
 }
 
 // serve answers requests until the connection ends, then takes back what the client had taken.
@@ -142,6 +145,7 @@ func (s *session) hello(r request) (answer, []int, error) {
 	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
 		return answer{}, nil, fmt.Errorf("cannot end the handshake: %w", err)
 	}
+	s.awaitDead()
 	s.greeted = true
 	return answer{Protocol: Protocol, Pid: os.Getpid()}, nil, nil
 }

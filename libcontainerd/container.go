@@ -37,6 +37,9 @@ type record struct {
 	remains    map[string]bool     // processes that may still have to be deleted at the daemon
 	sealed     uint64              // the generation that takes no more execs, since its init process ended
 	halted     bool                // the client shut down before an event was taken
+
+	checkpointing bool          // a Checkpoint is in flight
+	frozen        chan struct{} // closed when the Pause or Resume in flight has returned
 }
 
 // keptExecs is how many ended execs a container remembers, for Wait and so

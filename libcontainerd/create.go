@@ -9,25 +9,50 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// CreateOptions are what a container keeps beside its OCI spec.
+// CreateOptions are what a container keeps beside its OCI spec. Options that
+// the daemon can't follow are refused by it, by Create or by Start:
+// InvalidArgument where they can't be, NotImplemented where it lacks them.
 type CreateOptions struct {
+	// Labels are kept by the daemon. Those that begin with "io.engine-lite."
+	// are taken.
 	Labels map[string]string
 	// Runtime is the runtime's type, such as "io.containerd.runc.v2"; empty
 	// for the daemon's default.
 	Runtime string
+	// RuntimeOptions are the options that a runtime of this type takes: a value
+	// that the daemon's client can encode (package remote: a protobuf message,
+	// or what is registered with github.com/containerd/typeurl). Those of the
+	// type runc are merged with the fields below, which go first.
+	RuntimeOptions any
 	// RuntimePath is the OCI runtime's binary; empty for the daemon's choice.
+	// It, RuntimeArgs and SystemdCgroup are for runtimes of the type runc.
 	RuntimePath string
+	// RuntimeArgs are global arguments that the OCI runtime is given before its
+	// command. runtimed takes them, containerd has no place for them.
+	RuntimeArgs []string
 	// Rootfs is mounted by the daemon at each start; empty where the spec
 	// names a root path that is there already.
 	Rootfs []Mount
-	// NoPivotRoot is for hosts whose root is a ramdisk.
+	// NoPivotRoot is for hosts whose root is a ramdisk. It is set for all
+	// containers where the environment of the client has DOCKER_RAMDISK.
 	NoPivotRoot bool
+	// SystemdCgroup has the OCI runtime make the control group through systemd;
+	// the spec's path of control groups has the form slice:prefix:name then.
+	SystemdCgroup bool
 	// UID and GID own the stdio of the container's processes.
 	UID, GID uint32
 }
 
+// WithRuntime returns the options with another OCI runtime: its binary, and
+// global arguments that are put before its command.
+func (o CreateOptions) WithRuntime(path string, args ...string) CreateOptions {
+	o.RuntimePath, o.RuntimeArgs = path, args
+	return o
+}
+
 // RestoreOptions are what the engine remembers of a container.
 type RestoreOptions struct {
+	// CreateOptions are those that the container was created with.
 	CreateOptions
 	// Generation counts the container's starts so far.
 	Generation uint64
@@ -60,7 +85,8 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 	if err := c.reserve(id); err != nil {
 		return nil, err
 	}
-	rec := Record{ID: id, Spec: spec, Labels: opts.Labels, Runtime: opts.Runtime}
+	rec := Record{ID: id, Spec: spec, Labels: opts.Labels, Runtime: opts.Runtime,
+		RuntimeOptions: opts.RuntimeOptions, RuntimeArgs: opts.RuntimeArgs, NoClean: c.options.noClean}
 	if err := c.store(ctx, rec); err != nil {
 		c.release(id)
 		return nil, fmt.Errorf("cannot create container %q: %w", id, err)

@@ -42,6 +42,12 @@ type Record struct {
 	// Runtime is the runtime's type, such as "io.containerd.runc.v2"; empty
 	// for the daemon's default.
 	Runtime string
+	// RuntimeOptions are for a runtime of that type; nil for none.
+	RuntimeOptions any
+	// RuntimeArgs are global arguments of the OCI runtime.
+	RuntimeArgs []string
+	// NoClean asks the daemon to keep what it otherwise removes, for debugging.
+	NoClean bool
 }
 
 // StdioPaths are the FIFOs of a process, as absolute paths. An empty path is
@@ -57,14 +63,29 @@ type TaskConfig struct {
 	Rootfs   []Mount
 	Stdio    StdioPaths
 	Terminal bool
+	// Runtime and RuntimeOptions are those of the container's Record.
+	Runtime        string
+	RuntimeOptions any
 	// RuntimePath is the OCI runtime's binary; empty for the daemon's choice.
 	RuntimePath string
 	// NoPivotRoot is for hosts whose root is a ramdisk.
 	NoPivotRoot bool
+	// SystemdCgroup asks for a control group that systemd makes.
+	SystemdCgroup bool
 	// IoUID and IoGID own the stdio of the container.
 	IoUID, IoGID uint32
 	// Checkpoint is a directory to restore the task from; empty for a fresh one.
 	Checkpoint string
+}
+
+// CheckpointConfig is what a daemon needs to write a task's state down.
+type CheckpointConfig struct {
+	// Dir is an empty directory, by its absolute path, which the daemon fills.
+	Dir string
+	// Exit ends the task.
+	Exit bool
+	// See CheckpointOptions.
+	OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
 }
 
 // ExecConfig is what a daemon needs to add a process to a task.
@@ -72,6 +93,15 @@ type ExecConfig struct {
 	Process  *specs.Process
 	Stdio    StdioPaths
 	Terminal bool
+}
+
+// Process is one process of a container, an exec or a child of any.
+type Process struct {
+	// Pid is the host's number.
+	Pid int
+	// Args are the command line as the process shows it now; none for one that
+	// has ended and is not reaped yet.
+	Args []string
 }
 
 // TaskStatus is the state of a process as the daemon tells it.
@@ -142,6 +172,8 @@ type Daemon interface {
 	// Containers hands over the ids of all containers, one at a time.
 	Containers(ctx context.Context, fn func(id string) error) error
 
+	// CreateTask makes the init process, which Start runs. From a checkpoint it
+	// may leave that to Start too: pid is 0 then.
 	CreateTask(ctx context.Context, id string, c TaskConfig) (pid int, err error)
 	// AddExec registers a process; Start runs it.
 	AddExec(ctx context.Context, id, execID string, c ExecConfig) error
@@ -152,8 +184,13 @@ type Daemon interface {
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
 	Pids(ctx context.Context, id string) ([]int, error)
+	// Processes are those of Pids with their command lines; those that end
+	// meanwhile are left out.
+	Processes(ctx context.Context, id string) ([]Process, error)
 	Stats(ctx context.Context, id string) (*Stats, error)
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
+	// Checkpoint writes down a task's state, which CreateTask can restore.
+	Checkpoint(ctx context.Context, id string, c CheckpointConfig) error
 
 	// Wait returns when the process has ended; at once where it has already.
 	Wait(ctx context.Context, id, process string) (Exit, error)

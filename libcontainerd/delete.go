@@ -3,7 +3,6 @@ package libcontainerd
 import (
 	"context"
 	"fmt"
-	"syscall"
 )
 
 // DeleteOptions say how a container is deleted.
@@ -41,22 +40,13 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	return nil
 }
 
-// end kills the container and waits for its exit. A paused one may end at the
-// signal or only when it is resumed, so the resume may fail.
+// end kills the container and waits for its exit.
 func (ctr *Container) end(ctx context.Context) error {
 	init, err := ctr.living("end", InitProcess)
 	if err != nil {
 		return nil // it ended by itself
 	}
-	if err := ctr.client.daemon.Kill(ctx, ctr.id, InitProcess, syscall.SIGKILL, true); ignoreNotFound(err) != nil {
-		return err
-	}
-	if ctr.Status() == StatusPaused {
-		if err := ctr.Resume(ctx); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).WithError(err).Debug("a killed container was not resumed")
-		}
-	}
-	return init.awaitSettled(ctx)
+	return ctr.kill9(ctx, init)
 }
 
 // beginDelete makes the container deleting, and returns what it was.

@@ -30,6 +30,11 @@
 //	             Daemon.Delete, Streams.Close: it may be started or deleted
 //	Delete       the record is deleted at the daemon           deleted
 //
+// Run, RunExec and Client.RunContainer are these steps and the wait for the exit
+// as one call; Stop ends a container and returns its exit. Checkpoint writes a
+// running container down, and Start goes on from there. A Spool gives one output
+// to several readers.
+//
 // The daemon's events are hints only. A Wait per process that was armed before
 // the start decides; whenever the client has (re)connected, and periodically,
 // it subscribes first, then lists, compares, and produces the transitions that
@@ -39,5 +44,6 @@
 // Errors carry the classes of github.com/containerd/errdefs: NotFound,
 // AlreadyExists, InvalidArgument, FailedPrecondition for a request in the
 // wrong status, Unavailable where the daemon can't be reached or the client is
-// shutting down.
+// shutting down. A StartError in them has the exit code that Docker's clients
+// know for a process that didn't start.
 package libcontainerd

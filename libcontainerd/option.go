@@ -2,6 +2,7 @@ package libcontainerd
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,6 +21,8 @@ type options struct {
 	shutdown       time.Duration
 	hintGrace      time.Duration
 	execGrace      time.Duration
+	noClean        bool
+	ramdisk        bool
 }
 
 func defaultOptions() options {
@@ -32,6 +35,8 @@ func defaultOptions() options {
 		shutdown:       10 * time.Second,
 		hintGrace:      time.Second,
 		execGrace:      2 * time.Second,
+		noClean:        os.Getenv("LIBCONTAINERD_NOCLEAN") == "1",
+		ramdisk:        os.Getenv("DOCKER_RAMDISK") != "",
 	}
 }
 
@@ -91,4 +96,17 @@ func WithHintGrace(d time.Duration) Option {
 // Unknown. The default is 2 s.
 func WithExecGrace(d time.Duration) Option {
 	return func(o *options) { o.execGrace = d }
+}
+
+// WithNoClean keeps what a process leaves behind, for debugging; so does the
+// environment LIBCONTAINERD_NOCLEAN=1. What is kept where:
+//
+//   - the FIFOs, in the directory of each process under FIFO's root, until the
+//     next process of the same name replaces them;
+//   - with runtimed, the bundle and the processes' directories: its
+//     documentation says where it puts them. containerd removes its bundles.
+//
+// Nothing that runs is kept: tasks, mounts, control groups and records go.
+func WithNoClean() Option {
+	return func(o *options) { o.noClean = true }
 }

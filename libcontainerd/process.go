@@ -56,7 +56,7 @@ type ending struct {
 }
 
 func newProcess(ctr *Container, id string, generation uint64, cfg StdioConfig) *process {
-	cfg.ContainerID, cfg.ProcessID = ctr.id, id
+	cfg.ContainerID, cfg.ProcessID, cfg.Keep = ctr.id, id, ctr.client.options.noClean
 	if cfg.UID == 0 && cfg.GID == 0 {
 		cfg.UID, cfg.GID = int(ctr.options.UID), int(ctr.options.GID)
 	}

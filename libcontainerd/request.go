@@ -83,13 +83,15 @@ func (ctr *Container) freeze(action string, f freezing, call func() error) error
 		return err
 	}
 	ctr.rec.transition(f.during)
-	init := ctr.rec.init
+	init, done := ctr.rec.init, make(chan struct{})
+	ctr.rec.frozen = done
 	ctr.mu.Unlock()
 
 	err := call()
 
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
+	defer close(done)
 	if ctr.rec.init != init || ctr.rec.status != f.during {
 		if err == nil {
 			return nil // it ended just after
@@ -112,6 +114,16 @@ func (ctr *Container) Pids(ctx context.Context) ([]int, error) {
 	}
 	pids, err := ctr.client.daemon.Pids(ctx, ctr.id)
 	return pids, ctr.failed("list the processes of", err)
+}
+
+// Processes are the processes of the container with their command lines, as the
+// daemon's host shows them; those that end meanwhile are left out.
+func (ctr *Container) Processes(ctx context.Context) ([]Process, error) {
+	if _, err := ctr.living("list the processes of", InitProcess); err != nil {
+		return nil, err
+	}
+	all, err := ctr.client.daemon.Processes(ctx, ctr.id)
+	return all, ctr.failed("list the processes of", err)
 }
 
 // Stats are the counters of the container's control group now.

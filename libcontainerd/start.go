@@ -14,7 +14,8 @@ type StartOptions struct {
 	// Stdio says which streams the init process has; its ids are filled in.
 	// UID and GID default to the container's.
 	Stdio StdioConfig
-	// Checkpoint is a directory to restore the task from; empty for a fresh one.
+	// Checkpoint is a directory to restore the task from, such as Root/Name of
+	// a Checkpoint, by its absolute path; empty for a fresh task.
 	Checkpoint string
 }
 
@@ -23,12 +24,25 @@ type StartOptions struct {
 // for that. It returns the init process's pid once the process runs; that may
 // have ended by then. The backend is handed the streams before, and told
 // EventStart. After an error nothing is left of the start, and the error is
-// the daemon's own in class and text. A context that ends makes the start fail
+// the daemon's own in class and text, see StartError. A context that ends makes the start fail
 // and be taken back.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
-	p, was, err := ctr.beginStart(ctx, opts.Stdio)
+	p, err := ctr.start(ctx, opts)
 	if err != nil {
 		return 0, err
+	}
+	return p.pid, nil
+}
+
+func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process, err error) {
+	if opts.Checkpoint != "" {
+		if err := checkRestored(opts.Checkpoint); err != nil {
+			return nil, ctr.failed("start", err)
+		}
+	}
+	p, was, err := ctr.beginStart(ctx, opts.Stdio)
+	if err != nil {
+		return nil, err
 	}
 	var u undo
 	defer func() {
@@ -39,33 +53,39 @@ func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, er
 		}
 	}()
 	if err := ctr.sweep(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	streams, err := ctr.openStreams(ctx, p, &u)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	u.add(func() { ctr.destroyLater(InitProcess) })
-	pid, err = ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
+	pid, err := ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
 	if err != nil {
-		return 0, err
+		return nil, notStarted(err)
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
 	if err := ctr.arm(p, &u); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if _, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess); err != nil {
-		return 0, err
+	running, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess)
+	if err != nil {
+		return nil, notStarted(err)
 	}
-	return pid, ctr.started(p, EventStart)
+	if pid == 0 { // containerd restores a checkpoint only now
+		ctr.setPid(p, running)
+	}
+	return p, ctr.started(p, EventStart)
 }
 
 func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions) TaskConfig {
 	return TaskConfig{
 		Rootfs: ctr.options.Rootfs, Stdio: streams.Paths(), Terminal: p.config.Terminal,
-		RuntimePath: ctr.options.RuntimePath, NoPivotRoot: ctr.options.NoPivotRoot,
-		IoUID: ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
+		Runtime: ctr.options.Runtime, RuntimeOptions: ctr.options.RuntimeOptions,
+		RuntimePath: ctr.options.RuntimePath, SystemdCgroup: ctr.options.SystemdCgroup,
+		NoPivotRoot: ctr.options.NoPivotRoot || ctr.client.options.ramdisk,
+		IoUID:       ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
 	}
 }
 
@@ -210,9 +230,17 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 // then told EventExecAdded and EventExecStarted. After an error nothing is
 // left, and no exit of this exec is told of.
 func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (pid int, err error) {
-	p, err := ctr.beginExec(execID, spec, cfg)
+	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
 		return 0, err
+	}
+	return p.pid, nil
+}
+
+func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (_ *process, err error) {
+	p, err := ctr.beginExec(execID, spec, cfg)
+	if err != nil {
+		return nil, err
 	}
 	var u undo
 	defer func() {
@@ -224,26 +252,26 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 	}()
 	streams, err := ctr.openStreams(ctx, p, &u)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	u.add(func() { ctr.destroyLater(execID) })
 	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
 	if err := ctr.client.daemon.AddExec(ctx, ctr.id, execID, ec); err != nil {
-		return 0, err
+		return nil, notStarted(err)
 	}
 	if err := ctr.execAdded(p); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := ctr.arm(p, &u); err != nil {
-		return 0, err
+		return nil, err
 	}
-	pid, err = ctr.client.daemon.Start(ctx, ctr.id, execID)
+	pid, err := ctr.client.daemon.Start(ctx, ctr.id, execID)
 	if err != nil {
-		return 0, err
+		return nil, notStarted(err)
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
-	return pid, ctr.started(p, EventExecStarted)
+	return p, ctr.started(p, EventExecStarted)
 }
 
 func (ctr *Container) execAdded(p *process) error {

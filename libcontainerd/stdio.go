@@ -20,7 +20,10 @@ type StdioConfig struct {
 	// StdinClosed restores the wish to close stdin that was made before a
 	// restart.
 	StdinClosed bool
-	UID, GID    int
+	// Keep has Close leave what is in the filesystem, for debugging. The client
+	// fills it in.
+	Keep     bool
+	UID, GID int
 }
 
 // Stdio makes the streams of processes. The package's own is FIFO; an engine
@@ -54,7 +57,8 @@ type Streams interface {
 	// own descriptors are closed, what is in the filesystem stays for the next
 	// Restore. It is what a client that shuts down does with living processes.
 	Detach() error
-	// Close ends all streams and removes what they left in the filesystem.
+	// Close ends all streams and removes what they left in the filesystem,
+	// unless StdioConfig.Keep was set.
 	// It can be repeated, and follow a Detach.
 	Close() error
 }

@@ -60,7 +60,7 @@ func (f *fifoStdio) Create(ctx context.Context, c StdioConfig) (Streams, error) 
 		case errdefs.IsAlreadyExists(err):
 			err = removeStale(dir)
 		case err == nil:
-			return f.open(ctx, set)
+			return f.open(ctx, set, c.Keep)
 		}
 		if err != nil {
 			break
@@ -105,6 +105,7 @@ func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error)
 		return nil, err
 	}
 	s, err := f.openEnds(ctx, set)
+	s.keep = c.Keep
 	if err != nil {
 		return nil, errors.Join(err, s.Detach())
 	}
@@ -115,8 +116,9 @@ func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error)
 }
 
 // open opens the engine's ends of a new set, or removes it again.
-func (f *fifoStdio) open(ctx context.Context, set *fifo.Set) (Streams, error) {
+func (f *fifoStdio) open(ctx context.Context, set *fifo.Set, keep bool) (Streams, error) {
 	s, err := f.openEnds(ctx, set)
+	s.keep = keep
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -147,6 +149,7 @@ func (f *fifoStdio) openEnds(ctx context.Context, set *fifo.Set) (*fifoStreams, 
 // fifoStreams are the engine's ends of a FIFO set; all nil where detached.
 type fifoStreams struct {
 	set            *fifo.Set
+	keep           bool // Close leaves the set where it is
 	paths          StdioPaths
 	stdin          *fifo.Stdin
 	stdout, stderr *fifo.Reader
@@ -230,7 +233,7 @@ func brokenIsClosed(err error) error {
 
 func (s *fifoStreams) Close() error {
 	err := s.Detach()
-	if s.set == nil {
+	if s.set == nil || s.keep {
 		return err
 	}
 	err = errors.Join(err, s.set.Remove())

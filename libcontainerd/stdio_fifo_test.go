@@ -198,3 +198,26 @@ func TestFIFOCloseRacesRelease(t *testing.T) {
 		closed(t, files, st)
 	}
 }
+
+func TestFIFOKeep(t *testing.T) {
+	before, root := descriptors(t), t.TempDir()
+	c := config(InitProcess)
+	c.Keep = true
+	st, files := opened(t, FIFO(root), c)
+	closed(t, st, files)
+	paths := st.Paths()
+	for _, path := range []string{paths.Stdin, paths.Stdout, paths.Stderr} {
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	c.Keep = false // the next process of the same name replaces them
+	st, files = opened(t, FIFO(root), c)
+	closed(t, st, files)
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}

@@ -13,9 +13,6 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// defaultRuntime is the runtime that both runtimed and containerd know.
-const defaultRuntime = "io.containerd.runc.v2"
-
 // The type URLs under which containerd keeps the JSON of OCI's types.
 const (
 	specURL      = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -37,13 +34,17 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	if err != nil {
 		return err
 	}
-	runtime := r.Runtime
-	if runtime == "" {
-		runtime = defaultRuntime
+	labels, err := d.labels(r)
+	if err != nil {
+		return err
+	}
+	opts, err := packed(r.RuntimeOptions)
+	if err != nil {
+		return err
 	}
 	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
-		ID: r.ID, Labels: r.Labels, Spec: spec,
-		Runtime: &containersapi.Container_Runtime{Name: runtime},
+		ID: r.ID, Labels: labels, Spec: spec,
+		Runtime: &containersapi.Container_Runtime{Name: runtimeName(r.Runtime), Options: opts},
 	}})
 	return err
 }

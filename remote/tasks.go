@@ -7,16 +7,14 @@ import (
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // CreateTask makes a container's init process, which waits for Start.
 func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (pid int, err error) {
-	opts, err := runcOptions(c)
+	opts, err := taskOptions(c)
 	if err != nil {
 		return 0, err
 	}
@@ -25,18 +23,6 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
 	})
 	return int(r.GetPid()), err
-}
-
-// runcOptions are nil where a runtime's own defaults do: a runtime other than
-// runc may not know the type.
-func runcOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
-	if c.RuntimePath == "" && !c.NoPivotRoot && c.IoUID == 0 && c.IoGID == 0 && c.Checkpoint == "" {
-		return nil, nil
-	}
-	return typeurl.MarshalAnyToProto(&options.Options{
-		BinaryName: c.RuntimePath, NoPivotRoot: c.NoPivotRoot,
-		IoUid: c.IoUID, IoGid: c.IoGID, CriuImagePath: c.Checkpoint,
-	})
 }
 
 func mounts(all []libcontainerd.Mount) []*types.Mount {
@@ -95,13 +81,13 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 // Pause freezes a task.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
 	_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
-	return err
+	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)
 }
 
 // Resume thaws a task.
 func (d *Daemon) Resume(ctx context.Context, id string) error {
 	_, err := d.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
-	return err
+	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskPaused)
 }
 
 // Pids are those of all processes of a task.
@@ -124,6 +110,20 @@ func (d *Daemon) Update(ctx context.Context, id string, r *specs.LinuxResources)
 		return err
 	}
 	_, err = d.tasks.Update(ctx, &tasksapi.UpdateTaskRequest{ContainerID: id, Resources: resources})
+	return err
+}
+
+// Checkpoint has a task's state written to a directory, by an OCI runtime that
+// takes runc's options.
+func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
+	opts, err := packed(&options.CheckpointOptions{
+		ImagePath: c.Dir, Exit: c.Exit, OpenTcp: c.OpenTCP,
+		ExternalUnixSockets: c.ExternalUnixSockets, Terminal: c.Terminal, FileLocks: c.FileLocks,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = d.tasks.Checkpoint(ctx, &tasksapi.CheckpointTaskRequest{ContainerID: id, Options: opts})
 	return err
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// stdinClosedFile marks a process whose stdin was closed, where it is on a terminal or comes from a checkpoint.
+// stdinClosedFile marks a process whose stdin was closed.
 const stdinClosedFile = "stdin-closed"
 
 // tasksAPI is containerd's tasks service. What it does to a task beyond the life of its processes is in api_tasks_resources.go.
@@ -39,6 +39,9 @@ func (a *tasksAPI) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*tas
 	}
 	p, err := a.d.createTask(ctx, c, r)
 	if err != nil {
+		return nil, err
+	}
+	if err := warn(ctx, p.task.record.Warnings); err != nil {
 		return nil, err
 	}
 	return &tasks.CreateTaskResponse{ContainerID: c.id, Pid: p.livePid()}, nil
@@ -162,8 +165,15 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 	return &tasks.WaitResponse{ExitStatus: exit.status(), ExitedAt: timestamppb.New(exit.Time)}, nil
 }
 
-// Kill sends a signal to a process, or to all of the container's. NotFound for a process that has ended. It doesn't wait for other operations.
+// lastSignal is the highest signal number (signal(7)).
+const lastSignal = 64
+
+// Kill sends a signal to a process, or to all of the container's; 0 only asks whether it is there. NotFound for a process that has ended. It doesn't wait for other
+// operations.
 func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Empty, error) {
+	if r.Signal > lastSignal {
+		return nil, fmt.Errorf("no such signal: %d: %w", r.Signal, errdefs.ErrInvalidArgument)
+	}
 	p, err := a.process(ctx, r.ContainerID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -229,13 +239,10 @@ func (a *tasksAPI) CloseIO(ctx context.Context, r *tasks.CloseIORequest) (*empty
 	if !r.Stdin || p.record.Stdin == "" {
 		return &emptypb.Empty{}, nil
 	}
-	term := p.terminal()
-	if term != nil || p.task.record.Restore != nil {
-		if err := writeFile(p.file(stdinClosedFile), nil); err != nil {
-			return nil, err
-		}
+	if err := writeFile(p.file(stdinClosedFile), nil); err != nil {
+		return nil, classed(err)
 	}
-	if term != nil {
+	if term := p.terminal(); term != nil {
 		return &emptypb.Empty{}, term.closeInput()
 	}
 	err = a.d.keeper.do(func(ctx context.Context, k *keeper.Client) error { return k.Release(ctx, p.key, keeper.Stdin) })

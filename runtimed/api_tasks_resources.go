@@ -103,6 +103,9 @@ func (a *tasksAPI) Update(ctx context.Context, r *tasks.UpdateTaskRequest) (*emp
 		return nil, fmt.Errorf("cannot read the resources: %v: %w", err, errdefs.ErrInvalidArgument)
 	}
 	t := p.task
+	if err := a.d.host.requireControllers(&resources); err != nil {
+		return nil, fmt.Errorf("cannot update %s: %w", p, err)
+	}
 	err = a.d.change(ctx, t.c, func(ctx context.Context) error {
 		if t.init.hasEnded() || t.init.awaitsRestore() {
 			return t.init.refused("update")

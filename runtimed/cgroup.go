@@ -66,7 +66,8 @@ func (g *groups) fillV1(paths map[string]string) error {
 		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 			rel = path
 		}
-		g.V1[name] = filepath.Join("/", rel)
+		rel = filepath.Join("/", rel) // of a group outside of the cgroup namespace the path begins with "/.."
+		g.V1[name] = rel
 		if name == "memory" {
 			g.OOMFile = filepath.Join(m.Mountpoint, rel, "memory.oom_control")
 		}

@@ -105,7 +105,7 @@ func (d *Daemon) checkpointTask(ctx context.Context, t *containerTask, opts *opt
 	if err := t.requireRunning("checkpoint"); err != nil {
 		return err
 	}
-	if err := t.record.Runtime.requireCheckpoints(ctx); err != nil {
+	if err := d.requireCheckpoints(ctx, t.record.Runtime); err != nil {
 		return err
 	}
 	m := manifest{

@@ -69,6 +69,12 @@ type taskRecord struct {
 	Runtime ociRuntime `json:"runtime"`
 	// Mounted tells that the request brought mounts for bundle/rootfs.
 	Mounted bool `json:"mounted,omitempty"`
+	// IsSandbox tells that other containers can share this one's namespaces, and end with it.
+	IsSandbox bool `json:"isSandbox,omitempty"`
+	// Sandbox is the sandbox that the container is in; nil without one.
+	Sandbox *sandboxRef `json:"sandbox,omitempty"`
+	// Warnings tell what the container asked for and got less of.
+	Warnings []string `json:"warnings,omitempty"`
 	// HostPid tells that the container has no pid namespace of its own, so that its end doesn't end its processes.
 	HostPid bool `json:"hostPid,omitempty"`
 	// NoClean tells that bundle and process directories are kept for somebody to look at.
@@ -100,6 +106,7 @@ type containerTask struct {
 	c      *container
 	record taskRecord
 	init   *process
+	plan   *plan // while it is being created
 
 	mu     sync.Mutex
 	groups groups // set before the create returns

@@ -1,7 +1,6 @@
 package runtimed
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,12 +32,10 @@ func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTa
 	}
 	var p *process
 	err := d.change(ctx, c, func(op context.Context) error {
-		t, err := d.newTask(c, r)
+		t, err := d.newTask(op, c, r)
 		if err != nil {
 			return err
 		}
-		op, cancel := outlive(op, ctx, giveUpGrace)
-		defer cancel()
 		if err := d.makeTask(op, ctx, t, r); err != nil {
 			return err
 		}
@@ -51,8 +48,8 @@ func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTa
 	return p, nil
 }
 
-// giveUpGrace is how long the OCI runtime may go on with a create whose request has ended. It is let finish, and the container deleted then: killed in the
-// middle it leaves control groups that nobody knows of.
+// giveUpGrace is how long the OCI runtime may go on with what nobody waits for any more. It is let finish, and what it made is taken back then: killed in the
+// middle of a create it leaves control groups that nobody knows of.
 const giveUpGrace = 10 * time.Second
 
 // outlive returns a context of an operation that ends with it, or some time after the request.
@@ -63,7 +60,7 @@ func outlive(op, request context.Context, grace time.Duration) (context.Context,
 }
 
 // newTask checks a request and plans the task, with nothing done yet.
-func (d *Daemon) newTask(c *container, r *tasks.CreateTaskRequest) (*containerTask, error) {
+func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskRequest) (*containerTask, error) {
 	record, old := c.get()
 	if old != nil {
 		return nil, fmt.Errorf("container %q has a task: %w", c.id, errdefs.ErrAlreadyExists)
@@ -89,6 +86,16 @@ func (d *Daemon) newTask(c *container, r *tasks.CreateTaskRequest) (*containerTa
 	t.init = newProcess(t, "", processRecord{
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
 	}, creating)
+	if err := checkStreams(t.init.record); err != nil {
+		return nil, err
+	}
+	if t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue()); err != nil {
+		return nil, err
+	}
+	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
+		t.endPlan()
+		return nil, fmt.Errorf("cannot restore container %q as a sandbox or into one: %w", c.id, errdefs.ErrNotImplemented)
+	}
 	return t, nil
 }
 
@@ -120,9 +127,10 @@ func hostPid(spec *specs.Spec) bool {
 // waits for is not wanted.
 func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tasks.CreateTaskRequest) (err error) {
 	c, p := t.c, t.init
+	defer t.endPlan()
 	var back undo
 	defer back.unless(&err)
-	back.add(func() { d.discard(t) })
+	back.add(func() { d.discard(t, runtimeTimeout) })
 	if err := prepareBundle(t); err != nil {
 		return err
 	}
@@ -132,23 +140,26 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	if err := request.Err(); err != nil {
 		return err
 	}
+	admit := func() error {
+		if err := request.Err(); err != nil {
+			return err
+		}
+		return t.enter()
+	}
 	if t.record.Restore != nil {
-		err = cmp.Or(t.record.Runtime.requireCheckpoints(ctx), p.ready())
+		err = d.readyToRestore(ctx, p, admit)
 	} else {
-		err = d.launch(ctx, p, func(a createArgs) error {
-			return cmp.Or(t.record.Runtime.create(ctx, c.id, t.bundle(), a), request.Err())
-		})
+		err = d.launch(ctx, p, func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) }, admit)
 	}
 	if err != nil {
 		return err
 	}
-	c.setTask(t)
 	d.created(p, r)
 	return nil
 }
 
-// launch lets the OCI runtime make a process, whose exit is awaited from then on.
-func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error) error {
+// launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil, refuses it.
+func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error, admit func() error) error {
 	w := d.exits.open()
 	defer d.closeWindow(w)
 	if err := d.spawn(ctx, p, run); err != nil {
@@ -156,6 +167,11 @@ func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) er
 	}
 	if err := d.recordStart(p); err != nil {
 		return err
+	}
+	if admit != nil {
+		if err := admit(); err != nil {
+			return err
+		}
 	}
 	d.expect(p, w)
 	return nil
@@ -181,7 +197,6 @@ func prepareBundle(t *containerTask) error {
 	if err := writeJSON(t.file(), t.record); err != nil {
 		return err
 	}
-	record, _ := t.c.get()
 	for _, dir := range []string{t.init.dir, t.rootfs(), t.record.Runtime.Root} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return err
@@ -189,7 +204,7 @@ func prepareBundle(t *containerTask) error {
 	}
 	return errors.Join(
 		writeJSON(t.init.file("process.json"), t.init.record),
-		writeFile(filepath.Join(t.bundle(), "config.json"), record.Spec.GetValue()),
+		writeFile(filepath.Join(t.bundle(), "config.json"), t.plan.config),
 	)
 }
 
@@ -198,9 +213,6 @@ func prepareBundle(t *containerTask) error {
 func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) error) (err error) {
 	a := createArgs{dir: p.dir}
 	paths := p.record.paths()
-	if p.record.Terminal {
-		paths = fifo.Paths{} // the container's streams are the terminal
-	}
 	files, err := fifo.OpenContainer(ctx, paths)
 	if err != nil {
 		return err
@@ -210,7 +222,14 @@ func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) err
 	if err := p.task.record.chown(files, paths); err != nil {
 		return err
 	}
-	if paths.Stdin != "" {
+	if p.record.Terminal { // the container's streams are the terminal; the FIFOs were only looked at, before anything is done
+		null, err := fifo.OpenContainer(ctx, fifo.Paths{})
+		if err != nil {
+			return err
+		}
+		defer null.Close()
+		a.stdio = stdio{null}
+	} else if paths.Stdin != "" {
 		if err := d.holdStdin(ctx, p, paths.Stdin); err != nil {
 			return err
 		}
@@ -226,6 +245,7 @@ func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) err
 		defer socket.close() // it is only a name by now
 		a.console = runc.ConsoleSocket(socket)
 	}
+	began := now()
 	if err := run(a); err != nil {
 		return errors.Join(err, ctx.Err())
 	}
@@ -233,7 +253,7 @@ func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) err
 	if err != nil {
 		return err
 	}
-	start, err := startTime(pid)
+	start, err := d.newborn(ctx, pid, began)
 	if err != nil {
 		return err
 	}
@@ -332,8 +352,8 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.
-func (d *Daemon) discard(t *containerTask) {
-	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
+func (d *Daemon) discard(t *containerTask, bound time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if err := d.discardTask(ctx, t); err != nil {
 		d.log.WithError(err).Error("a task that could not be created left something behind")

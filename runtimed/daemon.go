@@ -41,10 +41,13 @@ type Daemon struct {
 	log     *logrus.Entry
 	lock    *os.File
 	runtime string
+	host    host
 	keeper  keeperLink
 	events  *broker
 	exits   *exitTable
 	work    sync.WaitGroup // operations that may outlive their request
+	// rebooted tells that what is below the root is of an earlier boot of the host.
+	rebooted bool
 
 	mu         sync.Mutex
 	namespaces map[string]*namespace
@@ -59,7 +62,7 @@ type namespace struct {
 // New locks the root, chooses the OCI runtime, connects to the keeper and takes over the containers that an earlier daemon left. The caller runs or
 // closes the daemon.
 //
-// Errors: FailedPrecondition if another daemon has the root or no OCI runtime works, Unavailable without a keeper,
+// Errors: FailedPrecondition if another daemon has the root, a newer one wrote it, or no OCI runtime works, Unavailable without a keeper,
 // InvalidArgument for bad options.
 func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if !filepath.IsAbs(opts.Root) || !filepath.IsAbs(opts.Address) || !filepath.IsAbs(opts.Keeper) {
@@ -79,15 +82,25 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	root, err := d.examineRoot()
+	if err != nil {
+		return nil, err
+	}
 	var note string
 	if d.runtime, note, err = chooseRuntime(ctx, opts.Runtime, d.tmp()); err != nil {
 		return nil, err
 	}
 	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
+	if d.host, err = thisHost(d.tmp()); err != nil {
+		return nil, err
+	}
 	if err := d.keeper.dial(ctx); err != nil {
 		return nil, err
 	}
-	return d, d.load(ctx)
+	if err := d.load(ctx); err != nil {
+		return nil, err
+	}
+	return d, writeJSON(d.rootFile(), root) // only now nothing of an earlier boot counts as living
 }
 
 // Close gives up the root. Containers run on. It may only be called once Run has returned or if it was never called.
@@ -194,7 +207,7 @@ func (d *Daemon) findProcess(ns, id, exec string) (*process, error) {
 }
 
 // change runs fn as the only operation on a container, to its end even if the request ends first: half a start is nobody's friend. The
-// context that fn gets ends with runtimeTimeout only. Errors: fn's, or ctx's if that came first.
+// context that fn gets ends with runtimeTimeout, or giveUpGrace after the request. Errors: fn's, or ctx's if that came first.
 func (d *Daemon) change(ctx context.Context, c *container, fn func(context.Context) error) error {
 	if err := c.acquire(ctx); err != nil {
 		return err
@@ -202,9 +215,11 @@ func (d *Daemon) change(ctx context.Context, c *container, fn func(context.Conte
 	done := make(chan error, 1)
 	d.work.Go(func() {
 		defer c.release()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
+		op, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
 		defer cancel()
-		done <- fn(ctx)
+		op, stop := outlive(op, ctx, giveUpGrace)
+		defer stop()
+		done <- fn(op)
 	})
 	select {
 	case err := <-done:

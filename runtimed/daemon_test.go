@@ -77,7 +77,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 		}
 		return err == nil
 	})
-	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	check(t, err)
 	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn), eventsapi.NewEventsClient(d.conn)
 	d.awaitServing()
@@ -154,7 +155,7 @@ func (d *daemon) cleanUp() {
 	if strings.Contains(string(mounts), d.dir) {
 		d.t.Errorf("a mount is left below %s", d.dir)
 	}
-	if found, _ := filepath.Glob("/sys/fs/cgroup/*/engine-lite-runtimed-test/" + filepath.Base(d.dir) + "*"); len(found) > 0 {
+	if found, _ := filepath.Glob("/sys/fs/cgroup/*/" + groupsName + "/" + filepath.Base(d.dir) + "*"); len(found) > 0 {
 		d.t.Errorf("control groups are left: %v", found)
 	}
 }
@@ -218,7 +219,7 @@ func (d *daemon) spec(id, script string) *specs.Spec {
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: "/engine-lite-runtimed-test/" + filepath.Base(d.dir) + id,
+			CgroupsPath: "/" + groupsName + "/" + filepath.Base(d.dir) + id,
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
 			},

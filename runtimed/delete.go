@@ -31,6 +31,9 @@ func (d *Daemon) deleteTask(ctx context.Context, t *containerTask) (r exitRecord
 		if err := t.requireEnded(); err != nil {
 			return err
 		}
+		if err := d.awaitMembers(ctx, t); err != nil {
+			return err
+		}
 		for _, p := range t.processes() {
 			if err := d.endExec(ctx, p); err != nil {
 				return err

@@ -57,6 +57,16 @@ const (
 	trailerOOM     = "engine-lite-oom-killed"   // "true" or "false"
 )
 
+// trailerWarning is in the answers to Create and Exec, once for each thing that the host withholds and that the process therefore gets less of.
+const trailerWarning = "engine-lite-warning"
+
+func warn(ctx context.Context, warnings []string) error {
+	if len(warnings) == 0 {
+		return nil
+	}
+	return grpc.SetTrailer(ctx, metadata.MD{trailerWarning: warnings})
+}
+
 // tell adds the trailers to the answer of a request.
 func (e exitRecord) tell(ctx context.Context) error {
 	md := metadata.Pairs(trailerOOM, strconv.FormatBool(e.OOM))

@@ -134,6 +134,14 @@ func (t *exitTable) watch(pid int, p *process) bool {
 	return true
 }
 
+// awaits tells whether a process is awaited already.
+func (t *exitTable) awaits(pid int, start uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.live[pid]
+	return ok && l.start == start
+}
+
 // all returns the processes that are awaited.
 func (t *exitTable) all() map[int]liveProcess {
 	t.mu.Lock()

@@ -73,7 +73,7 @@ func parsePid(data []byte) (int, error) {
 func readPid(path string) (int, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return 0, fmt.Errorf("the OCI runtime left no process id: %w", classed(err))
+		return 0, fmt.Errorf("the OCI runtime left no process id: %v: %w", err, errdefs.ErrUnknown)
 	}
 	return parsePid(data)
 }

@@ -1,38 +1,64 @@
 package runtimed_test
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/keeper"
 )
+
+// killKeeper kills the keeper and waits until runtimed has ended for that.
+func (d *daemon) killKeeper() {
+	d.t.Helper()
+	old := d.runtimedPid()
+	check(d.t, d.keeper.Process.Kill())
+	d.keeper.Wait() // tells that it was killed
+	d.awaitGone("runtimed", old)
+}
+
+func (d *daemon) awaitGone(what string, pid int) {
+	d.t.Helper()
+	d.await(what+" ends", func() bool {
+		_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+		return os.IsNotExist(err)
+	})
+}
+
+// startKeeper starts the next keeper, run by wrap, after one was killed.
+func (d *daemon) startKeeper(wrap ...string) {
+	d.t.Helper()
+	args := append(wrap, filepath.Join(binaries, "keeper"), "--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log", filepath.Join(d.dir, "log"), "--")
+	args = append(args, d.argv("runc")...)
+	d.keeper = exec.Command(args[0], args[1:]...)
+	d.keeper.Stdout, d.keeper.Stderr = d.t.Output(), d.t.Output()
+	check(d.t, d.keeper.Start())
+	d.awaitServing()
+}
 
 // With its keeper dead runtimed ends, so that the next keeper's runtimed takes the containers over. What ended in between is unknown, and said to be.
 func TestKeeperIsKilled(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
 	short := d.run("short", "exec sleep 1000", nil)
-	old := d.runtimedPid()
-	check(t, d.keeper.Process.Kill())
-	d.keeper.Wait() // tells that it was killed
-	d.await("runtimed ends", func() bool {
-		_, err := os.Stat("/proc/" + strconv.Itoa(old))
-		return os.IsNotExist(err)
-	})
+	d.killKeeper()
 	check(t, syscall.Kill(int(short), syscall.SIGKILL))
-	d.await("the container ends", func() bool {
-		_, err := os.Stat("/proc/" + strconv.Itoa(int(short)))
-		return os.IsNotExist(err)
-	})
-	args := append([]string{"--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log", filepath.Join(d.dir, "log"), "--"}, d.argv("runc")...)
-	d.keeper = exec.Command(filepath.Join(binaries, "keeper"), args...)
-	check(t, d.keeper.Start())
-	d.awaitServing()
+	d.awaitGone("the container", int(short))
+	d.startKeeper()
 	ctx, cancel := d.within()
 	defer cancel()
 	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "long"})
@@ -41,4 +67,109 @@ func TestKeeperIsKilled(t *testing.T) {
 	equal(t, "pid", r.Process.Pid, long)
 	equal(t, "exit status that nobody saw", d.wait("short", ""), 0xFFFFFFFF)
 	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
+}
+
+// A stdin outlives its keeper where the engine has it, and the next keeper holds it as the first one did: the engine may go then.
+func TestStdinOutlivesItsKeeper(t *testing.T) {
+	d := startDaemon(t, "runc")
+	ins := map[string]*fifo.Stdin{}
+	for _, id := range []string{"open", "closed"} {
+		s := d.open(id, true)
+		in, err := s.set.OpenStdin(t.Context())
+		check(t, err)
+		d.run(id, "cat; exit 4", s)
+		ins[id] = in
+	}
+	ctx, cancel := d.within()
+	defer cancel()
+	_, err := d.tasks.CloseIO(ctx, &tasks.CloseIORequest{ContainerID: "closed", Stdin: true})
+	check(t, err)
+	d.killKeeper()
+	d.startKeeper()
+	for _, in := range ins {
+		check(t, in.Abort())
+	}
+	equal(t, "exit status where stdin was closed", d.wait("closed", ""), 4)
+	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "open"})
+	check(t, err)
+	equal(t, "status where it was not", r.Process.Status, task.Status_RUNNING)
+	_, err = d.tasks.CloseIO(ctx, &tasks.CloseIORequest{ContainerID: "open", Stdin: true})
+	check(t, err)
+	equal(t, "exit status after the close", d.wait("open", ""), 4)
+}
+
+// After a boot with the run directory still there nothing of it lives, whoever has the pids by then.
+func TestHostIsBooted(t *testing.T) {
+	d := startDaemon(t, "runc")
+	long := d.run("long", "exec sleep 1000", nil)
+	d.run("ended", "exit 5", nil)
+	d.addExec("long", "exec", "exec sleep 1000", nil, false)
+	inside := d.start("long", "exec")
+	d.record("made", d.spec("made", "exit 6"))
+	check(t, d.create("made", nil, false))
+	equal(t, "exit status", d.wait("ended", ""), 5)
+	d.killKeeper()
+	made := d.startOf("made/init").Pid
+	for _, pid := range []int{int(long), made} {
+		check(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	for _, pid := range []int{int(long), int(inside), made} {
+		d.awaitGone("a container", pid)
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/engine-lite-runtimed-test/" + filepath.Base(d.dir) + "*")
+	check(t, err)
+	for _, group := range groups {
+		d.await("a control group is gone, as with a boot", func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
+	}
+	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
+	check(t, stranger.Start())
+	defer func() {
+		check(t, stranger.Process.Kill())
+		stranger.Wait() // tells that it was killed
+	}()
+	start, err := keeper.StartTime(stranger.Process.Pid)
+	check(t, err)
+	for _, file := range []string{"long/init", "made/init", "long/execs/exec"} { // its pid and start time come again
+		text := fmt.Sprintf(`{"pid":%d,"start":%d}`, stranger.Process.Pid, start)
+		check(t, os.WriteFile(filepath.Join(d.dir, "root", testNamespace, file, "start"), []byte(text), 0o600))
+	}
+	id := filepath.Join(d.dir, "boot")
+	check(t, os.WriteFile(id, []byte("11111111-2222-3333-4444-555555555555\n"), 0o600))
+	script := "mount --make-rprivate / && mount --bind " + id + ` /proc/sys/kernel/random/boot_id && exec "$@"`
+	d.startKeeper("unshare", "-m", "sh", "-c", script, "sh")
+
+	for _, p := range [][2]string{{"long", ""}, {"long", "exec"}, {"made", ""}} {
+		equal(t, "exit status of "+strings.Join(p[:], " "), d.wait(p[0], p[1]), 0xFFFFFFFF)
+	}
+	equal(t, "exit status from before", d.wait("ended", ""), 5)
+	ctx, cancel := d.within()
+	defer cancel()
+	if _, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "long", Signal: 9, All: true}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		t.Errorf("kill: %v", err)
+	}
+	equal(t, "the reason of the unknown", d.trailers("long")("engine-lite-exit-unknown"), "the host was booted anew") // deletes it
+	d.delete("made")
+	d.delete("ended")
+	if !alive(stranger.Process.Pid) {
+		t.Error("a stranger was killed")
+	}
+	d.run("new", "exit 3", nil)
+	equal(t, "exit status of a new one", d.wait("new", ""), 3)
+	d.killRuntimed() // the same boot by now
+	equal(t, "exit status of a new one", d.wait("new", ""), 3)
+}
+
+// startOf reads what is written down of a process's start.
+func (d *daemon) startOf(process string) (r struct{ Pid int }) {
+	d.t.Helper()
+	data, err := os.ReadFile(filepath.Join(d.dir, "root", testNamespace, process, "start"))
+	check(d.t, err)
+	check(d.t, json.Unmarshal(data, &r))
+	return r
+}
+
+// alive tells whether there is a process that isn't a zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,11 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, giveUpGrace)
 	defer cancel()
+	inits := d.initPids()
 	for _, pid := range runtimesOf(state) {
+		if slices.Contains(inits, pid) {
+			continue
+		}
 		start, err := keeper.StartTime(pid)
 		if err != nil {
 			continue // it has ended
@@ -34,6 +39,21 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 			d.log.WithError(err).WithField("pid", pid).Error("an OCI runtime of an earlier daemon is still there")
 		}
 	}
+}
+
+// initPids lists the init processes that OCI runtimes have told of. A created one that waits for its start is a fork of crun, command line and all, and no leftover.
+func (d *Daemon) initPids() []int {
+	files, err := filepath.Glob(filepath.Join(d.opts.Root, "*", "*", "init", "pid"))
+	if err != nil {
+		return nil // only a bad pattern is an error
+	}
+	var pids []int
+	for _, file := range files {
+		if pid, err := readPid(file); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // runtimesOf lists the processes that are OCI runtimes with a state directory below this one.

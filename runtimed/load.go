@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
@@ -18,6 +19,11 @@ import (
 // load takes over what an earlier daemon left below the root. What can't be read is logged and left alone: one damaged container must not
 // keep the others from being served.
 func (d *Daemon) load(ctx context.Context) error {
+	if d.rebooted {
+		if err := os.RemoveAll(filepath.Join(d.opts.Root, ".oci")); err != nil { // it speaks of pids, too
+			return err
+		}
+	}
 	d.awaitLeftovers(ctx)
 	names, err := directories(d.opts.Root)
 	if err != nil {
@@ -29,6 +35,7 @@ func (d *Daemon) load(ctx context.Context) error {
 		}
 	}
 	d.sweep()
+	d.endStrays()
 	return nil
 }
 
@@ -79,6 +86,9 @@ func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, 
 	if err := proto.Unmarshal(data, record); err != nil {
 		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", id, err, errdefs.ErrDataLoss)
 	}
+	if record.ID != id {
+		return nil, fmt.Errorf("the record of container %q is that of %.80q: %w", id, record.ID, errdefs.ErrDataLoss)
+	}
 	c := newContainer(ns, id, dir, record)
 	t, err := d.loadTask(ctx, c)
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -105,7 +115,7 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 		return t, nil
 	}
 	if errdefs.IsNotFound(err) {
-		d.discard(t)
+		d.discard(t, giveUpGrace) // the other containers wait
 		return nil, err
 	}
 	if err != nil {
@@ -138,6 +148,9 @@ func (p *process) loadRecords() (startRecord, error) {
 	if err := readJSON(p.file("start"), &start); err != nil {
 		return start, err
 	}
+	if start.Pid <= 0 {
+		return start, fmt.Errorf("the start record of %s has process id %d: %w", p, start.Pid, errdefs.ErrDataLoss)
+	}
 	p.pid, p.start = start.Pid, start.Start
 	return start, nil
 }
@@ -148,6 +161,8 @@ func (t *containerTask) loadStatus(ctx context.Context) status {
 	if exists(t.init.file("running")) {
 		return running
 	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
+	defer cancel()
 	var state *runc.Container
 	err := t.record.Runtime.run("state", t.init.dir, func(c *runc.Runc) (err error) {
 		state, err = c.State(ctx, t.c.id)
@@ -165,7 +180,6 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	switch {
 	case errdefs.IsNotFound(err) && p.record.Spec != nil:
 		p.status = added
-		d.killHalfMade(p)
 		d.unwind(p)
 	case err != nil:
 		return err
@@ -175,23 +189,26 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	return nil
 }
 
-// killHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group, so that unwind ends it.
-func (d *Daemon) killHalfMade(p *process) {
+// findHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
+// container's control group and nobody else's, so that unwind ends it.
+func (d *Daemon) findHalfMade(p *process) {
 	pid, err := readPid(p.file("pid"))
-	if err != nil {
+	if err != nil || d.rebooted {
 		return
+	}
+	start, err := keeper.StartTime(pid)
+	if err != nil || d.exits.awaits(pid, start) {
+		return // it is gone, or known as something else
 	}
 	groups := p.task.controlGroups()
 	members, err := groups.pids()
 	if err != nil {
 		return
 	}
-	for _, member := range members {
-		if member == pid {
-			p.pid = pid
-			p.start, _ = keeper.StartTime(pid) // 0 if it is gone
-		}
+	if slices.Contains(members, pid) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.pid, p.start = pid, start
 	}
 }
 
@@ -209,12 +226,35 @@ func (d *Daemon) adopt(p *process) {
 	if !errdefs.IsNotFound(err) {
 		d.log.WithError(err).Error("cannot read an exit record")
 	}
+	if d.rebooted {
+		d.settleNow(p, unknownExit("the host was booted anew"), nil)
+		return
+	}
 	if p.record.Terminal {
 		if err := d.takeTerminal(p); err != nil {
 			d.log.WithError(err).WithField("process", p.String()).Error("the terminal is lost")
 		}
+	} else if p.record.Stdin != "" {
+		d.holdAgain(p)
 	}
 	d.exits.expect(p.pid, liveProcess{p: p, start: p.start, since: p.record.Asked})
+}
+
+// holdAgain has the keeper hold a stdin that an earlier keeper held: without that one and the engine nobody does, and the next engine's
+// going would be the end of it. The same keeper has it still.
+func (d *Daemon) holdAgain(p *process) {
+	if exists(p.file(stdinClosedFile)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
+	defer cancel()
+	err := d.holdStdin(ctx, p, p.record.Stdin)
+	switch {
+	case err == nil, errdefs.IsAlreadyExists(err):
+	case errdefs.IsFailedPrecondition(err), errdefs.IsNotFound(err): // nobody reads it any more
+	default:
+		d.log.WithError(err).WithField("process", p.String()).Warn("stdin ends with the engine")
+	}
 }
 
 // takeTerminal gets a terminal's master back from the keeper.

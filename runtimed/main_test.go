@@ -21,6 +21,9 @@ var (
 	rootfs   string
 )
 
+// groupsName is the control group that the containers' own are in; another run of the tests has another.
+var groupsName = fmt.Sprintf("engine-lite-runtimed-test-%d", os.Getpid())
+
 func TestMain(m *testing.M) {
 	logrus.SetLevel(logrus.ErrorLevel)
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
@@ -44,7 +47,7 @@ var prepared = sync.OnceValue(func() (err error) {
 
 // removeGroups removes the control groups that the containers' own were in. One that isn't empty is an error.
 func removeGroups() error {
-	groups, err := filepath.Glob("/sys/fs/cgroup/*/engine-lite-runtimed-test")
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + groupsName)
 	for _, group := range groups {
 		err = errors.Join(err, os.Remove(group))
 	}

@@ -46,12 +46,12 @@ func (r ociRuntime) run(action, dir string, fn func(*runc.Runc) error) error {
 // failure makes an error with the runtime's own words of a failed call. The class is Unknown: only the words tell what it was.
 func (r ociRuntime) failure(action, log string, err error) error {
 	if message := lastMessage(log); message != "" {
-		return fmt.Errorf("OCI runtime %s failed: %s: %w", action, message, errdefs.ErrUnknown)
+		return fmt.Errorf("OCI runtime %s failed: %s: %w", action, brief(message), errdefs.ErrUnknown)
 	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("cannot run OCI runtime %s: %v: %w", r.Path, err, errdefs.ErrFailedPrecondition)
 	}
-	return fmt.Errorf("OCI runtime %s failed: %v: %w", action, err, errdefs.ErrUnknown)
+	return fmt.Errorf("OCI runtime %s failed: %s: %w", action, brief(err.Error()), errdefs.ErrUnknown)
 }
 
 // lastMessage finds the last error in a runtime's JSON log; empty if there is none.
@@ -61,8 +61,12 @@ func lastMessage(path string) string {
 		return ""
 	}
 	defer f.Close()
-	return parseLog(io.LimitReader(f, 1<<20))
+	_, _ = f.Seek(-logTail, io.SeekEnd) // fails for a shorter one, which is read from its beginning
+	return parseLog(io.LimitReader(f, logTail))
 }
+
+// logTail is how much of a log's end is looked at, in bytes.
+const logTail = 1 << 20
 
 // parseLog reads log lines as runc and crun write them, one JSON object with "level" and "msg" to a line, and returns the last
 // message of level error or worse.
@@ -132,7 +136,17 @@ func (r ociRuntime) start(ctx context.Context, id, dir string) error {
 
 // delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
 func (r ociRuntime) delete(ctx context.Context, id, dir string) error {
-	return r.run("delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+	err := r.run("delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+	if err != nil && !r.knows(id) {
+		return nil // a runtime that is broken or gone must not keep for ever what it never made
+	}
+	return err
+}
+
+// knows tells whether there is state of a container in the runtime's root: runc and crun keep it in ROOT/ID, gVisor in ROOT/ID_sandbox:*.
+func (r ociRuntime) knows(id string) bool {
+	other, err := filepath.Glob(filepath.Join(r.Root, id+"_sandbox:*")) // no valid id has a character that is special here
+	return err != nil || len(other) > 0 || exists(filepath.Join(r.Root, id))
 }
 
 func (r ociRuntime) killAll(ctx context.Context, id, dir string, signal int) error {

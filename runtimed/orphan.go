@@ -115,8 +115,11 @@ func parseZombie(stat []byte, start uint64) (status uint32, ok bool) {
 // parentPid reads the parent of a process (proc(5), /proc/PID/stat, field 4).
 func parentPid(pid int) (int, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, unix.ESRCH) {
+		return 0, goneError(pid)
+	}
 	if err != nil {
-		return 0, err
+		return 0, classed(err)
 	}
 	return parseParent(stat)
 }

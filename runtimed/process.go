@@ -26,6 +26,9 @@ type processRecord struct {
 }
 
 func (r processRecord) paths() fifo.Paths {
+	if r.Terminal {
+		return fifo.Paths{Stdin: r.Stdin, Stdout: r.Stdout} // a terminal has one output
+	}
 	return fifo.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}
 }
 

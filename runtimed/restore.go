@@ -80,8 +80,16 @@ func (m manifest) inherit() []string {
 	return args
 }
 
-// ready completes the create of a task that is restored by its start.
-func (p *process) ready() error { return writeFile(p.file(readyFile), nil) }
+// readyToRestore completes the create of a task that is restored by its start, unless admit refuses it.
+func (d *Daemon) readyToRestore(ctx context.Context, p *process, admit func() error) error {
+	if err := d.requireCheckpoints(ctx, p.task.record.Runtime); err != nil {
+		return err
+	}
+	if err := writeFile(p.file(readyFile), nil); err != nil {
+		return err
+	}
+	return admit()
+}
 
 // awaitsRestore tells whether the process's start will restore it: it has no pid until then.
 func (p *process) awaitsRestore() bool {
@@ -103,7 +111,7 @@ func (d *Daemon) restoreTask(ctx context.Context, p *process) error {
 	err := d.withCRIU(ctx, plan.Manifest.inherit(), func(ctx context.Context) error {
 		return d.launch(ctx, p, func(a createArgs) error {
 			return t.record.Runtime.restore(ctx, t.c.id, t.bundle(), plan.Manifest.options(plan.Images, work), a)
-		})
+		}, nil)
 	})
 	if err != nil {
 		err = criuFailure(err, filepath.Join(work, "restore.log"))

@@ -68,7 +68,9 @@ func probe(ctx context.Context, path, tmp string) (err error) {
 	r := ociRuntime{Path: path, Root: filepath.Join(dir, "root")}
 	id := "engine-lite-" + filepath.Base(dir)
 	err = r.create(ctx, id, dir, createArgs{dir: dir, stdio: stdio{files}})
-	return errors.Join(err, r.delete(context.WithoutCancel(ctx), id, dir))
+	cleanup, stop := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer stop()
+	return errors.Join(err, r.delete(cleanup, id, dir))
 }
 
 func probeBundle(dir string) error {

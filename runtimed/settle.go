@@ -2,12 +2,10 @@ package runtimed
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/runtime"
-	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -61,6 +59,9 @@ func (d *Daemon) settleNow(p *process, r exitRecord, ledger *keeper.Exit) {
 		ledger = nil
 	}
 	d.announce(p, r, log)
+	if p.exec == "" {
+		d.endMembers(p.task)
+	}
 	if ledger != nil {
 		d.forgetExit(*ledger)
 	}
@@ -165,15 +166,6 @@ func (d *Daemon) closeWindow(w *window) {
 	for _, e := range w.close() {
 		d.forgetExit(e)
 	}
-}
-
-// startTime reads a new process's start time; 0 if it is gone already.
-func startTime(pid int) (uint64, error) {
-	start, err := keeper.StartTime(pid)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return 0, nil
-	}
-	return start, err
 }
 
 // awaitEnd waits until a process's exit is published.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/events"
@@ -16,22 +17,25 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// startTask starts a created init process.
+// startTask starts a created init process. One that runs although the OCI runtime failed, which happens when a poststart hook fails or hangs, is started: the OCI runtime
+// specification 1.0.2 (runtime.md, lifecycle, 9) has the container go on.
 func (d *Daemon) startTask(ctx context.Context, p *process) error {
 	return d.change(ctx, p.task.c, func(ctx context.Context) error {
 		if err := p.transition("start", starting); err != nil {
 			return err
 		}
 		defer d.settleEarly(p)
-		run := func(ctx context.Context, p *process) error {
-			return p.task.record.Runtime.start(ctx, p.task.c.id, p.dir)
-		}
 		if p.task.record.Restore != nil {
-			run = d.restoreTask
-		}
-		if err := run(ctx, p); err != nil {
-			p.back(created)
-			return err
+			if err := d.restoreTask(ctx, p); err != nil {
+				p.back(created)
+				return err
+			}
+		} else if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
+			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
+				p.back(created)
+				return err
+			}
+			d.log.WithError(err).WithField("process", p.String()).Warn("the OCI runtime failed after it had started the container")
 		}
 		d.started(p, runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: p.task.c.id, Pid: p.livePid()})
 		return nil
@@ -75,6 +79,15 @@ func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecPro
 	spec, err := parseProcess(r.Spec.GetValue(), r.Terminal)
 	if err != nil {
 		return err
+	}
+	if err := checkStreams(processRecord{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}); err != nil {
+		return err
+	}
+	if warnings := d.host.clampProcess(spec); warnings != nil {
+		d.log.WithField("container", t.c.id).Warn(strings.Join(warnings, "; "))
+		if err := warn(ctx, warnings); err != nil {
+			return err
+		}
 	}
 	return d.change(ctx, t.c, func(context.Context) (err error) {
 		if err := t.requireRunning("add process to"); err != nil {
@@ -146,7 +159,7 @@ func (d *Daemon) startExec(ctx context.Context, p *process) error {
 
 func (d *Daemon) runExec(ctx context.Context, p *process) error {
 	t := p.task
-	err := d.launch(ctx, p, func(a createArgs) error { return t.record.Runtime.exec(ctx, t.c.id, *p.record.Spec, a) })
+	err := d.launch(ctx, p, func(a createArgs) error { return t.record.Runtime.exec(ctx, t.c.id, *p.record.Spec, a) }, nil)
 	if err != nil {
 		return err
 	}
@@ -156,6 +169,9 @@ func (d *Daemon) runExec(ctx context.Context, p *process) error {
 
 // unwind takes back what a failed start of an exec, or a failed restore, has left: a process that runs all the same is killed.
 func (d *Daemon) unwind(p *process) {
+	if _, _, known := p.identity(); !known {
+		d.findHalfMade(p)
+	}
 	pid, start, ok := p.identity()
 	var errs []error
 	if ok && start != 0 {

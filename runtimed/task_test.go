@@ -362,8 +362,7 @@ func TestFiftyAtOnce(t *testing.T) {
 
 // crun refuses control groups of version 2 beside version 1, so it gets a mount namespace without the former.
 func TestCrun(t *testing.T) {
-	script := `if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`
-	d := startDaemon(t, "", "unshare", "-m", "sh", "-c", script, "sh")
+	d := startDaemon(t, "", withoutUnified...)
 	log, err := os.ReadFile(filepath.Join(d.dir, "log"))
 	check(t, err)
 	equal(t, "crun was chosen", strings.Contains(string(log), "crun runs on this host"), true)

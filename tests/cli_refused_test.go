@@ -52,7 +52,6 @@ func TestNotThereYet(t *testing.T) {
 		"Binds":           `"Binds":["/tmp:/tmp"]`,
 		"Mounts":          `"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/tmp"}]`,
 		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
-		"RestartPolicy":   `"RestartPolicy":{"Name":"always"}`,
 		"Links":           `"Links":["a:b"]`,
 		"VolumesFrom":     `"VolumesFrom":["a"]`,
 		"NetworkMode":     `"NetworkMode":"mynet"`,
@@ -77,7 +76,6 @@ func TestNotThereYetCLI(t *testing.T) {
 		}{
 			{125, "Binds", "run --rm -v /tmp:/x busybox true"},
 			{125, "Port", "run --rm -p 8080:80 busybox true"},
-			{125, "RestartPolicy", "run --restart always busybox true"},
 			{1, "volumes", "volume create v"},
 			{1, "networks", "network create n"},
 			{1, "cop", "cp nobody:/x -"},

@@ -28,21 +28,25 @@ func TestContractOnRuntimed(t *testing.T) {
 		wrap       []string
 	}{{"runc", nil}, {"crun", withoutUnified}} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			daemon := startRuntimed(t, programs, c.ociRuntime, c.wrap...)
-			groups := newGroups(t)
-			var namespaces atomic.Int64
-			libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
-				streams := t.TempDir()
-				return libcontainerdtest.Harness{
-					Daemon:  daemon.dial(t, fmt.Sprintf("contract-%d", namespaces.Add(1))),
-					Stdio:   libcontainerd.FIFO(streams),
-					Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
-					Process: scriptProcess,
-					Left:    func() []string { return entries(t, streams) },
-				}
-			})
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs)
 		})
 	}
+}
+
+// runContract runs the suite on a runtimed, each case in a namespace of its own.
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string) {
+	groups := newGroups(t)
+	var namespaces atomic.Int64
+	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
+		streams := t.TempDir()
+		return libcontainerdtest.Harness{
+			Daemon:  daemon.dial(t, fmt.Sprintf("contract-%d", namespaces.Add(1))),
+			Stdio:   libcontainerd.FIFO(streams),
+			Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
+			Process: scriptProcess,
+			Left:    func() []string { return entries(t, streams) },
+		}
+	}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
 }
 
 // groups is a control group of a test's own, of which nothing may be left.

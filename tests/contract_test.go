@@ -13,14 +13,19 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// TestContractOnContainerd runs the client layer's contract suite on the
-// distribution's containerd, with its shims and runc.
+// TestContractOnContainerd runs the client layer's contract suite on each
+// containerd, with its shims and runc.
 func TestContractOnContainerd(t *testing.T) {
-	daemon := startContainerd(t)
+	without := findCRIU(t)
 	rootfs := busyboxRootfs(t)
+	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs, without) })
+}
+
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, without []libcontainerdtest.Without) {
+	daemon := startContainerd(t, release)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
-		namespace := fmt.Sprintf("contract-%d-%d", os.Getpid(), namespaces.Add(1))
+		namespace := fmt.Sprintf("contract-%s-%d-%d", release.version, os.Getpid(), namespaces.Add(1))
 		t.Cleanup(func() { noRuncState(t, namespace) })
 		streams := t.TempDir()
 		return libcontainerdtest.Harness{
@@ -30,7 +35,22 @@ func TestContractOnContainerd(t *testing.T) {
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	})
+	}, without...)
+}
+
+// findCRIU puts the CRIU that hack/setup fetched into PATH, where runc looks for
+// it, or else names the cases that can't run.
+func findCRIU(t *testing.T) []libcontainerdtest.Without {
+	t.Helper()
+	dir, err := filepath.Abs("../.cache/criu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "criu")); err != nil {
+		return []libcontainerdtest.Without{{Case: "checkpoint/", Reason: fmt.Sprintf("no CRIU that works here (Debian 12's doesn't): %v", err)}}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return nil
 }
 
 // busyboxRootfs makes a root filesystem of one static binary.

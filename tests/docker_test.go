@@ -182,6 +182,7 @@ func (d docker) inspect(t testing.TB, id string) (c containerJSON) {
 }
 
 type containerJSON struct {
+	RestartCount          int
 	ID, Name, Path, Image string
 	Args                  []string
 	State                 struct {

@@ -13,6 +13,9 @@ import (
 // TestMain ends the daemon that tests share, once the last of them has run, and
 // looks for what it and they left on the machine.
 func TestMain(m *testing.M) {
+	if insideMachine() {
+		runGuest()
+	}
 	shims := absent("/run/containerd/s", "/run/containerd/runc", "/run/containerd")
 	code := m.Run()
 	if err := shared.close(); err != nil {

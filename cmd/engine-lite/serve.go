@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-	"github.com/engine-lite/engine-lite/remote"
 )
 
 const (
@@ -37,11 +37,11 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, hold.Close)
-	daemon, err := remote.New(starting, remote.Options{Address: c.daemonAddress(), Namespace: engine.Namespace, CopiesOutput: c.containerd != ""})
+	daemon, release, err := c.connect(starting)
 	if err != nil {
 		return err
 	}
-	defer closing(&err, daemon.Close)
+	defer closing(&err, release)
 	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName()},
 		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
@@ -81,18 +81,11 @@ func (c *config) serveAPI(ctx context.Context, e *engine.Engine, hold *keeper.Cl
 // closing joins the error of a deferred close.
 func closing(err *error, fn func() error) { *err = errors.Join(*err, fn()) }
 
-func (c *config) daemonAddress() string {
-	if c.containerd != "" {
-		return c.containerd
-	}
-	return filepath.Join(c.run, "runtimed.sock")
-}
-
 func (c *config) runtimeName() string {
 	switch {
 	case c.runtime != "":
 		return c.runtime
-	case c.containerd != "":
+	case c.onContainerd():
 		return "containerd"
 	default:
 		return "default"
@@ -104,7 +97,7 @@ func (c *config) keeperOptions() keeper.Options {
 		Binary: filepath.Join(c.binaries, "keeper"), Dir: filepath.Join(c.run, "keeper"),
 		Log: filepath.Join(c.run, "keeper.log"), RuntimedLog: filepath.Join(c.run, "runtimed.log"),
 	}
-	if c.containerd != "" {
+	if c.onContainerd() {
 		return o
 	}
 	o.Runtimed = []string{
@@ -117,10 +110,9 @@ func (c *config) keeperOptions() keeper.Options {
 	return o
 }
 
-// listen opens the API's socket, for root and the socket's group. A stale one is
-// in the way of nobody else: the directory is locked.
+// listen opens the API's socket, for root and the socket's group.
 func (c *config) listen() (net.Listener, error) {
-	if err := os.Remove(c.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeStale(c.socket); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", c.socket)
@@ -131,6 +123,27 @@ func (c *config) listen() (net.Listener, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// removeStale removes the socket that a dead engine left. The lock of the
+// directories doesn't tell whose it is, since --socket may name one elsewhere:
+// one that somebody answers at stays, and so does what is no socket.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket: %w", path, errdefs.ErrFailedPrecondition)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close() // nothing was sent
+		return fmt.Errorf("somebody serves %s: %w", path, errdefs.ErrFailedPrecondition)
+	}
+	return os.Remove(path)
 }
 
 // writePid writes the process id for scripts, and returns what removes it.

@@ -3,17 +3,20 @@ package libcontainerdtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 var failureCases = []contractCase{
 	{name: "failure/binary is missing", run: missingBinary},
+	{name: "failure/command can't be run", run: deniedCommand},
 	{name: "failure/attach", run: attachFails},
 	{name: "failure/attach panics", run: attachPanics},
 	{name: "failure/context has ended", run: contextEnded},
@@ -45,8 +48,35 @@ func missingBinary(e *env) {
 	if err == nil || !strings.Contains(err.Error(), "does-not-exist") {
 		e.Fatalf("the runtime's own message is not in %v", err)
 	}
+	e.notStarted(err, libcontainerd.ExitCommandNotFound)
 	e.nothingStarted(ctr, libcontainerd.StatusCreated)
 	e.tells(ctr)
+}
+
+// notStarted compares the exit code in the error of a start.
+func (e *env) notStarted(err error, code int) {
+	e.Helper()
+	var start *libcontainerd.StartError
+	if !errors.As(err, &start) || start.ExitCode != code {
+		e.Fatalf("exit code %d of %v, want %d", libcontainerd.StartExitCode(err), err, code)
+	}
+}
+
+func deniedCommand(e *env) {
+	directory := &specs.Process{Args: []string{"/"}, Cwd: "/"}
+	spec := e.Spec("exit 0")
+	spec.Process = directory
+	ctr, err := e.client.Create(e.ctx, fmt.Sprintf("case-%d", ids.Add(1)), spec, e.Options)
+	e.must(err)
+	_, err = ctr.Start(e.ctx, libcontainerd.StartOptions{})
+	e.notStarted(err, libcontainerd.ExitCommandDenied)
+	e.nothingStarted(ctr, libcontainerd.StatusCreated)
+	running := e.started("sleep 1000")
+	_, err = running.Exec(e.ctx, "denied", directory, libcontainerd.StdioConfig{})
+	e.notStarted(err, libcontainerd.ExitCommandDenied)
+	_, err = running.Exec(e.ctx, "missing", e.Process(""), libcontainerd.StdioConfig{})
+	e.notStarted(err, libcontainerd.ExitCommandNotFound)
+	e.status(running, libcontainerd.StatusRunning)
 }
 
 func attachFails(e *env) {

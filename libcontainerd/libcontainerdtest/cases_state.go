@@ -20,6 +20,7 @@ var stateCases = []contractCase{
 	{name: "state/killed while paused", run: killPaused},
 	{name: "state/force deleted while paused", run: deletePaused},
 	{name: "state/pids and stats", run: pidsStats},
+	{name: "state/command lines", run: commandLines},
 	{name: "state/ids", run: badIDs},
 	{name: "state/listing works while a call hangs", faults: true, run: listWhileHung},
 }
@@ -97,6 +98,26 @@ func pidsStats(e *env) {
 	e.must(err)
 	if stats.PidsCurrent == 0 || stats.Time.IsZero() {
 		e.Fatalf("stats %+v", stats)
+	}
+}
+
+func commandLines(e *env) {
+	const script = "echo started; cat; exit 7"
+	ctr := e.create(script)
+	_, err := ctr.Processes(e.ctx)
+	e.refused(err, errdefs.IsFailedPrecondition)
+	pid := e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
+	e.said(ctr, initProcess, "started\n")
+	exec := e.exec(ctr, "e1", "echo too; sleep 1000; exit 3", libcontainerd.StdioConfig{})
+	e.said(ctr, "e1", "too\n")
+	all, err := ctr.Processes(e.ctx)
+	e.must(err)
+	args := map[int]string{}
+	for _, p := range all {
+		args[p.Pid] = strings.Join(p.Args, "|")
+	}
+	if !strings.HasSuffix(args[pid], "sh|-c|"+script) || !strings.Contains(args[exec], "sleep 1000; exit 3") {
+		e.Fatalf("processes %+v; init is %d, the exec %d", all, pid, exec)
 	}
 }
 

@@ -14,9 +14,10 @@ import (
 )
 
 // Daemon is a runtime daemon in memory. Its processes are sh -c SCRIPT where
-// SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$;
-// joined by ; or line ends. Any other binary isn't found. A signal other than
-// 0 ends a process. Close it.
+// SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$,
+// trap "exit N" TERM, trap "" TERM, sleep SECONDS &, wait; joined by ; or line
+// ends. Any other binary isn't found. A signal other than 0 ends a process that
+// has no trap for it. Close it.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -50,9 +51,14 @@ type task struct {
 type proc struct {
 	task    *task
 	id      string
+	args    []string
 	script  []command
+	broken  error // why there is no script
 	streams pipes
 	done    chan struct{}
+
+	stepping sync.Mutex // held over a command that shows, and what follows it
+	at       int        // the command that comes next; guarded by stepping
 
 	// Guarded by the daemon's mu.
 	pid     int
@@ -61,6 +67,7 @@ type proc struct {
 	sig     func(error)
 	oom     bool
 	started bool
+	traps   map[syscall.Signal]int // exit codes; ignored for one that does nothing
 }
 
 // NewDaemon returns a daemon whose processes have the streams of s.
@@ -166,8 +173,14 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	t := &task{daemon: d, procs: map[string]*proc{}, thaw: make(chan struct{})}
 	close(t.thaw)
 	t.init = t.add(libcontainerd.InitProcess, script, c.Stdio)
-	d.pids++
-	t.init.pid = d.pids
+	t.init.args = r.Spec.Process.Args
+	if t.init.at, err = restored(c.Checkpoint, script); err != nil {
+		return 0, err
+	}
+	if c.Checkpoint == "" { // else Start does, as with containerd
+		d.pids++
+		t.init.pid = d.pids
+	}
 	d.tasks[id] = t
 	return t.init.pid, late
 }
@@ -197,12 +210,11 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 	if t.init.status != libcontainerd.TaskRunning {
 		return fmt.Errorf("task %q is not running: %w", id, errdefs.ErrFailedPrecondition)
 	}
-	t.add(execID, nil, c.Stdio).script, err = parse(c.Process.Args)
+	p := t.add(execID, nil, c.Stdio)
+	p.args = c.Process.Args
+	p.script, p.broken = parse(p.args) // found missing by Start, as by a runtime
 	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: id, ProcessID: execID})
-	t.procs[execID].sig = func(error) {}
-	if err != nil {
-		t.procs[execID].script = []command{{verb: ""}} // found missing by Start, as by a runtime
-	}
+	p.sig = func(error) {}
 	return late
 }
 
@@ -221,8 +233,8 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	if p.status != libcontainerd.TaskCreated {
 		return 0, fmt.Errorf("process %q was started: %w", process, errdefs.ErrFailedPrecondition)
 	}
-	if len(p.script) == 1 && p.script[0].verb == "" {
-		return 0, fmt.Errorf("exec: executable file not found in $PATH: %w", errdefs.ErrUnknown)
+	if p.broken != nil {
+		return 0, p.broken
 	}
 	if p.pid == 0 {
 		d.pids++
@@ -287,6 +299,9 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 
 // killLocked ends a process that runs; a created one at once.
 func (p *proc) killLocked(sig syscall.Signal) {
+	if code, trapped := p.traps[sig]; trapped && code == ignored {
+		return
+	}
 	if p.sig != nil {
 		p.sig(signalled{sig})
 	}

@@ -3,6 +3,7 @@ package libcontainerdtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -148,6 +149,19 @@ func (d *Daemon) Pids(ctx context.Context, id string) (pids []int, err error) {
 		return nil
 	})
 	return pids, err
+}
+
+// Processes lists the running processes with their arguments.
+func (d *Daemon) Processes(ctx context.Context, id string) (all []libcontainerd.Process, err error) {
+	err = d.on(ctx, "Processes", id, libcontainerd.InitProcess, func(p *proc) error {
+		for _, q := range p.task.procs {
+			if q.status == libcontainerd.TaskRunning {
+				all = append(all, libcontainerd.Process{Pid: q.pid, Args: slices.Clone(q.args)})
+			}
+		}
+		return nil
+	})
+	return all, err
 }
 
 // Stats count processes and out-of-memory kills.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,8 +21,11 @@ type command struct {
 }
 
 // parse reads a process's arguments: sh -c SCRIPT. Anything else is what a
-// runtime says of a binary that isn't there.
+// runtime says of a directory, for "/", or of a binary that isn't there.
 func parse(args []string) ([]command, error) {
+	if args[0] == "/" {
+		return nil, fmt.Errorf("exec: %q: permission denied: %w", args[0], errdefs.ErrUnknown)
+	}
 	if len(args) != 3 || args[0] != "sh" || args[1] != "-c" {
 		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args, errdefs.ErrUnknown)
 	}
@@ -36,33 +40,67 @@ func parse(args []string) ([]command, error) {
 	return script, nil
 }
 
-// run interprets a script until it exits or ctx ends, and returns its status.
+// run interprets a script, from where it is, until it exits or ctx ends, and
+// returns its status.
 func (p *proc) run(ctx context.Context, script []command) int {
-	for _, c := range script {
-		if !p.task.thawed(ctx) {
-			return killed(ctx)
+	for {
+		p.stepping.Lock()
+		at := p.at
+		p.stepping.Unlock()
+		if at == len(script) {
+			return 0
 		}
-		switch c.verb {
-		case "exit":
-			return number(c.args)
-		case "sleep":
-			if !sleep(ctx, c.args) {
-				return killed(ctx)
-			}
-		case "echo":
-			p.output(strings.Join(c.args, " ") + "\n")
-		case "cat":
-			if !p.cat(ctx) {
-				return killed(ctx)
-			}
-		case "kill":
-			return 128 + -number(c.args)
-		default:
-			p.output(c.verb + ": not found\n")
-			return 127
+		if !p.task.thawed(ctx) {
+			return p.killed(ctx)
+		}
+		if status, ended := p.step(ctx, script[at]); ended {
+			return status
 		}
 	}
-	return 0
+}
+
+// step does one command, and comes to the next: at once where it shows, so that
+// a checkpoint knows whether it has.
+func (p *proc) step(ctx context.Context, c command) (status int, ended bool) {
+	if c.verb != "echo" {
+		status, ended = p.do(ctx, c)
+	}
+	p.stepping.Lock()
+	defer p.stepping.Unlock()
+	if ctx.Err() != nil && !ended {
+		return p.killed(ctx), true
+	}
+	if c.verb == "echo" {
+		p.output(strings.Join(c.args, " ") + "\n")
+	}
+	p.at++
+	return status, ended
+}
+
+func (p *proc) do(ctx context.Context, c command) (status int, ended bool) {
+	switch c.verb {
+	case "exit":
+		return number(c.args), true
+	case "trap":
+		p.trap(c.args)
+		return 0, false
+	case "wait":
+		<-ctx.Done()
+		return p.killed(ctx), true
+	case "sleep":
+		if slices.Contains(c.args, "&") {
+			return 0, false
+		}
+		ended = !sleep(ctx, c.args)
+		return p.killed(ctx), ended
+	case "cat":
+		ended = !p.cat(ctx)
+		return p.killed(ctx), ended
+	case "kill":
+		return 128 + -number(c.args), true
+	}
+	p.output(c.verb + ": not found\n")
+	return 127, true
 }
 
 func number(args []string) int {
@@ -128,10 +166,28 @@ type signalled struct{ sig syscall.Signal }
 
 func (s signalled) Error() string { return s.sig.String() }
 
-func killed(ctx context.Context) int {
-	var s signalled
-	if errors.As(context.Cause(ctx), &s) {
-		return 128 + int(s.sig)
+// ignored is the trap of a signal that does nothing.
+const ignored = -1
+
+// trap reads the words after trap: "exit N" TERM, or "" TERM.
+func (p *proc) trap(args []string) {
+	code := ignored
+	if len(args) == 3 && args[0] == `"exit` {
+		code = number([]string{strings.Trim(args[1], `"`)})
 	}
-	return 128 + int(syscall.SIGKILL)
+	p.task.daemon.mu.Lock()
+	defer p.task.daemon.mu.Unlock()
+	p.traps = map[syscall.Signal]int{syscall.SIGTERM: code}
+}
+
+// killed is the status of a process that a signal ended.
+func (p *proc) killed(ctx context.Context) int {
+	s := signalled{syscall.SIGKILL}
+	errors.As(context.Cause(ctx), &s)
+	p.task.daemon.mu.Lock()
+	defer p.task.daemon.mu.Unlock()
+	if code, trapped := p.traps[s.sig]; trapped {
+		return code
+	}
+	return 128 + int(s.sig)
 }

@@ -56,7 +56,7 @@ func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libconta
 		s.sets[name] = set
 		s.mu.Unlock()
 	}
-	return newStreams(s, name, set), nil
+	return newStreams(s, name, c.Keep, set), nil
 }
 
 // Restore picks up streams that an earlier client detached.
@@ -71,7 +71,7 @@ func (s *Stdio) Restore(_ context.Context, c libcontainerd.StdioConfig) (libcont
 			return nil, fmt.Errorf("no streams of %q: %w", name, errdefs.ErrNotFound)
 		}
 	}
-	st := newStreams(s, name, set)
+	st := newStreams(s, name, c.Keep, set)
 	if st.stdin != nil && c.StdinClosed {
 		return st, st.stdin.Close()
 	}
@@ -94,13 +94,14 @@ func (s *Stdio) open(p libcontainerd.StdioPaths) pipes {
 type streams struct {
 	owner          *Stdio
 	name           string
+	keep           bool
 	set            *pipes
 	stdin          *stdin
 	stdout, stderr *output
 }
 
-func newStreams(s *Stdio, name string, set *pipes) *streams {
-	st := &streams{owner: s, name: name, set: set}
+func newStreams(s *Stdio, name string, keep bool, set *pipes) *streams {
+	st := &streams{owner: s, name: name, keep: keep, set: set}
 	if set.stdin != nil {
 		st.stdin = &stdin{pipe: set.stdin}
 	}
@@ -153,7 +154,7 @@ func (s *streams) Detach() error {
 
 func (s *streams) Close() error {
 	s.owner.mu.Lock()
-	if s.owner.sets[s.name] == s.set {
+	if s.owner.sets[s.name] == s.set && !s.keep {
 		delete(s.owner.sets, s.name)
 	}
 	s.owner.mu.Unlock()

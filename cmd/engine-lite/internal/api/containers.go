@@ -156,7 +156,7 @@ func (h *Handler) containerStats(w *response, r *request) error {
 	}
 	ctx, cancel := h.stream(r.Context())
 	defer cancel()
-	records := w.records(ctx, "application/json", nil)
+	records := w.records(ctx, "application/json")
 	err := h.engine.ContainerStats(ctx, r.name, stream, func(s container.StatsResponse) error {
 		return records.send(s)
 	})

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"mime"
 	"strconv"
 	"strings"
@@ -12,51 +13,92 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
-// recordSeparator goes before each document of a JSON text sequence (RFC 7464).
-const recordSeparator = 0x1e
+// The answer to GET /events says which journal its numbers belong to, and the
+// number of that journal's newest event when the answer began.
+const (
+	journalHeader = "Engine-Lite-Journal"
+	newestHeader  = "Engine-Lite-Newest"
+)
 
-// events streams: the header at once, then each event as it comes.
+// events streams: the header as soon as it is known that there is something to
+// stream, then each event as it comes.
 func (h *Handler) events(w *response, r *request) error {
-	filters, err := r.filters()
+	media := eventsType(r.version, strings.Join(r.Header.Values("Accept"), ","))
+	o, err := r.eventsOptions(media)
 	if err != nil {
 		return err
 	}
-	o := engine.EventsOptions{Filters: filters}
-	if o.Since, err = r.moment("since"); err != nil {
-		return err
-	}
-	if r.query.Get("since") == "0" { // from the beginning, where elsewhere it is not set
-		o.Since = time.Unix(0, 0)
-	}
-	if o.Until, err = r.moment("until"); err != nil {
-		return err
-	}
-	if !o.Since.IsZero() && !o.Until.IsZero() && o.Until.Before(o.Since) {
-		return invalid("parameter since (%s) cannot be after until (%s)", r.query.Get("since"), r.query.Get("until"))
-	}
 	ctx, cancel := h.stream(r.Context())
 	defer cancel()
-	media := eventsType(r.version, strings.Join(r.Header.Values("Accept"), ","))
-	var mark []byte
-	if media == types.MediaTypeJSONSequence {
-		mark = []byte{recordSeparator}
+	s := &eventStream{records: w.records(ctx, media), version: r.version}
+	beating, still := context.WithCancel(ctx)
+	defer still()
+	o.Begin = func(p engine.EventsPosition) {
+		w.Header().Set(journalHeader, p.Journal)
+		w.Header().Set(newestHeader, strconv.FormatUint(p.Newest, 10))
+		s.open()
+		if media == mediaTypeEventStream {
+			s.beat(beating, h.heartbeat)
+		}
 	}
-	s := w.records(ctx, media, mark)
-	s.open()
-	return s.finish(h.engine.Events(ctx, o, func(e engine.Event) error {
-		return s.send(eventMessage(e, r.version))
-	}))
+	o.Skip = s.skip
+	err = h.engine.Events(ctx, o, s.tell)
+	still()
+	s.beating.Wait()
+	return s.finish(err)
+}
+
+// eventsOptions reads the parameters. Where to begin is said by one of since,
+// cursor, and the header with which a reader of server-sent events comes back.
+func (r *request) eventsOptions(media string) (engine.EventsOptions, error) {
+	filters, err := r.filters()
+	if err != nil {
+		return engine.EventsOptions{}, err
+	}
+	o := engine.EventsOptions{Filters: filters, Journal: r.query.Get("journal")}
+	last := r.Header.Get("Last-Event-ID")
+	if media == mediaTypeEventStream && last != "" {
+		o.After, err = eventNumber("header Last-Event-ID", last)
+	} else if r.query.Has("cursor") {
+		if r.query.Get("since") != "" {
+			return o, invalid("parameters cursor and since exclude each other")
+		}
+		o.After, err = eventNumber("parameter cursor", r.query.Get("cursor"))
+	} else if r.query.Get("since") == "0" { // from the beginning, where elsewhere it is not set
+		o.Since = time.Unix(0, 0)
+	} else {
+		o.Since, err = r.moment("since")
+	}
+	if err != nil {
+		return o, err
+	}
+	if o.Until, err = r.moment("until"); err != nil {
+		return o, err
+	}
+	if !o.Since.IsZero() && !o.Until.IsZero() && o.Until.Before(o.Since) {
+		return o, invalid("parameter since (%s) cannot be after until (%s)", r.query.Get("since"), r.query.Get("until"))
+	}
+	return o, nil
+}
+
+func eventNumber(what, s string) (*uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return nil, invalid("%s has to be the number of an event, not %q", what, s)
+	}
+	return &n, nil
 }
 
 // eventsType chooses the media type of an event stream: the one that Accept
 // wants most of those that the version has, JSON where it wants none of them.
+// Server-sent events are engine-lite's own, in every version.
 func eventsType(v version, accept string) string {
-	offers := []string{types.MediaTypeJSON, types.MediaTypeNDJSON, types.MediaTypeJSONSequence, types.MediaTypeJSONLines}
+	offers := []string{mediaTypeEventStream, types.MediaTypeJSON, types.MediaTypeNDJSON, types.MediaTypeJSONSequence, types.MediaTypeJSONLines}
 	switch {
 	case v.before(52):
-		offers = offers[:1]
+		offers = offers[:2]
 	case v.before(53):
-		offers = offers[:3]
+		offers = offers[:4]
 	}
 	best, bestQuality := types.MediaTypeJSON, 0.0
 	for part := range strings.SplitSeq(accept, ",") {
@@ -77,20 +119,29 @@ func eventsType(v version, accept string) string {
 	return best
 }
 
+// event is an event as it is sent: Docker's, and its place in the journal.
+type event struct {
+	events.Message
+	Seq        uint64 `json:"seq"`
+	Generation uint64 `json:"generation,omitempty"`
+	Recovered  bool   `json:"recovered,omitempty"`
+}
+
 // oldEvent is an event before API 1.52: containers and images have their fields
 // a second time, in the places of API 1.21.
 type oldEvent struct {
 	Status string `json:"status,omitempty"`
 	ID     string `json:"id,omitempty"`
 	From   string `json:"from,omitempty"`
-	events.Message
+	event
 }
 
 func eventMessage(e engine.Event, v version) any {
+	current := event{Message: e.Message, Seq: e.Seq, Generation: e.Generation, Recovered: e.Recovered}
 	if !v.before(52) {
-		return e.Message
+		return current
 	}
-	old := oldEvent{Message: e.Message}
+	old := oldEvent{event: current}
 	if e.Type == events.ContainerEventType || e.Type == events.ImageEventType {
 		old.Status, old.ID = string(e.Action), e.Actor.ID
 	}

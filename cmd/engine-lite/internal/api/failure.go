@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errhttp"
 	"github.com/moby/moby/api/types/common"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
 // failure is an error of this package's own: its text is the whole message that
@@ -49,6 +51,8 @@ func statusOf(err error) int {
 	case errdefs.IsAlreadyExists(err), errdefs.IsConflict(err),
 		errdefs.IsFailedPrecondition(err), errdefs.IsAborted(err):
 		return http.StatusConflict
+	case isHistoryGone(err):
+		return http.StatusGone
 	case errdefs.IsOutOfRange(err):
 		return http.StatusBadRequest
 	case errors.Is(err, context.Canceled):
@@ -66,5 +70,22 @@ func writeError(w http.ResponseWriter, err error) error {
 		w.WriteHeader(status)
 		return nil
 	}
+	var gone *engine.HistoryGoneError
+	if errors.As(err, &gone) {
+		return writeJSON(w, status, goneResponse{gone.Error(), gone.Journal, gone.Oldest, gone.Newest})
+	}
 	return writeJSON(w, status, common.ErrorResponse{Message: err.Error()})
+}
+
+// goneResponse is the body of a 410: what there is in place of what was asked for.
+type goneResponse struct {
+	Message string `json:"message"`
+	Journal string `json:"journal"`
+	Oldest  uint64 `json:"oldest"`
+	Newest  uint64 `json:"newest"`
+}
+
+func isHistoryGone(err error) bool {
+	var gone *engine.HistoryGoneError
+	return errors.As(err, &gone)
 }

@@ -24,6 +24,7 @@ type fake struct {
 	attach    func(ctx context.Context, o engine.AttachOptions) error
 	execStart func(ctx context.Context, o engine.ExecStartOptions) error
 	logs      func(ctx context.Context, o engine.LogsOptions) error
+	asked     engine.EventsOptions // by the last call of Events
 	events    func(ctx context.Context, fn func(engine.Event) error) error
 	stats     func(ctx context.Context, fn func(container.StatsResponse) error) error
 	wait      func(ctx context.Context) <-chan container.WaitResponse
@@ -183,6 +184,8 @@ func (f *fake) Events(ctx context.Context, o engine.EventsOptions, fn func(engin
 	if err := f.note("events", seconds(o.Since), seconds(o.Until), o.Filters); err != nil || f.events == nil {
 		return err
 	}
+	f.asked = o
+	o.Begin(engine.EventsPosition{Journal: "j1", Newest: 12})
 	return f.events(ctx, fn)
 }
 func (f *fake) NetworkList(_ context.Context, filters engine.Filters) ([]network.Summary, error) {

@@ -21,16 +21,20 @@ type Options struct {
 	// Log gets one debug line per request, and a line for each handler that
 	// panicked; nil is the standard logger.
 	Log *logrus.Entry
+	// Heartbeat is how often a stream of server-sent events shows that it
+	// lives; 0 is 15 s.
+	Heartbeat time.Duration
 }
 
 // Handler serves the REST API. It is an [http.Handler] for a server without
 // HTTP/2; [Serve] runs one. Shutdown ends what it started.
 type Handler struct {
-	engine  Engine
-	log     *logrus.Entry
-	server  string
-	table   table
-	hangups *hangups
+	engine    Engine
+	log       *logrus.Entry
+	server    string
+	table     table
+	hangups   *hangups
+	heartbeat time.Duration
 
 	// streaming ends with Shutdown, and so do the requests that have no end of
 	// their own.
@@ -47,9 +51,12 @@ type Handler struct {
 
 // New returns a handler in front of e. The caller calls Shutdown.
 func New(e Engine, o Options) *Handler {
-	h := &Handler{engine: e, log: o.Log, table: newTable(), hangups: &hangups{}, idle: make(chan struct{})}
+	h := &Handler{engine: e, log: o.Log, table: newTable(), hangups: &hangups{}, heartbeat: o.Heartbeat, idle: make(chan struct{})}
 	if h.log == nil {
 		h.log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	if h.heartbeat == 0 {
+		h.heartbeat = defaultHeartbeat
 	}
 	h.server = "engine-lite"
 	if o.Version != "" {

@@ -16,8 +16,6 @@ type records struct {
 	w     *response
 	ctx   context.Context
 	media string
-	// mark goes before each document.
-	mark []byte
 
 	mu   sync.Mutex
 	body io.Writer
@@ -25,8 +23,8 @@ type records struct {
 }
 
 // records prepares an answer; finish has to be called.
-func (w *response) records(ctx context.Context, media string, mark []byte) *records {
-	return &records{w: w, ctx: ctx, media: media, mark: mark}
+func (w *response) records(ctx context.Context, media string) *records {
+	return &records{w: w, ctx: ctx, media: media}
 }
 
 // open sends the header at once.
@@ -52,10 +50,12 @@ func (s *records) send(v any) error {
 	if err != nil {
 		return err
 	}
-	if len(s.mark) > 0 {
-		line = append(s.mark[:len(s.mark):len(s.mark)], line...)
-	}
-	_, err = s.begin().Write(line)
+	return s.write(line)
+}
+
+// write sends what is a document, or a frame around one, already.
+func (s *records) write(p []byte) error {
+	_, err := s.begin().Write(p)
 	return err
 }
 
@@ -92,7 +92,7 @@ type progress struct {
 }
 
 func (w *response) progress(ctx context.Context) progress {
-	return progress{w.records(ctx, "application/json", nil)}
+	return progress{w.records(ctx, "application/json")}
 }
 
 func (p progress) tell(m jsonstream.Message) error {

@@ -65,6 +65,12 @@ type daemon struct {
 // stayed.
 func newDaemon(t *testing.T, f *fake) *daemon {
 	t.Helper()
+	return newDaemonWith(t, f, Options{})
+}
+
+func newDaemonWith(t *testing.T, f *fake, o Options) *daemon {
+	t.Helper()
+	o.Version, o.Log = "test", quiet()
 	before := descriptors(t)
 	d := &daemon{t: t, engine: f, socket: filepath.Join(t.TempDir(), "s")}
 	l, err := net.Listen("unix", d.socket)
@@ -77,7 +83,7 @@ func newDaemon(t *testing.T, f *fake) *daemon {
 	d.client = &http.Client{Transport: transport, Timeout: patience}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
-	go func() { served <- Serve(ctx, New(f, Options{Version: "test", Log: quiet()}), patience, l) }()
+	go func() { served <- Serve(ctx, New(f, o), patience, l) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		cancel()

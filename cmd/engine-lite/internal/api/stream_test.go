@@ -142,18 +142,19 @@ func TestEventsFormats(t *testing.T) {
 			{Type: "image", Action: "pull", Actor: events.Actor{ID: "i:1"}},
 			{Type: "network", Action: "connect", Actor: events.Actor{ID: "n"}},
 		} {
-			if err := fn(engine.Event{Message: m, Seq: 9}); err != nil {
+			if err := fn(engine.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
 	const (
-		die     = `"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7","image":"<i>"}},"scope":"local","time":1,"timeNano":1000000002}` + "\n"
-		pull    = `"Type":"image","Action":"pull","Actor":{"ID":"i:1","Attributes":null}}` + "\n"
-		connect = `{"Type":"network","Action":"connect","Actor":{"ID":"n","Attributes":null}}` + "\n"
+		die     = `"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7","image":"<i>"}},"scope":"local","time":1,"timeNano":1000000002,"seq":9,"generation":3,"recovered":true}` + "\n"
+		pull    = `"Type":"image","Action":"pull","Actor":{"ID":"i:1","Attributes":null},"seq":9,"generation":3}` + "\n"
+		connect = `{"Type":"network","Action":"connect","Actor":{"ID":"n","Attributes":null},"seq":9,"generation":3}` + "\n"
 		old     = `{"status":"die","id":"c","from":"<i>",` + die + `{"status":"pull","id":"i:1",` + pull + connect
 		current = "{" + die + "{" + pull + connect
+		sse     = "id: 9\ndata: {" + die + "\nid: 9\ndata: {" + pull + "\nid: 9\ndata: " + connect + "\n"
 		marked  = "\x1e{" + die + "\x1e{" + pull + "\x1e" + connect
 	)
 	for _, c := range []struct{ version, accept, media, body string }{
@@ -165,6 +166,8 @@ func TestEventsFormats(t *testing.T) {
 		{"1.52", "application/json-seq", "application/json-seq", marked},
 		{"1.52", "application/jsonl, application/x-ndjson;q=0.5", "application/x-ndjson", current},
 		{"1.53", "application/jsonl, application/x-ndjson;q=0.5", "application/jsonl", current},
+		{"1.53", "text/event-stream", "text/event-stream", sse},
+		{"1.41", "text/event-stream, application/json;q=0.5", "text/event-stream", strings.NewReplacer(`data: {"Type":"c`, `data: {"status":"die","id":"c","from":"<i>","Type":"c`, `data: {"Type":"i`, `data: {"status":"pull","id":"i:1","Type":"i`).Replace(sse)},
 		{"1.53", "application/json;q=x, bad/, text/html", "application/json", current},
 	} {
 		a := d.do(get, "/v"+c.version+"/events", "", "Accept", c.accept)

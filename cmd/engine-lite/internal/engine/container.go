@@ -21,6 +21,10 @@ type object struct {
 	// never take it.
 	op chan struct{}
 
+	// making is held while a life is opened, so that there is one and mu need
+	// not be held over it. It is taken before mu.
+	making sync.Mutex
+
 	mu      sync.Mutex
 	rec     *record
 	changed chan struct{} // closed and replaced whenever rec or told changes
@@ -30,6 +34,11 @@ type object struct {
 	// code is the exit code, in Docker's numbers, of the last exit told.
 	code int
 	gone bool // removed
+	// failedRemovals counts the removals that failed since the engine began,
+	// removalError is why the last of them did.
+	failedRemovals int
+	removalError   error
+
 	life *life
 	// ctr is the live container; nil before the first start and after the exit
 	// was cleaned up.
@@ -42,8 +51,6 @@ type object struct {
 	// cleanup is closed when the run under way, or the last one, has ended and
 	// was cleaned up after; nil where there was none.
 	cleanup chan struct{}
-	// restarting keeps a container that removes itself over a restart.
-	restarting bool
 }
 
 func newObject(r *record) *object {
@@ -84,12 +91,18 @@ type view struct {
 	code    int
 	gone    bool
 	changed <-chan struct{}
+
+	failedRemovals int
+	removalError   error
 }
 
 func (o *object) view() view {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return view{rec: o.rec, told: o.told, code: o.code, gone: o.gone, changed: o.changed}
+	return view{
+		rec: o.rec, told: o.told, code: o.code, gone: o.gone, changed: o.changed,
+		failedRemovals: o.failedRemovals, removalError: o.removalError,
+	}
 }
 
 // publish makes r the newest record, unless a newer one is known.

@@ -97,8 +97,14 @@ func TestRefusals(t *testing.T) {
 		}, errdefs.IsNotImplemented, "Healthcheck"},
 		"network mode":   {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" }, errdefs.IsNotImplemented, "NetworkMode"},
 		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" }, errdefs.IsNotImplemented, "PidMode"},
-		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "always" }, errdefs.IsNotImplemented, "RestartPolicy"},
-		"log driver":     {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" }, errdefs.IsNotImplemented, "LogConfig.Type"},
+		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "sometimes" }, errdefs.IsInvalidArgument, "sometimes"},
+		"restart policy, count": {func(req *container.CreateRequest) {
+			req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "always", MaximumRetryCount: 2}
+		}, errdefs.IsInvalidArgument, "maximum retry count"},
+		"restart and remove": {func(req *container.CreateRequest) {
+			req.HostConfig.RestartPolicy.Name, req.HostConfig.AutoRemove = "always", true
+		}, errdefs.IsInvalidArgument, "AutoRemove"},
+		"log driver": {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" }, errdefs.IsNotImplemented, "LogConfig.Type"},
 		"log options": {func(req *container.CreateRequest) {
 			req.HostConfig.LogConfig.Config = map[string]string{"max-size": "1"}
 		}, errdefs.IsNotImplemented, "LogConfig.Config"},

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,20 +15,52 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// Events hands over what the journal has since opts.Since, and then what comes,
-// until opts.Until or the end of ctx. Without Since it begins with what comes.
+// Events hands over what the journal has since opts.Since or after opts.After,
+// and then what comes, until opts.Until or the end of ctx. The error is a
+// *HistoryGoneError where the journal hasn't all that was asked for by number.
 func (e *Engine) Events(ctx context.Context, opts EventsOptions, fn func(Event) error) error {
 	if err := checkFilters(opts.Filters, eventFilters); err != nil {
 		return err
 	}
-	cursor := e.journal.Cursor(e.journal.Newest())
-	if !opts.Since.IsZero() {
-		var err error
-		if cursor, err = e.journal.CursorSince(opts.Since); err != nil {
-			return err
-		}
+	cursor, err := e.eventsCursor(opts)
+	if err != nil {
+		return err
 	}
-	return e.deliver(ctx, cursor, opts, fn)
+	if opts.Begin != nil {
+		opts.Begin(e.eventsPosition())
+	}
+	return e.historyError(e.deliver(ctx, cursor, opts, fn))
+}
+
+func (e *Engine) eventsPosition() EventsPosition {
+	return EventsPosition{Journal: e.journal.ID(), Newest: e.journal.Newest()}
+}
+
+func (e *Engine) eventsCursor(opts EventsOptions) (*journal.Cursor, error) {
+	switch {
+	case opts.After != nil && opts.Journal != "" && opts.Journal != e.journal.ID():
+		return nil, e.historyGone(fmt.Sprintf("the events of journal %s are gone: this is journal %s", opts.Journal, e.journal.ID()))
+	case opts.After != nil:
+		cursor := e.journal.Cursor(*opts.After)
+		return cursor, e.historyError(cursor.Check())
+	case !opts.Since.IsZero():
+		return e.journal.CursorSince(opts.Since)
+	}
+	return e.journal.Cursor(e.journal.Newest()), nil
+}
+
+// historyError turns the journal's errors of a position into one for clients.
+func (e *Engine) historyError(err error) error {
+	var old *journal.TooOldError
+	var ahead *journal.TooNewError
+	if errors.As(err, &old) || errors.As(err, &ahead) {
+		return e.historyGone(err.Error())
+	}
+	return err
+}
+
+func (e *Engine) historyGone(text string) error {
+	return &HistoryGoneError{EventsPosition: e.eventsPosition(), Oldest: e.journal.Oldest(), text: text}
 }
 
 // errNoMore says that no event is left before the end that the client gave.
@@ -43,13 +76,16 @@ func (e *Engine) deliver(ctx context.Context, cursor *journal.Cursor, opts Event
 			return err
 		case !opts.Until.IsZero() && ev.Time.After(opts.Until):
 			return nil
-		case ev.Time.Before(opts.Since): // the clock was set back
+		}
+		m := message(ev)
+		if ev.Time.Before(opts.Since) || !eventMatches(m, opts.Filters) { // the clock may have been set back
+			if opts.Skip != nil {
+				opts.Skip(ev.Seq)
+			}
 			continue
 		}
-		if m := message(ev); eventMatches(m, opts.Filters) {
-			if err := fn(Event{Message: m, Seq: ev.Seq}); err != nil {
-				return err
-			}
+		if err := fn(Event{Message: m, Seq: ev.Seq, Generation: ev.Generation, Recovered: ev.Recovered}); err != nil {
+			return err
 		}
 	}
 }

@@ -205,3 +205,41 @@ func TestEventNumbers(t *testing.T) {
 		t.Errorf("%d of %d", last, r.e.journal.Newest())
 	}
 }
+
+// A number picks up where it was, tells what was skipped, and is refused where
+// the journal can't go on from it.
+func TestEventsAfterNumber(t *testing.T) {
+	r := newRig(t)
+	id := r.run("one", "exit 0")
+	r.ended(id)
+	var numbers, skipped []uint64
+	var at EventsPosition
+	first := uint64(0)
+	must(t, r.e.Events(t.Context(), EventsOptions{
+		After: &first, Until: time.Now(), Filters: Filters{"event": {"start", "die"}},
+		Begin: func(p EventsPosition) { at = p }, Skip: func(seq uint64) { skipped = append(skipped, seq) },
+	}, func(ev Event) error {
+		numbers = append(numbers, ev.Seq)
+		if ev.Generation != 1 {
+			t.Errorf("%+v", ev)
+		}
+		return nil
+	}))
+	if at.Journal != r.e.journal.ID() || at.Newest != r.e.journal.Newest() || len(numbers) != 2 || len(numbers)+len(skipped) != int(at.Newest) {
+		t.Errorf("at %+v: %v, skipped %v", at, numbers, skipped)
+	}
+	for what, o := range map[string]EventsOptions{
+		"ahead":         {After: new(at.Newest + 1)},
+		"other journal": {After: new(at.Newest), Journal: "other"},
+	} {
+		var gone *HistoryGoneError
+		err := r.e.Events(t.Context(), o, func(Event) error { return errors.New("an event") })
+		if !errors.As(err, &gone) || gone.EventsPosition != at || gone.Oldest != 1 {
+			t.Errorf("%s: %v, %+v", what, err, gone)
+		}
+	}
+	o := EventsOptions{After: &at.Newest, Journal: at.Journal, Until: time.Now()}
+	if err := r.e.Events(t.Context(), o, nil); err != nil {
+		t.Errorf("the newest: %v", err)
+	}
+}

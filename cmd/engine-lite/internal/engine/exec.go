@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +21,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// execution is a process that a user added to a running container. It lives in
-// memory, for keepExecs after its end.
+// execution is a process that a user added to a running container. It is known
+// for keepExecs after its end, and while it runs the journal has a record of it.
 type execution struct {
 	id      string
 	owner   *object
@@ -37,6 +35,8 @@ type execution struct {
 	// exit is set, and exited closed, when the process has ended or failed to start.
 	exit   *int
 	exited chan struct{}
+	// announced is closed when the exec_start event is in the journal.
+	announced chan struct{}
 }
 
 // keepExecs is how long an ended exec can still be asked for its exit code.
@@ -91,10 +91,10 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)
 	}
-	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{})}
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
 	x.life, err = e.newLife(lifeConfig{
 		terminal: req.Tty, stdin: req.AttachStdin, once: true,
-		rawDir: filepath.Join(e.containerDir(o.id), execDirPrefix+x.id),
+		rawDir: e.execDir(o.id, x.id),
 	})
 	if err != nil {
 		return "", err
@@ -103,7 +103,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", errors.Join(err, x.life.end())
 	}
 	e.execs.add(x)
-	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " "), nil); err != nil {
+	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " ")); err != nil {
 		return "", errors.Join(err, e.abandonExec(x))
 	}
 	return x.id, nil
@@ -121,10 +121,15 @@ func (o *object) addExec(x *execution) error {
 	return nil
 }
 
-func (e *Engine) notifyExec(ctx context.Context, x *execution, action string, more map[string]string) error {
+func (e *Engine) notifyExec(ctx context.Context, x *execution, action string) error {
+	return e.notify(ctx, x.owner, action, x.attributes(nil)(nil))
+}
+
+// attributes are those of the exec's events.
+func (x *execution) attributes(more map[string]string) func(*record) map[string]string {
 	a := map[string]string{"execID": x.id}
 	maps.Copy(a, more)
-	return e.notify(ctx, x.owner, action, a)
+	return func(*record) map[string]string { return a }
 }
 
 // ExecStart runs an exec; attached, it returns when the output has ended and
@@ -199,7 +204,7 @@ func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOption
 	defer free()
 	err := e.startExec(ctx, x, opts.ConsoleSize)
 	if err == nil {
-		return e.notifyExec(ctx, x, "exec_start: "+strings.Join(x.request.Cmd, " "), nil)
+		return x.awaitAnnounced(ctx)
 	}
 	code, text, class := startFailure(err)
 	if code == failedStart {
@@ -213,6 +218,17 @@ func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOption
 	return refuse(class, "%s", text)
 }
 
+// awaitAnnounced waits until the start is in the journal: a client that was
+// answered finds its event there.
+func (x *execution) awaitAnnounced(ctx context.Context) error {
+	select {
+	case <-x.announced:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) error {
 	ctr, err := x.owner.live()
 	if err != nil {
@@ -224,7 +240,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 	}
 	pid, err := ctr.Exec(ctx, x.id, process, libcontainerd.StdioConfig{Terminal: x.request.Tty, Stdin: x.request.AttachStdin})
 	if err != nil {
-		return &taskError{err}
+		return err
 	}
 	x.mu.Lock()
 	x.pid = pid
@@ -264,15 +280,33 @@ func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error
 	return p, nil
 }
 
-// onExecExit commits an exec's exit; DrainStreams comes next.
-func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
-	o.mu.Lock()
-	x := o.execs[ev.ProcessID]
-	o.mu.Unlock()
+// onExecStarted commits an exec's start. It is done here and not where the
+// start was asked for, since the exit of a short exec would overtake it there.
+func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	x := o.exec(ev.ProcessID)
 	if x == nil {
 		return nil
 	}
-	if err := e.notifyExec(ctx, x, "exec_die", map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}); err != nil {
+	if err := e.recordExecStart(ctx, x, ev); err != nil {
+		return err
+	}
+	close(x.announced)
+	return nil
+}
+
+func (o *object) exec(id string) *execution {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.execs[id]
+}
+
+// onExecExit commits an exec's exit; DrainStreams comes next.
+func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	x := o.exec(ev.ProcessID)
+	if x == nil {
+		return nil
+	}
+	if err := e.recordExecExit(ctx, x, ev); err != nil {
 		return err
 	}
 	x.setExit(shownCode(ev.Exit))
@@ -289,10 +323,7 @@ func shownCode(x libcontainerd.Exit) int {
 
 // settleExec ends an exec whose output was delivered.
 func (e *Engine) settleExec(o *object, id string) {
-	o.mu.Lock()
-	x := o.execs[id]
-	o.mu.Unlock()
-	if x != nil {
+	if x := o.exec(id); x != nil {
 		e.finishExec(x)
 	}
 }
@@ -313,52 +344,6 @@ func (e *Engine) finishExec(x *execution) {
 	}
 	x.owner.change(func() { delete(x.owner.execs, x.id) })
 	time.AfterFunc(keepExecs, func() { e.execs.remove(x.id) })
-}
-
-// ExecInspect tells what is known of an exec.
-func (e *Engine) ExecInspect(_ context.Context, id string) (ExecInspect, error) {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return ExecInspect{}, err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	privileged := x.request.Privileged
-	return ExecInspect{
-		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
-		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
-		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
-		ProcessConfig: &container.ExecProcessConfig{
-			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
-			User: x.request.User, Privileged: &privileged,
-		},
-	}, nil
-}
-
-// ExecResize sets the size of an exec's terminal.
-func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return err
-	}
-	ctr, err := x.owner.live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, x.id, width, height)
-}
-
-// ContainerResize sets the size of the container's terminal.
-func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
-	o, err := e.roster.find(ref)
-	if err != nil {
-		return err
-	}
-	ctr, err := o.live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, libcontainerd.InitProcess, width, height)
 }
 
 // abandonExecs ends the execs that were made and never started when their

@@ -190,10 +190,16 @@ func TestExecProcess(t *testing.T) {
 
 func TestDescriptors(t *testing.T) {
 	r := newRig(t)
-	count := func() int {
+	count := func() []string {
 		entries, err := os.ReadDir("/proc/self/fd")
 		must(t, err)
-		return len(entries)
+		var open []string
+		for _, e := range entries {
+			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil { // not the directory's own
+				open = append(open, target)
+			}
+		}
+		return open
 	}
 	once := func() {
 		id := r.run("", "sleep 1000")
@@ -206,8 +212,12 @@ func TestDescriptors(t *testing.T) {
 	for range 10 {
 		once()
 	}
-	if after := count(); after > before {
-		t.Errorf("%d descriptors before, %d after", before, after)
-	}
+	// The snapshotter removes directories in the background, and has them open meanwhile.
+	defer func() {
+		if t.Failed() {
+			t.Logf("descriptors before: %q, after: %q", before, count())
+		}
+	}()
+	eventually(t, func() bool { return len(count()) <= len(before) })
 	r.empty()
 }

@@ -23,7 +23,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	dir := e.containerDir(r.ID)
 	answer := container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: r.Args,
-		State: inspectState(r), Image: r.Image, Name: "/" + r.Name,
+		State: inspectState(r), RestartCount: r.RestartCount, Image: r.Image, Name: "/" + r.Name,
 		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"),
 		LogPath: e.logPath(r), Driver: e.images.Snapshotter(), Platform: "linux",
 		ExecIDs: o.execIDs(), HostConfig: r.HostConfig, Config: r.Config,
@@ -45,7 +45,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 
 func inspectState(r *record) *container.State {
 	return &container.State{
-		Status: container.ContainerState(r.Status), Running: r.running(), Paused: r.Status == statusPaused,
+		Status: container.ContainerState(r.Status), Running: r.up(), Paused: r.Status == statusPaused, Restarting: r.Status == statusRestarting,
 		OOMKilled: r.OOMKilled, Pid: r.Pid, ExitCode: r.shownExitCode(), Error: orElse(r.Error, r.ExitUnknown),
 		StartedAt: r.StartedAt.Format(time.RFC3339Nano), FinishedAt: r.FinishedAt.Format(time.RFC3339Nano),
 	}

@@ -237,19 +237,47 @@ func (e *Engine) newContainerLife(r *record) (*life, error) {
 // lifeOf returns the stdio of the container's run under way, or of its next
 // one; Conflict where there will be none, since the container is being removed.
 func (e *Engine) lifeOf(o *object) (*life, error) {
+	o.making.Lock()
+	defer o.making.Unlock()
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.life != nil {
-		return o.life, nil
+	l, r, err := o.life, o.rec, o.lifelessLocked()
+	o.mu.Unlock()
+	if l != nil || err != nil {
+		return l, err
 	}
-	if o.gone || o.rec.Status == statusRemoving {
-		return nil, refuse(errdefs.ErrConflict, "container %s is being removed", o.id)
-	}
-	l, err := e.newContainerLife(o.rec)
+	l, err = e.newContainerLife(r)
 	if err != nil {
 		return nil, err
 	}
 	l.note = func() { e.noteStdinClosed(o, l) }
-	o.life = l
+	o.mu.Lock()
+	err = o.lifelessLocked()
+	if err == nil {
+		o.life = l
+	}
+	o.mu.Unlock()
+	if err != nil {
+		return nil, errors.Join(err, l.end())
+	}
 	return l, nil
+}
+
+// lifelessLocked is why the container has no further run.
+func (o *object) lifelessLocked() error {
+	if o.gone || o.rec.Status == statusRemoving {
+		return refuse(errdefs.ErrConflict, "container %s is being removed", o.id)
+	}
+	return nil
+}
+
+// takeLife ends that there is a life, if there is one, and waits for one that
+// is being made.
+func (o *object) takeLife() *life {
+	o.making.Lock()
+	defer o.making.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.life
+	o.life = nil
+	return l
 }

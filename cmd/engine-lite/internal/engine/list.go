@@ -64,7 +64,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	}
 	all := opts.All || opts.Limit > 0 || len(f["status"]) > 0 || len(f["exited"]) > 0 || len(f["before"]) > 0 || len(f["since"]) > 0
 	return func(r *record) bool {
-		return (all || r.running()) &&
+		return (all || r.up()) &&
 			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
 			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
@@ -163,6 +163,8 @@ func statusText(r *record, now time.Time) string {
 		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + " (Paused)"
 	case statusExited:
 		return fmt.Sprintf("Exited (%d) %s ago", r.shownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
+	case statusRestarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", r.shownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
 	case statusRemoving:
 		return "Removal In Progress"
 	default:

@@ -16,17 +16,20 @@ import (
 const (
 	kindContainer = "container" // id -> record
 	kindName      = "name"      // name -> id
+	kindExec      = "exec"      // id -> execRecord
 )
 
 // status is where a container stands. The zero value is invalid.
 type status string
 
 const (
-	statusCreated  status = "created"
-	statusRunning  status = "running"
-	statusPaused   status = "paused"
-	statusExited   status = "exited"
-	statusRemoving status = "removing"
+	statusCreated status = "created"
+	statusRunning status = "running"
+	statusPaused  status = "paused"
+	statusExited  status = "exited"
+	// statusRestarting has ended, and will be started at RestartAt.
+	statusRestarting status = "restarting"
+	statusRemoving   status = "removing"
 )
 
 // record is the truth about one container, as the journal has it. A record is
@@ -67,9 +70,24 @@ type record struct {
 	// StdinTaken says that a client has stdin, which is closed when that client
 	// goes; an engine that dies takes its clients along.
 	StdinTaken bool
+
+	// RestartAt is when the container is to be started again, by its policy or
+	// by a user's restart that is under way; zero where it isn't.
+	RestartAt time.Time
+	// RestartDelay is the last delay of the policy, RestartCount how often it
+	// has restarted the container since a user started it.
+	RestartDelay time.Duration
+	RestartCount int
+	// Stopped says that a user ended this run: the policy leaves it alone.
+	Stopped bool
 }
 
+// running tells whether the container has a process.
 func (r *record) running() bool { return r.Status == statusRunning || r.Status == statusPaused }
+
+// up tells whether the container runs as users see it: also between two runs,
+// where its policy restarts it.
+func (r *record) up() bool { return r.running() || r.Status == statusRestarting }
 
 // shownExitCode is Docker's number for the exit: 255 where nobody knows it.
 func (r *record) shownExitCode() int {
@@ -91,7 +109,7 @@ func (r *record) started(pid int, generation uint64, at time.Time) {
 	r.Status, r.Pid, r.Generation = statusRunning, pid, generation
 	r.StartedAt, r.Error = at.UTC(), ""
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = 0, "", false
-	r.FinishedAt = time.Time{}
+	r.FinishedAt, r.RestartAt = time.Time{}, time.Time{}
 }
 
 // dieAttributes are what Docker's die event says beside the labels.

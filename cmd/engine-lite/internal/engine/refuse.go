@@ -34,7 +34,7 @@ func checkCreate(req container.CreateRequest) (warnings []string, err error) {
 	if err := onlyFields(h.Resources, "HostConfig", resourcesHere); err != nil {
 		return nil, err
 	}
-	for _, check := range []func(container.CreateRequest) error{checkConfig, checkModes, checkEndpoints} {
+	for _, check := range []func(container.CreateRequest) error{checkConfig, checkModes, checkRestartPolicy, checkEndpoints} {
 		if err := check(req); err != nil {
 			return nil, err
 		}
@@ -98,7 +98,6 @@ func checkModes(req container.CreateRequest) error {
 		here        []string
 	}{
 		{"HostConfig.NetworkMode", string(h.NetworkMode), []string{"default", "bridge", "none", "host"}},
-		{"HostConfig.RestartPolicy", string(h.RestartPolicy.Name), []string{"no"}},
 		{"HostConfig.LogConfig.Type", h.LogConfig.Type, []string{"json-file", "none"}},
 		{"HostConfig.IpcMode", string(h.IpcMode), []string{"private", "host", "none", "shareable"}},
 		{"HostConfig.PidMode", string(h.PidMode), []string{"host"}},

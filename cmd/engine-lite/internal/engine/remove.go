@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,6 +19,9 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 		return err
 	}
 	if opts.Force {
+		if err := e.endRestarts(ctx, o); err != nil {
+			return ignoreGone(err)
+		}
 		if err := e.endForRemoval(ctx, o); err != nil {
 			return err
 		}
@@ -39,7 +41,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 	if o.view().gone {
 		return nil
 	}
-	if r := o.record(); r.running() {
+	if r := o.record(); r.up() {
 		return refuse(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
 	}
 	return e.removeLocked(ctx, o)
@@ -47,16 +49,17 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 
 func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	r := o.record()
+	if r.Status == statusRestarting {
+		return ignoreGone(e.planRestart(ctx, o, time.Time{}))
+	}
 	if !r.running() {
 		return nil
 	}
-	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
-		return err
-	}
-	err := o.awaitExit(ctx, r.Generation, killWait)
-	if errors.Is(err, errTooLong) {
-		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
-	}
+	return ignoreGone(e.killNow(ctx, o, r.Generation))
+}
+
+// ignoreGone takes a container that was removed meanwhile as what was wanted.
+func ignoreGone(err error) error {
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -64,19 +67,28 @@ func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
-// operation lock. The intent is written first: a removal that died in the
-// middle is finished at the next boot, and every step can be repeated.
+// operation lock. Who waits for the removal learns of its failure too.
 func (e *Engine) removeLocked(ctx context.Context, o *object) error {
+	err := e.tryRemoval(ctx, o)
+	if err != nil {
+		o.change(func() { o.failedRemovals, o.removalError = o.failedRemovals+1, err })
+	}
+	return err
+}
+
+// tryRemoval writes the intent first: a removal that died in the middle is
+// finished at the next boot, and every step can be repeated.
+func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		if r.running() {
-			return refuse(errdefs.ErrConflict, "container %s is running", r.ID)
+		if r.up() {
+			return refuse(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
 		}
-		r.Status = statusRemoving
+		r.Status, r.RestartAt = statusRemoving, time.Time{}
 		return nil
 	}})
 	if err != nil {
@@ -97,11 +109,7 @@ func (e *Engine) forget(ctx context.Context, o *object) error {
 }
 
 func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
-	o.mu.Lock()
-	l := o.life
-	o.life = nil
-	o.mu.Unlock()
-	if l != nil {
+	if l := o.takeLife(); l != nil {
 		if err := l.end(); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 )
@@ -85,15 +86,53 @@ type ExecStartOptions struct {
 
 // EventsOptions says which events a client wants.
 type EventsOptions struct {
+	// Since and Until are times; without Since it begins with what comes.
 	Since, Until time.Time
-	Filters      Filters
+	// After begins with the event after that number, in place of Since; nil
+	// where no number was given.
+	After *uint64
+	// Journal is the journal that After belongs to; empty where the client
+	// doesn't say.
+	Journal string
+	Filters Filters
+	// Begin is called once, before the first event, when it is known that the
+	// events that were asked for can be had. nil is allowed, as it is for Skip.
+	Begin func(EventsPosition)
+	// Skip is called with the number of each event that the filters keep back.
+	Skip func(seq uint64)
 }
+
+// EventsPosition is where a journal stands.
+type EventsPosition struct {
+	// Journal is its random name: a number means something only together with it.
+	Journal string
+	// Newest is the number of its newest event.
+	Newest uint64
+}
+
+// HistoryGoneError says that the events after a number can't be had: they are
+// not kept any more, or the number belongs to another journal.
+type HistoryGoneError struct {
+	EventsPosition
+	// Oldest is the number of the oldest event that is kept.
+	Oldest uint64
+	text   string
+}
+
+func (e *HistoryGoneError) Error() string { return e.text }
+
+// Unwrap gives the error its class.
+func (e *HistoryGoneError) Unwrap() error { return errdefs.ErrOutOfRange }
 
 // Event is an event of Docker's vocabulary with its place in the journal.
 type Event struct {
 	events.Message
 	// Seq is the event's number: gapless, from 1.
 	Seq uint64
+	// Generation counts the container's starts; 0 where that means nothing.
+	Generation uint64
+	// Recovered tells that the change was found afterwards and not seen.
+	Recovered bool
 }
 
 // ExecInspect is what is known of an exec.

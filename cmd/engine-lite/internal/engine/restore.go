@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -32,6 +34,10 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 	if err != nil {
 		return nil, err
 	}
+	execs, err := e.readExecs()
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range records {
 		o := newObject(r)
 		e.roster.add(o, r.Name)
@@ -39,24 +45,29 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 			idle = append(idle, o)
 			continue
 		}
-		if err := e.restoreRun(ctx, o, r); err != nil {
+		if err := e.restoreRun(ctx, o, r, execs[r.ID]); err != nil {
 			return nil, fmt.Errorf("restore container %s: %w", r.ID, err)
 		}
+		delete(execs, r.ID)
 	}
-	return idle, nil
+	return idle, e.forgetExecs(ctx, slices.Concat(slices.Collect(maps.Values(execs))...))
 }
 
 // restoreRun takes a container up that ran when the journal last knew. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
-func (e *Engine) restoreRun(ctx context.Context, o *object, r *record) error {
+func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []execRecord) error {
 	l, err := e.lifeOf(o)
 	if err != nil {
 		return err
 	}
 	l.closed = r.StdinClosed || r.StdinTaken
 	o.change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
+	taken, err := e.restoreExecs(o, execs)
+	if err != nil {
+		return err
+	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused,
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused, Execs: taken,
 		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
 	})
 	if err != nil {
@@ -156,9 +167,10 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
 		return err
 	}
-	if r.Status == statusExited && r.HostConfig.AutoRemove {
+	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
 		return e.removeLocked(ctx, o)
 	}
+	e.awaitRestart(o)
 	return nil
 }
 
@@ -203,10 +215,9 @@ func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
 // containers that are gone, and execs. Streams of living processes stay.
 func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
 	var errs []error
-	_, err := e.roster.find(id)
-	known := err == nil
+	o, err := e.roster.find(id)
 	for process := range processes {
-		if known && (process == libcontainerd.InitProcess || e.execLives(ctx, id, process)) {
+		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
 			continue
 		}
 		errs = append(errs, e.stdio.discard(ctx, id, process))
@@ -214,12 +225,18 @@ func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]
 	return errors.Join(errs...)
 }
 
+// knows tells whether a process is one that this engine started or took up.
+func (o *object) knows(process string) bool {
+	_, err := o.lifeFor(process)
+	return err == nil
+}
+
 // execDirPrefix begins the names of the directories of raw output of execs.
 const execDirPrefix = "exec-"
 
 // sweepExecs removes what is left of execs that this engine doesn't know and
-// that have ended. Those of an earlier engine that still run keep their streams,
-// and the keeper moves their output, until their container ends.
+// that have ended. One whose start an earlier engine didn't live to write down
+// keeps its streams while it runs, and the keeper moves its output.
 func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
 	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
 	if err != nil {
@@ -228,7 +245,7 @@ func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
 	var errs []error
 	for _, dir := range dirs {
 		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
-		if _, err := o.lifeFor(id); err == nil || e.execLives(ctx, o.id, id) {
+		if o.knows(id) || e.execLives(ctx, o.id, id) {
 			continue
 		}
 		errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))

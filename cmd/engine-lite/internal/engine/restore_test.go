@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -156,36 +158,98 @@ func TestRemovalThatFails(t *testing.T) {
 	r.empty()
 }
 
-// Execs are forgotten with the engine; what they left is swept, except where
-// they live on.
+// Who waits for a removal is told of its failure, with the exit code.
+func TestWaitForRemovalThatFails(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "exit 5", func(req *container.CreateRequest) { req.HostConfig = &container.HostConfig{AutoRemove: true} })
+	block := filepath.Join(r.e.containerDir(id), "busy")
+	must(t, os.MkdirAll(block, 0o755))
+	must(t, mountTmpfs(block, 0))
+	removed := r.wait(id, container.WaitConditionRemoved)
+	must(t, r.e.ContainerStart(t.Context(), id))
+	if got := receive(t, removed); got.StatusCode != 5 || got.Error == nil || !strings.Contains(got.Error.Message, "busy") {
+		t.Errorf("%+v", got)
+	}
+	must(t, unmount(block))
+	removed = r.wait(id, container.WaitConditionRemoved)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	if got := receive(t, removed); got.StatusCode != 5 || got.Error != nil {
+		t.Errorf("%+v", got)
+	}
+	r.empty()
+}
+
+// Execs that run, or ended while no engine was there, are taken up by the next
+// one; one that was never started goes with the engine, and so does what is left
+// of one whose start wasn't written down.
 func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	lives, ends, idle := r.exec(id, "sleep 1000"), r.exec(id, "cat"), r.execCreate(id, "sleep 1000")
+	lives, ends, idle, untold := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"), r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
 	r.close()
-	must(t, r.daemon.CloseIO(t.Context(), id, ends))
-	_, err := r.daemon.Wait(t.Context(), id, ends)
-	must(t, err)
+	for _, exec := range []string{ends, untold} {
+		must(t, r.daemon.CloseIO(t.Context(), id, exec))
+		_, err := r.daemon.Wait(t.Context(), id, exec)
+		must(t, err)
+	}
 	must(t, r.keeper.Hold(t.Context(), keeperKey("nobody", "init"), keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
-	r.open()
+	r.reopen(func(tx *journal.Tx) error { tx.Delete(kindExec, untold); return nil })
+	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
 	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + lives + ":stderr", id + "/" + lives + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
-	if held := r.keeper.keys(); !slices.Equal(held, want) {
-		t.Errorf("the keeper holds %v, not %v", held, want)
+	eventually(t, func() bool { return slices.Equal(r.keeper.keys(), want) && len(r.streams.Left()) == 2 })
+	for _, exec := range []string{ends, untold} {
+		eventually(t, func() bool { _, err := r.daemon.Process(t.Context(), id, exec); return errdefs.IsNotFound(err) })
 	}
-	if left := r.streams.Left(); len(left) != 2 {
-		t.Errorf("streams %v", left)
+	for exec, code := range map[string]int{lives: -1, ends: 6} {
+		if x, err := r.e.ExecInspect(t.Context(), exec); err != nil || x.Running != (code < 0) || !x.Running && *x.ExitCode != code || x.Pid == 0 {
+			t.Errorf("%+v, %v", x, err)
+		}
 	}
-	if _, err := r.daemon.Process(t.Context(), id, ends); !errdefs.IsNotFound(err) {
-		t.Errorf("an ended exec at the daemon: %v", err)
+	for _, exec := range []string{idle, untold} {
+		if _, err := r.e.ExecInspect(t.Context(), exec); !errdefs.IsNotFound(err) {
+			t.Errorf("an exec that nobody can know: %v", err)
+		}
+		if _, err := os.Stat(r.e.execDir(id, exec)); !os.IsNotExist(err) {
+			t.Errorf("its directory: %v", err)
+		}
 	}
-	if _, err := os.Stat(filepath.Join(r.e.containerDir(id), execDirPrefix+idle)); !os.IsNotExist(err) {
-		t.Errorf("an exec never started: %v", err)
+	if n := r.recovered(id, "exec_die"); n != 1 {
+		t.Errorf("%d recovered exits of execs", n)
 	}
 	must(t, r.keeper.Release(t.Context(), "someone-else/a/b", ""))
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	if left := r.journaledExecs(); len(left) > 0 {
+		t.Errorf("records %v", left)
+	}
 	r.empty()
+}
+
+// Records of execs go where their container's end was the last that an engine
+// wrote down.
+func TestExecRecordsOfADeadContainer(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	r.exec(id, "sleep 1000")
+	r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+	if left := r.journaledExecs(); len(left) > 0 {
+		t.Errorf("records %v", left)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}
+
+// journaledExecs lists the execs that the journal has.
+func (r *rig) journaledExecs() (ids []string) {
+	r.t.Helper()
+	must(r.t, r.e.journal.View(func(s *journal.Snapshot) error {
+		return s.ForEach(kindExec, func(id string, _ []byte) error {
+			ids = append(ids, id)
+			return nil
+		})
+	}))
+	return ids
 }
 
 func (r *rig) execCreate(id, script string) string {

@@ -24,7 +24,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	defer o.unlock()
-	return e.startLocked(ctx, o)
+	return e.startByUser(ctx, o)
 }
 
 // startLocked starts the container; the caller has its operation lock. A start
@@ -38,7 +38,7 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 		return refuse(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
 	case statusRemoving:
 		return refuse(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
-	case statusCreated, statusExited:
+	case statusCreated, statusExited, statusRestarting:
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
@@ -54,11 +54,6 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 	}
 	return e.startFailed(ctx, o, err)
 }
-
-// taskError is what the runtime daemon said of a task that didn't start.
-type taskError struct{ error }
-
-func (e *taskError) Unwrap() error { return e.error }
 
 // run makes the container's task and waits until its start is in the journal.
 func (e *Engine) run(ctx context.Context, o *object, r *record) error {
@@ -80,7 +75,7 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 		if undo := ctr.Delete(ctx, libcontainerd.DeleteOptions{}); undo != nil {
 			log.WithError(undo).WithField("container", o.id).Warn("cannot delete the container at the runtime daemon: trying again when it is started or removed")
 		}
-		return &taskError{err}
+		return err
 	}
 	return o.await(ctx, func(v view) bool { return v.rec.Generation >= generation })
 }
@@ -116,11 +111,7 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 // comes, and gives the error the class and words that clients know.
 func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error {
 	code, text, class := startFailure(cause)
-	o.mu.Lock()
-	l := o.life
-	o.life = nil
-	o.mu.Unlock()
-	if l != nil {
+	if l := o.takeLife(); l != nil {
 		if err := l.end(); err != nil {
 			log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
 		}
@@ -128,9 +119,13 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 	refused := refuse(class, "%s", text)
 	r, _, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
+			byPolicy := r.Status == statusRestarting
 			r.Generation++
 			r.exited(code, "", false, time.Now())
-			r.Error = text
+			r.Error, r.RestartAt = text, time.Time{}
+			if byPolicy {
+				r.planRestart(0, r.FinishedAt)
+			}
 			return nil
 		},
 		action: "die", attributes: (*record).dieAttributes,
@@ -139,6 +134,7 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 		return errors.Join(refused, err)
 	}
 	o.change(func() { o.tellLocked(r) })
+	e.awaitRestart(o)
 	if r.HostConfig.AutoRemove {
 		if err := e.removeLocked(ctx, o); err != nil {
 			return errors.Join(refused, err)
@@ -154,21 +150,16 @@ const (
 	failedExec  = 126
 )
 
-// startFailure reads what the OCI runtime said: it has no other way to tell
-// that the command is missing (Docker's exit code 127) or may not be run (126).
-// The words that Docker's clients look for are put in where a runtime uses
-// others.
+// startFailure gives an error of a start the exit code and the class that Docker
+// gives it. The words that Docker's clients look for are put in where a runtime
+// uses others.
 func startFailure(err error) (code int, text string, class error) {
 	text = strings.TrimSpace(err.Error())
-	said := ""
-	if task := new(taskError); errors.As(err, &task) {
-		said = strings.ToLower(text)
-	}
-	switch {
-	case strings.Contains(said, "not found in $path"), strings.Contains(said, "no such file or directory"):
-		return 127, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
-	case strings.Contains(said, "permission denied"), strings.Contains(said, "open executable: operation not permitted"): // crun, of a directory
-		return 126, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
+	switch code := libcontainerd.StartExitCode(err); {
+	case code == libcontainerd.ExitCommandNotFound:
+		return code, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
+	case code == libcontainerd.ExitCommandDenied:
+		return code, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
 	case errdefs.IsInvalidArgument(err):
 		return failedStart, text, errdefs.ErrInvalidArgument
 	case errdefs.IsFailedPrecondition(err), errdefs.IsConflict(err):

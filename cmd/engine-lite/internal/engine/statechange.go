@@ -58,10 +58,12 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 		err = e.onFrozen(ctx, o, ev, statusPaused, "pause")
 	case libcontainerd.EventResumed:
 		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
+	case libcontainerd.EventExecStarted:
+		return e.onExecStarted(ctx, o, ev)
 	case libcontainerd.EventExitProcess:
 		return e.onExecExit(ctx, o, ev)
-	case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted, libcontainerd.EventRestore:
-		// What is told of them is told where a user asked for them.
+	case libcontainerd.EventExecAdded, libcontainerd.EventRestore:
+		// A user was told of the one by exec_create, and asked for no other.
 	}
 	return err
 }
@@ -100,6 +102,7 @@ func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) 
 	r, seq, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
 			r.exited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
+			r.planRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
 			return nil
 		},
 		action: "die", attributes: (*record).dieAttributes, recovered: ev.Recovered, hold: true,
@@ -146,7 +149,6 @@ func (e *Engine) settle(o *object) {
 	var ended *exit
 	var ctr *libcontainerd.Container
 	var l *life
-	var keep bool
 	o.change(func() {
 		ended, o.untold = o.untold, nil
 		if ended == nil {
@@ -154,7 +156,7 @@ func (e *Engine) settle(o *object) {
 		}
 		ctr, o.ctr = o.ctr, nil
 		l, o.life = o.life, nil
-		cleanup, keep = o.cleanup, o.restarting
+		cleanup = o.cleanup
 		o.tellLocked(ended.record)
 	})
 	if ended == nil {
@@ -164,9 +166,10 @@ func (e *Engine) settle(o *object) {
 	e.background.Go(func() {
 		e.cleanUp(o, ctr, l)
 		close(cleanup)
-		if ended.record.HostConfig.AutoRemove && !keep {
+		if ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero() {
 			e.autoRemove(o)
 		}
+		e.awaitRestart(o)
 	})
 }
 

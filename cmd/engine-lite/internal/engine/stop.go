@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -29,22 +30,32 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if err != nil {
 		return err
 	}
+	r := o.record()
+	if !r.up() {
+		return refuse(errdefs.ErrNotModified, "container %s is not running", r.Name)
+	}
+	if _, _, err := stopPlan(r, opts); err != nil {
+		return err
+	}
 	ctx, free := e.outlive(ctx)
 	defer free()
+	if err := e.endRestarts(ctx, o); err != nil {
+		return err
+	}
 	return e.stop(ctx, o, opts)
 }
 
+// stop ends the container's process, if there is one, and tells of the stop.
 func (e *Engine) stop(ctx context.Context, o *object, opts StopOptions) error {
 	r := o.record()
-	if !r.running() {
-		return refuse(errdefs.ErrNotModified, "container %s is not running", r.Name)
-	}
 	sig, timeout, err := stopPlan(r, opts)
 	if err != nil {
 		return err
 	}
-	if err := e.signal(ctx, o, sig); err != nil && !errdefs.IsFailedPrecondition(err) {
-		return err
+	if r.running() {
+		if err := e.signal(ctx, o, sig); err != nil && !errdefs.IsFailedPrecondition(err) {
+			return err
+		}
 	}
 	err = o.awaitExit(ctx, r.Generation, timeout)
 	if errors.Is(err, errTooLong) {
@@ -114,7 +125,16 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
+	waiting := o.record().Status == statusRestarting
+	if endsContainer(sig, o.record()) {
+		if err := e.endRestarts(ctx, o); err != nil {
+			return err
+		}
+	}
 	r := o.record()
+	if waiting && !r.up() { // there was nothing else to end
+		return nil
+	}
 	if !r.running() {
 		return refuse(errdefs.ErrConflict, "cannot kill container: %s: container %s is not running", ref, r.ID)
 	}
@@ -132,7 +152,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 }
 
 // signal sends a signal and tells of it. A frozen container is thawed after
-// SIGKILL, which it couldn't follow otherwise (control groups version 1).
+// SIGKILL, which it couldn't follow otherwise (control groups version 1). It may
+// have ended before that: the exit says whether the signal arrived.
 func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
 	ctr, err := o.live()
 	if err != nil {
@@ -142,8 +163,8 @@ func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) erro
 		return err
 	}
 	if sig == syscall.SIGKILL && o.record().Status == statusPaused {
-		if err := ctr.Resume(ctx); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
-			return err
+		if err := ctr.Resume(ctx); err != nil {
+			log.WithError(err).WithField("container", o.id).Debug("a killed container was not resumed")
 		}
 	}
 	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
@@ -189,7 +210,15 @@ func realtimeSignal(name string) (syscall.Signal, bool) {
 	return 0, false
 }
 
-// ContainerRestart stops the container if it runs, and starts it.
+// endsContainer tells whether who sends a signal wants the container to end.
+func endsContainer(sig syscall.Signal, r *record) bool {
+	own, err := parseSignal(r.Config.StopSignal)
+	return sig == syscall.SIGKILL || sig == syscall.SIGTERM || (err == nil && sig == own)
+}
+
+// ContainerRestart stops the container if it runs, and starts it. That it is to
+// be started is written down before it is stopped: an engine that dies in
+// between leaves it to the next one.
 func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOptions) error {
 	o, err := e.roster.find(ref)
 	if err != nil {
@@ -201,14 +230,15 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 	defer o.unlock()
 	ctx, free := e.outlive(ctx)
 	defer free()
-	if o.record().HostConfig.AutoRemove && o.record().running() {
-		o.change(func() { o.restarting = true })
-		defer o.change(func() { o.restarting = false })
+	if o.record().up() {
+		if err := e.planRestart(ctx, o, time.Now()); err != nil {
+			return err
+		}
+		if err := e.stop(ctx, o, opts); err != nil {
+			return errors.Join(err, e.planRestart(ctx, o, time.Time{}))
+		}
 	}
-	if err := e.stop(ctx, o, opts); err != nil && !errdefs.IsNotModified(err) {
-		return err
-	}
-	if err := e.startLocked(ctx, o); err != nil {
+	if err := e.startByUser(ctx, o); err != nil {
 		return err
 	}
 	return e.notify(ctx, o, "restart", nil)

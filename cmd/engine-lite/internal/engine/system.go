@@ -67,7 +67,7 @@ func (e *Engine) countContainers(info *system.Info) {
 	for _, r := range e.roster.sorted() {
 		info.Containers++
 		switch r.Status {
-		case statusRunning:
+		case statusRunning, statusRestarting:
 			info.ContainersRunning++
 		case statusPaused:
 			info.ContainersPaused++

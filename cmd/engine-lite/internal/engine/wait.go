@@ -19,26 +19,37 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	var met func(v view) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
-		met = func(v view) bool { return v.gone || (!v.rec.running() && v.told == v.rec.Exits) }
+		met = func(v view) bool { return v.gone || (!v.rec.up() && v.told == v.rec.Exits) }
 	case container.WaitConditionNextExit:
 		next := v.told + 1
 		met = func(v view) bool { return v.gone || v.told >= next }
 	case container.WaitConditionRemoved:
-		met = func(v view) bool { return v.gone }
+		tries := v.failedRemovals
+		met = func(v view) bool { return v.gone || v.failedRemovals > tries }
 	default:
 		return nil, refuse(errdefs.ErrInvalidArgument, "invalid condition: %q", c)
 	}
 	answer := make(chan container.WaitResponse, 1)
 	e.clients.Go(func() {
 		defer close(answer)
-		var code int
+		var at view // a start that comes next must not change it
 		err := o.await(ctx, func(v view) bool {
-			code = v.code // a start that comes next must not change it
+			at = v
 			return met(v)
 		})
 		if err == nil { // else ctx ended: nobody waits any more
-			answer <- container.WaitResponse{StatusCode: int64(code)}
+			answer <- waitResponse(c, at)
 		}
 	})
 	return answer, nil
+}
+
+// waitResponse is the answer to a wait. Who waited for the removal of a container
+// learns why it is still there.
+func waitResponse(c container.WaitCondition, v view) container.WaitResponse {
+	answer := container.WaitResponse{StatusCode: int64(v.code)}
+	if c == container.WaitConditionRemoved && !v.gone {
+		answer.Error = &container.WaitExitError{Message: v.removalError.Error()}
+	}
+	return answer
 }

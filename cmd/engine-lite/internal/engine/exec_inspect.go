@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// ExecInspect tells what is known of an exec.
+func (e *Engine) ExecInspect(_ context.Context, id string) (ExecInspect, error) {
+	x, err := e.execs.find(id)
+	if err != nil {
+		return ExecInspect{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	privileged := x.request.Privileged
+	return ExecInspect{
+		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
+		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
+		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
+		ProcessConfig: &container.ExecProcessConfig{
+			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
+			User: x.request.User, Privileged: &privileged,
+		},
+	}, nil
+}
+
+// ExecResize sets the size of an exec's terminal.
+func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
+	x, err := e.execs.find(id)
+	if err != nil {
+		return err
+	}
+	ctr, err := x.owner.live()
+	if err != nil {
+		return err
+	}
+	return ctr.Resize(ctx, x.id, width, height)
+}
+
+// ContainerResize sets the size of the container's terminal.
+func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
+	o, err := e.roster.find(ref)
+	if err != nil {
+		return err
+	}
+	ctr, err := o.live()
+	if err != nil {
+		return err
+	}
+	return ctr.Resize(ctx, libcontainerd.InitProcess, width, height)
+}

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// execRecord is what the journal has of an exec while it runs, so that the next
+// engine takes it up.
+type execRecord struct {
+	ID        string
+	Container string
+	Pid       int
+	Request   container.ExecCreateRequest
+}
+
+// recordExecStart tells of an exec's start and writes down that it runs.
+func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontainerd.Event) error {
+	raw, err := json.Marshal(execRecord{ID: x.id, Container: x.owner.id, Pid: ev.Pid, Request: x.request})
+	if err != nil {
+		return fmt.Errorf("exec record %s: %w", x.id, err)
+	}
+	return e.commitExec(ctx, x, change{
+		action: "exec_start: " + strings.Join(x.request.Cmd, " "), recovered: ev.Recovered, attributes: x.attributes(nil),
+		also: func(tx *journal.Tx, _ *record) error {
+			tx.Put(kindExec, x.id, raw)
+			return nil
+		},
+	})
+}
+
+// recordExecExit tells of an exec's exit, and forgets its record with that.
+func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontainerd.Event) error {
+	return e.commitExec(ctx, x, change{
+		action: "exec_die", recovered: ev.Recovered,
+		attributes: x.attributes(map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}),
+		also: func(tx *journal.Tx, _ *record) error {
+			tx.Delete(kindExec, x.id)
+			return nil
+		},
+	})
+}
+
+// commitExec commits what changes nothing of the container itself. One that was
+// removed meanwhile has no execs.
+func (e *Engine) commitExec(ctx context.Context, x *execution, c change) error {
+	c.mutate = func(*record) error { return nil }
+	_, _, err := e.commit(context.WithoutCancel(ctx), x.owner, c)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// readExecs reads the records of execs, by container.
+func (e *Engine) readExecs() (map[string][]execRecord, error) {
+	found := map[string][]execRecord{}
+	err := e.journal.View(func(s *journal.Snapshot) error {
+		return s.ForEach(kindExec, func(_ string, raw []byte) error {
+			var r execRecord
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return fmt.Errorf("exec record: %w: %w", err, errdefs.ErrDataLoss)
+			}
+			found[r.Container] = append(found[r.Container], r)
+			return nil
+		})
+	})
+	return found, err
+}
+
+// restoreExecs makes the execs of a run known again.
+func (e *Engine) restoreExecs(o *object, records []execRecord) ([]libcontainerd.RestoreExec, error) {
+	var taken []libcontainerd.RestoreExec
+	for _, r := range records {
+		t, err := e.restoreExec(o, r)
+		if err != nil {
+			return nil, fmt.Errorf("exec %s: %w", r.ID, err)
+		}
+		taken = append(taken, t)
+	}
+	return taken, nil
+}
+
+// restoreExec makes the exec of a record one of its container's again. A client
+// that had its stdin went with the engine, and the stdin goes with the client.
+func (e *Engine) restoreExec(o *object, r execRecord) (libcontainerd.RestoreExec, error) {
+	x := &execution{id: r.ID, owner: o, request: r.Request, started: true, pid: r.Pid, exited: make(chan struct{}), announced: make(chan struct{})}
+	var err error
+	x.life, err = e.newLife(lifeConfig{
+		terminal: r.Request.Tty, stdin: r.Request.AttachStdin, once: true, rawDir: e.execDir(o.id, x.id),
+	})
+	if err != nil {
+		return libcontainerd.RestoreExec{}, err
+	}
+	x.life.closed = true
+	o.change(func() { o.execs[x.id] = x })
+	e.execs.add(x)
+	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{
+		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin, StdinClosed: true,
+	}}, nil
+}
+
+func (e *Engine) execDir(container, exec string) string {
+	return filepath.Join(e.containerDir(container), execDirPrefix+exec)
+}
+
+// forgetExecs deletes the records of execs whose container doesn't run.
+func (e *Engine) forgetExecs(ctx context.Context, stale []execRecord) error {
+	if len(stale) == 0 {
+		return nil
+	}
+	return e.journal.Commit(ctx, func(tx *journal.Tx) error {
+		for _, r := range stale {
+			tx.Delete(kindExec, r.ID)
+		}
+		return nil
+	})
+}

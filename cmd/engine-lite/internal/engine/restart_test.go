@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+)
+
+func withPolicy(name container.RestartPolicyMode, tries int) func(*container.CreateRequest) {
+	return func(req *container.CreateRequest) {
+		req.HostConfig.RestartPolicy = container.RestartPolicy{Name: name, MaximumRetryCount: tries}
+	}
+}
+
+// TestRestartDecision has which exit is followed by a restart, and when.
+func TestRestartDecision(t *testing.T) {
+	now := time.Now()
+	for name, test := range map[string]struct {
+		policy  container.RestartPolicyMode
+		tries   int
+		code    int
+		unknown string
+		count   int
+		delay   time.Duration
+		stopped bool
+		ran     time.Duration
+		want    time.Duration // 0 is no restart
+	}{
+		"no":                       {policy: "no", code: 1},
+		"none":                     {code: 1},
+		"always":                   {policy: "always", want: firstRestartDelay},
+		"always, again":            {policy: "always", delay: time.Second, want: 2 * time.Second},
+		"always, longest":          {policy: "always", delay: 50 * time.Second, want: longestRestartDelay},
+		"always, after a good run": {policy: "always", delay: 50 * time.Second, ran: steadyRun, want: firstRestartDelay},
+		"always, stopped":          {policy: "always", stopped: true},
+		"unless-stopped":           {policy: "unless-stopped", code: 1, want: firstRestartDelay},
+		"unless-stopped, stopped":  {policy: "unless-stopped", stopped: true},
+		"on-failure":               {policy: "on-failure", code: 1, want: firstRestartDelay},
+		"on-failure, success":      {policy: "on-failure"},
+		"on-failure, unknown":      {policy: "on-failure", unknown: "nobody saw it", want: firstRestartDelay},
+		"on-failure, last try":     {policy: "on-failure", code: 1, tries: 3, count: 2, want: firstRestartDelay},
+		"on-failure, no more":      {policy: "on-failure", code: 1, tries: 3, count: 3},
+	} {
+		r := &record{
+			HostConfig: &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: test.policy, MaximumRetryCount: test.tries}},
+			Status:     statusExited, ExitCode: test.code, ExitUnknown: test.unknown,
+			RestartCount: test.count, RestartDelay: test.delay, Stopped: test.stopped,
+		}
+		r.planRestart(test.ran, now)
+		restarts := test.want > 0
+		if (r.Status == statusRestarting) != restarts || restarts && (!r.RestartAt.Equal(now.Add(test.want)) || r.RestartCount != test.count+1) || !restarts && !r.RestartAt.IsZero() {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+func TestRestartPolicy(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "exit 3", withPolicy("on-failure", 2))
+	stays := r.wait(id, container.WaitConditionNextExit)
+	ends := r.wait(id, container.WaitConditionNotRunning)
+	if got := receive(t, ends).StatusCode; got != 0 {
+		t.Errorf("before the start, wait says %d", got)
+	}
+	must(t, r.e.ContainerStart(t.Context(), id))
+	ends = r.wait(id, container.WaitConditionNotRunning)
+	if got := receive(t, stays).StatusCode; got != 3 {
+		t.Errorf("wait says %d", got)
+	}
+	if got := receive(t, ends).StatusCode; got != 3 {
+		t.Errorf("wait for the last exit says %d", got)
+	}
+	if got := r.actions(id); !slices.Equal(got, []string{"create", "start", "die", "start", "die", "start", "die"}) {
+		t.Errorf("events %v", got)
+	}
+	if got, err := r.e.ContainerInspect(t.Context(), id, false); err != nil || got.RestartCount != 2 || got.State.Status != "exited" || got.State.Restarting {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A user's start begins to count anew.
+	must(t, r.e.ContainerStart(t.Context(), id))
+	r.until(id, func(v view) bool { return v.rec.Generation == 6 && !v.rec.up() })
+	r.ended(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// waiting makes a container that waits for its restart for a long time.
+func (r *rig) waiting(name string) string {
+	id := r.run(name, "exit 3", withPolicy("always", 0))
+	r.until(id, func(v view) bool { return v.rec.Status == statusRestarting })
+	r.reopen(edit(id, func(rec *record) {
+		rec.Status, rec.RestartAt, rec.RestartDelay = statusRestarting, time.Now().Add(time.Hour), time.Hour
+		rec.Pid, rec.Exits = 0, rec.Generation
+	}))
+	return id
+}
+
+// TestWhileRestarting has what users can do to a container between two runs.
+func TestWhileRestarting(t *testing.T) {
+	for name, test := range map[string]struct {
+		do    func(r *rig, id string) error
+		check func(error) bool
+		want  status
+	}{
+		"stop":    {func(r *rig, id string) error { return r.e.ContainerStop(r.t.Context(), id, StopOptions{}) }, isNil, statusExited},
+		"kill":    {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "") }, isNil, statusExited},
+		"hup":     {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "HUP") }, errdefs.IsConflict, statusRestarting},
+		"remove":  {func(r *rig, id string) error { return r.e.ContainerRemove(r.t.Context(), id, RemoveOptions{}) }, errdefs.IsConflict, statusRestarting},
+		"pause":   {func(r *rig, id string) error { return r.e.ContainerPause(r.t.Context(), id) }, errdefs.IsConflict, statusRestarting},
+		"rename":  {func(r *rig, id string) error { return r.e.ContainerRename(r.t.Context(), id, "other") }, isNil, statusRestarting},
+		"nothing": {func(*rig, string) error { return nil }, isNil, statusRestarting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id := r.waiting("c")
+			shown, err := r.e.ContainerInspect(t.Context(), id, false)
+			must(t, err)
+			if s := shown.State; !s.Running || !s.Restarting || s.Status != "restarting" || s.ExitCode != 3 {
+				t.Errorf("%+v", s)
+			}
+			if err := test.do(r, id); !test.check(err) {
+				t.Errorf("%v", err)
+			}
+			if got := r.object(id).record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == statusExited) {
+				t.Errorf("%+v", got)
+			}
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+			r.empty()
+		})
+	}
+}
+
+func isNil(err error) bool { return err == nil }
+
+// A start needs no patience, and a restart neither.
+func TestStartWhileRestarting(t *testing.T) {
+	for name, do := range map[string]func(r *rig, id string) error{
+		"start":   func(r *rig, id string) error { return r.e.ContainerStart(r.t.Context(), id) },
+		"restart": func(r *rig, id string) error { return r.e.ContainerRestart(r.t.Context(), id, StopOptions{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id := r.waiting("c")
+			must(t, do(r, id))
+			r.until(id, func(v view) bool { return v.rec.Generation > 1 })
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+			r.empty()
+		})
+	}
+}
+
+// The next engine restarts at the deadline that the one before has set, counts
+// on, and does what a restart by a user had left to do.
+func TestRestartOverEngines(t *testing.T) {
+	r := newRig(t)
+	policy := r.run("policy", "sleep 1000", withPolicy("on-failure", 5))
+	user := r.run("user", "sleep 1000", autoRemove)
+	stopped := r.run("stopped", "sleep 1000", withPolicy("always", 0))
+	must(t, r.e.ContainerStop(t.Context(), stopped, StopOptions{}))
+	deadline := time.Now().Add(300 * time.Millisecond)
+	r.reopen(
+		edit(policy, func(rec *record) {
+			rec.exited(7, "", false, time.Now())
+			rec.Status, rec.RestartAt, rec.RestartCount, rec.RestartDelay = statusRestarting, deadline, 3, time.Second
+		}),
+		edit(user, func(rec *record) {
+			rec.exited(143, "", false, time.Now())
+			rec.RestartAt, rec.Stopped = time.Now(), true
+		}))
+	for _, id := range []string{policy, user} {
+		r.until(id, func(v view) bool { return v.rec.running() && v.rec.Generation == 2 })
+	}
+	if rec := r.object(policy).record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
+		t.Errorf("%+v", rec)
+	}
+	if rec := r.object(stopped).record(); rec.Status != statusExited || rec.Generation != 1 {
+		t.Errorf("%+v", rec)
+	}
+	for _, id := range []string{policy, user, stopped} {
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	}
+	r.empty()
+}
+
+// A restart that fails is tried again, later each time.
+func TestRestartThatFails(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "exit 3", withPolicy("always", 0))
+	r.daemon.Fail("CreateTask", 2, libFault(errdefs.ErrUnavailable))
+	must(t, r.e.ContainerStart(t.Context(), id))
+	r.until(id, func(v view) bool { return v.rec.Generation >= 3 && v.rec.Status == statusRestarting })
+	if got := r.actions(id)[:6]; !slices.Equal(got, []string{"create", "start", "die", "die", "start", "die"}) {
+		t.Errorf("events %v", got)
+	}
+	if rec := r.object(id).record(); rec.RestartDelay < 4*firstRestartDelay {
+		t.Errorf("%+v", rec)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}
+
+// However a stop meets a restart, the container stays stopped.
+func TestStopRacesRestart(t *testing.T) {
+	r := newRig(t)
+	for range 20 {
+		id := r.run("", "exit 3", withPolicy("always", 0))
+		for seen := uint64(0); seen < 2; {
+			r.until(id, func(v view) bool { return v.rec.Generation > seen })
+			seen = r.object(id).record().Generation
+		}
+		if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); err != nil && !errdefs.IsNotModified(err) {
+			t.Fatal(err)
+		}
+		r.ended(id)
+		if rec := r.object(id).record(); rec.up() || !rec.RestartAt.IsZero() {
+			t.Fatalf("%+v", rec)
+		}
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	}
+	r.empty()
+}

@@ -1,0 +1,97 @@
+package libcontainerd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+)
+
+// engine is a whole one, if a tiny one: it tells what happens, and keeps the
+// output of each process for any number of readers.
+type engine struct{ spools sync.Map }
+
+func (e *engine) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
+	spool, err := libcontainerd.NewSpool(s.Stdout(), libcontainerd.SpoolOptions{})
+	if err == nil {
+		e.spools.Store(id+"/"+process, spool)
+	}
+	return err
+}
+
+func (e *engine) StateChanged(_ context.Context, ev libcontainerd.Event) error {
+	fmt.Println("event:", ev.ContainerID, ev.ProcessID, ev.Type)
+	return nil
+}
+
+func (e *engine) DrainStreams(_ context.Context, id, process string) error {
+	<-e.output(id, process).Done()
+	return nil
+}
+
+func (e *engine) output(id, process string) *libcontainerd.Spool {
+	spool, _ := e.spools.Load(id + "/" + process)
+	return spool.(*libcontainerd.Spool)
+}
+
+func (e *engine) tell(id, process string, exit libcontainerd.Exit, failed error) {
+	said, err := io.ReadAll(e.output(id, process).Reader(0))
+	fmt.Printf("%s %s: code %d, %q %v\n", id, process, exit.Code, said, errors.Join(failed, err))
+}
+
+func sh(script string) *specs.Process {
+	return &specs.Process{Args: []string{"sh", "-c", script}, Cwd: "/"}
+}
+
+func (e *engine) work(ctx context.Context, client *libcontainerd.Client) error {
+	web, err := client.Create(ctx, "web", &specs.Spec{Process: sh("echo serving; sleep 1000")}, libcontainerd.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	if _, err := web.Start(ctx, libcontainerd.StartOptions{}); err != nil {
+		return err
+	}
+	exit, err := web.RunExec(ctx, "check", sh("echo healthy; exit 3"), libcontainerd.StdioConfig{})
+	e.tell("web", "check", exit, err)
+	exit, err = web.Stop(ctx, libcontainerd.StopOptions{Grace: time.Second})
+	e.tell("web", libcontainerd.InitProcess, exit, err)
+	return web.Delete(ctx, libcontainerd.DeleteOptions{})
+}
+
+// A complete engine. One for real containers has the daemon from remote.New and
+// its streams from FIFO("/run/engine/stdio"), and the specs a root filesystem.
+func Example() {
+	stdio := &libcontainerdtest.Stdio{}
+	daemon := libcontainerdtest.NewDaemon(stdio)
+	defer daemon.Close()
+	e := &engine{}
+	client, err := libcontainerd.New(daemon, stdio, e)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- client.Run(ctx) }()
+	fmt.Println("worked:", e.work(ctx, client))
+	stop()
+	fmt.Println("ended:", <-ended)
+	e.spools.Range(func(_, spool any) bool { return spool.(*libcontainerd.Spool).Close() == nil })
+	// Output:
+	// event: web init start
+	// event: web check exec-added
+	// event: web check exec-started
+	// event: web check exit-process
+	// web check: code 3, "healthy\n" <nil>
+	// event: web init exit
+	// web init: code 143, "serving\n" <nil>
+	// worked: <nil>
+	// ended: <nil>
+}

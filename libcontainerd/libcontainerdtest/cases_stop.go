@@ -1,0 +1,265 @@
+package libcontainerdtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+var stopCases = []contractCase{
+	{name: "stop/by its signal", run: stopBySignal},
+	{name: "stop/by force after the grace", run: stopByForce},
+	{name: "stop/two at once", run: stopTwo},
+	{name: "stop/paused", run: stopPaused},
+	{name: "stop/with execs", run: stopExecs},
+	{name: "stop/never ran, has ended, runs again", run: stopStatuses},
+	{name: "stop/while a pause hangs", faults: true, run: stopPausing},
+	{name: "stop/daemon doesn't answer", faults: true, run: stopUnavailable},
+	{name: "run/exit of one start", run: runOnce},
+	{name: "run/exit of an exec", run: runExec},
+	{name: "run/context ends", run: runContextEnds},
+	{name: "run/context of an exec ends", run: runExecContextEnds},
+	{name: "run/create, run, delete", run: runContainer},
+	{name: "run/context ends while the daemon is away", faults: true, run: runContextEndsAway},
+}
+
+// Scripts that say when they are ready for a signal.
+const (
+	obeys   = "trap \"exit 5\" TERM\necho ready\nsleep 1000 &\nwait"
+	ignores = "trap \"\" TERM\necho ready\nsleep 1000"
+)
+
+// stopping starts a container that runs one of these.
+func (e *env) stopping(script string) *libcontainerd.Container {
+	e.Helper()
+	ctr := e.started(script)
+	e.said(ctr, initProcess, "ready\n")
+	return ctr
+}
+
+// said waits for the output of a process.
+func (e *env) said(ctr *libcontainerd.Container, process, want string) {
+	e.Helper()
+	for e.recorder.Output(ctr.ID(), process) != want {
+		if e.ctx.Err() != nil {
+			e.Fatalf("waited too long for %q; there is %q", want, e.recorder.Output(ctr.ID(), process))
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// stops stops a container, and wants its code.
+func (e *env) stops(ctr *libcontainerd.Container, o libcontainerd.StopOptions, code int) libcontainerd.Exit {
+	e.Helper()
+	exit, err := ctr.Stop(e.ctx, o)
+	e.must(err)
+	if exit.Code != code || exit.Unknown != "" {
+		e.Fatalf("exit %+v, want code %d", exit, code)
+	}
+	if again := e.exits(ctr, initProcess, code); again != exit {
+		e.Fatalf("Stop returns %+v and Wait %+v", exit, again)
+	}
+	return exit
+}
+
+func stopBySignal(e *env) {
+	ctr := e.stopping(obeys)
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
+	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	other := e.started("sleep 1000")
+	e.stops(other, libcontainerd.StopOptions{Signal: syscall.SIGKILL, Grace: e.patience()}, 137)
+	_, err := other.Stop(e.ctx, libcontainerd.StopOptions{Signal: -1})
+	e.refused(err, errdefs.IsInvalidArgument)
+}
+
+func stopByForce(e *env) {
+	e.stops(e.stopping(ignores), libcontainerd.StopOptions{Grace: 50 * time.Millisecond}, 137)
+	e.stops(e.stopping(obeys), libcontainerd.StopOptions{Grace: -1}, 137)
+}
+
+func stopTwo(e *env) {
+	ctr := e.stopping(obeys)
+	exits, errs := make([]libcontainerd.Exit, 4), make([]error, 4)
+	var all sync.WaitGroup
+	for i := range exits {
+		all.Go(func() { exits[i], errs[i] = ctr.Stop(e.ctx, libcontainerd.StopOptions{Grace: e.patience()}) })
+	}
+	all.Wait()
+	e.must(errors.Join(errs...))
+	for _, exit := range exits {
+		if exit != exits[0] || exit.Code != 5 {
+			e.Fatalf("exits %+v", exits)
+		}
+	}
+	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+}
+
+func stopPaused(e *env) {
+	ctr := e.stopping(obeys)
+	e.must(ctr.Pause(e.ctx))
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
+	stubborn := e.stopping(ignores)
+	e.must(stubborn.Pause(e.ctx))
+	e.stops(stubborn, libcontainerd.StopOptions{Grace: -1}, 137)
+}
+
+func stopExecs(e *env) {
+	ctr := e.stopping(ignores)
+	e.exec(ctr, "e1", "sleep 1000", libcontainerd.StdioConfig{})
+	e.stops(ctr, libcontainerd.StopOptions{Grace: -1}, 137)
+	e.exits(ctr, "e1", 137)
+}
+
+func stopStatuses(e *env) {
+	ctr := e.create("exit 3")
+	_, err := ctr.Stop(e.ctx, libcontainerd.StopOptions{})
+	e.refused(err, errdefs.IsFailedPrecondition)
+	e.start(ctr, libcontainerd.StdioConfig{})
+	first := e.exits(ctr, initProcess, 3)
+	if exit := e.stops(ctr, libcontainerd.StopOptions{}, 3); exit != first {
+		e.Fatalf("%+v is another exit than %+v", exit, first)
+	}
+	e.start(ctr, libcontainerd.StdioConfig{})
+	e.exits(ctr, initProcess, 3)
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
+	_, err = ctr.Stop(e.ctx, libcontainerd.StopOptions{})
+	e.refused(err, errdefs.IsNotFound)
+}
+
+func stopPausing(e *env) {
+	ctr := e.stopping(obeys)
+	e.Fake.Fail("Pause", 1, Fault{Hang: true})
+	paused := make(chan error, 1)
+	go func() { paused <- ctr.Pause(e.ctx) }()
+	for ctr.Status() != libcontainerd.StatusPausing {
+		<-time.After(time.Millisecond)
+	}
+	e.stops(ctr, libcontainerd.StopOptions{Grace: time.Second}, 5)
+	e.Fake.Release()
+	if err := <-paused; err == nil {
+		e.Fatal("what has ended was paused")
+	}
+}
+
+func stopUnavailable(e *env) {
+	ctr := e.stopping(obeys)
+	e.Fake.SetDown(true)
+	_, err := ctr.Stop(e.ctx, libcontainerd.StopOptions{})
+	e.refused(err, errdefs.IsUnavailable)
+	e.Fake.SetDown(false)
+	e.Fake.Fail("Kill", 1, Fault{Hang: true})
+	ctx, cancel := context.WithTimeout(e.ctx, time.Second)
+	defer cancel()
+	_, err = ctr.Stop(ctx, libcontainerd.StopOptions{})
+	e.refused(err, errdefs.IsDeadlineExceeded)
+	e.status(ctr, libcontainerd.StatusRunning)
+	e.stops(ctr, libcontainerd.StopOptions{}, 5)
+}
+
+func runOnce(e *env) {
+	ctr := e.create("echo hello; exit 6")
+	for range 2 {
+		exit, err := ctr.Run(e.ctx, libcontainerd.StartOptions{})
+		if err != nil || exit.Code != 6 || exit.Time.IsZero() || e.recorder.Output(ctr.ID(), initProcess) != "hello\n" {
+			e.Fatalf("%+v, %v, output %q", exit, err, e.recorder.Output(ctr.ID(), initProcess))
+		}
+	}
+	missing := e.create("")
+	exit, err := missing.Run(e.ctx, libcontainerd.StartOptions{})
+	if err == nil || exit != (libcontainerd.Exit{}) {
+		e.Fatalf("%+v, %v", exit, err)
+	}
+	e.nothingStarted(missing, libcontainerd.StatusCreated)
+}
+
+func runExec(e *env) {
+	ctr := e.started("sleep 1000")
+	for i := range 5 {
+		exit, err := ctr.RunExec(e.ctx, fmt.Sprintf("e%d", i), e.Process(fmt.Sprintf("exit %d", i)), libcontainerd.StdioConfig{})
+		if err != nil || exit.Code != i {
+			e.Fatalf("exec %d: %+v, %v", i, exit, err)
+		}
+	}
+	_, err := ctr.RunExec(e.ctx, "missing", e.Process(""), libcontainerd.StdioConfig{})
+	if err == nil {
+		e.Fatal("a missing binary was started")
+	}
+	e.status(ctr, libcontainerd.StatusRunning)
+}
+
+// endsAfter returns a context that ends once the backend was told of an event.
+func (e *env) endsAfter(ctr *libcontainerd.Container, event libcontainerd.EventType) context.Context {
+	ctx, cancel := context.WithCancelCause(e.ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		_, err := e.recorder.Await(ctx, ctr.ID(), func(ev libcontainerd.Event) bool { return ev.Type == event })
+		cancel(errors.Join(errGivenUp, err))
+	})
+	e.Cleanup(watching.Wait)
+	return ctx
+}
+
+var errGivenUp = errors.New("given up")
+
+func runContextEnds(e *env) {
+	ctr := e.create(ignores)
+	exit, err := ctr.Run(e.endsAfter(ctr, libcontainerd.EventStart), libcontainerd.StartOptions{})
+	e.refused(err, func(err error) bool { return errors.Is(err, errGivenUp) })
+	if exit != e.exits(ctr, initProcess, 137) {
+		e.Fatalf("exit %+v", exit)
+	}
+	e.nothingStarted(ctr, libcontainerd.StatusStopped)
+	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+}
+
+func runExecContextEnds(e *env) {
+	ctr := e.started("sleep 1000")
+	exit, err := ctr.RunExec(e.endsAfter(ctr, libcontainerd.EventExecStarted), "e1", e.Process(ignores), libcontainerd.StdioConfig{})
+	e.refused(err, func(err error) bool { return errors.Is(err, errGivenUp) })
+	if exit != e.exits(ctr, "e1", 137) {
+		e.Fatalf("exit %+v", exit)
+	}
+	if left := e.Left(); len(left) != 1 {
+		e.Fatalf("streams %v", left)
+	}
+	e.status(ctr, libcontainerd.StatusRunning)
+}
+
+func runContainer(e *env) {
+	id := fmt.Sprintf("case-%d", ids.Add(1))
+	for range 2 {
+		exit, err := e.client.RunContainer(e.ctx, id, e.Spec("echo hello; exit 6"), e.Options, libcontainerd.StartOptions{})
+		if err != nil || exit.Code != 6 || e.recorder.Output(id, initProcess) != "hello\n" {
+			e.Fatalf("%+v, %v, output %q", exit, err, e.recorder.Output(id, initProcess))
+		}
+		_, err = e.client.Get(id)
+		e.refused(err, errdefs.IsNotFound)
+		e.recorder.forget(id) // generations begin again
+	}
+	_, err := e.client.RunContainer(e.ctx, id, e.Spec(""), e.Options, libcontainerd.StartOptions{})
+	if err == nil {
+		e.Fatal("a missing binary was started")
+	}
+	_, err = e.client.Get(id)
+	e.refused(err, errdefs.IsNotFound)
+}
+
+func runContextEndsAway(e *env) {
+	ctr := e.create("sleep 100000")
+	ctx, cancel := context.WithTimeout(e.ctx, time.Minute)
+	defer cancel()
+	time.AfterFunc(59*time.Second, func() { e.Fake.SetDown(true) })
+	time.AfterFunc(70*time.Second, func() { e.Fake.SetDown(false) })
+	exit, err := ctr.Run(ctx, libcontainerd.StartOptions{})
+	e.refused(err, errdefs.IsDeadlineExceeded)
+	if exit != e.exits(ctr, initProcess, 137) {
+		e.Fatalf("exit %+v", exit)
+	}
+}

@@ -1,0 +1,169 @@
+package libcontainerd
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// DefaultGrace is what a process has between the stop signal and SIGKILL where
+// nothing else is said.
+const DefaultGrace = 10 * time.Second
+
+// StopOptions say how a container is stopped.
+type StopOptions struct {
+	// Signal asks the init process to end; 0 for SIGTERM.
+	Signal syscall.Signal
+	// Grace is how long it has for that before all is killed: 0 for
+	// DefaultGrace, negative for none.
+	Grace time.Duration
+}
+
+// Stop ends the container and returns its exit, once the backend has taken it:
+// the stop signal, and after the grace SIGKILL to all its processes. Several
+// callers get the same exit, also one that comes after the end; a start after
+// that is none of theirs. A paused container is resumed once it has the signal,
+// since frozen processes follow none.
+//
+// FailedPrecondition for a container that never ran, or is just starting. When
+// ctx ends, Stop gives up, and what was sent was sent.
+func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
+	if o.Signal < 0 {
+		return Exit{}, fmt.Errorf("cannot stop container %q by signal %d: %w", ctr.id, int(o.Signal), errdefs.ErrInvalidArgument)
+	}
+	p, err := ctr.stoppable()
+	if err != nil {
+		return Exit{}, err
+	}
+	if err := ctr.askToEnd(ctx, p, o); err != nil {
+		return Exit{}, ctr.failed("stop", err)
+	}
+	if !p.isTaken() {
+		if err := ctr.kill9(ctx, p); err != nil {
+			return Exit{}, ctr.failed("stop", err)
+		}
+	}
+	return p.result()
+}
+
+// stoppable returns the init process that runs, or ran last.
+func (ctr *Container) stoppable() (*process, error) {
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	if err := ctr.rec.allow("stop", StatusCreated, StatusRunning, StatusPausing, StatusPaused, StatusResuming, StatusStopped); err != nil {
+		return nil, err
+	}
+	return ctr.rec.find("stop", InitProcess)
+}
+
+// askToEnd sends the stop signal and waits for the exit, for the grace at most.
+func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) error {
+	grace := o.Grace
+	if grace == 0 {
+		grace = DefaultGrace
+	}
+	if grace < 0 || p.hasEnded() {
+		return nil
+	}
+	sig := o.Signal
+	if sig == 0 {
+		sig = syscall.SIGTERM
+	}
+	if err := ctr.client.daemon.Kill(ctx, ctr.id, InitProcess, sig, false); ignoreNotFound(err) != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := ctr.thaw(waiting, p); err != nil {
+		ctr.client.logOf(ctr.id, InitProcess).WithError(err).Debug("a container that shall stop was not resumed")
+	}
+	_ = p.awaitTaken(waiting, grace) // the caller sees to it
+	return nil
+}
+
+// kill9 kills p, with an init process the whole container, and waits until the
+// exit was taken. A container that is paused, or pauses now, is resumed: in
+// control groups of version 1 the frozen don't follow even SIGKILL.
+func (ctr *Container) kill9(ctx context.Context, p *process) error {
+	all := p.id == InitProcess
+	if !p.hasEnded() {
+		if err := ctr.client.daemon.Kill(ctx, ctr.id, p.id, syscall.SIGKILL, all); ignoreNotFound(err) != nil {
+			return err
+		}
+	}
+	for delay := newBackoff(ctr.client.options); ; {
+		if all {
+			if err := ctr.thaw(ctx, p); err != nil {
+				ctr.client.logOf(ctr.id, p.id).WithError(err).Debug("a killed container was not resumed")
+			}
+		}
+		if err := p.awaitTaken(ctx, delay.next()); err != nil || p.isTaken() {
+			return err
+		}
+	}
+}
+
+// thaw resumes the container of the init process p where it is paused, and
+// waits for a pause that is in flight. That p has ended is as good.
+func (ctr *Container) thaw(ctx context.Context, p *process) error {
+	for {
+		ctr.mu.Lock()
+		status, done := ctr.rec.status, ctr.rec.frozen
+		if p.state != processRunning {
+			status = StatusStopped
+		}
+		ctr.mu.Unlock()
+		switch status {
+		case StatusPaused:
+			err := ctr.Resume(ctx)
+			if errdefs.IsFailedPrecondition(err) || errdefs.IsNotFound(err) {
+				return nil // somebody else has resumed it, or it ended
+			}
+			return err
+		case StatusPausing, StatusResuming:
+		default:
+			return nil
+		}
+		select {
+		case <-done:
+		case <-p.taken:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// hasEnded tells that p's exit is known.
+func (p *process) hasEnded() bool {
+	p.container.mu.Lock()
+	defer p.container.mu.Unlock()
+	return p.state == processEnded
+}
+
+func (p *process) isTaken() bool {
+	select {
+	case <-p.taken:
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitTaken waits until p's exit was taken, for d at most: see isTaken. The
+// error is that of ctx, or Unavailable when the client has shut down.
+func (p *process) awaitTaken(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-p.taken:
+	case <-t.C:
+	case <-ctx.Done():
+		return fmt.Errorf("it was sent a signal, and has not ended: %w", context.Cause(ctx))
+	case <-p.container.client.hard.Done():
+		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/engine-lite/engine-lite/events"
+)
+
+// TestConsumeOverKills has a consumer of the events that is right after the
+// engine was killed again and again while containers ended, and that is itself
+// ended and begun again.
+func TestConsumeOverKills(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	d := oneDocker(t, r)
+	client := events.Unix(r.socket())
+	defer client.Close()
+	cursor := events.File(filepath.Join(t.TempDir(), "cursor"))
+	begin, err := client.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cursor.Save(t.Context(), begin); err != nil {
+		t.Fatal(err)
+	}
+
+	const rounds = 3
+	codes := map[string]string{} // by name, what its die has to say
+	seen := map[string]string{}
+	refused := map[string]bool{}
+	last := begin.Seq
+	handle := func(e events.Event) error {
+		if e.Seq != last+1 {
+			t.Errorf("event %d came after %d", e.Seq, last)
+		}
+		name := e.Attributes["name"]
+		if e.Action == "die" && strings.HasPrefix(name, "last-") && !refused[name] {
+			refused[name] = true
+			return errLastEvent // it comes again
+		}
+		last = e.Seq
+		if e.Action == "die" {
+			if before, again := seen[name]; again {
+				t.Errorf("%s died twice: %s, %s", name, before, e.Attributes["exitCode"])
+			}
+			seen[name] = e.Attributes["exitCode"]
+		}
+		return nil
+	}
+	for round := range rounds {
+		consumed := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+		go func() { consumed <- events.Consume(ctx, client, cursor, handle) }()
+		for i := range 4 {
+			name := fmt.Sprintf("c%d-%d", round, i)
+			codes[name] = fmt.Sprint(10*round + i)
+			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", fmt.Sprintf("sleep 0.%d; exit %s", i, codes[name]))
+		}
+		r.kill(t, r.enginePid())
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+		for name := range codes {
+			d.ok(t, "wait", name)
+		}
+		name := fmt.Sprintf("last-%d", round)
+		codes[name] = "0"
+		d.ok(t, "run", "--network", "none", "--name", name, "busybox", "true")
+		if err := <-consumed; !errors.Is(err, errLastEvent) {
+			t.Errorf("round %d: %v", round, err)
+		}
+		cancel()
+	}
+	delete(codes, fmt.Sprintf("last-%d", rounds-1)) // nobody consumed after that
+	for name, code := range codes {
+		if got := seen[name]; got != code {
+			t.Errorf("%s died with %q, not %s", name, got, code)
+		}
+	}
+}
+
+var errLastEvent = errors.New("the last event of the round")

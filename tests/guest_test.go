@@ -1,0 +1,120 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/containerd/cgroups/v3"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"go.uber.org/goleak"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// guestTests run inside of the virtual machine of TestControlGroups2, and only
+// there.
+var guestTests = []testing.InternalTest{
+	{Name: "Runc", F: func(t *testing.T) { guestRuntimed(t, "runc") }},
+	{Name: "Crun", F: func(t *testing.T) { guestRuntimed(t, "crun") }},
+}
+
+// insideMachine tells whether this is the virtual machine.
+func insideMachine() bool { return os.Getenv(guestMark) != "" }
+
+// runGuest runs guestTests in the place of this package's tests, and ends the
+// process.
+func runGuest() { testing.Main(regexp.MatchString, guestTests, nil, nil) }
+
+// guestRuntimed tests runtimed with one OCI runtime.
+func guestRuntimed(t *testing.T, ociRuntime string) {
+	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
+	if cgroups.Mode() != cgroups.Unified {
+		t.Fatal("this machine's control groups are not of version 2 alone")
+	}
+	daemon, rootfs := startRuntimed(t, guestPrograms, ociRuntime), busyboxRootfs(t)
+	for _, c := range []struct {
+		name string
+		run  func(*guest)
+	}{
+		{"limits", limitsShown},
+		{"update", limitsUpdated},
+		{"pause", pausedReally},
+		{"pause-outlives-runtimed", pauseOutlives},
+		{"stats", statsAgree},
+		{"exec", execJoins},
+		{"memory", outOfMemory},
+		{"memory-of-a-child", childOutOfMemory},
+		{"nested", nestedGroups},
+		{"host-pids", hostPidsEnd},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			groups := newGroups(t)
+			c.run(&guest{engine: newEngine(t, daemon.dial(t, c.name)), runtimed: daemon, rootfs: rootfs, groups: groups})
+		})
+	}
+	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs) })
+}
+
+// guest is an engine on a runtimed inside of the machine.
+type guest struct {
+	*engine
+	runtimed *privateRuntimed
+	rootfs   string
+	groups   *groups
+}
+
+// spec is a container with limits that sees its control group in a namespace of
+// its own, as Docker's containers do.
+func (g *guest) spec(script string, limits *specs.LinuxResources) *specs.Spec {
+	s := g.groups.place(scriptSpec(g.rootfs, script))
+	s.Mounts = append(s.Mounts,
+		specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}})
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	s.Linux.Resources = limits
+	return s
+}
+
+// read is the content of a file of a container's control group.
+func (g *guest) read(s *specs.Spec, name string) string {
+	g.Helper()
+	data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", s.Linux.CgroupsPath, name))
+	g.must(err)
+	return strings.TrimSpace(string(data))
+}
+
+// number is one of the "name number" lines of a file of a control group.
+func (g *guest) number(s *specs.Spec, file, name string) uint64 {
+	g.Helper()
+	for line := range strings.Lines(g.read(s, file)) {
+		var n uint64
+		if _, err := fmt.Sscanf(line, name+" %d", &n); err == nil {
+			return n
+		}
+	}
+	g.Fatalf("%s has no %s", file, name)
+	return 0
+}
+
+// ends waits for a container that ends with 0 by itself, and returns its output.
+func (g *guest) ends(ctr *libcontainerd.Container) string {
+	g.Helper()
+	exit := g.wait(ctr, libcontainerd.InitProcess)
+	output := g.recorder.Output(ctr.ID(), libcontainerd.InitProcess)
+	if exit.Code != 0 || exit.Unknown != "" {
+		g.Fatalf("exit %+v\n%s", exit, output)
+	}
+	return output
+}
+
+// prints waits until a container's output contains a text.
+func (g *guest) prints(ctr *libcontainerd.Container, text string) {
+	g.Helper()
+	g.await("the container prints "+text, func() bool {
+		return strings.Contains(g.recorder.Output(ctr.ID(), libcontainerd.InitProcess), text)
+	})
+}

@@ -1,0 +1,267 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// crowd is 50 containers of one engine, and what is known of each.
+type crowd struct {
+	docker
+	t                                         testing.TB
+	terminals, writers, enders, hosts, quiets []*member
+}
+
+// member is a container, or an exec in one.
+type member struct {
+	id   string
+	pid  int
+	exec *member // one that lives in it
+	code int     // how it ends when it is told to
+}
+
+// do sends a request that has to succeed, and decodes its answer.
+func (r *rig) do(t testing.TB, method, path string, body, into any) {
+	t.Helper()
+	text := ""
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(data)
+	}
+	a := r.call(method, path, text)
+	if a.err != nil || a.status >= 300 && a.status != http.StatusNotModified {
+		t.Fatalf("%s %s: %d %s %v\nengine's log:\n%s", method, path, a.status, a.body, a.err, r.logs("engine.log"))
+	}
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal([]byte(a.body), into); err != nil {
+		t.Fatalf("%s %s: %v: %s", method, path, err, a.body)
+	}
+}
+
+// launch starts a container with a shell script.
+func (r *rig) launch(t testing.TB, script string, more map[string]any) *member {
+	t.Helper()
+	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": map[string]any{"NetworkMode": "none"}}
+	for key, value := range more {
+		config[key] = value
+	}
+	var made struct{ ID string }
+	r.do(t, http.MethodPost, "/containers/create", config, &made)
+	r.do(t, http.MethodPost, "/containers/"+made.ID+"/start", nil, nil)
+	return &member{id: made.ID, pid: r.state(t, made.ID).State.Pid}
+}
+
+func (r *rig) state(t testing.TB, id string) (c containerJSON) {
+	t.Helper()
+	r.do(t, http.MethodGet, "/containers/"+id+"/json", nil, &c)
+	return c
+}
+
+// addExec runs a script in a container, in the background.
+func (r *rig) addExec(t testing.TB, id, script string) *member {
+	t.Helper()
+	var made struct{ ID string }
+	r.do(t, http.MethodPost, "/containers/"+id+"/exec", map[string]any{"Cmd": []string{"sh", "-c", script}, "AttachStdout": true}, &made)
+	r.do(t, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Detach": true}, nil)
+	return &member{id: made.ID}
+}
+
+// allow makes the file that a container waits for.
+func (m *member) allow(t testing.TB) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", m.pid), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	untilGo  = "until [ -e /go ]; do sleep 0.1; done; "
+	counting = "i=0; until [ -e /go ]; do n=$((i+40)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.1; done; exit "
+	replying = "stty -echo; while read x; do echo got $x; [ $x = end ] && exit 9; done"
+)
+
+func newCrowd(t *testing.T) *crowd {
+	c := &crowd{docker: oneDocker(t, ownRig(t)), t: t}
+	stdin := map[string]any{"OpenStdin": true, "StdinOnce": true}
+	for range 6 {
+		c.terminals = append(c.terminals, c.launch(t, replying, map[string]any{"OpenStdin": true, "Tty": true}))
+	}
+	for i := range 12 {
+		c.writers = append(c.writers, c.launch(t, counting+strconv.Itoa(20+i), nil))
+		c.writers[i].code = 20 + i
+	}
+	for i := range 14 {
+		c.enders = append(c.enders, c.launch(t, untilGo+fmt.Sprintf("echo last; exit %d", 40+i), nil))
+		c.enders[i].code = 40 + i
+	}
+	for i := range 8 {
+		m := c.launch(t, "exec sleep 1000", nil)
+		m.exec = c.addExec(t, m.id, untilGo+fmt.Sprintf("exit %d", 60+i))
+		m.exec.code = 60 + i
+		c.addExec(t, m.id, fmt.Sprintf("exit %d", i))
+		c.hosts = append(c.hosts, m)
+	}
+	for range 10 {
+		c.quiets = append(c.quiets, c.launch(t, "cat; exit 8", stdin))
+	}
+	return c
+}
+
+func (c *crowd) all() []*member {
+	return slices.Concat(c.terminals, c.writers, c.enders, c.hosts, c.quiets)
+}
+
+// restart starts the engine after a kill and waits until runtimed is there.
+func (c *crowd) restart() {
+	c.t.Helper()
+	if err := c.start(); err != nil {
+		c.t.Fatal(err)
+	}
+	await(c.t, "runtimed runs", func() bool { return c.runtimedPid() != 0 })
+}
+
+// runs checks that containers are what they were.
+func (c *crowd) runs(when string, members []*member) {
+	c.t.Helper()
+	for _, m := range members {
+		s := c.state(c.t, m.id).State
+		if s.Status != "running" || s.Pid != m.pid || !alive(m.pid) {
+			c.t.Fatalf("%s: container %s with process %d: %+v", when, m.id, m.pid, s)
+		}
+	}
+}
+
+// ends checks how a container has ended.
+func (c *crowd) ends(m *member, code int) {
+	c.t.Helper()
+	var end struct{ StatusCode int }
+	c.do(c.t, http.MethodPost, "/containers/"+m.id+"/wait", nil, &end)
+	if s := c.state(c.t, m.id).State; end.StatusCode != code || s.Status != "exited" || s.ExitCode != code || s.Error != "" {
+		c.t.Errorf("container %s: %d, %+v, want code %d", m.id, end.StatusCode, s, code)
+	}
+}
+
+// TestCrowdSurvives kills runtimed, the engine, and both, while 50 containers
+// run: some on terminals, some writing, some about to end, some with execs. All
+// run on, no line of output is lost or there twice, and each exit is told once
+// and is the true one.
+func TestCrowdSurvives(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	since := time.Now().Unix()
+	if n := len(c.all()); n != 50 {
+		t.Fatalf("%d containers", n)
+	}
+	c.kill(t, c.runtimedPid())
+	await(t, "runtimed is back", func() bool { return c.runtimedPid() != 0 })
+	c.runs("after runtimed", c.all())
+
+	c.kill(t, c.enginePid())
+	c.restart()
+	c.runs("after the engine", c.all())
+
+	// These end while neither is there.
+	runtimed := c.runtimedPid()
+	if err := syscall.Kill(runtimed, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c.kill(t, c.enginePid())
+	away, later := c.enders[:10], c.enders[10:]
+	for _, m := range slices.Concat(away, c.hosts[:4], c.writers[:6]) {
+		m.allow(t)
+	}
+	for _, m := range slices.Concat(away, c.writers[:6]) {
+		await(t, "a container ends", func() bool { return !alive(m.pid) })
+	}
+	c.kill(t, runtimed)
+	c.restart()
+	c.runs("after both", slices.Concat(c.terminals, c.writers[6:], later, c.hosts, c.quiets))
+
+	for _, m := range slices.Concat(later, c.hosts[4:], c.writers[6:]) {
+		m.allow(t)
+	}
+	for _, m := range slices.Concat(c.enders, c.writers) {
+		c.ends(m, m.code)
+	}
+	for _, m := range c.writers {
+		if out := c.ok(t, "logs", m.id) + "\n"; !counts(out, strings.Count(out, "\n")) || len(out) < 100 {
+			t.Errorf("the lines of container %s aren't each there once: %d bytes", m.id, len(out))
+		}
+	}
+	for _, m := range c.enders {
+		if out := c.ok(t, "logs", m.id); out != "last" {
+			t.Errorf("container %s wrote %q", m.id, out)
+		}
+	}
+	for _, m := range c.hosts {
+		c.execEnds(m.exec)
+	}
+	c.talk()
+	for _, m := range c.quiets {
+		if out := c.feed(t, strings.NewReader("words"), "attach", m.id); out.stdout != "words" || out.code != 8 {
+			t.Errorf("container %s: %+v", m.id, out)
+		}
+	}
+	c.toldOnce(since)
+}
+
+// execEnds waits for an exec's exit and checks its code.
+func (c *crowd) execEnds(m *member) {
+	c.t.Helper()
+	var x struct {
+		Running  bool
+		ExitCode *int
+	}
+	await(c.t, "the exec's end is known", func() bool {
+		c.do(c.t, http.MethodGet, "/exec/"+m.id+"/json", nil, &x)
+		return !x.Running && x.ExitCode != nil
+	})
+	if *x.ExitCode != m.code {
+		c.t.Errorf("exec %s: code %d, want %d", m.id, *x.ExitCode, m.code)
+	}
+}
+
+// talk uses the terminals.
+func (c *crowd) talk() {
+	c.t.Helper()
+	for _, m := range c.terminals {
+		term := c.terminal(c.t, "attach", m.id)
+		await(c.t, "the terminal answers", func() bool { // attach says nothing of when it listens
+			term.send(c.t, "word\n")
+			return strings.Contains(term.stdout.String(), "got word\r\n")
+		})
+		term.send(c.t, "end\n")
+		if r := term.wait(c.t); r.code != 9 || !strings.Contains(r.stdout, "got end\r\n") {
+			c.t.Errorf("terminal %s: %+v", m.id, r)
+		}
+	}
+}
+
+// toldOnce checks that each end has one event.
+func (c *crowd) toldOnce(since int64) {
+	c.t.Helper()
+	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--format", "{{.Actor.ID}}")
+	got := strings.Fields(out)
+	var want []string
+	for _, m := range slices.Concat(c.terminals, c.writers, c.enders, c.quiets) {
+		want = append(want, m.id)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		c.t.Errorf("%d die events of %d containers", len(got), len(want))
+	}
+}
