@@ -124,7 +124,7 @@ func (d *Daemon) checkpointTask(ctx context.Context, t *containerTask, opts *opt
 	}
 	d.publish(t.c.ns, runtime.TaskCheckpointedEventTopic, &events.TaskCheckpointed{ContainerID: t.c.id, Checkpoint: opts.ImagePath})
 	if opts.Exit {
-		return awaitEnd(ctx, t.init, endBound)
+		return awaitEnd(ctx, t.init)
 	}
 	return nil
 }
