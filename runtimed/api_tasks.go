@@ -17,7 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// stdinClosedFile marks a process whose stdin was closed, where it is on a terminal or comes from a checkpoint.
+// stdinClosedFile marks a process whose stdin was closed.
 const stdinClosedFile = "stdin-closed"
 
 // tasksAPI is containerd's tasks service. What it does to a task beyond the life of its processes is in api_tasks_resources.go.
@@ -239,13 +239,10 @@ func (a *tasksAPI) CloseIO(ctx context.Context, r *tasks.CloseIORequest) (*empty
 	if !r.Stdin || p.record.Stdin == "" {
 		return &emptypb.Empty{}, nil
 	}
-	term := p.terminal()
-	if term != nil || p.task.record.Restore != nil {
-		if err := writeFile(p.file(stdinClosedFile), nil); err != nil {
-			return nil, classed(err)
-		}
+	if err := writeFile(p.file(stdinClosedFile), nil); err != nil {
+		return nil, classed(err)
 	}
-	if term != nil {
+	if term := p.terminal(); term != nil {
 		return &emptypb.Empty{}, term.closeInput()
 	}
 	err = a.d.keeper.do(func(ctx context.Context, k *keeper.Client) error { return k.Release(ctx, p.key, keeper.Stdin) })

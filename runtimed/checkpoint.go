@@ -105,7 +105,7 @@ func (d *Daemon) checkpointTask(ctx context.Context, t *containerTask, opts *opt
 	if err := t.requireRunning("checkpoint"); err != nil {
 		return err
 	}
-	if err := t.record.Runtime.requireCheckpoints(ctx); err != nil {
+	if err := d.requireCheckpoints(ctx, t.record.Runtime); err != nil {
 		return err
 	}
 	m := manifest{
@@ -124,7 +124,7 @@ func (d *Daemon) checkpointTask(ctx context.Context, t *containerTask, opts *opt
 	}
 	d.publish(t.c.ns, runtime.TaskCheckpointedEventTopic, &events.TaskCheckpointed{ContainerID: t.c.id, Checkpoint: opts.ImagePath})
 	if opts.Exit {
-		return awaitEnd(ctx, t.init, endBound)
+		return awaitEnd(ctx, t.init)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func TestCheckpointLikeDocker(t *testing.T) {
 	d.start("second", "e")
 	equal(t, "exit status of the exec", d.wait("second", "e"), 0)
 	equal(t, "files", e.end(), "127.0.0.1 second\n")
-	limit, err := os.ReadFile("/sys/fs/cgroup/memory/engine-lite-runtimed-test/" + filepath.Base(d.dir) + "second/memory.limit_in_bytes")
+	limit, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/memory", d.spec("second", "").Linux.CgroupsPath, "memory.limit_in_bytes"))
 	check(t, err)
 	equal(t, "limit", string(limit), "67108864\n")
 }

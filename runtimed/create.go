@@ -89,8 +89,14 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 	if err := checkStreams(t.init.record); err != nil {
 		return nil, err
 	}
-	t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue())
-	return t, err
+	if t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue()); err != nil {
+		return nil, err
+	}
+	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
+		t.endPlan()
+		return nil, fmt.Errorf("cannot restore container %q as a sandbox or into one: %w", c.id, errdefs.ErrNotImplemented)
+	}
+	return t, nil
 }
 
 // parseSpec reads the parts of an OCI spec that matter here. InvalidArgument for what is none.
@@ -134,16 +140,16 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	if err := request.Err(); err != nil {
 		return err
 	}
+	admit := func() error {
+		if err := request.Err(); err != nil {
+			return err
+		}
+		return t.enter()
+	}
 	if t.record.Restore != nil {
-		err = t.admitRestore(ctx)
+		err = d.readyToRestore(ctx, p, admit)
 	} else {
-		create := func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) }
-		err = d.launch(ctx, p, create, func() error {
-			if err := request.Err(); err != nil {
-				return err
-			}
-			return t.enter()
-		})
+		err = d.launch(ctx, p, func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) }, admit)
 	}
 	if err != nil {
 		return err
@@ -152,7 +158,7 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	return nil
 }
 
-// launch lets the OCI runtime make a process, whose exit is awaited from then on. admit, which may be nil, has the last word.
+// launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil, refuses it.
 func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error, admit func() error) error {
 	w := d.exits.open()
 	defer d.closeWindow(w)

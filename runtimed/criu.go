@@ -77,8 +77,8 @@ func (d *Daemon) withCRIU(ctx context.Context, args []string, fn func(context.Co
 }
 
 // requireCheckpoints refuses an OCI runtime that says it was built without CRIU, as crun may be. NotImplemented.
-func (r ociRuntime) requireCheckpoints(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, r.Path, "--version").Output()
+func (d *Daemon) requireCheckpoints(ctx context.Context, r ociRuntime) error {
+	out, err := d.host.features.answer(ctx, r.Path, "--version")
 	if err != nil {
 		return fmt.Errorf("cannot ask OCI runtime %s for its version: %v: %w", r.Path, err, errdefs.ErrFailedPrecondition)
 	}

@@ -67,7 +67,7 @@ func (d *Daemon) endCreated(ctx context.Context, p *process) error {
 	if err := p.task.record.Runtime.delete(ctx, p.task.c.id, p.dir); err != nil {
 		return err
 	}
-	return awaitEnd(ctx, p, endBound)
+	return awaitEnd(ctx, p)
 }
 
 // requireEnded refuses to delete a task that lives. An exit that is just being published is waited for.
@@ -96,7 +96,7 @@ func (d *Daemon) endExec(ctx context.Context, p *process) error {
 			return err
 		}
 	}
-	return awaitEnd(ctx, p, endBound)
+	return awaitEnd(ctx, p)
 }
 
 // abandon ends a process that never ran, an exec or one that was to be restored: who waits for it is told that there is nothing to wait for.

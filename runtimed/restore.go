@@ -80,19 +80,16 @@ func (m manifest) inherit() []string {
 	return args
 }
 
-// admitRestore makes a task that its start will restore its container's.
-func (t *containerTask) admitRestore(ctx context.Context) error {
-	if err := t.record.Runtime.requireCheckpoints(ctx); err != nil {
+// readyToRestore completes the create of a task that is restored by its start, unless admit refuses it.
+func (d *Daemon) readyToRestore(ctx context.Context, p *process, admit func() error) error {
+	if err := d.requireCheckpoints(ctx, p.task.record.Runtime); err != nil {
 		return err
 	}
-	if err := t.init.ready(); err != nil {
+	if err := writeFile(p.file(readyFile), nil); err != nil {
 		return err
 	}
-	return t.enter()
+	return admit()
 }
-
-// ready completes the create of a task that is restored by its start.
-func (p *process) ready() error { return writeFile(p.file(readyFile), nil) }
 
 // awaitsRestore tells whether the process's start will restore it: it has no pid until then.
 func (p *process) awaitsRestore() bool {

@@ -228,7 +228,7 @@ func (d *Daemon) awaitMembers(ctx context.Context, sandbox *containerTask) error
 	}
 	d.endMembers(sandbox)
 	for _, t := range d.members(sandbox) {
-		if err := awaitEnd(ctx, t.init, endBound); err != nil {
+		if err := awaitEnd(ctx, t.init); err != nil {
 			return fmt.Errorf("%s of sandbox %q doesn't end: %w", t.init, sandbox.c.id, err)
 		}
 	}

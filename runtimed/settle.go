@@ -2,7 +2,6 @@ package runtimed
 
 import (
 	"context"
-	"time"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/runtime"
@@ -168,9 +167,9 @@ func (d *Daemon) closeWindow(w *window) {
 	}
 }
 
-// awaitEnd waits until a process's exit is published.
-func awaitEnd(ctx context.Context, p *process, bound time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, bound)
+// awaitEnd waits until a process's exit is published, at most endBound.
+func awaitEnd(ctx context.Context, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, endBound)
 	defer cancel()
 	select {
 	case <-p.done:

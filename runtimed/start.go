@@ -25,15 +25,13 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 			return err
 		}
 		defer d.settleEarly(p)
-		run := func(ctx context.Context, p *process) error {
-			return p.task.record.Runtime.start(ctx, p.task.c.id, p.dir)
-		}
-		restores := p.task.record.Restore != nil
-		if restores {
-			run = d.restoreTask
-		}
-		if err := run(ctx, p); err != nil {
-			if restores || p.task.loadStatus(context.WithoutCancel(ctx)) != running {
+		if p.task.record.Restore != nil {
+			if err := d.restoreTask(ctx, p); err != nil {
+				p.back(created)
+				return err
+			}
+		} else if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
+			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
 				p.back(created)
 				return err
 			}
