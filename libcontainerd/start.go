@@ -31,6 +31,7 @@ func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, er
 		return 0, err
 	}
 	var u undo
+	err = errAbandoned
 	defer func() {
 		if err != nil {
 			u.run()
@@ -38,10 +39,19 @@ func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, er
 			err = ctr.failed("start", err)
 		}
 	}()
+	pid, err = ctr.startInit(ctx, p, opts, &u)
+	return pid, err
+}
+
+// errAbandoned is the error of a start whose goroutine ended in the middle: a
+// callback panicked, or ended it.
+var errAbandoned = fmt.Errorf("it was abandoned half way: %w", errdefs.ErrAborted)
+
+func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptions, u *undo) (pid int, err error) {
 	if err := ctr.sweep(ctx); err != nil {
 		return 0, err
 	}
-	streams, err := ctr.openStreams(ctx, p, &u)
+	streams, err := ctr.openStreams(ctx, p, u)
 	if err != nil {
 		return 0, err
 	}
@@ -52,13 +62,25 @@ func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, er
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
-	if err := ctr.arm(p, &u); err != nil {
+	if err := ctr.arm(p, u); err != nil {
 		return 0, err
 	}
-	if _, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess); err != nil {
+	if pid, err = ctr.run(ctx, p); err != nil {
 		return 0, err
 	}
 	return pid, ctr.started(p, EventStart)
+}
+
+// run has the daemon start p, which then has a pid.
+func (ctr *Container) run(ctx context.Context, p *process) (pid int, err error) {
+	if pid, err = ctr.client.daemon.Start(ctx, ctr.id, p.id); err != nil {
+		return 0, err
+	}
+	if pid <= 0 {
+		return 0, fmt.Errorf("the runtime daemon gave it pid %d: %w", pid, errdefs.ErrInternal)
+	}
+	ctr.setPid(p, pid)
+	return pid, nil
 }
 
 func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions) TaskConfig {
@@ -80,7 +102,7 @@ func (ctr *Container) beginStart(ctx context.Context, cfg StdioConfig) (*process
 	var former *process
 	for {
 		ctr.mu.Lock()
-		if err := ctr.rec.allow("start", StatusCreated, StatusStopped); err != nil {
+		if err := ctr.rec.allowFree("start"); err != nil {
 			ctr.mu.Unlock()
 			return nil, before{}, err
 		}
@@ -135,7 +157,11 @@ func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (Str
 	}
 	ctr.mu.Lock()
 	p.streams = streams
+	wished := p.stdinWished
 	ctr.mu.Unlock()
+	if stdin := streams.Stdin(); wished && stdin != nil {
+		return streams, stdin.Close()
+	}
 	return streams, nil
 }
 
@@ -163,9 +189,9 @@ func (ctr *Container) setPid(p *process, pid int) {
 // came to its end.
 func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Lock()
-	if p.id != InitProcess && (!ctr.rec.status.Alive() || ctr.rec.sealed == p.generation) {
+	if err := ctr.rec.hasPlace(p); err != nil {
 		ctr.mu.Unlock()
-		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
+		return err
 	}
 	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Time: time.Now()})
 	if err != nil {
@@ -183,6 +209,14 @@ func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Unlock()
 	if held != nil && !ctr.client.copiesOutput() {
 		p.streams.ExitKnown()
+	}
+	return nil
+}
+
+// hasPlace refuses an exec of a generation that ended, or whose end is known.
+func (r *record) hasPlace(p *process) error {
+	if p.id != InitProcess && (!r.status.Alive() || r.generation != p.generation || r.sealed == p.generation) {
+		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
@@ -215,6 +249,7 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 		return 0, err
 	}
 	var u undo
+	err = errAbandoned
 	defer func() {
 		if err != nil {
 			u.run()
@@ -222,26 +257,32 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 			err = fmt.Errorf("cannot start exec %q in container %q: %w", execID, ctr.id, err)
 		}
 	}()
-	streams, err := ctr.openStreams(ctx, p, &u)
+	pid, err = ctr.startExec(ctx, p, spec, &u)
+	return pid, err
+}
+
+func (ctr *Container) startExec(ctx context.Context, p *process, spec *specs.Process, u *undo) (pid int, err error) {
+	if err := ctr.sweepExec(ctx, p.id); err != nil {
+		return 0, err
+	}
+	streams, err := ctr.openStreams(ctx, p, u)
 	if err != nil {
 		return 0, err
 	}
-	u.add(func() { ctr.destroyLater(execID) })
+	u.add(func() { ctr.destroyLater(p.id) })
 	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
-	if err := ctr.client.daemon.AddExec(ctx, ctr.id, execID, ec); err != nil {
+	if err := ctr.client.daemon.AddExec(ctx, ctr.id, p.id, ec); err != nil {
 		return 0, err
 	}
 	if err := ctr.execAdded(p); err != nil {
 		return 0, err
 	}
-	if err := ctr.arm(p, &u); err != nil {
+	if err := ctr.arm(p, u); err != nil {
 		return 0, err
 	}
-	pid, err = ctr.client.daemon.Start(ctx, ctr.id, execID)
-	if err != nil {
+	if pid, err = ctr.run(ctx, p); err != nil {
 		return 0, err
 	}
-	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
 	return pid, ctr.started(p, EventExecStarted)
 }
@@ -249,6 +290,9 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 func (ctr *Container) execAdded(p *process) error {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
+	if err := ctr.rec.hasPlace(p); err != nil {
+		return err
+	}
 	return ctr.emit(p, Event{Type: EventExecAdded, ProcessID: p.id, Generation: p.generation, Time: time.Now()})
 }
 

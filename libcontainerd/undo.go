@@ -100,6 +100,22 @@ func (ctr *Container) lockSweep(ctx context.Context) error {
 
 func (ctr *Container) unlockSweep() { <-ctr.sweeping }
 
+// sweepExec deletes what an earlier exec of the same id may have left: a later
+// sweep would find, and kill, the new one.
+func (ctr *Container) sweepExec(ctx context.Context, id string) error {
+	ctr.mu.Lock()
+	left := ctr.rec.remains[id]
+	ctr.mu.Unlock()
+	if !left {
+		return nil
+	}
+	if err := ctr.lockSweep(ctx); err != nil {
+		return err
+	}
+	defer ctr.unlockSweep()
+	return ctr.sweepProcess(ctx, id)
+}
+
 // sweepLocked is sweep for a caller that has lockSweep.
 func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Lock()
@@ -110,14 +126,18 @@ func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Unlock()
 	var failed error
 	for _, process := range left {
-		err := ctr.client.destroy(ctx, ctr.id, process)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("cannot delete the remains of process %q: %w", process, err))
-			continue
-		}
-		ctr.mu.Lock()
-		delete(ctr.rec.remains, process)
-		ctr.mu.Unlock()
+		failed = errors.Join(failed, ctr.sweepProcess(ctx, process))
 	}
 	return failed
+}
+
+// sweepProcess deletes one of the remains, for a caller that has lockSweep.
+func (ctr *Container) sweepProcess(ctx context.Context, process string) error {
+	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
+		return fmt.Errorf("cannot delete the remains of process %q: %w", process, err)
+	}
+	ctr.mu.Lock()
+	delete(ctr.rec.remains, process)
+	ctr.mu.Unlock()
+	return nil
 }

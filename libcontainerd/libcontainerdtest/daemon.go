@@ -16,7 +16,8 @@ import (
 // Daemon is a runtime daemon in memory. Its processes are sh -c SCRIPT where
 // SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$;
 // joined by ; or line ends. Any other binary isn't found. A signal other than
-// 0 ends a process. Close it.
+// 0 ends a process; a paused one only once it is resumed, as with version 1 of
+// control groups. Close it.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -61,6 +62,7 @@ type proc struct {
 	sig     func(error)
 	oom     bool
 	started bool
+	pending syscall.Signal // came while paused
 }
 
 // NewDaemon returns a daemon whose processes have the streams of s.
@@ -285,7 +287,16 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 	return p, nil
 }
 
-// killLocked ends a process that runs; a created one at once.
+// signalLocked is killLocked, once the task isn't paused.
+func (p *proc) signalLocked(sig syscall.Signal) {
+	if p.task.paused {
+		p.pending = sig
+		return
+	}
+	p.killLocked(sig)
+}
+
+// killLocked ends a process that runs.
 func (p *proc) killLocked(sig syscall.Signal) {
 	if p.sig != nil {
 		p.sig(signalled{sig})

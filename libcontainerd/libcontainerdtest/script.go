@@ -62,6 +62,9 @@ func (p *proc) run(ctx context.Context, script []command) int {
 			return 127
 		}
 	}
+	if !p.task.thawed(ctx) {
+		return killed(ctx)
+	}
 	return 0
 }
 
