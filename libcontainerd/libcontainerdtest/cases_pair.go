@@ -170,7 +170,7 @@ func (p pair) prepare(e *env) (*libcontainerd.Container, error) {
 // settle waits for the end that a caller caused, and compares.
 func (p pair) settle(e *env, ctr *libcontainerd.Container, errs [2]error) error {
 	for i, err := range errs {
-		if err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) && !errdefs.IsAlreadyExists(err) {
+		if err != nil && !classed(err) && !(errdefs.IsUnknown(err) && p.callers[1-i].deadly()) {
 			return fmt.Errorf("caller %d: an error of no good class", i)
 		}
 	}
@@ -189,6 +189,14 @@ func (p pair) settle(e *env, ctr *libcontainerd.Container, errs [2]error) error 
 	}
 	return nil
 }
+
+func classed(err error) bool {
+	return errdefs.IsFailedPrecondition(err) || errdefs.IsNotFound(err) || errdefs.IsAlreadyExists(err)
+}
+
+// deadly says that the container may end at once: an OCI runtime that finds no
+// process any more says so in words only.
+func (op operation) deadly() bool { return op.ends || op.name == "force delete" }
 
 // outcome is what a container may be between two operations.
 type outcome struct {
