@@ -3,6 +3,8 @@ package libcontainerd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -71,16 +73,48 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 	return ctr, nil
 }
 
-// store creates the record at the daemon, over remains if need be.
+// store creates the record at the daemon, over remains if need be, or leaves
+// none.
 func (c *Client) store(ctx context.Context, rec Record) error {
 	err := c.daemon.CreateContainer(ctx, rec)
-	if !errdefs.IsAlreadyExists(err) {
-		return err
+	if errdefs.IsAlreadyExists(err) {
+		if err := c.clearRemains(ctx, rec.ID); err != nil {
+			return err
+		}
+		err = c.daemon.CreateContainer(ctx, rec)
 	}
-	if err := c.clearRemains(ctx, rec.ID); err != nil {
-		return err
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		c.unstore(rec.ID)
 	}
-	return c.daemon.CreateContainer(ctx, rec)
+	return err
+}
+
+// unstore deletes the record of a reserved id whose creation failed, but may
+// have done its work: now, or else with a reconcile to come.
+func (c *Client) unstore(id string) {
+	ctx, cancel := c.undoing()
+	defer cancel()
+	err := c.clearRemains(ctx, id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || errdefs.IsAlreadyExists(err) {
+		delete(c.stray, id)
+		return
+	}
+	c.stray[id] = true
+}
+
+// unstoreStray is unstore for all ids where it failed before.
+func (c *Client) unstoreStray() {
+	c.mu.Lock()
+	ids := slices.Collect(maps.Keys(c.stray))
+	c.mu.Unlock()
+	for _, id := range ids {
+		if c.reserve(id) == nil {
+			c.unstore(id)
+			c.release(id)
+		}
+	}
 }
 
 // clearRemains deletes what is left at the daemon of a container that nobody

@@ -17,7 +17,8 @@ type DeleteOptions struct {
 // Delete deletes the container at the daemon, and from this client: its id is
 // free then. It must be created or stopped, unless it is forced; what its last
 // task left is deleted first, and a callback that doesn't take the exit delays
-// it. After an error the container is what it was, and Delete can be repeated.
+// it. After an error the container has the status that it had, without its
+// processes if it was forced, and Delete can be repeated.
 func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	if opts.Force {
 		ctr.doom(1)

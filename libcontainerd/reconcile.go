@@ -38,7 +38,7 @@ func (c *Client) reconcile(ctx context.Context) error {
 	for _, t := range tasks {
 		byID[t.ID] = t
 	}
-	var work []func()
+	work := []func(){c.unstoreStray}
 	for _, s := range before {
 		t, ok := byID[s.container.id]
 		work = append(work, c.compare(ctx, s, t, ok)...)

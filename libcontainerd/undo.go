@@ -27,6 +27,12 @@ func (c *Client) bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.hard, c.options.callTimeout)
 }
 
+// undoing is the context of what a failed request takes back, on its caller's
+// goroutine: the client's end doesn't end it, lest something be left.
+func (c *Client) undoing() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), c.options.callTimeout)
+}
+
 // destroy frees a process at the daemon, and kills it before if need be. There
 // being none is what it is for.
 func (c *Client) destroy(ctx context.Context, id, process string) error {
@@ -58,7 +64,7 @@ func ignoreNotFound(err error) error {
 // destroyLater frees what a failed start may have left at the daemon: at once
 // if it can, else by the next reconcile or start.
 func (ctr *Container) destroyLater(process string) {
-	ctx, cancel := ctr.client.bounded()
+	ctx, cancel := ctr.client.undoing()
 	defer cancel()
 	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
 		ctr.client.logOf(ctr.id, process).WithError(err).Warn("cannot delete a process at the runtime daemon now; trying again later")
