@@ -40,13 +40,15 @@ type RestoreOptions struct {
 	Stdio StdioConfig
 	// Paused is the last known state.
 	Paused bool
-	// Execs were running.
+	// Execs were running, or only added.
 	Execs []RestoreExec
 }
 
 // RestoreExec is an exec that was running when the engine last knew.
 type RestoreExec struct {
-	ID    string
+	ID string
+	// Pid is 0 for an exec of which only EventExecAdded was told: nobody knows
+	// whether it runs. It is ended and deleted.
 	Pid   int
 	Stdio StdioConfig
 }
@@ -197,6 +199,9 @@ func (o *RestoreOptions) check(id string) error {
 		if err := checkExecID(id, e.ID); err != nil {
 			return err
 		}
+		if e.Pid < 0 {
+			return fmt.Errorf("exec %q with pid %d: %w", e.ID, e.Pid, errdefs.ErrInvalidArgument)
+		}
 		if seen[e.ID] {
 			return fmt.Errorf("exec %q twice: %w", e.ID, errdefs.ErrInvalidArgument)
 		}
@@ -218,6 +223,10 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	ctr.rec.init = init
 	ctr.rec.remains = nil
 	for _, e := range opts.Execs {
+		if e.Pid == 0 {
+			ctr.rec.leave(e.ID)
+			continue
+		}
 		p, err := ctr.restoreProcess(ctx, e.ID, e.Pid, e.Stdio)
 		if err != nil {
 			ctr.detachStreams()

@@ -35,6 +35,11 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	if err == nil {
 		err = ignoreNotFound(ctr.client.daemon.DeleteContainer(ctx, ctr.id))
 	}
+	if r, ok := ctr.client.stdio.(StreamRemover); ok && err == nil {
+		if err := r.RemoveStreams(ctx, ctr.id); err != nil {
+			ctr.client.logOf(ctr.id, InitProcess).WithError(err).Warn("streams are left of a deleted container")
+		}
+	}
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	if err != nil {
