@@ -2,7 +2,6 @@ package runtimed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// stdinClosedFile marks a process on a terminal whose stdin was closed.
+// stdinClosedFile marks a process whose stdin was closed, where it is on a terminal or comes from a checkpoint.
 const stdinClosedFile = "stdin-closed"
 
 // tasksAPI is containerd's tasks service. What it does to a task beyond the life of its processes is in api_tasks_resources.go.
@@ -230,8 +229,14 @@ func (a *tasksAPI) CloseIO(ctx context.Context, r *tasks.CloseIORequest) (*empty
 	if !r.Stdin || p.record.Stdin == "" {
 		return &emptypb.Empty{}, nil
 	}
-	if term := p.terminal(); term != nil {
-		return &emptypb.Empty{}, errors.Join(writeFile(p.file(stdinClosedFile), nil), term.closeInput())
+	term := p.terminal()
+	if term != nil || p.task.record.Restore != nil {
+		if err := writeFile(p.file(stdinClosedFile), nil); err != nil {
+			return nil, err
+		}
+	}
+	if term != nil {
+		return &emptypb.Empty{}, term.closeInput()
 	}
 	err = a.d.keeper.do(func(ctx context.Context, k *keeper.Client) error { return k.Release(ctx, p.key, keeper.Stdin) })
 	return &emptypb.Empty{}, err

@@ -104,19 +104,10 @@ func (a *tasksAPI) Update(ctx context.Context, r *tasks.UpdateTaskRequest) (*emp
 	}
 	t := p.task
 	err = a.d.change(ctx, t.c, func(ctx context.Context) error {
-		if t.init.hasEnded() {
+		if t.init.hasEnded() || t.init.awaitsRestore() {
 			return t.init.refused("update")
 		}
 		return t.record.Runtime.update(ctx, t.c.id, t.init.dir, &resources)
 	})
 	return &emptypb.Empty{}, err
-}
-
-// Checkpoint is not there yet.
-func (a *tasksAPI) Checkpoint(ctx context.Context, r *tasks.CheckpointTaskRequest) (*tasks.CheckpointTaskResponse, error) {
-	p, err := a.process(ctx, r.ContainerID, "")
-	if err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("cannot checkpoint %s: %w", p, errdefs.ErrNotImplemented)
 }

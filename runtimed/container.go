@@ -2,11 +2,15 @@ package runtimed
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/fifo"
 )
 
 // container is a record and, at times, its task.
@@ -67,6 +71,28 @@ type taskRecord struct {
 	Mounted bool `json:"mounted,omitempty"`
 	// HostPid tells that the container has no pid namespace of its own, so that its end doesn't end its processes.
 	HostPid bool `json:"hostPid,omitempty"`
+	// NoClean tells that bundle and process directories are kept for somebody to look at.
+	NoClean bool `json:"noClean,omitempty"`
+	// IoUID and IoGID own the FIFOs while a process is made; with 0 for both they stay whose they are.
+	IoUID uint32 `json:"ioUID,omitempty"`
+	IoGID uint32 `json:"ioGID,omitempty"`
+	// Restore is the checkpoint that the start restores; nil for a start of its own.
+	Restore *restorePlan `json:"restore,omitempty"`
+}
+
+// chown gives the FIFOs of a process to whom the options name: the container's user opens /dev/stdout anew, also where the OCI runtime can't
+// make the FIFO its own, as in a user namespace.
+func (r taskRecord) chown(files fifo.ContainerFiles, paths fifo.Paths) error {
+	if r.IoUID == 0 && r.IoGID == 0 {
+		return nil
+	}
+	var errs []error
+	for path, f := range map[string]*os.File{paths.Stdin: files.Stdin, paths.Stdout: files.Stdout, paths.Stderr: files.Stderr} {
+		if path != "" {
+			errs = append(errs, f.Chown(int(r.IoUID), int(r.IoGID)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // containerTask is a container's init process with its execs.

@@ -1,6 +1,7 @@
 package runtimed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,14 +12,11 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/api/services/containers/v1"
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
-	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -74,7 +72,8 @@ func (d *Daemon) newTask(c *container, r *tasks.CreateTaskRequest) (*containerTa
 		return nil, fmt.Errorf("container %q was deleted: %w", c.id, errdefs.ErrNotFound)
 	}
 	if r.Checkpoint != nil {
-		return nil, fmt.Errorf("cannot create container %q from a checkpoint: %w", c.id, errdefs.ErrNotImplemented)
+		return nil, fmt.Errorf("cannot create container %q from a checkpoint in a content store, which runtimed doesn't have (a directory does, as criu_image_path): %w",
+			c.id, errdefs.ErrNotImplemented)
 	}
 	spec, err := parseSpec(record.Spec)
 	if err != nil {
@@ -83,13 +82,10 @@ func (d *Daemon) newTask(c *container, r *tasks.CreateTaskRequest) (*containerTa
 	if spec.Process.Terminal != r.Terminal {
 		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w", spec.Process.Terminal, r.Terminal, errdefs.ErrInvalidArgument)
 	}
-	oci, err := d.runtimeFor(c, record, r)
-	if err != nil {
+	t := &containerTask{c: c, execs: make(map[string]*process), record: taskRecord{Mounted: len(r.Rootfs) > 0, HostPid: hostPid(spec)}}
+	if err := d.planRuntime(t, record, r); err != nil {
 		return nil, err
 	}
-	t := &containerTask{c: c, execs: make(map[string]*process), record: taskRecord{
-		Runtime: oci, Mounted: len(r.Rootfs) > 0, HostPid: hostPid(spec),
-	}}
 	t.init = newProcess(t, "", processRecord{
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
 	}, creating)
@@ -120,45 +116,6 @@ func hostPid(spec *specs.Spec) bool {
 	return i < 0 || spec.Linux.Namespaces[i].Path != ""
 }
 
-// runtimeFor finds the OCI runtime of a container: the request's, else the record's, else the daemon's.
-func (d *Daemon) runtimeFor(c *container, record *containers.Container, r *tasks.CreateTaskRequest) (ociRuntime, error) {
-	switch name := record.Runtime.GetName(); name {
-	case "", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux":
-	default:
-		return ociRuntime{}, fmt.Errorf("runtime %q needs a shim, and runtimed has none: %w", name, errdefs.ErrNotImplemented)
-	}
-	opts, err := runcOptions(r.Options, record.Runtime.GetOptions())
-	if err != nil {
-		return ociRuntime{}, err
-	}
-	oci := ociRuntime{
-		Path: d.runtime, Root: filepath.Join(d.opts.Root, ".oci", c.ns),
-		SystemdCgroup: opts.SystemdCgroup, NoPivotRoot: opts.NoPivotRoot, NoNewKeyring: opts.NoNewKeyring,
-	}
-	for _, name := range []string{r.RuntimePath, opts.BinaryName} {
-		if name != "" {
-			oci.Path, err = findRuntime(name)
-			return oci, err
-		}
-	}
-	return oci, nil
-}
-
-// runcOptions decodes the first options that are there; options of another type than runc's are of class InvalidArgument.
-func runcOptions(candidates ...*anypb.Any) (*options.Options, error) {
-	for _, packed := range candidates {
-		if packed.GetTypeUrl() == "" {
-			continue
-		}
-		var opts options.Options
-		if err := typeurl.UnmarshalTo(packed, &opts); err != nil {
-			return nil, fmt.Errorf("cannot read the runtime's options: %v: %w", err, errdefs.ErrInvalidArgument)
-		}
-		return &opts, nil
-	}
-	return &options.Options{}, nil
-}
-
 // makeTask does what a create does, step by step, and takes all of it back after an error, or when the request has ended: a task that nobody
 // waits for is not wanted.
 func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tasks.CreateTaskRequest) (err error) {
@@ -175,21 +132,32 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	if err := request.Err(); err != nil {
 		return err
 	}
+	if t.record.Restore != nil {
+		err = p.ready()
+	} else {
+		err = d.launch(ctx, p, func(a createArgs) error {
+			return cmp.Or(t.record.Runtime.create(ctx, c.id, t.bundle(), a), request.Err())
+		})
+	}
+	if err != nil {
+		return err
+	}
+	c.setTask(t)
+	d.created(p, r)
+	return nil
+}
+
+// launch lets the OCI runtime make a process, whose exit is awaited from then on.
+func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error) error {
 	w := d.exits.open()
 	defer d.closeWindow(w)
-	err = d.spawn(ctx, p, func(a createArgs) error { return t.record.Runtime.create(ctx, c.id, t.bundle(), a) })
-	if err != nil {
+	if err := d.spawn(ctx, p, run); err != nil {
 		return err
 	}
 	if err := d.recordStart(p); err != nil {
 		return err
 	}
-	if err := request.Err(); err != nil {
-		return err
-	}
 	d.expect(p, w)
-	c.setTask(t)
-	d.created(p, r)
 	return nil
 }
 
@@ -239,9 +207,15 @@ func (d *Daemon) spawn(ctx context.Context, p *process, run func(createArgs) err
 	}
 	defer files.Close() // the process has its own by then
 	a.stdio = stdio{files}
+	if err := p.task.record.chown(files, paths); err != nil {
+		return err
+	}
 	if paths.Stdin != "" {
 		if err := d.holdStdin(ctx, p, paths.Stdin); err != nil {
 			return err
+		}
+		if exists(p.file(stdinClosedFile)) { // before there was one to close
+			d.releaseStreams(p, keeper.Stdin)
 		}
 	}
 	var socket *consoleSocket
@@ -351,10 +325,10 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 		}
 		d.releaseStreams(p, "")
 	}
-	for _, path := range []string{t.bundle(), filepath.Join(t.c.dir, "execs"), t.init.dir, t.file()} {
-		errs = append(errs, os.RemoveAll(path))
+	for _, path := range []string{t.bundle(), filepath.Join(t.c.dir, "execs"), t.init.dir} {
+		errs = append(errs, d.dispose(t, path))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(t.file()))...)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.

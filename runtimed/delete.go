@@ -57,6 +57,10 @@ func (d *Daemon) endCreated(ctx context.Context, p *process) error {
 	if state != created {
 		return nil
 	}
+	if p.awaitsRestore() {
+		p.abandon()
+		return nil
+	}
 	if err := p.task.record.Runtime.delete(ctx, p.task.c.id, p.dir); err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func (d *Daemon) endExec(ctx context.Context, p *process) error {
 	return awaitEnd(ctx, p, endBound)
 }
 
-// abandon ends an exec that never ran: who waits for it is told that there is nothing to wait for.
+// abandon ends a process that never ran, an exec or one that was to be restored: who waits for it is told that there is nothing to wait for.
 func (p *process) abandon() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +124,7 @@ func (d *Daemon) deleteExec(ctx context.Context, p *process) (r exitRecord, err 
 		default:
 			return p.refused("delete")
 		}
-		if err := p.remove(); err != nil {
+		if err := d.dispose(p.task, p.dir); err != nil {
 			return err
 		}
 		p.task.removeExec(p)

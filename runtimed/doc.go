@@ -16,12 +16,15 @@
 //	ROOT/lock                        locked with flock(2) while a runtimed serves this root
 //	ROOT/.oci/NS/                    the OCI runtime's own state
 //	ROOT/.tmp/                       console sockets, exec specs
+//	ROOT/.kept/NS/ID/TIME-NAME/      bundles and process directories that were not to be cleaned; never read
 //	ROOT/NS/namespace.json           the namespace's labels
 //	ROOT/NS/ID/container.pb          the container's record, as containerd's API has it
 //	ROOT/NS/ID/task.json             a task was asked for: the intent, before anything is done
+//	ROOT/NS/ID/checkpoint.json       a checkpoint is being made: the intent
 //	ROOT/NS/ID/bundle/               config.json, and rootfs where the request brought mounts
 //	ROOT/NS/ID/init/process.json     streams and time of the request
 //	ROOT/NS/ID/init/pid              written by the OCI runtime
+//	ROOT/NS/ID/init/ready            the create of a task that its start restores is complete, with no process yet
 //	ROOT/NS/ID/init/start            pid, start time, control groups: the create is complete
 //	ROOT/NS/ID/init/running          the start is complete
 //	ROOT/NS/ID/init/exit             how it ended, written before anybody is told

@@ -94,8 +94,16 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 	if err := readJSON(filepath.Join(c.dir, "task.json"), &t.record); err != nil {
 		return nil, err
 	}
+	if err := d.loadCheckpoint(c); err != nil {
+		d.log.WithError(err).WithField("container", c.id).Error("cannot end a checkpoint that was begun")
+	}
 	t.init = newProcess(t, "", processRecord{}, creating)
 	start, err := t.init.loadRecords()
+	if errdefs.IsNotFound(err) && exists(t.init.file(readyFile)) {
+		d.unwindRestore(ctx, t.init)
+		t.init.status = created
+		return t, nil
+	}
 	if errdefs.IsNotFound(err) {
 		d.discard(t)
 		return nil, err
@@ -158,7 +166,7 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 	case errdefs.IsNotFound(err) && p.record.Spec != nil:
 		p.status = added
 		d.killHalfMade(p)
-		d.unwindExec(p)
+		d.unwind(p)
 	case err != nil:
 		return err
 	}
@@ -168,7 +176,7 @@ func (d *Daemon) loadExec(t *containerTask, name string) error {
 }
 
 // killHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group, so that unwindExec ends it.
+// container's control group, so that unwind ends it.
 func (d *Daemon) killHalfMade(p *process) {
 	pid, err := readPid(p.file("pid"))
 	if err != nil {

@@ -26,12 +26,14 @@ type ociRuntime struct {
 	SystemdCgroup bool   `json:"systemdCgroup,omitempty"`
 	NoPivotRoot   bool   `json:"noPivotRoot,omitempty"`
 	NoNewKeyring  bool   `json:"noNewKeyring,omitempty"`
+	// Args are further global arguments.
+	Args []string `json:"args,omitempty"`
 }
 
 // run calls fn with a client whose log is a file of its own in dir, and puts the runtime's last message into the error.
 func (r ociRuntime) run(action, dir string, fn func(*runc.Runc) error) error {
 	log := filepath.Join(dir, "log."+action)
-	err := fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup})
+	err := fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup, ExtraArgs: r.Args})
 	if err != nil {
 		err = r.failure(action, log, err)
 	}
@@ -102,6 +104,25 @@ func (r ociRuntime) exec(ctx context.Context, id string, spec specs.Process, a c
 		return c.Exec(ctx, id, spec, &runc.ExecOpts{
 			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, Detach: true,
 		})
+	})
+}
+
+// checkpoint writes a container's processes to opts.ImagePath; those that are not left running are killed.
+func (r ociRuntime) checkpoint(ctx context.Context, id, dir string, opts runc.CheckpointOpts, leaveRunning bool) error {
+	var actions []runc.CheckpointAction
+	if leaveRunning {
+		actions = append(actions, runc.LeaveRunning)
+	}
+	return r.run("checkpoint", dir, func(c *runc.Runc) error { return c.Checkpoint(ctx, id, &opts, actions...) })
+}
+
+// restore makes a container whose processes go on where they were.
+func (r ociRuntime) restore(ctx context.Context, id, bundle string, opts runc.CheckpointOpts, a createArgs) error {
+	return r.run("restore", a.dir, func(c *runc.Runc) error {
+		_, err := c.Restore(ctx, id, bundle, &runc.RestoreOpts{
+			CheckpointOpts: opts, IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, NoPivot: r.NoPivotRoot, Detach: true,
+		})
+		return err
 	})
 }
 

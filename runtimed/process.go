@@ -2,7 +2,6 @@ package runtimed
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -129,6 +128,3 @@ func (p *process) wire() *task.Process {
 	}
 	return w
 }
-
-// remove deletes the process's directory.
-func (p *process) remove() error { return os.RemoveAll(p.dir) }

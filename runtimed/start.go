@@ -23,7 +23,13 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 			return err
 		}
 		defer d.settleEarly(p)
-		if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
+		run := func(ctx context.Context, p *process) error {
+			return p.task.record.Runtime.start(ctx, p.task.c.id, p.dir)
+		}
+		if p.task.record.Restore != nil {
+			run = d.restoreTask
+		}
+		if err := run(ctx, p); err != nil {
 			p.back(created)
 			return err
 		}
@@ -130,7 +136,7 @@ func (d *Daemon) startExec(ctx context.Context, p *process) error {
 		}
 		defer d.settleEarly(p)
 		if err := d.runExec(ctx, p); err != nil {
-			d.unwindExec(p)
+			d.unwind(p)
 			p.back(added)
 			return err
 		}
@@ -140,22 +146,16 @@ func (d *Daemon) startExec(ctx context.Context, p *process) error {
 
 func (d *Daemon) runExec(ctx context.Context, p *process) error {
 	t := p.task
-	w := d.exits.open()
-	defer d.closeWindow(w)
-	err := d.spawn(ctx, p, func(a createArgs) error { return t.record.Runtime.exec(ctx, t.c.id, *p.record.Spec, a) })
+	err := d.launch(ctx, p, func(a createArgs) error { return t.record.Runtime.exec(ctx, t.c.id, *p.record.Spec, a) })
 	if err != nil {
 		return err
 	}
-	if err := d.recordStart(p); err != nil {
-		return err
-	}
-	d.expect(p, w)
 	d.started(p, runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.c.id, ExecID: p.exec, Pid: p.livePid()})
 	return nil
 }
 
-// unwindExec takes back what a failed start has left: a process that runs all the same is killed.
-func (d *Daemon) unwindExec(p *process) {
+// unwind takes back what a failed start of an exec, or a failed restore, has left: a process that runs all the same is killed.
+func (d *Daemon) unwind(p *process) {
 	pid, start, ok := p.identity()
 	var errs []error
 	if ok && start != 0 {

@@ -26,7 +26,11 @@ func TestContractOnRuntimed(t *testing.T) {
 	for _, c := range []struct {
 		ociRuntime string
 		wrap       []string
-	}{{"runc", nil}, {"crun", withoutUnified}} {
+		without    []libcontainerdtest.Without
+	}{
+		{"runc", nil, findCRIU(t)},
+		{"crun", withoutUnified, []libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun was built without CRIU"}}},
+	} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
 			daemon := startRuntimed(t, programs, c.ociRuntime, c.wrap...)
 			groups := newGroups(t)
@@ -40,7 +44,7 @@ func TestContractOnRuntimed(t *testing.T) {
 					Process: scriptProcess,
 					Left:    func() []string { return entries(t, streams) },
 				}
-			}, libcontainerdtest.Without{Case: "checkpoint/", Reason: "runtimed has no checkpoints"})
+			}, c.without...)
 		})
 	}
 }

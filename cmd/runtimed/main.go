@@ -18,6 +18,10 @@ import (
 )
 
 func main() {
+	if err := runtimed.ExecCRIU(); err != nil {
+		fmt.Fprintln(os.Stderr, "runtimed, as CRIU:", err)
+		os.Exit(1)
+	}
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "runtimed:", err)
 		os.Exit(1)
