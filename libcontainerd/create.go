@@ -65,6 +65,8 @@ type RestoreOptions struct {
 	Stdio StdioConfig
 	// Paused is the last known state.
 	Paused bool
+	// OOMTold says that EventOOM was told of this generation.
+	OOMTold bool
 	// Execs were running, or only added.
 	Execs []RestoreExec
 }
@@ -246,6 +248,7 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	if err != nil {
 		return err
 	}
+	init.oomTold = opts.OOMTold
 	ctr.rec.init = init
 	ctr.rec.remains = nil
 	for _, e := range opts.Execs {

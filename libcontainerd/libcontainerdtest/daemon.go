@@ -43,6 +43,7 @@ type task struct {
 	procs  map[string]*proc // init too
 
 	// Guarded by the daemon's mu.
+	dying    bool // its init process has ended, and takes the execs along
 	paused   bool
 	thaw     chan struct{} // closed while not paused
 	oomKills uint64
@@ -238,6 +239,9 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	if p.broken != nil {
 		return 0, p.broken
 	}
+	if p.task.dying {
+		return 0, fmt.Errorf("task %q is ending: %w", id, errdefs.ErrFailedPrecondition)
+	}
 	if p.pid == 0 {
 		d.pids++
 		p.pid = d.pids
@@ -261,6 +265,7 @@ func (p *proc) finish(id string, code int) {
 	p.sig(nil)
 	var execs []*proc
 	if p.id == libcontainerd.InitProcess {
+		p.task.dying = true
 		for _, e := range p.task.procs {
 			if e != p && e.started {
 				e.killLocked(syscall.SIGKILL)

@@ -49,7 +49,12 @@ func play(t *testing.T, seed uint64, steps int) {
 			t.Logf("seed %d", seed)
 		}
 	}()
-	bubble(t, nil, func(e *env) {
+	slow := func(tap *Tap) {
+		if seed%2 == 1 { // what a daemon says may have changed when the answer comes
+			newJitter(seed, 2*time.Second).tap(tap)
+		}
+	}
+	bubble(t, slow, func(e *env) {
 		w := &world{env: e, rng: rand.New(rand.NewPCG(seed, 1)), moods: rand.New(rand.NewPCG(seed, 2)), told: map[string]bool{}}
 		e.recorder.OnEvent, e.recorder.OnAttach = w.callback, w.attach
 		for id := range 3 {
@@ -286,14 +291,16 @@ func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
 		case libcontainerd.EventStart:
 			o = libcontainerd.RestoreOptions{Stdio: stdio, Generation: e.Generation, Pid: e.Pid}
 		case libcontainerd.EventExit:
-			o.Pid, o.Paused, o.Execs = 0, false, nil
+			o.Pid, o.Paused, o.OOMTold, o.Execs = 0, false, false, nil
+		case libcontainerd.EventOOM:
+			o.OOMTold = true
 		case libcontainerd.EventPaused, libcontainerd.EventResumed:
 			o.Paused = e.Type == libcontainerd.EventPaused
 		case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted:
 			o.Execs = append(without, libcontainerd.RestoreExec{ID: e.ProcessID, Pid: e.Pid, Stdio: stdio})
 		case libcontainerd.EventExitProcess:
 			o.Execs = without
-		case libcontainerd.EventOOM, libcontainerd.EventRestore:
+		case libcontainerd.EventRestore:
 		}
 	}
 	return o
