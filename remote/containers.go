@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/containerd/containerd/v2/pkg/identifiers"
+	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -28,9 +32,27 @@ func asAny(url string, v any) (*anypb.Any, error) {
 	return &anypb.Any{TypeUrl: url, Value: b}, nil
 }
 
-// CreateContainer stores a record.
+// runtimeType checks a runtime's type, for not every release of containerd does: a
+// name of which the last two words are those of the shim's binary, such as
+// io.containerd.kata.v2, or that binary's absolute path.
+func runtimeType(name string) (string, error) {
+	if name == "" {
+		return defaultRuntime, nil
+	}
+	if filepath.IsAbs(name) || strings.Contains(name, ".") && identifiers.Validate(name) == nil {
+		return name, nil
+	}
+	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime, errdefs.ErrInvalidArgument)
+}
+
+// CreateContainer stores a record. The error is InvalidArgument for a runtime that
+// can't be one; whether it is there shows when a task is created.
 func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) error {
 	spec, err := asAny(specURL, r.Spec)
+	if err != nil {
+		return err
+	}
+	runtime, err := runtimeType(r.Runtime)
 	if err != nil {
 		return err
 	}
@@ -44,7 +66,7 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	}
 	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
 		ID: r.ID, Labels: labels, Spec: spec,
-		Runtime: &containersapi.Container_Runtime{Name: runtimeName(r.Runtime), Options: opts},
+		Runtime: &containersapi.Container_Runtime{Name: runtime, Options: opts},
 	}})
 	return err
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -106,16 +107,16 @@ func (d *Daemon) Delete(ctx context.Context, id, process string) (libcontainerd.
 		r, err = d.tasks.DeleteProcess(ctx, &tasksapi.DeleteProcessRequest{ContainerID: id, ExecID: process}, t.option())
 	}
 	if err != nil {
-		return libcontainerd.Exit{}, d.notStopped(ctx, id, process, err)
+		return libcontainerd.Exit{}, d.classed(ctx, id, process, err, libcontainerd.TaskCreated, libcontainerd.TaskStopped)
 	}
 	e := exitOf(r.ExitStatus, r.ExitedAt)
 	e.OOMKilled = t.get(TrailerOOM) == "true"
 	return e, nil
 }
 
-// notStopped gives the error of a delete its class where the daemon didn't:
-// containerd 1.6 refuses to delete a running process as "unknown".
-func (d *Daemon) notStopped(ctx context.Context, id, process string, err error) error {
+// classed gives the error of a request its class where the daemon didn't: containerd
+// refuses some that the state of a process doesn't allow as "unknown".
+func (d *Daemon) classed(ctx context.Context, id, process string, err error, allowed ...libcontainerd.TaskStatus) error {
 	if !errdefs.IsUnknown(err) && !errdefs.IsInternal(err) {
 		return err
 	}
@@ -123,12 +124,11 @@ func (d *Daemon) notStopped(ctx context.Context, id, process string, err error) 
 	if stateErr != nil {
 		return err
 	}
-	switch task(id, r.GetProcess()).Status {
-	case libcontainerd.TaskRunning, libcontainerd.TaskPaused:
-		return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
-	case libcontainerd.TaskUnknown, libcontainerd.TaskCreated, libcontainerd.TaskStopped:
+	status := task(id, r.GetProcess()).Status
+	if status == libcontainerd.TaskUnknown || slices.Contains(allowed, status) {
+		return err
 	}
-	return err
+	return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
 }
 
 // task is a process in the wire's terms.

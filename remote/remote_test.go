@@ -32,6 +32,22 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+func TestRuntimeType(t *testing.T) {
+	for name, want := range map[string]string{
+		"": defaultRuntime, "io.containerd.kata.v2": "io.containerd.kata.v2", "io.containerd.kata-qemu.v2": "io.containerd.kata-qemu.v2",
+		"aws.firecracker": "aws.firecracker", "/opt/kata/bin/containerd-shim-kata-v2": "/opt/kata/bin/containerd-shim-kata-v2",
+	} {
+		if got, err := runtimeType(name); got != want || err != nil {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"kata", "../x", "./kata.v2", "io.containerd../x", "io.containerd.kata.v2 ", "bin/kata.v2", ".", "a..b"} {
+		if _, err := runtimeType(name); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestNewWithoutDaemon(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -81,13 +81,13 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 // Pause freezes a task.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
 	_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
-	return err
+	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)
 }
 
 // Resume thaws a task.
 func (d *Daemon) Resume(ctx context.Context, id string) error {
 	_, err := d.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
-	return err
+	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskPaused)
 }
 
 // Pids are those of all processes of a task.

@@ -61,6 +61,9 @@ func TestNotThereYet(t *testing.T) {
 	} {
 		r.refused(t, 501, name, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{`+host+`}}`)
 	}
+	for runtime, status := range map[string]int{"io.containerd.kata.v2": 501, "kata": 400, "/bin/true": 400, "../x": 400, "io.containerd.x/../y.v2": 400} {
+		r.refused(t, status, runtime, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
+	}
 	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
 	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
 	r.refused(t, 501, "images", "POST", "/build", "")

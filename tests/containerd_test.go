@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,38 +15,89 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// privateContainerd is a containerd of its own root, state and socket.
-type privateContainerd struct {
-	address string
-	log     *bytes.Buffer
+// containerdRelease is a containerd that the tests run.
+type containerdRelease struct {
+	version string // as the daemon tells it, up to the last number
+	binary  string // its shim is in the same directory
 }
 
-// startContainerd starts the distribution's containerd, which ends with the
-// test; so must its shims have by then.
-func startContainerd(t *testing.T) *privateContainerd {
+// containerds are the distribution's and the one that hack/containerd builds.
+func containerds(t *testing.T) []containerdRelease {
 	t.Helper()
-	binary, err := exec.LookPath("containerd")
+	distribution, err := exec.LookPath("containerd")
 	if err != nil {
-		t.Fatalf("this test needs root and containerd: %v", err)
+		t.Fatalf("this test needs containerd: hack/setup installs it: %v", err)
 	}
-	dir, err := os.MkdirTemp("", "containerd-") // short: a socket's path may have 108 bytes
+	built, err := filepath.Abs("../.cache/containerd-2.4/containerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isFile(built) {
+		t.Fatalf("this test needs %s: hack/containerd builds it", built)
+	}
+	return []containerdRelease{{"1.6", distribution}, {"2.4", built}}
+}
+
+// eachContainerd runs a test with each containerd.
+func eachContainerd(t *testing.T, test func(t *testing.T, c containerdRelease)) {
+	for _, c := range containerds(t) {
+		t.Run(c.version, func(t *testing.T) { test(t, c) })
+	}
+}
+
+// environment has containerd find its own shim before another release's.
+func (c containerdRelease) environment() []string {
+	return append(os.Environ(), "PATH="+filepath.Dir(c.binary)+":"+os.Getenv("PATH"))
+}
+
+// privateContainerd is a containerd of its own root, state and socket.
+type privateContainerd struct {
+	release     containerdRelease
+	dir         string // short: a socket's path may have 108 bytes
+	address     string
+	log         buffer
+	cmd         *exec.Cmd
+	environment []string
+}
+
+// startContainerd starts a containerd, with further variables of its environment,
+// which ends with the test; so must its shims have by then.
+func startContainerd(t *testing.T, release containerdRelease, environment ...string) *privateContainerd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ctd-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
-	c := &privateContainerd{address: filepath.Join(dir, "c.sock"), log: &bytes.Buffer{}}
-	config := filepath.Join(dir, "config.toml")
-	if err := os.WriteFile(config, containerdConfig(dir, c.address), 0o600); err != nil {
+	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock")}
+	c.environment = append(release.environment(), environment...)
+	if err := os.WriteFile(filepath.Join(dir, "config.toml"), containerdConfig(dir, c.address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "--config", config, "--log-level", "warn")
-	cmd.Stdout, cmd.Stderr = c.log, c.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.stop(t, cmd) })
+	c.start(t)
+	t.Cleanup(func() { c.stop(t) })
 	return c
+}
+
+// start starts it, again after kill.
+func (c *privateContainerd) start(t *testing.T) {
+	t.Helper()
+	c.cmd = exec.Command(c.release.binary, "--config", filepath.Join(c.dir, "config.toml"), "--log-level", "warn")
+	c.cmd.Env = c.environment
+	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill ends it with SIGKILL; what it started lives on.
+func (c *privateContainerd) kill(t *testing.T) {
+	t.Helper()
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Wait() // says that it was killed
 }
 
 func containerdConfig(dir, address string) []byte {
@@ -67,36 +117,32 @@ disabled_plugins = [
 }
 
 // stop ends containerd once its last shim has gone.
-func (c *privateContainerd) stop(t *testing.T, cmd *exec.Cmd) {
-	deadline := time.Now().Add(10 * time.Second)
-	for shims(c.address) > 0 && time.Now().Before(deadline) {
-		<-time.After(20 * time.Millisecond)
+func (c *privateContainerd) stop(t *testing.T) {
+	if !holds(func() bool { return len(shimsOf(c.address)) == 0 }) {
+		t.Errorf("shims are left: %q", shimsOf(c.address))
 	}
-	if n := shims(c.address); n > 0 {
-		t.Errorf("%d shims are left", n)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := c.cmd.Wait(); err != nil {
 		t.Errorf("containerd: %v", err)
 	}
 	if t.Failed() {
-		t.Logf("containerd's log:\n%s", c.log)
+		t.Logf("containerd's log:\n%s", c.log.String())
 	}
 }
 
-// shims counts the processes that were started for a containerd.
-func shims(address string) int {
-	n := 0
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range lines {
-		line, err := os.ReadFile(path)
+// shimsOf finds the processes that were started for a containerd, as paths in /proc.
+func shimsOf(address string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err == nil && strings.Contains(string(line), "shim") && strings.Contains(string(line), address) {
-			n++
+			found = append(found, dir)
 		}
 	}
-	return n
+	return found
 }
 
 // dial connects to it, in a namespace.
@@ -106,7 +152,7 @@ func (c *privateContainerd) dial(t *testing.T, namespace string) *remote.Daemon 
 	defer cancel()
 	d, err := remote.New(ctx, remote.Options{Address: c.address, Namespace: namespace, CopiesOutput: true})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, c.log)
+		t.Fatalf("%v\n%s", err, c.log.String())
 	}
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {

@@ -13,21 +13,26 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// TestContractOnContainerd runs the client layer's contract suite on the
-// distribution's containerd, with its shims and runc.
+// TestContractOnContainerd runs the client layer's contract suite on each
+// containerd, with its shims and runc.
 func TestContractOnContainerd(t *testing.T) {
-	without := findCRIU(t)
-	daemon := startContainerd(t)
 	rootfs := busyboxRootfs(t)
+	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs) })
+}
+
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string) {
+	without := findCRIU(t)
+	daemon := startContainerd(t, release)
+	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
-		namespace := fmt.Sprintf("contract-%d-%d", os.Getpid(), namespaces.Add(1))
+		namespace := fmt.Sprintf("contract-%s-%d-%d", release.version, os.Getpid(), namespaces.Add(1))
 		t.Cleanup(func() { noRuncState(t, namespace) })
 		streams := t.TempDir()
 		return libcontainerdtest.Harness{
 			Daemon:  daemon.dial(t, namespace),
 			Stdio:   libcontainerd.FIFO(streams),
-			Spec:    func(script string) *specs.Spec { return scriptSpec(rootfs, script) },
+			Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
 			Process: scriptProcess,
 			Left:    func() []string { return entries(t, streams) },
 		}

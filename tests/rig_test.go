@@ -23,6 +23,7 @@ import (
 type rig struct {
 	dir    string   // short: a socket's path may have 108 bytes
 	wrap   []string // runs the engine's command line; it has to become the engine
+	args   []string // further arguments of the engine
 	client *http.Client
 
 	mu     sync.Mutex
@@ -40,13 +41,20 @@ type lazyRig struct {
 
 var shared lazyRig
 
+// sharedArguments is the environment variable with further arguments of the shared
+// engine, which TestOnContainerd sets for a run of the tests in another process.
+const sharedArguments = "ENGINE_LITE_TEST_ARGUMENTS"
+
 // sharedRig returns the engine that all tests use which kill none.
 func sharedRig(t testing.TB) *rig {
 	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.rig == nil && shared.err == nil {
-		shared.rig, shared.err = newRig()
+		r := &rig{args: strings.Fields(os.Getenv(sharedArguments))}
+		if shared.err = r.open(); shared.err == nil {
+			shared.rig = r
+		}
 	}
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -66,8 +74,13 @@ func (l *lazyRig) close() error {
 // ownRig starts an engine for one test, which looks for what it left.
 func ownRig(t *testing.T, wrap ...string) *rig {
 	t.Helper()
-	r, err := newRig(wrap...)
-	if err != nil {
+	return startRig(t, &rig{wrap: wrap})
+}
+
+// startRig starts an engine for one test, which says how it is run.
+func startRig(t *testing.T, r *rig) *rig {
+	t.Helper()
+	if err := r.open(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -78,13 +91,12 @@ func ownRig(t *testing.T, wrap ...string) *rig {
 	return r
 }
 
-// newRig starts an engine and imports the image "busybox".
-func newRig(wrap ...string) (*rig, error) {
-	dir, err := os.MkdirTemp("/tmp", "elt")
-	if err != nil {
-		return nil, err
+// open starts an engine and imports the image "busybox".
+func (r *rig) open() error {
+	var err error
+	if r.dir, err = os.MkdirTemp("/tmp", "elt"); err != nil {
+		return err
 	}
-	r := &rig{dir: dir, wrap: wrap}
 	r.client = &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -99,9 +111,9 @@ func newRig(wrap ...string) (*rig, error) {
 		err = r.importBusybox()
 	}
 	if err != nil {
-		return nil, errors.Join(err, r.close())
+		return errors.Join(err, r.close())
 	}
-	return r, nil
+	return nil
 }
 
 func (r *rig) prepare() error {
@@ -113,18 +125,45 @@ func (r *rig) prepare() error {
 	return r.build()
 }
 
-// build makes the programs: the engine with the race detector.
+// build has the programs in the rig's directory: what it left is known by its path.
 func (r *rig) build() error {
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/keeper", "../cmd/runtimed"}} {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", r.dir + "/bin/"}, args...)...).CombinedOutput()
-		cancel()
-		if err != nil {
-			return fmt.Errorf("go build: %w\n%s", err, out)
+	from, err := programs()
+	if err != nil {
+		return err
+	}
+	bin := r.file("bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"engine-lite", "keeper", "runtimed"} {
+		if err := os.Link(filepath.Join(from, name), filepath.Join(bin, name)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// programs builds them for all rigs, once: the engine with the race detector. TestMain
+// removes the directory.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "elp")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/keeper", "../cmd/runtimed"}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
+		cancel()
+		if err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	}
+	return dir, nil
+})
+
+// built is the directory of programs; empty where no test asked for them.
+var built string
 
 func (r *rig) socket() string       { return filepath.Join(r.runDir(), "engine.sock") }
 func (r *rig) root() string         { return filepath.Join(r.dir, "root") }
@@ -148,6 +187,7 @@ func (r *rig) start() error {
 	}
 	defer log.Close()
 	args := append(slices.Clone(r.wrap), r.file("bin/engine-lite"), "--root", r.root(), "--run", r.runDir())
+	args = append(args, r.args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// What it leaves in the directory for temporary files is found; a data race

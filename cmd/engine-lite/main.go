@@ -1,6 +1,6 @@
 // Command engine-lite is a container engine: Docker's REST API over libcontainerd.
 //
-//	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS]
+//	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS | --containerd-binary PATH]
 //
 // It starts the keeper, and through it the runtime daemon, where none runs. Both
 // and all containers run on when it ends.
@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 
@@ -38,6 +39,8 @@ type config struct {
 	containerd string
 	binaries   string
 	logLevel   string
+
+	containerdBinary string // started here, in place of one that runs
 }
 
 func command() *cobra.Command {
@@ -53,6 +56,8 @@ func command() *cobra.Command {
 	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
 	f.StringVar(&c.runtime, "runtime", "", "OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
 	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
+	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
+	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
 	return cmd
@@ -80,6 +85,14 @@ func (c *config) complete() error {
 	var err error
 	for _, dir := range []*string{&c.root, &c.run} {
 		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if c.containerdBinary != "" {
+		if c.containerdBinary, err = exec.LookPath(c.containerdBinary); err != nil {
+			return err
+		}
+		if c.containerdBinary, err = filepath.Abs(c.containerdBinary); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-	"github.com/engine-lite/engine-lite/remote"
 )
 
 const (
@@ -37,12 +36,12 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, hold.Close)
-	daemon, err := remote.New(starting, remote.Options{Address: c.daemonAddress(), Namespace: engine.Namespace, CopiesOutput: c.containerd != ""})
+	daemon, release, err := c.connect(starting)
 	if err != nil {
 		return err
 	}
-	defer closing(&err, daemon.Close)
-	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName()},
+	defer closing(&err, release)
+	e, err := engine.Open(starting, engine.Options{Root: c.root, Version: version, Runtime: c.runtimeName(), Shims: c.onContainerd()},
 		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
 		return err
@@ -81,18 +80,11 @@ func (c *config) serveAPI(ctx context.Context, e *engine.Engine, hold *keeper.Cl
 // closing joins the error of a deferred close.
 func closing(err *error, fn func() error) { *err = errors.Join(*err, fn()) }
 
-func (c *config) daemonAddress() string {
-	if c.containerd != "" {
-		return c.containerd
-	}
-	return filepath.Join(c.run, "runtimed.sock")
-}
-
 func (c *config) runtimeName() string {
 	switch {
 	case c.runtime != "":
 		return c.runtime
-	case c.containerd != "":
+	case c.onContainerd():
 		return "containerd"
 	default:
 		return "default"
@@ -104,7 +96,7 @@ func (c *config) keeperOptions() keeper.Options {
 		Binary: filepath.Join(c.binaries, "keeper"), Dir: filepath.Join(c.run, "keeper"),
 		Log: filepath.Join(c.run, "keeper.log"), RuntimedLog: filepath.Join(c.run, "runtimed.log"),
 	}
-	if c.containerd != "" {
+	if c.onContainerd() {
 		return o
 	}
 	o.Runtimed = []string{

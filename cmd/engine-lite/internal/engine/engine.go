@@ -38,6 +38,9 @@ type Options struct {
 	Version string
 	// Runtime is the name of the OCI runtime in use.
 	Runtime string
+	// Shims tells that the runtime daemon starts a shim for the type of runtime
+	// that a container names.
+	Shims bool
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from

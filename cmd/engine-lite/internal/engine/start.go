@@ -96,6 +96,7 @@ func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Contain
 	}
 	return e.client.Create(ctx, r.ID, spec, libcontainerd.CreateOptions{
 		Labels: map[string]string{"engine-lite/name": r.Name}, Rootfs: mountsOf(rootfs),
+		Runtime: e.runtimeType(r.HostConfig),
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -132,7 +133,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 }
 
 // signal sends a signal and tells of it. A frozen container is thawed after
-// SIGKILL, which it couldn't follow otherwise (control groups version 1).
+// SIGKILL, which it couldn't follow otherwise (control groups version 1). It may
+// have ended before that: the exit says whether the signal arrived.
 func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
 	ctr, err := o.live()
 	if err != nil {
@@ -142,8 +144,8 @@ func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) erro
 		return err
 	}
 	if sig == syscall.SIGKILL && o.record().Status == statusPaused {
-		if err := ctr.Resume(ctx); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
-			return err
+		if err := ctr.Resume(ctx); err != nil {
+			log.WithError(err).WithField("container", o.id).Debug("a killed container was not resumed")
 		}
 	}
 	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})

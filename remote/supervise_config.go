@@ -1,0 +1,55 @@
+package remote
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// notNeeded are plugins of containerd that reach out of its directories, or take
+// time to start, and that nothing here asks for. A release that lacks one passes
+// over its name.
+var notNeeded = []string{
+	"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+	"io.containerd.internal.v1.restart", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp",
+	"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+	"io.containerd.snapshotter.v1.zfs",
+}
+
+// arguments follow containerd's name on its command line. They are the same for as
+// long as the directory is: the next supervisor knows containerd by them.
+func (o *SupervisorOptions) arguments() []string { return []string{"--config", o.config()} }
+
+// containerdConfig is in the form that all releases from 1.6 on read.
+func (o *SupervisorOptions) containerdConfig() []byte {
+	level := o.LogLevel
+	if level == "" {
+		level = "info"
+	}
+	var off strings.Builder
+	for _, plugin := range notNeeded {
+		fmt.Fprintf(&off, "  %q,\n", plugin)
+	}
+	return fmt.Appendf(nil, `# Written by engine-lite at each start.
+version = 2
+root = %q
+state = %q
+disabled_plugins = [
+%s]
+[debug]
+  level = %q
+[grpc]
+  address = %q
+[plugins."io.containerd.internal.v1.opt"]
+  path = %q
+`, o.Root, filepath.Join(o.Dir, "state"), &off, level, o.address(), filepath.Join(o.Root, "opt"))
+}
+
+// writeFile replaces a file in one step: containerd may be reading it.
+func writeFile(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

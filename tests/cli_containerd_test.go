@@ -1,0 +1,54 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// onContainerd are tests of the CLI that are run on each containerd too: those in
+// which the runtime daemon has a part.
+var onContainerd = []string{
+	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled",
+	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec", "TestExecPipe",
+	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach", "TestCreateAndStart",
+	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined",
+}
+
+// TestOnContainerd runs them again, in a process of their own, on an engine that
+// uses a containerd, with one CLI.
+func TestOnContainerd(t *testing.T) {
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		c := startContainerd(t, release)
+		t.Cleanup(func() { noEngineState(t) })
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.count=1", "-test.parallel=4", "-test.timeout=5m",
+			"-test.run=^("+strings.Join(onContainerd, "|")+")$")
+		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address, "ENGINE_LITE_DOCKER="+dockers(t)[0].path)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, name := range onContainerd {
+			if !strings.Contains(string(out), "--- PASS: "+name+" ") {
+				t.Errorf("%s was not run", name)
+			}
+		}
+	})
+}
+
+// noEngineState removes the directory that shims gave runc for the engine's
+// namespace, unless somebody else's engine has containers there: each rig looks for
+// its own by their ids.
+func noEngineState(t *testing.T) {
+	err := os.Remove(filepath.Join("/run/containerd/runc", "engine-lite"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) { // ErrExist: not empty
+		t.Error(err)
+	}
+}

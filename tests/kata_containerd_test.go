@@ -1,0 +1,146 @@
+package tests
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// kataType is the runtime of which the tests have no shim.
+const kataType = "io.containerd.kata.v2"
+
+// kataShim writes down how it is called, in $ENGINE_LITE_SHIM/ACTION, up to the point
+// where kata's shim would start a virtual machine.
+const kataShim = `#!/bin/sh
+for action; do :; done
+into=$ENGINE_LITE_SHIM/$action
+mkdir -p "$into"
+printf '%s\n' "$@" >"$into/args"
+env >"$into/env"
+pwd >"$into/cwd"
+cat >"$into/stdin"
+if [ "$action" = start ]; then
+	cp config.json "$into/config.json"
+	echo "no virtual machine on this host" >&2
+	exit 1
+fi
+`
+
+// TestKata asks for kata's runtime: without its shim, and with one that stands in
+// for it.
+func TestKata(t *testing.T) {
+	t.Parallel()
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		dir := t.TempDir()
+		record, bin := filepath.Join(dir, "record"), filepath.Join(dir, "bin")
+		c := startContainerd(t, release, "ENGINE_LITE_SHIM="+record, "PATH="+bin+":"+filepath.Dir(release.binary)+":"+os.Getenv("PATH"))
+		t.Cleanup(func() { noEngineState(t) })
+		r := startRig(t, &rig{args: []string{"--containerd", c.address}})
+		d := oneDocker(t, r)
+
+		none := d.kata(t)
+		d.fails(t, 1, "containerd-shim-kata-v2", "start", none)
+		d.neverRan(t, c, none, "containerd-shim-kata-v2")
+
+		if err := os.Mkdir(bin, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(bin, "containerd-shim-kata-v2"), []byte(kataShim), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		container := d.kata(t)
+		id := d.inspect(t, container).ID
+		d.fails(t, 1, "no virtual machine on this host", "start", container)
+		d.neverRan(t, c, container, "no virtual machine on this host")
+		c.calledKata(t, record, id)
+		// The engine's own runtime, by its names.
+		for _, runtime := range []string{"runc", "io.containerd.runc.v2"} {
+			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n", "", 0}) {
+				t.Errorf("docker run --runtime %s: %+v", runtime, r)
+			}
+		}
+	})
+}
+
+// kata creates a container for kata's runtime, with annotations of kata's and those
+// that make it a sandbox.
+func (d docker) kata(t *testing.T) string {
+	t.Helper()
+	name := d.name(t)
+	a := d.call("POST", "/containers/create?name="+name, `{"Image":"busybox","Cmd":["true"],"HostConfig":{"NetworkMode":"none",
+		"Runtime":"`+kataType+`","Annotations":{"io.katacontainers.config.hypervisor.default_vcpus":"2","io.kubernetes.cri.container-type":"sandbox"}}}`)
+	if a.err != nil || a.status != 201 {
+		t.Fatalf("%+v", a)
+	}
+	return name
+}
+
+// neverRan wants a container that says why it didn't start, and nothing of it at
+// containerd.
+func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
+	t.Helper()
+	if s := d.inspect(t, name).State; s.Running || s.ExitCode != 128 || !strings.Contains(s.Error, why) {
+		t.Errorf("%+v", s)
+	}
+	if left := namesIn(c.bundles()); len(left) > 0 {
+		t.Errorf("bundles are left: %q", left)
+	}
+	if left := shimsOf(c.address); len(left) > 0 {
+		t.Errorf("shims are left: %q", left)
+	}
+	d.ok(t, "rm", name)
+}
+
+// bundles is where containerd keeps those of the engine's containers.
+func (c *privateContainerd) bundles() string {
+	return filepath.Join(c.dir, "state", "io.containerd.runtime.v2.task", "engine-lite")
+}
+
+// calledKata looks at how the shim was called: what containerd's runtime v2 says, and
+// what the engine was told.
+func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
+	t.Helper()
+	read := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(record, "start", name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(data)
+	}
+	args := strings.Fields(read("args"))
+	for flag, want := range map[string]string{"-namespace": "engine-lite", "-id": id, "-address": c.address} {
+		if i := slices.Index(args, flag); i < 0 || i+1 >= len(args) || args[i+1] != want {
+			t.Errorf("the shim's arguments %q lack %s %s", args, flag, want)
+		}
+	}
+	if bundle := strings.TrimSpace(read("cwd")); bundle != filepath.Join(c.bundles(), id) {
+		t.Errorf("the shim was started in %s", bundle)
+	}
+	if env := read("env"); !strings.Contains(env, "TTRPC_ADDRESS="+c.address+".ttrpc\n") {
+		t.Errorf("the shim's environment:\n%s", env)
+	}
+	// 2.x repeats the arguments here, as a message with the options in it.
+	if in := read("stdin"); strings.Contains(in, "Options") || c.release.version == "1.6" && in != "" {
+		t.Errorf("options that nobody asked for: %q", in)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal([]byte(read("config.json")), &spec); err != nil {
+		t.Error(err)
+	}
+	for key, want := range map[string]string{
+		"io.katacontainers.config.hypervisor.default_vcpus": "2", "io.kubernetes.cri.container-type": "sandbox",
+	} {
+		if spec.Annotations[key] != want {
+			t.Errorf("annotation %s is %q in %v", key, spec.Annotations[key], spec.Annotations)
+		}
+	}
+	// It said that it isn't there: nothing else is asked of it.
+	if called := namesIn(record); !slices.Equal(called, []string{"start"}) {
+		t.Errorf("the shim was called for %q", called)
+	}
+}
