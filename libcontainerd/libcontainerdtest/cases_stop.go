@@ -171,6 +171,7 @@ func runOnce(e *env) {
 			e.Fatalf("%+v, %v, output %q", exit, err, e.recorder.Output(ctr.ID(), initProcess))
 		}
 	}
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{})) // its streams are closed after the exit
 	missing := e.create("")
 	exit, err := missing.Run(e.ctx, libcontainerd.StartOptions{})
 	if err == nil || exit != (libcontainerd.Exit{}) {
