@@ -19,13 +19,16 @@ func (b *backoff) next() time.Duration {
 }
 
 // sleep waits for the next delay; false when ctx ended first.
-func (b *backoff) sleep(ctx context.Context) bool {
-	t := time.NewTimer(b.next())
+func (b *backoff) sleep(ctx context.Context) bool { return !endsWithin(ctx, b.next()) }
+
+// endsWithin waits for the end of ctx; false when d was over before.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-t.C:
-		return true
 	case <-ctx.Done():
+		return true
+	case <-t.C:
 		return false
 	}
 }

@@ -32,6 +32,7 @@ type Client struct {
 	mu         sync.Mutex
 	containers map[string]*Container
 	reserved   map[string]bool // ids whose Create or Restore is in flight
+	stray      map[string]bool // ids whose record a failed Create may have left at the daemon
 	reconciled chan struct{}   // closed and replaced by each reconcile
 	closed     bool            // no goroutine may be added to watchers any more
 }
@@ -49,6 +50,7 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 		daemon: d, stdio: s, backend: b, options: defaultOptions(),
 		containers: map[string]*Container{},
 		reserved:   map[string]bool{},
+		stray:      map[string]bool{},
 		reconciled: make(chan struct{}),
 		ready:      make(chan struct{}),
 	}
@@ -117,6 +119,7 @@ func (c *Client) release(id string) {
 func (c *Client) add(ctr *Container) {
 	c.mu.Lock()
 	delete(c.reserved, ctr.id)
+	delete(c.stray, ctr.id)
 	c.containers[ctr.id] = ctr
 	c.mu.Unlock()
 }

@@ -36,10 +36,11 @@ type record struct {
 	ended      []string            // ids in execs that ended, oldest first
 	remains    map[string]bool     // processes that may still have to be deleted at the daemon
 	sealed     uint64              // the generation that takes no more execs, since its init process ended
+	doomed     int                 // forced deletes in flight
+	moved      chan struct{}       // closed by the next transition; nil where nobody waits for one
 	halted     bool                // the client shut down before an event was taken
 
-	checkpointing bool          // a Checkpoint is in flight
-	frozen        chan struct{} // closed when the Pause or Resume in flight has returned
+	checkpointing bool // a Checkpoint is in flight
 }
 
 // keptExecs is how many ended execs a container remembers, for Wait and so

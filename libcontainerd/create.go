@@ -3,6 +3,8 @@ package libcontainerd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -63,13 +65,17 @@ type RestoreOptions struct {
 	Stdio StdioConfig
 	// Paused is the last known state.
 	Paused bool
-	// Execs were running.
+	// OOMTold says that EventOOM was told of this generation.
+	OOMTold bool
+	// Execs were running, or only added.
 	Execs []RestoreExec
 }
 
 // RestoreExec is an exec that was running when the engine last knew.
 type RestoreExec struct {
-	ID    string
+	ID string
+	// Pid is 0 for an exec of which only EventExecAdded was told: nobody knows
+	// whether it runs. It is ended and deleted.
 	Pid   int
 	Stdio StdioConfig
 }
@@ -97,16 +103,48 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 	return ctr, nil
 }
 
-// store creates the record at the daemon, over remains if need be.
+// store creates the record at the daemon, over remains if need be, or leaves
+// none.
 func (c *Client) store(ctx context.Context, rec Record) error {
 	err := c.daemon.CreateContainer(ctx, rec)
-	if !errdefs.IsAlreadyExists(err) {
-		return err
+	if errdefs.IsAlreadyExists(err) {
+		if err := c.clearRemains(ctx, rec.ID); err != nil {
+			return err
+		}
+		err = c.daemon.CreateContainer(ctx, rec)
 	}
-	if err := c.clearRemains(ctx, rec.ID); err != nil {
-		return err
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		c.unstore(rec.ID)
 	}
-	return c.daemon.CreateContainer(ctx, rec)
+	return err
+}
+
+// unstore deletes the record of a reserved id whose creation failed, but may
+// have done its work: now, or else with a reconcile to come.
+func (c *Client) unstore(id string) {
+	ctx, cancel := c.undoing()
+	defer cancel()
+	err := c.clearRemains(ctx, id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || errdefs.IsAlreadyExists(err) {
+		delete(c.stray, id)
+		return
+	}
+	c.stray[id] = true
+}
+
+// unstoreStray is unstore for all ids where it failed before.
+func (c *Client) unstoreStray() {
+	c.mu.Lock()
+	ids := slices.Collect(maps.Keys(c.stray))
+	c.mu.Unlock()
+	for _, id := range ids {
+		if c.reserve(id) == nil {
+			c.unstore(id)
+			c.release(id)
+		}
+	}
 }
 
 // clearRemains deletes what is left at the daemon of a container that nobody
@@ -189,6 +227,9 @@ func (o *RestoreOptions) check(id string) error {
 		if err := checkExecID(id, e.ID); err != nil {
 			return err
 		}
+		if e.Pid < 0 {
+			return fmt.Errorf("exec %q with pid %d: %w", e.ID, e.Pid, errdefs.ErrInvalidArgument)
+		}
 		if seen[e.ID] {
 			return fmt.Errorf("exec %q twice: %w", e.ID, errdefs.ErrInvalidArgument)
 		}
@@ -207,9 +248,14 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	if err != nil {
 		return err
 	}
+	init.oomTold = opts.OOMTold
 	ctr.rec.init = init
 	ctr.rec.remains = nil
 	for _, e := range opts.Execs {
+		if e.Pid == 0 {
+			ctr.rec.leave(e.ID)
+			continue
+		}
 		p, err := ctr.restoreProcess(ctx, e.ID, e.Pid, e.Stdio)
 		if err != nil {
 			ctr.detachStreams()

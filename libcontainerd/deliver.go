@@ -111,7 +111,10 @@ func (c *Client) attach(ctx context.Context, p *process, s Streams) error {
 func (c *Client) free(p *process) {
 	freed := c.copiesOutput() && c.freeTask(p)
 	p.streams.ExitKnown()
-	c.drain(p)
+	if !p.drained {
+		p.drained = true // also where the callback ends its goroutine
+		c.drain(p)
+	}
 	close(p.taken)
 	for delay := newBackoff(c.options); !freed && !c.freeTask(p); {
 		if p.id != InitProcess {

@@ -1,7 +1,11 @@
 package libcontainerd
 
 import (
+	"context"
+	"sync"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 // ended records how p ended. Only the first end of a process counts; one that
@@ -73,23 +77,39 @@ func (r *record) forget(id string) {
 
 // awaitExecs makes the exits of a container's execs come before its own: the
 // kernel (or the daemon) has ended them with the init process, and their own
-// waits tell how. Those that say nothing in time end as unknown. It is false
-// when the client shuts down meanwhile: then the next one tells all of it.
+// waits tell how. It is false when the client shuts down meanwhile: then the
+// next one tells all of it.
 func (ctr *Container) awaitExecs(init *process) bool {
-	var late *time.Timer
+	var late sync.WaitGroup
 	for _, p := range ctr.livingExecs(init.generation) {
-		if late == nil {
-			late = time.NewTimer(ctr.client.options.execGrace)
-			defer late.Stop()
-		}
-		select {
-		case <-p.live.Done():
-		case <-late.C:
-			late.Reset(0)
-			ctr.ended(p, ending{exit: unknownExit("the container ended, and the runtime daemon said nothing of this process")})
+		late.Go(p.endWithInit)
+	}
+	late.Wait()
+	return ctr.client.life.Err() == nil
+}
+
+// endWithInit waits for the end of an exec whose container has ended. If
+// nothing is heard of it in time the daemon is asked, as long as it can't be
+// reached again and again; what it doesn't know then is unknown.
+func (p *process) endWithInit() {
+	c := p.container.client
+	if endsWithin(p.live, c.options.execGrace) {
+		return
+	}
+	for delay := newBackoff(c.options); p.live.Err() == nil; {
+		ctx, cancel := context.WithTimeout(p.live, c.options.execGrace)
+		t, err := c.daemon.Process(ctx, p.container.id, p.id)
+		cancel()
+		switch {
+		case p.live.Err() != nil:
+		case errdefs.IsUnavailable(err):
+			delay.sleep(p.live)
+		case err == nil && t.Status == TaskStopped:
+			p.container.ended(p, ending{exit: t.Exit, recovered: true})
+		default:
+			p.container.ended(p, ending{exit: unknownExit("the container ended, and the runtime daemon said nothing of this process")})
 		}
 	}
-	return ctr.client.life.Err() == nil
 }
 
 // livingExecs closes the container to new execs of this generation and returns

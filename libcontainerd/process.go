@@ -33,18 +33,21 @@ type process struct {
 	watched chan struct{} // closed when watch has returned
 
 	// Guarded by the container's mu.
-	state    processState
-	pid      int
-	streams  Streams
-	held     *ending // an exit that came before start returned
-	exit     Exit
-	failure  error // why the start failed
-	oomTold  bool
-	watching bool
+	state   processState
+	pid     int
+	streams Streams
+	// stdinWished is a CloseStdin, which may come before the streams are there.
+	stdinWished bool
+	held        *ending // an exit that came before start returned
+	exit        Exit
+	failure     error // why the start failed
+	oomTold     bool
+	watching    bool
 
 	// verdict takes one end that comparing found; waiting, the context of the
 	// Wait in flight, ends with it.
 	verdict  chan ending
+	drained  bool // of the queue's goroutine only
 	waiting  context.Context
 	stopWait context.CancelFunc
 }
@@ -113,14 +116,15 @@ func (p *process) await() (ending, bool) {
 		}
 		begun := time.Now()
 		exit, err := c.daemon.Wait(p.waiting, p.container.id, p.id)
+		end := ending{exit: exit, recovered: retried && exit.Time.Before(begun)}
 		select {
-		case end := <-p.verdict:
-			return end, true
+		case judged := <-p.verdict:
+			return end.or(judged, err == nil), true
 		default:
 		}
 		switch {
 		case err == nil:
-			return ending{exit: exit, recovered: retried && exit.Time.Before(begun)}, true
+			return end, true
 		case p.live.Err() != nil:
 			return ending{}, false
 		case errdefs.IsNotFound(err):
@@ -129,6 +133,16 @@ func (p *process) await() (ending, bool) {
 		retried = true
 		p.pauseWait(delay.next(), reconciled)
 	}
+}
+
+// or is what is known of an end that a Wait told of (if it did) and comparing
+// found too: a status that one of them knows, and a kill for want of memory.
+func (e ending) or(judged ending, waited bool) ending {
+	if !waited || e.exit.Unknown != "" {
+		return judged
+	}
+	e.exit.OOMKilled = e.exit.OOMKilled || judged.exit.OOMKilled
+	return e
 }
 
 // pauseWait lets time pass after a Wait that failed; a reconcile ends the pause

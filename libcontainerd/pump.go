@@ -71,18 +71,18 @@ func (c *Client) closeQueue(d time.Duration) error {
 // detachStreams lets go of the streams of all processes that aren't settled.
 func (ctr *Container) detachStreams() {
 	ctr.mu.Lock()
-	open := []*process{}
+	open := map[*process]Streams{}
 	for _, p := range ctr.rec.execs {
-		open = append(open, p)
+		open[p] = p.streams
 	}
-	if ctr.rec.init != nil {
-		open = append(open, ctr.rec.init)
+	if p := ctr.rec.init; p != nil {
+		open[p] = p.streams
 	}
 	ctr.mu.Unlock()
-	for _, p := range open {
-		if p.streams != nil && !p.isSettled() {
+	for p, streams := range open {
+		if streams != nil && !p.isSettled() {
 			p.cancel()
-			detach(ctr.client, p, p.streams)
+			detach(ctr.client, p, streams)
 		}
 	}
 }
@@ -142,7 +142,7 @@ func (s *session) follow(ctx context.Context) error {
 	}
 	period := time.NewTicker(s.client.options.reconcileEvery)
 	defer period.Stop()
-	due := time.NewTimer(0)
+	due := time.NewTimer(s.client.options.reconcileEvery)
 	defer due.Stop()
 	for {
 		select {

@@ -38,17 +38,19 @@ func (c *Client) reconcile(ctx context.Context) error {
 	for _, t := range tasks {
 		byID[t.ID] = t
 	}
-	var asking sync.WaitGroup
-	slots := make(chan struct{}, lookAsked)
+	work := []func(){c.unstoreStray}
 	for _, s := range before {
 		t, ok := byID[s.container.id]
-		for _, work := range c.compare(ctx, s, t, ok) {
-			slots <- struct{}{}
-			asking.Go(func() {
-				defer func() { <-slots }()
-				work()
-			})
-		}
+		work = append(work, c.compare(ctx, s, t, ok)...)
+	}
+	var asking sync.WaitGroup
+	slots := make(chan struct{}, lookAsked)
+	for _, fn := range work {
+		slots <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-slots }()
+			fn()
+		})
 	}
 	asking.Wait()
 	c.announceReconciled()
@@ -72,7 +74,9 @@ func (ctr *Container) look() seen {
 }
 
 // compare applies what the daemon listed of one container, and returns what
-// has to be asked further.
+// has to be asked further. That a task is missing from the list, is another or
+// has stopped is a hint only: a list may lack a task that answers slowly, and
+// says less of an exit than the answer to a question.
 func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []func() {
 	var work []func()
 	if s.remains {
@@ -81,20 +85,14 @@ func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []fun
 	if s.process == nil {
 		return work
 	}
-	gone := c.judgeInit(s, t, listed)
 	ask := s.execs
-	if !gone && t.Status == TaskStopped {
-		// The list says less of an exit than the answer to a question after it.
-		ask = append(ask, s.process)
-	} else {
+	if listed && s.process.isTask(t) && (t.Status == TaskRunning || t.Status == TaskPaused) {
+		s.container.frozen(s, t.Status)
 		c.ensureWatched(s.process)
+	} else {
+		ask = append(ask, s.process)
 	}
 	for _, p := range ask {
-		if gone {
-			p.judge(unknownExit("the runtime daemon no longer has the task"))
-			c.ensureWatched(p)
-			continue
-		}
 		work = append(work, func() {
 			c.ask(ctx, p)
 			c.ensureWatched(p)
@@ -103,19 +101,15 @@ func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []fun
 	return work
 }
 
-// judgeInit compares the init process with the task; true where there is none.
-func (c *Client) judgeInit(s seen, t Task, listed bool) (gone bool) {
-	switch {
-	case !listed:
-		s.process.judge(unknownExit("the runtime daemon no longer has the task"))
+// isTask tells whether a task is p's own as far as its pid says: one that could
+// not be looked at has none, nor have some daemons' execs that ended.
+func (p *process) isTask(t Task) bool {
+	if p.id != InitProcess {
 		return true
-	case t.Pid != 0 && t.Pid != s.process.pid:
-		s.process.judge(unknownExit(fmt.Sprintf("the runtime daemon has another task, with pid %d", t.Pid)))
-		return true
-	case t.Status == TaskRunning, t.Status == TaskPaused:
-		s.container.frozen(s, t.Status)
 	}
-	return false
+	p.container.mu.Lock()
+	defer p.container.mu.Unlock()
+	return t.Pid <= 0 || t.Pid == p.pid
 }
 
 // frozen follows a pause or resume that someone else asked the daemon for,
@@ -168,6 +162,8 @@ func (c *Client) ask(ctx context.Context, p *process) {
 	switch {
 	case errdefs.IsNotFound(err):
 		p.judge(unknownExit("the runtime daemon no longer has the process"))
+	case err == nil && !p.isTask(t):
+		p.judge(unknownExit(fmt.Sprintf("the runtime daemon has another process, with pid %d", t.Pid)))
 	case err != nil:
 		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot ask the runtime daemon about a process; trying again later")
 	case t.Status == TaskStopped:

@@ -39,9 +39,9 @@ func (ctr *Container) Resize(ctx context.Context, process string, width, height 
 	return ctr.failed("resize", ctr.client.daemon.Resize(ctx, ctr.id, process, width, height))
 }
 
-// CloseStdin closes the engine's end of a process's stdin. It works from the
-// moment on at which AttachStreams was called; the process is told when it
-// can be (Streams.Stdin). Without a stdin, or closed already, it does nothing.
+// CloseStdin closes the engine's end of a process's stdin. It may be called as
+// soon as the process is being started; the process is told when it can be
+// (Streams.Stdin). Without a stdin, or closed already, it does nothing.
 func (ctr *Container) CloseStdin(process string) error {
 	ctr.mu.Lock()
 	p, err := ctr.rec.find("close stdin of", process)
@@ -49,6 +49,7 @@ func (ctr *Container) CloseStdin(process string) error {
 		ctr.mu.Unlock()
 		return err
 	}
+	p.stdinWished = true
 	streams := p.streams
 	ctr.mu.Unlock()
 	if streams == nil || streams.Stdin() == nil {
@@ -83,15 +84,13 @@ func (ctr *Container) freeze(action string, f freezing, call func() error) error
 		return err
 	}
 	ctr.rec.transition(f.during)
-	init, done := ctr.rec.init, make(chan struct{})
-	ctr.rec.frozen = done
+	init := ctr.rec.init
 	ctr.mu.Unlock()
 
 	err := call()
 
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
-	defer close(done)
 	if ctr.rec.init != init || ctr.rec.status != f.during {
 		if err == nil {
 			return nil // it ended just after

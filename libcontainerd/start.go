@@ -45,6 +45,7 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 		return nil, err
 	}
 	var u undo
+	err = errAbandoned
 	defer func() {
 		if err != nil {
 			u.run()
@@ -52,31 +53,50 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 			err = ctr.failed("start", err)
 		}
 	}()
+	err = ctr.startInit(ctx, p, opts, &u)
+	return p, err
+}
+
+// errAbandoned is the error of a start whose goroutine ended in the middle: a
+// callback panicked, or ended it.
+var errAbandoned = fmt.Errorf("it was abandoned half way: %w", errdefs.ErrAborted)
+
+func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptions, u *undo) error {
 	if err := ctr.sweep(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	streams, err := ctr.openStreams(ctx, p, &u)
+	streams, err := ctr.openStreams(ctx, p, u)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	u.add(func() { ctr.destroyLater(InitProcess) })
 	pid, err := ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
 	if err != nil {
-		return nil, notStarted(err)
+		return notStarted(err)
 	}
 	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
-	if err := ctr.arm(p, &u); err != nil {
-		return nil, err
+	if err := ctr.arm(p, u); err != nil {
+		return err
 	}
-	running, err := ctr.client.daemon.Start(ctx, ctr.id, InitProcess)
+	if err := ctr.run(ctx, p); err != nil {
+		return err
+	}
+	return ctr.started(p, EventStart)
+}
+
+// run has the daemon start p, which then has a pid: containerd restores a
+// checkpoint only now.
+func (ctr *Container) run(ctx context.Context, p *process) error {
+	pid, err := ctr.client.daemon.Start(ctx, ctr.id, p.id)
 	if err != nil {
-		return nil, notStarted(err)
+		return notStarted(err)
 	}
-	if pid == 0 { // containerd restores a checkpoint only now
-		ctr.setPid(p, running)
+	if pid <= 0 {
+		return fmt.Errorf("the runtime daemon gave it pid %d: %w", pid, errdefs.ErrInternal)
 	}
-	return p, ctr.started(p, EventStart)
+	ctr.setPid(p, pid)
+	return nil
 }
 
 func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions) TaskConfig {
@@ -100,7 +120,7 @@ func (ctr *Container) beginStart(ctx context.Context, cfg StdioConfig) (*process
 	var former *process
 	for {
 		ctr.mu.Lock()
-		if err := ctr.rec.allow("start", StatusCreated, StatusStopped); err != nil {
+		if err := ctr.rec.allowFree("start"); err != nil {
 			ctr.mu.Unlock()
 			return nil, before{}, err
 		}
@@ -155,7 +175,11 @@ func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (Str
 	}
 	ctr.mu.Lock()
 	p.streams = streams
+	wished := p.stdinWished
 	ctr.mu.Unlock()
+	if stdin := streams.Stdin(); wished && stdin != nil {
+		return streams, stdin.Close()
+	}
 	return streams, nil
 }
 
@@ -183,9 +207,9 @@ func (ctr *Container) setPid(p *process, pid int) {
 // came to its end.
 func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Lock()
-	if p.id != InitProcess && (!ctr.rec.status.Alive() || ctr.rec.sealed == p.generation) {
+	if err := ctr.rec.hasPlace(p); err != nil {
 		ctr.mu.Unlock()
-		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
+		return err
 	}
 	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Time: time.Now()})
 	if err != nil {
@@ -203,6 +227,14 @@ func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Unlock()
 	if held != nil && !ctr.client.copiesOutput() {
 		p.streams.ExitKnown()
+	}
+	return nil
+}
+
+// hasPlace refuses an exec of a generation that ended, or whose end is known.
+func (r *record) hasPlace(p *process) error {
+	if p.id != InitProcess && (!r.status.Alive() || r.generation != p.generation || r.sealed == p.generation) {
+		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
@@ -243,6 +275,7 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 		return nil, err
 	}
 	var u undo
+	err = errAbandoned
 	defer func() {
 		if err != nil {
 			u.run()
@@ -250,33 +283,42 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 			err = fmt.Errorf("cannot start exec %q in container %q: %w", execID, ctr.id, err)
 		}
 	}()
-	streams, err := ctr.openStreams(ctx, p, &u)
-	if err != nil {
-		return nil, err
+	err = ctr.startExec(ctx, p, spec, &u)
+	return p, err
+}
+
+func (ctr *Container) startExec(ctx context.Context, p *process, spec *specs.Process, u *undo) error {
+	if err := ctr.sweepExec(ctx, p.id); err != nil {
+		return err
 	}
-	u.add(func() { ctr.destroyLater(execID) })
+	streams, err := ctr.openStreams(ctx, p, u)
+	if err != nil {
+		return err
+	}
+	u.add(func() { ctr.destroyLater(p.id) })
 	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
-	if err := ctr.client.daemon.AddExec(ctx, ctr.id, execID, ec); err != nil {
-		return nil, notStarted(err)
+	if err := ctr.client.daemon.AddExec(ctx, ctr.id, p.id, ec); err != nil {
+		return notStarted(err)
 	}
 	if err := ctr.execAdded(p); err != nil {
-		return nil, err
+		return err
 	}
-	if err := ctr.arm(p, &u); err != nil {
-		return nil, err
+	if err := ctr.arm(p, u); err != nil {
+		return err
 	}
-	pid, err := ctr.client.daemon.Start(ctx, ctr.id, execID)
-	if err != nil {
-		return nil, notStarted(err)
+	if err := ctr.run(ctx, p); err != nil {
+		return err
 	}
-	ctr.setPid(p, pid)
 	streams.ReleaseStdin(p.closeIO)
-	return p, ctr.started(p, EventExecStarted)
+	return ctr.started(p, EventExecStarted)
 }
 
 func (ctr *Container) execAdded(p *process) error {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
+	if err := ctr.rec.hasPlace(p); err != nil {
+		return err
+	}
 	return ctr.emit(p, Event{Type: EventExecAdded, ProcessID: p.id, Generation: p.generation, Time: time.Now()})
 }
 

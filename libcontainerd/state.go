@@ -97,6 +97,10 @@ func (r *record) transition(to Status) {
 	}
 	r.status = to
 	r.seq++
+	if r.moved != nil {
+		close(r.moved)
+		r.moved = nil
+	}
 }
 
 // allow refuses a request, named by its action, in a status that isn't listed.

@@ -36,6 +36,15 @@ type Stdio interface {
 	Restore(ctx context.Context, c StdioConfig) (Streams, error)
 }
 
+// StreamRemover is a Stdio that can remove the streams of all processes of a
+// container which nobody has open any more: a client that died may have left
+// some of processes that the next one was never told of. It is asked when the
+// container is deleted.
+type StreamRemover interface {
+	// RemoveStreams is nil where there are none.
+	RemoveStreams(ctx context.Context, containerID string) error
+}
+
 // Streams are the engine's ends of a process's stdio. Each method may be
 // called from any goroutine.
 type Streams interface {

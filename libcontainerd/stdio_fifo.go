@@ -125,6 +125,30 @@ func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	return found, nil
 }
 
+// RemoveStreams removes the container's directory with the sets in it. What
+// isn't one is left alone, and an error.
+func (f *fifoStdio) RemoveStreams(_ context.Context, containerID string) error {
+	if err := CheckID(containerID); err != nil {
+		return err
+	}
+	container := filepath.Join(f.root, containerID)
+	sets, err := os.ReadDir(container)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot look for streams: %w", err)
+	}
+	var errs []error
+	for _, set := range sets {
+		errs = append(errs, removeStale(filepath.Join(container, set.Name())))
+	}
+	if err := os.Remove(container); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("cannot remove the stdio directory: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
 func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error) {
 	dir, err := f.dir(c)
 	if err != nil || c.Detached {

@@ -41,10 +41,8 @@ func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
 	if err := ctr.askToEnd(ctx, p, o); err != nil {
 		return Exit{}, ctr.failed("stop", err)
 	}
-	if !p.isTaken() {
-		if err := ctr.kill9(ctx, p); err != nil {
-			return Exit{}, ctr.failed("stop", err)
-		}
+	if err := ctr.kill9(ctx, p); err != nil {
+		return Exit{}, ctr.failed("stop", err)
 	}
 	return p.result()
 }
@@ -59,7 +57,7 @@ func (ctr *Container) stoppable() (*process, error) {
 	return ctr.rec.find("stop", InitProcess)
 }
 
-// askToEnd sends the stop signal and waits for the exit, for the grace at most.
+// askToEnd sends the stop signal and waits for the end, for the grace at most.
 func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) error {
 	grace := o.Grace
 	if grace == 0 {
@@ -77,10 +75,7 @@ func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) e
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if err := ctr.thaw(waiting, p); err != nil {
-		ctr.client.logOf(ctr.id, InitProcess).WithError(err).Debug("a container that shall stop was not resumed")
-	}
-	_ = p.awaitTaken(waiting, grace) // the caller sees to it
+	_ = ctr.thawUntil(waiting, p) // that it has not ended is what SIGKILL is for
 	return nil
 }
 
@@ -88,52 +83,17 @@ func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) e
 // exit was taken. A container that is paused, or pauses now, is resumed: in
 // control groups of version 1 the frozen don't follow even SIGKILL.
 func (ctr *Container) kill9(ctx context.Context, p *process) error {
-	all := p.id == InitProcess
-	if !p.hasEnded() {
+	if all := p.id == InitProcess; !p.hasEnded() {
 		if err := ctr.client.daemon.Kill(ctx, ctr.id, p.id, syscall.SIGKILL, all); ignoreNotFound(err) != nil {
 			return err
 		}
-	}
-	for delay := newBackoff(ctr.client.options); ; {
 		if all {
-			if err := ctr.thaw(ctx, p); err != nil {
-				ctr.client.logOf(ctr.id, p.id).WithError(err).Debug("a killed container was not resumed")
+			if err := ctr.thawUntil(ctx, p); err != nil {
+				return err
 			}
 		}
-		if err := p.awaitTaken(ctx, delay.next()); err != nil || p.isTaken() {
-			return err
-		}
 	}
-}
-
-// thaw resumes the container of the init process p where it is paused, and
-// waits for a pause that is in flight. That p has ended is as good.
-func (ctr *Container) thaw(ctx context.Context, p *process) error {
-	for {
-		ctr.mu.Lock()
-		status, done := ctr.rec.status, ctr.rec.frozen
-		if p.state != processRunning {
-			status = StatusStopped
-		}
-		ctr.mu.Unlock()
-		switch status {
-		case StatusPaused:
-			err := ctr.Resume(ctx)
-			if errdefs.IsFailedPrecondition(err) || errdefs.IsNotFound(err) {
-				return nil // somebody else has resumed it, or it ended
-			}
-			return err
-		case StatusPausing, StatusResuming:
-		default:
-			return nil
-		}
-		select {
-		case <-done:
-		case <-p.taken:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return p.awaitTaken(ctx)
 }
 
 // hasEnded tells that p's exit is known.
@@ -143,27 +103,15 @@ func (p *process) hasEnded() bool {
 	return p.state == processEnded
 }
 
-func (p *process) isTaken() bool {
+// awaitTaken waits until p's exit was taken. The error is that of ctx, or
+// Unavailable when the client has shut down.
+func (p *process) awaitTaken(ctx context.Context) error {
 	select {
 	case <-p.taken:
-		return true
-	default:
-		return false
-	}
-}
-
-// awaitTaken waits until p's exit was taken, for d at most: see isTaken. The
-// error is that of ctx, or Unavailable when the client has shut down.
-func (p *process) awaitTaken(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-p.taken:
-	case <-t.C:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("it was sent a signal, and has not ended: %w", context.Cause(ctx))
 	case <-p.container.client.hard.Done():
 		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
 	}
-	return nil
 }

@@ -27,6 +27,12 @@ func (c *Client) bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.hard, c.options.callTimeout)
 }
 
+// undoing is the context of what a failed request takes back, on its caller's
+// goroutine: the client's end doesn't end it, lest something be left.
+func (c *Client) undoing() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), c.options.callTimeout)
+}
+
 // destroy frees a process at the daemon, and kills it before if need be. There
 // being none is what it is for.
 func (c *Client) destroy(ctx context.Context, id, process string) error {
@@ -58,7 +64,7 @@ func ignoreNotFound(err error) error {
 // destroyLater frees what a failed start may have left at the daemon: at once
 // if it can, else by the next reconcile or start.
 func (ctr *Container) destroyLater(process string) {
-	ctx, cancel := ctr.client.bounded()
+	ctx, cancel := ctr.client.undoing()
 	defer cancel()
 	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
 		ctr.client.logOf(ctr.id, process).WithError(err).Warn("cannot delete a process at the runtime daemon now; trying again later")
@@ -100,6 +106,22 @@ func (ctr *Container) lockSweep(ctx context.Context) error {
 
 func (ctr *Container) unlockSweep() { <-ctr.sweeping }
 
+// sweepExec deletes what an earlier exec of the same id may have left: a later
+// sweep would find, and kill, the new one.
+func (ctr *Container) sweepExec(ctx context.Context, id string) error {
+	ctr.mu.Lock()
+	left := ctr.rec.remains[id]
+	ctr.mu.Unlock()
+	if !left {
+		return nil
+	}
+	if err := ctr.lockSweep(ctx); err != nil {
+		return err
+	}
+	defer ctr.unlockSweep()
+	return ctr.sweepProcess(ctx, id)
+}
+
 // sweepLocked is sweep for a caller that has lockSweep.
 func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Lock()
@@ -110,14 +132,18 @@ func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Unlock()
 	var failed error
 	for _, process := range left {
-		err := ctr.client.destroy(ctx, ctr.id, process)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("cannot delete the remains of process %q: %w", process, err))
-			continue
-		}
-		ctr.mu.Lock()
-		delete(ctr.rec.remains, process)
-		ctr.mu.Unlock()
+		failed = errors.Join(failed, ctr.sweepProcess(ctx, process))
 	}
 	return failed
+}
+
+// sweepProcess deletes one of the remains, for a caller that has lockSweep.
+func (ctr *Container) sweepProcess(ctx context.Context, process string) error {
+	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
+		return fmt.Errorf("cannot delete the remains of process %q: %w", process, err)
+	}
+	ctr.mu.Lock()
+	delete(ctr.rec.remains, process)
+	ctr.mu.Unlock()
+	return nil
 }

@@ -112,7 +112,8 @@ func RunVirtual(t *testing.T, harness func(t *testing.T) Harness) {
 }
 
 func cases() []contractCase {
-	return slices.Concat(runCases, execCases, stdinCases, stateCases, failureCases, eventCases, restoreCases, checkpointCases, stopCases)
+	return slices.Concat(runCases, execCases, stdinCases, stateCases, failureCases, eventCases, restoreCases,
+		checkpointCases, stopCases, raceCases, pairCases)
 }
 
 // patient is how long a case waits for what must happen; with virtual time,

@@ -17,7 +17,8 @@ import (
 // SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$,
 // trap "exit N" TERM, trap "" TERM, sleep SECONDS &, wait; joined by ; or line
 // ends. Any other binary isn't found. A signal other than 0 ends a process that
-// has no trap for it. Close it.
+// has no trap for it; a paused one only once it is resumed, as with version 1 of
+// control groups. Close it.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -42,6 +43,7 @@ type task struct {
 	procs  map[string]*proc // init too
 
 	// Guarded by the daemon's mu.
+	dying    bool // its init process has ended, and takes the execs along
 	paused   bool
 	thaw     chan struct{} // closed while not paused
 	oomKills uint64
@@ -68,6 +70,7 @@ type proc struct {
 	oom     bool
 	started bool
 	traps   map[syscall.Signal]int // exit codes; ignored for one that does nothing
+	pending syscall.Signal         // came while paused
 }
 
 // NewDaemon returns a daemon whose processes have the streams of s.
@@ -236,6 +239,9 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	if p.broken != nil {
 		return 0, p.broken
 	}
+	if p.task.dying {
+		return 0, fmt.Errorf("task %q is ending: %w", id, errdefs.ErrFailedPrecondition)
+	}
 	if p.pid == 0 {
 		d.pids++
 		p.pid = d.pids
@@ -259,6 +265,7 @@ func (p *proc) finish(id string, code int) {
 	p.sig(nil)
 	var execs []*proc
 	if p.id == libcontainerd.InitProcess {
+		p.task.dying = true
 		for _, e := range p.task.procs {
 			if e != p && e.started {
 				e.killLocked(syscall.SIGKILL)
@@ -297,7 +304,16 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 	return p, nil
 }
 
-// killLocked ends a process that runs; a created one at once.
+// signalLocked is killLocked, once the task isn't paused.
+func (p *proc) signalLocked(sig syscall.Signal) {
+	if p.task.paused {
+		p.pending = sig
+		return
+	}
+	p.killLocked(sig)
+}
+
+// killLocked ends a process that runs.
 func (p *proc) killLocked(sig syscall.Signal) {
 	if code, trapped := p.traps[sig]; trapped && code == ignored {
 		return

@@ -32,10 +32,10 @@ func (d *Daemon) Kill(ctx context.Context, id, process string, sig syscall.Signa
 		p.endLocked(id, libcontainerd.Exit{Code: 128 + int(sig), Time: time.Now()})
 		return late
 	}
-	p.killLocked(sig)
+	p.signalLocked(sig)
 	if all {
 		for _, other := range p.task.procs {
-			other.killLocked(sig)
+			other.signalLocked(sig)
 		}
 	}
 	return late
@@ -120,6 +120,11 @@ func (d *Daemon) Resume(ctx context.Context, id string) error {
 		}
 		p.task.paused = false
 		close(p.task.thaw)
+		for _, q := range p.task.procs {
+			if q.pending != 0 {
+				q.killLocked(q.pending)
+			}
+		}
 		d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonResumed, ContainerID: id, ProcessID: p.id})
 		return nil
 	})

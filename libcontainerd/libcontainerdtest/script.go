@@ -47,11 +47,11 @@ func (p *proc) run(ctx context.Context, script []command) int {
 		p.stepping.Lock()
 		at := p.at
 		p.stepping.Unlock()
-		if at == len(script) {
-			return 0
-		}
 		if !p.task.thawed(ctx) {
 			return p.killed(ctx)
+		}
+		if at == len(script) {
+			return 0
 		}
 		if status, ended := p.step(ctx, script[at]); ended {
 			return status

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -57,6 +58,18 @@ func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libconta
 		s.mu.Unlock()
 	}
 	return newStreams(s, name, c.Keep, set), nil
+}
+
+// RemoveStreams removes what is left of a container's streams.
+func (s *Stdio) RemoveStreams(_ context.Context, containerID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.sets {
+		if strings.HasPrefix(name, containerID+"/") {
+			delete(s.sets, name)
+		}
+	}
+	return nil
 }
 
 // Restore picks up streams that an earlier client detached.

@@ -111,6 +111,14 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "stdio"), nil
 }
 
+// RemoveStreams is the inner one's.
+func (s *stdio) RemoveStreams(ctx context.Context, containerID string) error {
+	if r, ok := s.inner.(libcontainerd.StreamRemover); ok {
+		return r.RemoveStreams(ctx, containerID)
+	}
+	return nil
+}
+
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
 func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {

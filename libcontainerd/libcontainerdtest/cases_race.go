@@ -1,0 +1,135 @@
+package libcontainerdtest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+var raceCases = []contractCase{
+	{name: "race/two hundred closes of stdin", run: func(e *env) { e.latchRaces(1, 200, 6) }},
+}
+
+// latch is one process whose stdin is closed at some moment of its start.
+type latch struct {
+	container *libcontainerd.Container
+	process   string
+	moment    moment
+	delay     time.Duration
+	closers   sync.WaitGroup
+}
+
+// moment is when, and by whom, stdin is closed.
+type moment int
+
+const (
+	closeInAttach         moment = iota // by the streams, before create is sent
+	closeInAttachByID                   // the same, by the container
+	closeDuring                         // some time after the streams were handed over
+	closeDuringByID                     // the same, by the container
+	closeTwiceAtOnce                    // both of these at the same time
+	closeAfterStart                     // once the start has returned
+	closeAfterStartAndTwo               // then, and twice more
+	moments
+)
+
+// latchRaces starts n processes, some as containers, most as execs, and closes
+// the stdin of each at a moment of its own. Each has to end by itself.
+func (e *env) latchRaces(seed uint64, n, parallel int) {
+	var latches sync.Map // by container/process
+	e.recorder.OnAttach = func(id, process string, s libcontainerd.Streams) error {
+		if l, ok := latches.Load(id + "/" + process); ok {
+			return l.(*latch).attached(s)
+		}
+		return nil
+	}
+	hosts := make([]*libcontainerd.Container, 4)
+	for i := range hosts {
+		hosts[i] = e.started("sleep 1000")
+	}
+	window := 2 * e.longestStart(hosts[0])
+	slots := make(chan struct{}, parallel)
+	var races sync.WaitGroup
+	for i := range n {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		l := &latch{container: hosts[i%len(hosts)], process: fmt.Sprintf("e%d", i), moment: moment(rng.IntN(int(moments))),
+			delay: 1 + time.Duration(rng.Int64N(int64(window)))}
+		if i%5 == 0 {
+			l.container, l.process = e.create("cat; exit 8"), initProcess
+		}
+		latches.Store(l.container.ID()+"/"+l.process, l)
+		slots <- struct{}{}
+		races.Go(func() {
+			defer func() { <-slots }()
+			if err := l.run(e); err != nil {
+				e.Errorf("seed %d, race %d, moment %d, after %v: %v", seed, i, l.moment, l.delay, err)
+			}
+		})
+	}
+	races.Wait()
+}
+
+// longestStart is about how long a start takes, for moments that fall into it.
+func (e *env) longestStart(host *libcontainerd.Container) time.Duration {
+	begun := time.Now()
+	e.exec(host, "first", "exit 0", libcontainerd.StdioConfig{})
+	e.exits(host, "first", 0)
+	return max(time.Since(begun), time.Millisecond)
+}
+
+// attached is called before create is sent.
+func (l *latch) attached(s libcontainerd.Streams) error {
+	byID := func() error { return l.container.CloseStdin(l.process) }
+	later := func(fn func() error) {
+		l.closers.Go(func() {
+			<-time.After(l.delay)
+			_ = fn() // what counts is that the process ends
+		})
+	}
+	switch l.moment {
+	case closeInAttach:
+		return s.Stdin().Close()
+	case closeInAttachByID:
+		return byID()
+	case closeDuring:
+		later(s.Stdin().Close)
+	case closeDuringByID:
+		later(byID)
+	case closeTwiceAtOnce:
+		later(s.Stdin().Close)
+		later(byID)
+	case closeAfterStart, closeAfterStartAndTwo, moments:
+	}
+	return nil
+}
+
+// run starts the process, and wants it to end.
+func (l *latch) run(e *env) error {
+	cfg := libcontainerd.StdioConfig{Stdin: true}
+	var err error
+	if l.process == initProcess {
+		_, err = l.container.Start(e.ctx, libcontainerd.StartOptions{Stdio: cfg})
+	} else {
+		_, err = l.container.Exec(e.ctx, l.process, e.Process("cat; exit 8"), cfg)
+	}
+	if err != nil {
+		return err
+	}
+	closes := map[moment]int{closeAfterStart: 1, closeAfterStartAndTwo: 3}[l.moment]
+	for range closes {
+		l.closers.Go(func() { _ = l.container.CloseStdin(l.process) })
+	}
+	l.closers.Wait()
+	exit, err := l.container.Wait(e.ctx, l.process)
+	if err != nil || exit.Unknown != "" || exit.Code != 8 {
+		return fmt.Errorf("exit %+v: %w", exit, err)
+	}
+	if l.process != initProcess {
+		return nil
+	}
+	return l.container.Delete(context.WithoutCancel(e.ctx), libcontainerd.DeleteOptions{})
+}

@@ -1,0 +1,343 @@
+package libcontainerdtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// world is a random sequence of requests, ends and faults.
+type world struct {
+	*env
+	rng       *rand.Rand
+	callers   sync.WaitGroup // requests in flight
+	execs     int
+	restarted bool // what a client wasn't told of may be left until the container is deleted
+	forgot    bool // the daemon may say that it doesn't know how a process ended
+
+	mu    sync.Mutex
+	moods *rand.Rand // of the callbacks
+	told  map[string]bool
+	sane  bool // callbacks neither fail nor panic
+}
+
+// TestRandomSequences runs 2,000 of them.
+func TestRandomSequences(t *testing.T) {
+	const sequences, steps = 2000, 25
+	for seed := range uint64(sequences) {
+		play(t, seed, steps)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func play(t *testing.T, seed uint64, steps int) {
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	slow := func(tap *Tap) {
+		if seed%2 == 1 { // what a daemon says may have changed when the answer comes
+			newJitter(seed, 2*time.Second).tap(tap)
+		}
+	}
+	bubble(t, slow, func(e *env) {
+		w := &world{env: e, rng: rand.New(rand.NewPCG(seed, 1)), moods: rand.New(rand.NewPCG(seed, 2)), told: map[string]bool{}}
+		e.recorder.OnEvent, e.recorder.OnAttach = w.callback, w.attach
+		for id := range 3 {
+			w.create(id)
+		}
+		for range steps {
+			w.step()
+			<-time.After(time.Duration(1 + w.rng.Int64N(int64(3*time.Second))))
+		}
+		w.heal()
+		w.judge()
+	})
+}
+
+// callback fails now and then, and panics, though never so often over one
+// event that it is dropped.
+func (w *world) callback(ev libcontainerd.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name := fmt.Sprint(ev.ContainerID, ev.ProcessID, ev.Generation, ev.Type)
+	switch mood := w.moods.IntN(12); {
+	case w.sane:
+	case mood < 2:
+		return errors.New("not now")
+	case mood == 2 && !w.told[name]:
+		w.told[name] = true
+		panic("now")
+	}
+	return nil
+}
+
+func (w *world) attach(string, string, libcontainerd.Streams) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch mood := w.moods.IntN(20); {
+	case w.sane:
+	case mood == 0:
+		return errors.New("no place")
+	case mood == 1:
+		panic("attach")
+	}
+	return nil
+}
+
+// id is one of three containers, which come and go.
+func (w *world) id(n int) string { return fmt.Sprintf("c%d", n) }
+
+func (w *world) create(n int) {
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	scripts := []string{"sleep 1000000", "cat; sleep 1000000", "sleep 5; exit 3", "echo a; exit 0", "sleep 60; exit 4"}
+	_, err := w.client.Create(ctx, w.id(n), w.Spec(scripts[w.rng.IntN(len(scripts))]), w.Options)
+	switch {
+	case errdefs.IsInvalidArgument(err):
+		w.Error(err)
+	case err == nil: // its generations begin anew
+		w.ended(w.id(n))
+		if err := w.recorder.Check(); err != nil {
+			w.Error(err)
+		}
+		w.recorder.forget(w.id(n))
+	}
+}
+
+// ended wants all processes of a container that was deleted to have ended.
+func (w *world) ended(id string) {
+	if o := w.recorder.remembers(id); o.Pid != 0 {
+		w.Errorf("%s never ended: %+v", id, o)
+	}
+}
+
+// step does one thing, without waiting for what takes its time.
+func (w *world) step() {
+	n := w.rng.IntN(3)
+	if w.rng.IntN(10) < 3 {
+		w.fault(w.id(n))
+		return
+	}
+	ctr, err := w.client.Get(w.id(n))
+	if err != nil {
+		w.create(n)
+		return
+	}
+	request := w.request(ctr)
+	w.callers.Go(func() {
+		ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+		defer cancel()
+		if err := request(ctx); errors.Is(err, errdefs.ErrInvalidArgument) {
+			w.Error(err)
+		}
+	})
+}
+
+// request is one of a caller's.
+func (w *world) request(ctr *libcontainerd.Container) func(ctx context.Context) error {
+	stdio := libcontainerd.StdioConfig{Stdin: true}
+	switch w.rng.IntN(14) {
+	case 0, 1, 2:
+		return func(ctx context.Context) error {
+			_, err := ctr.Start(ctx, libcontainerd.StartOptions{Stdio: stdio})
+			return err
+		}
+	case 3, 4:
+		w.execs++
+		id := fmt.Sprintf("e%d", w.rng.IntN(w.execs))
+		script := []string{"sleep 100000", "exit 5", "cat", "", "sleep 7; exit 6"}[w.rng.IntN(5)]
+		return func(ctx context.Context) error {
+			_, err := ctr.Exec(ctx, id, w.Process(script), stdio)
+			return err
+		}
+	case 5:
+		return func(ctx context.Context) error { return ctr.KillAll(ctx, syscall.SIGTERM) }
+	case 6:
+		if all := ctr.Execs(); len(all) > 0 {
+			return func(ctx context.Context) error { return ctr.Signal(ctx, all[0], syscall.SIGKILL) }
+		}
+		return func(ctx context.Context) error { return ctr.Update(ctx, &specs.LinuxResources{}) }
+	case 7, 8:
+		return ctr.Pause
+	case 9, 10:
+		return ctr.Resume
+	case 11:
+		return func(context.Context) error { return ctr.CloseStdin(initProcess) }
+	case 12:
+		return func(ctx context.Context) error { return ctr.Delete(ctx, libcontainerd.DeleteOptions{}) }
+	}
+	return func(ctx context.Context) error { return ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true}) }
+}
+
+// fault is what nobody asked for.
+func (w *world) fault(id string) {
+	ops := []string{"CreateTask", "Start", "AddExec", "Delete", "Kill", "Wait", "Tasks", "Pause", "Resume", "Subscribe",
+		"CloseIO", "CreateContainer", "DeleteContainer", "Stats"}
+	switch w.rng.IntN(10) {
+	case 0, 1:
+		f := Fault{Err: []error{errdefs.ErrUnavailable, errdefs.ErrInternal}[w.rng.IntN(2)], Late: w.rng.IntN(2) == 0}
+		w.Fake.Fail(ops[w.rng.IntN(len(ops))], 1+w.rng.IntN(2), f)
+	case 2:
+		op := ops[w.rng.IntN(len(ops))]
+		w.Fake.Fail(op, 1, Fault{Hang: op != "Subscribe"})
+	case 3:
+		w.Fake.SetDown(true)
+		<-time.After(time.Duration(1+w.rng.IntN(40)) * time.Second)
+		w.Fake.SetDown(false)
+	case 4:
+		w.Fake.CutSubscriptions()
+	case 5:
+		w.Fake.FilterEvents(w.filter())
+	case 6:
+		w.Fake.OOMKill(id)
+	case 7:
+		if w.rng.IntN(3) == 0 {
+			w.forgot = true
+			w.Fake.Forget(id)
+		}
+	case 8:
+		w.lie(id)
+	case 9:
+		w.restart()
+	}
+}
+
+// filter loses, repeats or delays events.
+func (w *world) filter() func(libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
+	var held []libcontainerd.DaemonEvent
+	switch w.rng.IntN(4) {
+	case 0:
+		return loseEvents
+	case 1:
+		return func(e libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
+			return []libcontainerd.DaemonEvent{e, e, e}
+		}
+	case 2:
+		return func(e libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
+			if held = append(held, e); len(held) < 4 {
+				return nil
+			}
+			all := held
+			held = nil
+			slices.Reverse(all)
+			return all
+		}
+	}
+	return nil
+}
+
+// lie publishes what isn't so, and lets pids come round again.
+func (w *world) lie(id string) {
+	w.Fake.mu.Lock()
+	w.Fake.pids = 1000
+	w.Fake.mu.Unlock()
+	w.Fake.Publish(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonEventType(w.rng.IntN(10)), ContainerID: id,
+		ProcessID: []string{initProcess, "", "e0", "e1"}[w.rng.IntN(4)], Pid: 1000 + w.rng.IntN(4),
+		Exit: libcontainerd.Exit{Code: 99, Time: time.Now()}})
+}
+
+// restart replaces the client, as an engine does that comes up again with what
+// its backend was told.
+func (w *world) restart() {
+	w.restarted = true
+	known := w.client.List()
+	w.stop()
+	w.callers.Wait()
+	w.prepare()
+	for _, ctr := range known {
+		if ctr.Status() == libcontainerd.StatusDeleted {
+			continue
+		}
+		opts := w.recorder.remembers(ctr.ID())
+		opts.CreateOptions = w.Options
+		for {
+			_, err := w.client.Restore(w.ctx, ctr.ID(), opts)
+			if err == nil {
+				break
+			}
+			w.mu.Lock()
+			sane := w.sane
+			w.mu.Unlock()
+			if sane || errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
+				w.Fatalf("restoring %s from %+v: %v", ctr.ID(), opts, err)
+			}
+		}
+	}
+	w.begin()
+}
+
+// remembers is what an engine knows of a container that was told these events.
+func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
+	stdio := libcontainerd.StdioConfig{Stdin: true}
+	o := libcontainerd.RestoreOptions{Stdio: stdio}
+	for _, e := range r.Events(id) {
+		without := slices.DeleteFunc(slices.Clone(o.Execs), func(x libcontainerd.RestoreExec) bool { return x.ID == e.ProcessID })
+		switch e.Type {
+		case libcontainerd.EventStart:
+			o = libcontainerd.RestoreOptions{Stdio: stdio, Generation: e.Generation, Pid: e.Pid}
+		case libcontainerd.EventExit:
+			o.Pid, o.Paused, o.OOMTold, o.Execs = 0, false, false, nil
+		case libcontainerd.EventOOM:
+			o.OOMTold = true
+		case libcontainerd.EventPaused, libcontainerd.EventResumed:
+			o.Paused = e.Type == libcontainerd.EventPaused
+		case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted:
+			o.Execs = append(without, libcontainerd.RestoreExec{ID: e.ProcessID, Pid: e.Pid, Stdio: stdio})
+		case libcontainerd.EventExitProcess:
+			o.Execs = without
+		case libcontainerd.EventRestore:
+		}
+	}
+	return o
+}
+
+// heal ends all faults, and lets what they delayed happen.
+func (w *world) heal() {
+	w.mu.Lock()
+	w.sane = true
+	w.mu.Unlock()
+	w.Fake.Release()
+	w.Fake.mu.Lock()
+	clear(w.Fake.faults)
+	w.Fake.mu.Unlock()
+	w.Fake.FilterEvents(nil)
+	w.callers.Wait()
+	for id := range 3 {
+		w.create(id) // an engine repeats a create that failed
+	}
+	<-time.After(3 * time.Minute)
+}
+
+// judge compares with the daemon, ends all, and wants each process that was
+// started to have ended once.
+func (w *world) judge() {
+	if err := w.consistent(w.restarted); err != nil {
+		w.Error(err)
+	}
+	for _, ctr := range w.client.List() {
+		w.must(ctr.Delete(w.ctx, libcontainerd.DeleteOptions{Force: true}))
+	}
+	for id := range 3 {
+		w.ended(w.id(id))
+		for _, ev := range w.recorder.Events(w.id(id)) {
+			if ev.Exit.Unknown != "" && !w.forgot {
+				w.Errorf("%s: %+v is unknown, and the daemon never forgot", w.id(id), ev)
+			}
+		}
+	}
+}
