@@ -90,10 +90,10 @@ func event(message any) (libcontainerd.DaemonEvent, bool) {
 	case *apievents.TaskStart:
 		return ofInit(libcontainerd.DaemonStarted, m.ContainerID, m.Pid), true
 	case *apievents.TaskExecAdded:
-		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, true
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, m.ExecID != ""
 	case *apievents.TaskExecStarted:
 		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecStarted, ContainerID: m.ContainerID,
-			ProcessID: m.ExecID, Pid: pidOf(m.Pid)}, true
+			ProcessID: m.ExecID, Pid: pidOf(m.Pid)}, m.ExecID != ""
 	}
 	return libcontainerd.DaemonEvent{}, false
 }
