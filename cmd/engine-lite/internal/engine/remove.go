@@ -50,10 +50,15 @@ func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	if !r.running() {
 		return nil
 	}
-	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
-		return err
+	// A pause that was in flight holds the signal back; the next one thaws.
+	const kills = 10
+	err := errTooLong
+	for n := 0; n < kills && errors.Is(err, errTooLong); n++ {
+		if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
+			return err
+		}
+		err = o.awaitExit(ctx, r.Generation, killWait/kills)
 	}
-	err := o.awaitExit(ctx, r.Generation, killWait)
 	if errors.Is(err, errTooLong) {
 		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
 	}
