@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -87,6 +88,11 @@ type RestoreExec struct {
 func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts CreateOptions) (*Container, error) {
 	if spec == nil || spec.Process == nil {
 		return nil, fmt.Errorf("the spec of container %q has no process: %w", id, errdefs.ErrInvalidArgument)
+	}
+	for name, value := range opts.Labels {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return nil, fmt.Errorf("label %q=%q of container %q is not UTF-8: %w", name, value, id, errdefs.ErrInvalidArgument)
+		}
 	}
 	if err := c.reserve(id); err != nil {
 		return nil, err

@@ -97,7 +97,7 @@ func (p *process) endWithInit() {
 		return
 	}
 	for delay := newBackoff(c.options); p.live.Err() == nil; {
-		ctx, cancel := context.WithTimeout(p.live, c.options.execGrace)
+		ctx, cancel := context.WithTimeout(p.live, c.options.callTimeout)
 		t, err := c.daemon.Process(ctx, p.container.id, p.id)
 		cancel()
 		switch {

@@ -92,8 +92,8 @@ func WithHintGrace(d time.Duration) Option {
 }
 
 // WithExecGrace sets how long the exit of a container waits for the exits of
-// its execs, which come first; those that are still missing then end as
-// Unknown. The default is 2 s.
+// its execs, which come first. Of those that are still missing then the daemon
+// is asked; what it doesn't answer is Unknown. The default is 2 s.
 func WithExecGrace(d time.Duration) Option {
 	return func(o *options) { o.execGrace = d }
 }

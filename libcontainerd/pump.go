@@ -135,23 +135,28 @@ func (s *session) read(ctx context.Context, sub Subscription) error {
 	}
 }
 
-// follow reconciles at once and then periodically, and looks after hints.
+// follow reconciles at once and then periodically, and looks after hints, also
+// while a daemon that hangs over one container holds up the comparison.
 func (s *session) follow(ctx context.Context) error {
-	if err := s.reconcile(ctx); err != nil {
-		return err
-	}
-	period := time.NewTicker(s.client.options.reconcileEvery)
-	defer period.Stop()
+	compared := make(chan error, 1)
+	compare := func() { s.asking.Go(func() { compared <- s.reconcile(ctx) }) }
+	compare()
+	var next <-chan time.Time
 	due := time.NewTimer(s.client.options.reconcileEvery)
 	defer due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-period.C:
-			if err := s.reconcile(ctx); err != nil {
+		case err := <-compared:
+			if err != nil {
 				return err
 			}
+			s.reconciled = true
+			next = time.After(s.client.options.reconcileEvery)
+		case <-next:
+			next = nil
+			compare()
 		case <-s.kick:
 			s.askDue(ctx, due)
 		case <-due.C:
@@ -166,7 +171,6 @@ func (s *session) reconcile(ctx context.Context) error {
 	if err := s.client.reconcile(ctx); err != nil {
 		return fmt.Errorf("cannot compare with the daemon's tasks: %w", err)
 	}
-	s.reconciled = true
 	s.client.markReady.Do(func() { close(s.client.ready) })
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
+// lastSignal is SIGRTMAX, the last one that Linux has.
+const lastSignal = 64
+
 // Signal sends sig to a living process. NotFound where the daemon says that
 // the process is gone already: its exit is on its way.
 func (ctr *Container) Signal(ctx context.Context, process string, sig syscall.Signal) error {
@@ -22,7 +25,7 @@ func (ctr *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 }
 
 func (ctr *Container) kill(ctx context.Context, process string, sig syscall.Signal, all bool) error {
-	if sig <= 0 {
+	if sig <= 0 || sig > lastSignal {
 		return fmt.Errorf("cannot send signal %d to container %q: %w", int(sig), ctr.id, errdefs.ErrInvalidArgument)
 	}
 	if _, err := ctr.living("signal", process); err != nil {

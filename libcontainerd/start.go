@@ -278,6 +278,10 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 	err = errAbandoned
 	defer func() {
 		if err != nil {
+			if errdefs.IsUnknown(err) && ctr.Status() != StatusRunning {
+				// It was paused or ended in between, for which OCI runtimes have words only.
+				err = fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
+			}
 			u.run()
 			ctr.startFailed(p, before{}, err)
 			err = fmt.Errorf("cannot start exec %q in container %q: %w", execID, ctr.id, err)

@@ -77,10 +77,10 @@ func event(message any) (libcontainerd.DaemonEvent, bool) {
 	switch m := message.(type) {
 	case *apievents.TaskExit:
 		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExit, ContainerID: m.ContainerID,
-			ProcessID: processOf(m.ContainerID, m.ID), Pid: int(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
+			ProcessID: processOf(m.ContainerID, m.ID), Pid: pidOf(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
 	case *apievents.TaskDelete:
 		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonDeleted, ContainerID: m.ContainerID,
-			ProcessID: processOf(m.ContainerID, m.ID), Pid: int(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
+			ProcessID: processOf(m.ContainerID, m.ID), Pid: pidOf(m.Pid), Exit: exitOf(m.ExitStatus, m.ExitedAt)}, true
 	case *apievents.TaskOOM:
 		return ofInit(libcontainerd.DaemonOOM, m.ContainerID, 0), true
 	case *apievents.TaskPaused:
@@ -90,14 +90,14 @@ func event(message any) (libcontainerd.DaemonEvent, bool) {
 	case *apievents.TaskStart:
 		return ofInit(libcontainerd.DaemonStarted, m.ContainerID, m.Pid), true
 	case *apievents.TaskExecAdded:
-		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, true
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, m.ExecID != ""
 	case *apievents.TaskExecStarted:
 		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecStarted, ContainerID: m.ContainerID,
-			ProcessID: m.ExecID, Pid: int(m.Pid)}, true
+			ProcessID: m.ExecID, Pid: pidOf(m.Pid)}, m.ExecID != ""
 	}
 	return libcontainerd.DaemonEvent{}, false
 }
 
 func ofInit(t libcontainerd.DaemonEventType, id string, pid uint32) libcontainerd.DaemonEvent {
-	return libcontainerd.DaemonEvent{Type: t, ContainerID: id, ProcessID: libcontainerd.InitProcess, Pid: int(pid)}
+	return libcontainerd.DaemonEvent{Type: t, ContainerID: id, ProcessID: libcontainerd.InitProcess, Pid: pidOf(pid)}
 }

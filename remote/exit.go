@@ -48,10 +48,25 @@ func exitOf(status uint32, at *timestamppb.Timestamp) libcontainerd.Exit {
 	if t := at.AsTime(); at.IsValid() && t.After(time.Unix(0, 0)) {
 		e.Time = t
 	}
-	if status == unknownStatus {
+	switch {
+	case status == unknownStatus:
 		e.Code, e.Unknown = 0, "the runtime daemon does not know the status"
+	case status > 255:
+		e.Code, e.Unknown = 0, fmt.Sprintf("the runtime daemon told an impossible status, %d", status)
 	}
 	return e
+}
+
+// lastPid is the largest pid that Linux gives.
+const lastPid = 1 << 22
+
+// pidOf is a pid in the wire's terms; 0 for one that can't be, such as the -1 of
+// a shim whose exec has ended.
+func pidOf(pid uint32) int {
+	if pid > lastPid {
+		return 0
+	}
+	return int(pid)
 }
 
 // complete adds to an exit what the wire's message has no field for.
@@ -133,7 +148,7 @@ func (d *Daemon) classed(ctx context.Context, id, process string, err error, all
 
 // task is a process in the wire's terms.
 func task(id string, p *tasktypes.Process) libcontainerd.Task {
-	t := libcontainerd.Task{ID: id, Pid: int(p.GetPid())}
+	t := libcontainerd.Task{ID: id, Pid: pidOf(p.GetPid())}
 	switch p.GetStatus() {
 	case tasktypes.Status_CREATED:
 		t.Status = libcontainerd.TaskCreated

@@ -11,10 +11,8 @@ import (
 	apievents "github.com/containerd/containerd/api/events"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/typeurl/v2"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -155,27 +153,4 @@ func TestStats(t *testing.T) {
 	if _, err := stats(&apievents.TaskOOM{}); !errdefs.IsNotImplemented(err) {
 		t.Error(err)
 	}
-}
-
-// FuzzMessages reads what a daemon may send in an Any.
-func FuzzMessages(f *testing.F) {
-	for _, m := range []any{&apievents.TaskExit{ContainerID: "c", ID: "e", ExitStatus: unknownStatus}, &v1.Metrics{}, &v2.Metrics{}} {
-		a, err := typeurl.MarshalAnyToProto(m)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(a.TypeUrl, a.Value)
-	}
-	f.Fuzz(func(t *testing.T, url string, value []byte) {
-		m, err := typeurl.UnmarshalAny(&anypb.Any{TypeUrl: url, Value: value})
-		if err != nil {
-			return
-		}
-		if e, ok := event(m); ok && (e.Type == 0 || e.ProcessID == "") {
-			t.Fatalf("event %+v", e)
-		}
-		if s, err := stats(m); (s == nil) == (err == nil) {
-			t.Fatalf("stats %v, %v", s, err)
-		}
-	})
 }

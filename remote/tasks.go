@@ -22,7 +22,7 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 		ContainerID: id, Rootfs: mounts(c.Rootfs), Terminal: c.Terminal, Options: opts,
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
 	})
-	return int(r.GetPid()), err
+	return pidOf(r.GetPid()), err
 }
 
 func mounts(all []libcontainerd.Mount) []*types.Mount {
@@ -57,7 +57,7 @@ func wireID(process string) string {
 // Start runs a process.
 func (d *Daemon) Start(ctx context.Context, id, process string) (pid int, err error) {
 	r, err := d.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id, ExecID: wireID(process)})
-	return int(r.GetPid()), err
+	return pidOf(r.GetPid()), err
 }
 
 // Kill sends a signal; the end of the process is another matter.

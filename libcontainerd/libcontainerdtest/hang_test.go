@@ -137,6 +137,26 @@ func (e *env) works(stuck *libcontainerd.Container) {
 	}
 }
 
+// TestHungComparisonDelaysNoHint has the daemon hang when it is asked about one
+// container, and another paused behind the client's back.
+func TestHungComparisonDelaysNoHint(t *testing.T) {
+	h := &hung{op: "Process"}
+	bubble(t, func(tap *Tap) { h.blocked = make(chan struct{}); tap.Before = h.before }, func(e *env) {
+		stuck, other := e.started("sleep 100000"), e.started("sleep 100000")
+		e.exec(stuck, "e1", "sleep 100000", libcontainerd.StdioConfig{})
+		id := stuck.ID()
+		h.id.Store(&id)
+		e.await("the call that hangs", h.blocked)
+		begun := time.Now()
+		e.must(e.Fake.Pause(e.ctx, other.ID()))
+		e.told(other, libcontainerd.EventPaused)
+		if took := time.Since(begun); took > 0 {
+			e.Errorf("told after %v", took)
+		}
+		h.id.Store(nil)
+	})
+}
+
 // TestCallbackHangDelaysNobodyElse is the same for each callback.
 func TestCallbackHangDelaysNobodyElse(t *testing.T) {
 	for _, what := range []string{"attach", "start", "exit"} {

@@ -101,12 +101,21 @@ func (o *object) awaitExit(ctx context.Context, generation uint64, timeout time.
 	return err
 }
 
-// killNow sends SIGKILL and waits for the exit.
+// killNow sends SIGKILL and waits for the exit. A pause that was in flight holds
+// the signal back: the next one thaws.
 func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) error {
-	if err := e.signal(ctx, o, syscall.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) {
-		return err
+	const tries = 10
+	err := e.signal(ctx, o, syscall.SIGKILL)
+	for try := 0; try < tries; try++ {
+		if err != nil && !errdefs.IsFailedPrecondition(err) {
+			return err
+		}
+		if err = o.awaitExit(ctx, generation, killWait/tries); !errors.Is(err, errTooLong) {
+			return err
+		}
+		err = e.send(ctx, o, syscall.SIGKILL)
 	}
-	err := o.awaitExit(ctx, generation, killWait)
+	err = o.awaitExit(ctx, generation, 0)
 	if errors.Is(err, errTooLong) {
 		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
 	}
@@ -151,10 +160,18 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	return err
 }
 
-// signal sends a signal and tells of it. A frozen container is thawed after
+// signal sends a signal and tells of it.
+func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
+	if err := e.send(ctx, o, sig); err != nil {
+		return err
+	}
+	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
+}
+
+// send sends a signal. A frozen container is thawed after
 // SIGKILL, which it couldn't follow otherwise (control groups version 1). It may
 // have ended before that: the exit says whether the signal arrived.
-func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
+func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal) error {
 	ctr, err := o.live()
 	if err != nil {
 		return err
@@ -167,7 +184,7 @@ func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) erro
 			log.WithError(err).WithField("container", o.id).Debug("a killed container was not resumed")
 		}
 	}
-	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
+	return nil
 }
 
 // parseSignal reads a signal's number or its name, with or without SIG.
