@@ -177,16 +177,6 @@ func FuzzCgroupPath(f *testing.F) {
 	})
 }
 
-func FuzzZombie(f *testing.F) {
-	f.Add(zombieStat, uint64(34567))
-	f.Add([]byte(") Z"), uint64(0))
-	f.Fuzz(func(t *testing.T, stat []byte, start uint64) {
-		if _, ok := parseZombie(stat, start); ok && !bytes.Contains(stat, []byte("Z")) {
-			t.Fatalf("%q is no zombie's", stat)
-		}
-	})
-}
-
 func FuzzFeatures(f *testing.F) {
 	f.Add([]byte(`{"linux":{"seccomp":{"enabled":false}}}`))
 	f.Add([]byte("crun version 1\n+CAP"))

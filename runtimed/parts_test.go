@@ -148,22 +148,6 @@ func FuzzOOMKills(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) { parseOOMKills(data) })
 }
 
-// zombieStat is /proc/PID/stat of a process that ended with 7.
-var zombieStat = []byte("42 (a Z) 1) Z 7 1 1 0 -1 4228356 84 0 0 0 0 0 0 0 20 0 1 0 34567 0 0 18446744073709551615 " +
-	"0 0 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 1792\n")
-
-func TestParseZombie(t *testing.T) {
-	if status, ok := parseZombie(zombieStat, 34567); !ok || (keeper.Exit{Status: status}).Code() != 7 {
-		t.Errorf("status %d, %v", status, ok)
-	}
-	if _, ok := parseZombie(zombieStat, 34568); ok {
-		t.Error("the status of another process with this pid was taken")
-	}
-	if _, ok := parseZombie(bytes.Replace(zombieStat, []byte(") Z"), []byte(") S"), 1), 34567); ok {
-		t.Error("the status of a living process was taken")
-	}
-}
-
 func FuzzStat(f *testing.F) {
 	f.Add([]byte("1 (a) b) S 7 1 1"))
 	f.Add([]byte("1 (x"))

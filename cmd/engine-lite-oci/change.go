@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/engine-lite/engine-lite/internal/pidfd"
 	"github.com/engine-lite/engine-lite/internal/spool"
 )
 
@@ -121,17 +122,17 @@ func (s *session) watchExit() func() (uint32, bool) {
 	if !state.Created || state.Exited {
 		return unknown
 	}
-	pidfd, err := state.Process.Open()
+	handle, err := state.Process.Open()
 	if err != nil {
 		return unknown
 	}
 	return func() (uint32, bool) {
-		defer pidfd.Close()
+		defer handle.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), exitWait)
 		defer cancel()
-		if spool.Await(ctx, pidfd) != nil {
+		if pidfd.Await(ctx, handle) != nil {
 			return 0, false
 		}
-		return state.Process.Status(pidfd)
+		return state.Process.Status(handle)
 	}
 }

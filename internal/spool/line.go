@@ -56,13 +56,6 @@ type Container struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Process is a process by its pid and its start time in clock ticks after boot
-// (proc(5), /proc/PID/stat, field 22).
-type Process struct {
-	Pid   int    `json:"pid"`
-	Start uint64 `json:"start"`
-}
-
 // maxLine bounds a line in bytes; the annotations are by far the longest part.
 const maxLine = 1 << 20
 

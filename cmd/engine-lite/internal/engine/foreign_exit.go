@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/pidfd"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
@@ -34,7 +35,7 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 	if c.watched || c.exit != nil {
 		return nil
 	}
-	pidfd, err := f.open(ctx, run, process)
+	handle, err := f.open(ctx, run, process)
 	if errdefs.IsNotFound(err) {
 		c.exit = &foreignExit{run: run, time: time.Now(), recovered: true, unknown: "the container ended while neither engine nor keeper watched it"}
 		return nil
@@ -43,15 +44,15 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 		return fmt.Errorf("watch process %d: %w", process.Pid, err)
 	}
 	c.watched = true
-	late := spool.Ended(pidfd)
+	late := pidfd.Ended(handle)
 	f.watchers.Go(func() {
-		defer pidfd.Close()
-		if spool.Await(f.e.ctx, pidfd) != nil {
+		defer handle.Close()
+		if pidfd.Await(f.e.ctx, handle) != nil {
 			return
 		}
 		x := foreignExit{run: run, time: time.Now(), recovered: late}
 		var ok bool
-		if x.status, ok = process.Status(pidfd); !ok {
+		if x.status, ok = process.Status(handle); !ok {
 			x.unknown = "the kernel doesn't tell how a process ended that somebody else reaped"
 		}
 		select {
@@ -66,18 +67,18 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 // created, else anew. Then the keeper gets it, for the next engine.
 func (f *foreign) open(ctx context.Context, run string, process spool.Process) (*os.File, error) {
 	hold := f.e.stdio.keeper
-	pidfd, _, err := hold.Take(ctx, spool.Held(run), keeper.Process)
+	handle, _, err := hold.Take(ctx, spool.Held(run), keeper.Process)
 	if err == nil || !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err) { // invalid: a keeper of before this was there
-		return pidfd, err
+		return handle, err
 	}
-	if pidfd, err = process.Open(); err != nil {
+	if handle, err = process.Open(); err != nil {
 		return nil, err
 	}
-	err = hold.Hold(ctx, spool.Held(run), keeper.Process, pidfd, nil, keeper.HoldOptions{Taken: true})
+	err = hold.Hold(ctx, spool.Held(run), keeper.Process, handle, nil, keeper.HoldOptions{Taken: true})
 	if err != nil && errdefs.IsUnavailable(err) {
-		return nil, errors.Join(err, pidfd.Close())
+		return nil, errors.Join(err, handle.Close())
 	}
-	return pidfd, nil // a keeper that can't hold it makes the exit unknown only where the engine dies too
+	return handle, nil // a keeper that can't hold it makes the exit unknown only where the engine dies too
 }
 
 // drop removes the log of a container that is gone and told of, and then what the
