@@ -84,4 +84,32 @@ func TestConsumeOverKills(t *testing.T) {
 	}
 }
 
-var errLastEvent = errors.New("the last event of the round")
+var errLastEvent = errors.New("the last event that is wanted")
+
+// history is every event up to now.
+func (r *rig) history(t testing.TB) []events.Event {
+	t.Helper()
+	client := events.Unix(r.socket())
+	defer client.Close()
+	now, err := client.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []events.Event
+	if now.Seq == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	err = events.Consume(ctx, client, new(events.Memory), func(e events.Event) error {
+		list = append(list, e)
+		if e.Seq == now.Seq {
+			return errLastEvent
+		}
+		return nil
+	})
+	if !errors.Is(err, errLastEvent) {
+		t.Fatal(err)
+	}
+	return list
+}

@@ -6,17 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -168,35 +164,24 @@ func (o ociTool) clean(t *testing.T) {
 // told lists a container's events: the action, for a die with its exit code.
 func (r *rig) told(t testing.TB, id string) []string {
 	t.Helper()
-	query := url.Values{"since": {"1"}, "until": {strconv.FormatInt(time.Now().Unix()+1, 10)}, "filters": {`{"container":["` + id + `"]}`}}
-	response, err := r.client.Get("http://engine/events?" + query.Encode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
 	list := []string{}
-	for decoder := json.NewDecoder(response.Body); ; {
-		var event struct {
-			Action string
-			Actor  struct{ Attributes map[string]string }
+	for _, e := range r.history(t) {
+		if e.ID != id {
+			continue
 		}
-		if err := decoder.Decode(&event); errors.Is(err, io.EOF) {
-			return list
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		a := event.Actor.Attributes
-		if event.Action == "die" {
-			event.Action += " " + a["exitCode"]
+		action, a := e.Action, e.Attributes
+		if action == "die" {
+			action += " " + a["exitCode"]
 			if a["exitUnknown"] != "" {
-				event.Action += " unknown"
+				action += " unknown"
 			}
 		}
 		if a["name"] != id || a["color"] != "red" {
-			event.Action += fmt.Sprintf(" with attributes %v", a)
+			action += fmt.Sprintf(" with attributes %v", a)
 		}
-		list = append(list, event.Action)
+		list = append(list, action)
 	}
+	return list
 }
 
 // awaitTold waits until the events of a container are these.
@@ -354,4 +339,19 @@ func TestOCIRefused(t *testing.T) {
 			o.clean(t)
 		})
 	}
+}
+
+// TestOCIOfTheEngine runs a bundle by the name that users find first: the engine
+// becomes the command line.
+func TestOCIOfTheEngine(t *testing.T) {
+	t.Parallel()
+	o := newOCI(t, sharedRig(t), "runc", nil)
+	id := ociID()
+	cmd := exec.CommandContext(t.Context(), o.file("bin/engine-lite"), "oci", "--run", o.runDir(), "--runtime", o.runtime,
+		"run", "--bundle", o.bundle(t, "echo words; exit 7"), id)
+	out, err := cmd.Output()
+	if string(out) != "words\n" || cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("%q, %v", out, err)
+	}
+	o.awaitTold(t, id, "create", "start", "die 7", "destroy")
 }

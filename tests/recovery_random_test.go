@@ -2,12 +2,9 @@ package tests
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -218,32 +215,18 @@ func (r *rig) possible(events string, code int, listed bool) bool {
 // toldOfAll are the events of each container: create, start, die with its code, destroy.
 func (r *rig) toldOfAll(t *testing.T) map[string][]string {
 	t.Helper()
-	query := url.Values{
-		"since": {"1"}, "until": {strconv.FormatInt(time.Now().Unix()+1, 10)},
-		"filters": {`{"type":["container"],"event":["create","start","die","destroy"]}`},
-	}
-	response, err := r.client.Get("http://engine/events?" + query.Encode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
 	all := map[string][]string{}
-	for decoder := json.NewDecoder(response.Body); ; {
-		var e struct {
-			Action string
-			Actor  struct {
-				ID         string
-				Attributes map[string]string
-			}
+	for _, e := range r.history(t) {
+		action := e.Action
+		switch {
+		case e.Type != "container":
+			continue
+		case action == "die":
+			action += ":" + e.Attributes["exitCode"]
+		case action != "create" && action != "start" && action != "destroy":
+			continue
 		}
-		if err := decoder.Decode(&e); errors.Is(err, io.EOF) {
-			return all
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if e.Action == "die" {
-			e.Action += ":" + e.Actor.Attributes["exitCode"]
-		}
-		all[e.Actor.ID] = append(all[e.Actor.ID], e.Action)
+		all[e.ID] = append(all[e.ID], action)
 	}
+	return all
 }
