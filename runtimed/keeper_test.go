@@ -155,7 +155,7 @@ func TestHostIsBooted(t *testing.T) {
 	for _, pid := range []int{int(long), int(inside), made} {
 		d.awaitGone("a container", pid)
 	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*/engine-lite-runtimed-test/" + filepath.Base(d.dir) + "*")
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + groupsName + "/" + filepath.Base(d.dir) + "*")
 	check(t, err)
 	for _, group := range groups {
 		d.await("a control group is gone, as with a boot", func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
