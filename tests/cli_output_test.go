@@ -99,6 +99,7 @@ func counts(text string, n int) bool {
 func TestAttach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.detached(t, "-i", "busybox", "sh", "-c", `echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
+		await(t, "its first word is said", func() bool { return d.ok(t, "logs", name) == "before" })
 		in, feeder := pipe(t)
 		first := d.background(t, in, "attach", name)
 		second := d.background(t, nil, "attach", "--no-stdin", name)

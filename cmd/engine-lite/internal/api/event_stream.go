@@ -50,7 +50,7 @@ func (s *eventStream) tell(e engine.Event) error {
 	return s.write(line)
 }
 
-func (s *eventStream) skip(seq uint64) {
+func (s *eventStream) omit(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passed = seq

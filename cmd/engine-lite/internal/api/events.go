@@ -41,7 +41,7 @@ func (h *Handler) events(w *response, r *request) error {
 			s.beat(beating, h.heartbeat)
 		}
 	}
-	o.Skip = s.skip
+	o.Omit = s.omit
 	err = h.engine.Events(ctx, o, s.tell)
 	still()
 	s.beating.Wait()

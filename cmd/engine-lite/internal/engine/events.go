@@ -79,8 +79,8 @@ func (e *Engine) deliver(ctx context.Context, cursor *journal.Cursor, opts Event
 		}
 		m := message(ev)
 		if ev.Time.Before(opts.Since) || !eventMatches(m, opts.Filters) { // the clock may have been set back
-			if opts.Skip != nil {
-				opts.Skip(ev.Seq)
+			if opts.Omit != nil {
+				opts.Omit(ev.Seq)
 			}
 			continue
 		}

@@ -217,7 +217,7 @@ func TestEventsAfterNumber(t *testing.T) {
 	first := uint64(0)
 	must(t, r.e.Events(t.Context(), EventsOptions{
 		After: &first, Until: time.Now(), Filters: Filters{"event": {"start", "die"}},
-		Begin: func(p EventsPosition) { at = p }, Skip: func(seq uint64) { skipped = append(skipped, seq) },
+		Begin: func(p EventsPosition) { at = p }, Omit: func(seq uint64) { skipped = append(skipped, seq) },
 	}, func(ev Event) error {
 		numbers = append(numbers, ev.Seq)
 		if ev.Generation != 1 {

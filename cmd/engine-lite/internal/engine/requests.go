@@ -96,10 +96,10 @@ type EventsOptions struct {
 	Journal string
 	Filters Filters
 	// Begin is called once, before the first event, when it is known that the
-	// events that were asked for can be had. nil is allowed, as it is for Skip.
+	// events that were asked for can be had. nil is allowed, as it is for Omit.
 	Begin func(EventsPosition)
-	// Skip is called with the number of each event that the filters keep back.
-	Skip func(seq uint64)
+	// Omit is called with the number of each event that the filters keep back.
+	Omit func(seq uint64)
 }
 
 // EventsPosition is where a journal stands.
