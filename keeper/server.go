@@ -86,7 +86,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the keeper's lock: %w", err)
 	}
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = Lock(lock)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = fmt.Errorf("another keeper has the directory %s: %w", dir, errdefs.ErrFailedPrecondition)
 	}

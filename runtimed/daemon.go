@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -134,7 +133,7 @@ func lockRoot(root string) (_ *os.File, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := keeper.Lock(f); err != nil {
 		return nil, fmt.Errorf("another runtimed serves %s (%v): %w", root, err, errdefs.ErrFailedPrecondition)
 	}
 	tmp := filepath.Join(root, ".tmp")

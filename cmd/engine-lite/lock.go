@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/engine-lite/engine-lite/keeper"
 )
 
 // locks are the directories that are this engine's alone, for as long as the
@@ -37,32 +35,11 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f); err != nil {
+	if err := keeper.Lock(f); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("another engine-lite uses %s: %w", dir, err)
 	}
 	return f, nil
-}
-
-// lockPatience is how long the kernel may take to let go of the lock of an
-// engine that was killed: its threads end one by one, and the last closes the file.
-const lockPatience = 2 * time.Second
-
-func flock(f *os.File) error {
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	tooLong := time.After(lockPatience)
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-tooLong:
-			return err
-		}
-	}
 }
 
 func (l locks) release() {
