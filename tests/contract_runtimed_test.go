@@ -33,13 +33,13 @@ func TestContractOnRuntimed(t *testing.T) {
 		{"crun", withoutUnified, []libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
 	} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, c.without...)
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{}, c.without...)
 		})
 	}
 }
 
 // runContract runs the suite on a runtimed, each case in a namespace of its own.
-func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, without ...libcontainerdtest.Without) {
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
 	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
@@ -49,6 +49,7 @@ func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, without .
 			Stdio:   libcontainerd.FIFO(streams),
 			Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
 			Process: scriptProcess,
+			Options: options,
 			Left:    func() []string { return entries(t, streams) },
 		}
 	}, without...)

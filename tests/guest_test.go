@@ -44,7 +44,7 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 	for _, c := range guestCases {
 		t.Run(c.name, func(t *testing.T) { c.run(newGuest(t, daemon, rootfs, c.name)) })
 	}
-	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, elsewhere...) })
+	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, elsewhere...) })
 }
 
 // guestCases are what runtimed does with control groups.
