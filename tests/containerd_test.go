@@ -70,7 +70,9 @@ func startContainerd(t *testing.T, release containerdRelease, environment ...str
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
 	c := &privateContainerd{release: release, dir: dir, address: filepath.Join(dir, "c.sock")}
-	c.environment = append(release.environment(), environment...)
+	// A shim that is killed leaves the spec of the exec that it was starting there.
+	c.environment = append(release.environment(), "XDG_RUNTIME_DIR="+dir)
+	c.environment = append(c.environment, environment...)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), containerdConfig(dir, c.address), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ var guestCases = []struct {
 var elsewhere = func() []libcontainerdtest.Without {
 	var list []libcontainerdtest.Without
 	for _, name := range []string{
-		"run/", "exec/", "stdin/", "failure/", "event/", "restore/", "checkpoint/",
+		"run/", "exec/", "stdin/", "failure/", "event/", "restore/", "checkpoint/", "race/",
 		"state/two starts at once", "state/start of a running one", "state/command lines", "state/checkpoint is refused", "state/ids",
 		"stop/by its signal", "stop/by force after the grace", "stop/two at once", "stop/with execs", "stop/never ran, has ended, runs again",
 	} {
