@@ -66,6 +66,9 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 		return err
 	}
 	for _, id := range ids {
+		if d.sweptRemains(filepath.Join(dir, id)) {
+			continue
+		}
 		c, err := d.loadContainer(ctx, ns, id)
 		if err != nil {
 			d.log.WithError(err).WithField("container", id).Error("cannot take over a container")
@@ -74,6 +77,20 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 		n.containers[id] = c
 	}
 	return nil
+}
+
+// sweptRemains removes a directory without a record or a task: a create or delete of the container was killed in the middle, and nobody would come
+// for the rest of it.
+func (d *Daemon) sweptRemains(dir string) bool {
+	for _, name := range []string{containerFile, "task.json"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			return false // it is there, or can't be seen
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		d.log.WithError(err).WithField("directory", dir).Error("cannot remove what is left of a container")
+	}
+	return true
 }
 
 func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, error) {

@@ -2,6 +2,7 @@ package runtimed_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +143,21 @@ func TestCreateCutShort(t *testing.T) {
 	check(t, err)
 	equal(t, "files", strings.Join(left, " "), filepath.Join(dir, "container.pb"))
 	check(t, d.create("c", nil, false))
+}
+
+// So does a delete.
+func TestDeleteCutShort(t *testing.T) {
+	d := startDaemon(t, "runc")
+	d.record("c", d.spec("c", "exit 0"))
+	dir := filepath.Join(d.dir, "root", testNamespace, "c")
+	d.signalRuntimed(syscall.SIGSTOP)
+	check(t, os.Mkdir(filepath.Join(dir, "rest"), 0o700))
+	check(t, os.Remove(filepath.Join(dir, "container.pb"))) // as if runtimed had died in the middle of removing the directory
+	d.killRuntimed()
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the rest is still there: %v", err)
+	}
+	d.record("c", d.spec("c", "exit 0"))
 }
 
 func TestSecondRuntimedIsRefused(t *testing.T) {
