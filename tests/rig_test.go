@@ -246,14 +246,19 @@ func (r *rig) kill(t testing.TB, pid int) {
 	await(t, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
 }
 
-// alive tells whether there is a process that has not ended.
+// alive tells whether there is a process that has not ended. A zombie has only
+// when its last thread is gone: until then its files and sockets are open.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(rest, "Z")
+	if !strings.HasPrefix(rest, "Z") {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err == nil && len(threads) > 1
 }
 
 func pidIn(path string) int {
