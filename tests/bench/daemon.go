@@ -61,11 +61,14 @@ func newDocker(p *place, program, containerd string) target {
 	d.args = []string{
 		"--data-root", p.disk, "--exec-root", p.run, "--pidfile", filepath.Join(p.run, "pid"), "--host", "unix://" + p.socket(),
 		"--config-file", filepath.Join(p.run, "daemon.json"), "--cgroup-parent", p.cgroup(), "--log-level", "warn",
-		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
+		"--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
 	}
 	d.more = []string{filepath.Join(containerd, "containerd")}
 	return d
 }
+
+// dockerConfig is a dockerd's configuration. Debian's runc, which all targets have, knows no time namespaces.
+const dockerConfig = `{"features": {"time-namespaces": false}}`
 
 func (d *daemon) runtime() string { return d.oci }
 
@@ -82,7 +85,7 @@ func (d *daemon) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(d.run, "daemon.json"), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.run, "daemon.json"), []byte(dockerConfig), 0o600); err != nil {
 		return err
 	}
 	if err := d.launch(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -116,14 +117,16 @@ const failures = 3
 
 // fail notes that a target could not do a row, or, with an empty row, anything.
 func (s *session) fail(target, row string, err error) {
-	must := false
-	for _, k := range targetKinds {
-		must = must || k.name == target && k.must
-	}
-	n := notRun{Target: target, Row: row, Why: err.Error(), must: must}
 	s.failed[target+row]++
-	s.report.NotRun = append(s.report.NotRun, n)
-	progress("cannot run %s", n)
+	progress("cannot run %s, %s: %v", target, row, err)
+	for i, n := range s.report.NotRun {
+		if n.Target == target && n.Row == row {
+			s.report.NotRun[i].Times++
+			return
+		}
+	}
+	must := slices.ContainsFunc(targetKinds, func(k targetKind) bool { return k.name == target && k.must })
+	s.report.NotRun = append(s.report.NotRun, notRun{Target: target, Row: row, Why: err.Error(), Times: 1, must: must})
 }
 
 func progress(format string, args ...any) {

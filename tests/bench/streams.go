@@ -60,8 +60,8 @@ func readAll(r io.Reader, size int, finish func() error) (float64, error) {
 	if err == nil {
 		err = finish()
 	}
-	if err == nil && n != size {
-		err = fmt.Errorf("%d bytes came, not %d", n, size)
+	if err == nil && n != size { // a container that failed would be told first
+		err = fmt.Errorf("the reader got %d bytes of %d", n, size)
 	}
 	return rate(size, time.Since(first)), err
 }

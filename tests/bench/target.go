@@ -86,17 +86,23 @@ func (p *place) socket() string { return filepath.Join(p.run, "e.sock") }
 // cgroup is the control group above those of a target's containers, where the target lets one choose.
 func (p *place) cgroup() string { return "/" + filepath.Base(filepath.Dir(p.disk)) + "-" + p.target }
 
-// notRun is what could not be measured.
+// notRun is what could not be measured, at least not in each round.
 type notRun struct {
 	Target string `json:"target"`
 	Row    string `json:"row,omitempty"`
-	Why    string `json:"why"`
+	Why    string `json:"why"`   // the first time
+	Times  int    `json:"times"` // in how many rounds
 	must   bool
 }
 
 func (n notRun) String() string {
-	if n.Row == "" {
-		return fmt.Sprintf("%s: %s", n.Target, n.Why)
+	text := n.Target
+	if n.Row != "" {
+		text += ", " + n.Row
 	}
-	return fmt.Sprintf("%s, %s: %s", n.Target, n.Row, n.Why)
+	text += ": " + n.Why
+	if n.Times > 1 {
+		text += fmt.Sprintf(" (%d times)", n.Times)
+	}
+	return text
 }

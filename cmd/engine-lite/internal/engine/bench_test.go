@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// BenchmarkSpec makes the runtime spec of a container, seccomp profile and users of the image included: once for each start.
+func BenchmarkSpec(b *testing.B) {
+	r := newRig(b)
+	id := r.create("", "exit 0")
+	rec := r.object(id).record()
+	rootfs, err := r.e.images.Mounts(b.Context(), id)
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.e.spec(b.Context(), rec, rootfs); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkExecSpec makes the process of an exec.
+func BenchmarkExecSpec(b *testing.B) {
+	r := newRig(b)
+	rec := r.object(r.create("", "exit 0")).record()
+	rootfs, err := r.e.images.Mounts(b.Context(), rec.ID)
+	must(b, err)
+	user, err := resolveUser(layersOf(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.e.execSpec(rec, user); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEventToSubscriber is what the client layer's word of a change takes until a subscriber has it: the record is
+// changed, and committed together with the event, which is read back.
+func BenchmarkEventToSubscriber(b *testing.B) {
+	r := newRig(b)
+	id := r.run("", "sleep 1000")
+	ctx, cancel := context.WithCancel(b.Context())
+	told, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- r.e.Events(ctx, EventsOptions{Since: time.Now()}, func(ev Event) error {
+			if ev.Action == "pause" || ev.Action == "unpause" {
+				told <- struct{}{}
+			}
+			return nil
+		})
+	}()
+	turn := []libcontainerd.EventType{libcontainerd.EventPaused, libcontainerd.EventResumed}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		must(b, r.e.StateChanged(ctx, libcontainerd.Event{Type: turn[n%2], ContainerID: id, Time: time.Now()}))
+		<-told
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		b.Error(err)
+	}
+}
