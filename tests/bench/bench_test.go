@@ -55,7 +55,7 @@ func TestVerdicts(t *testing.T) {
 		{row: "run", ratio: 1.6, runtime: "crun", want: reached},
 		{row: "run", runtime: "crun", want: noGoal}, // no bare runtime beside it
 		{row: "stdout", ratio: 1.9, runtime: "runc", want: missed},
-		{row: "stdout", ratio: 0.1, runtime: "crun", want: noGoal},
+		{row: "stdout", ratio: 2.1, runtime: "crun", want: reached},
 		{row: "die", figure: 2.9, commit: 0.5, runtime: "crun", want: reached},
 		{row: "die", figure: 2.9, runtime: "crun", want: missed},
 		{row: "logs", figure: 401, docker: 60, runtime: "runc", want: reached},

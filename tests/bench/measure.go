@@ -26,7 +26,7 @@ var workloads = []workload{
 	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
 	{[]string{"logs"}, 4, logsDaemon, logsBare},
 	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
-	{[]string{"many", "remove", "many-detached"}, 6, crowdDaemon, crowdBare},
+	{[]string{"many", "remove", "many-detached"}, 8, crowdDaemon, crowdBare},
 }
 
 // oneLimit bounds one measurement.
@@ -189,7 +189,8 @@ func (s *session) once(ctx context.Context, w workload, t target, round int) {
 	if s.failed[t.name()+w.rows[0]] == failures {
 		return
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, oneLimit, fmt.Errorf("not done after %s", oneLimit))
+	run := ctx
+	ctx, cancel := context.WithTimeoutCause(run, oneLimit, fmt.Errorf("not done after %s", oneLimit))
 	defer cancel()
 	var f figures
 	var err error
@@ -202,11 +203,11 @@ func (s *session) once(ctx context.Context, w workload, t target, round int) {
 		}
 		f, err = w.bare(ctx, t, s.sizes)
 	}
-	if err != nil {
+	switch {
+	case run.Err() != nil: // the run ends, and says why
+	case err != nil:
 		s.fail(t.name(), w.rows[0], errors.Join(err, context.Cause(ctx)))
-		return
-	}
-	if round > 0 {
+	case round > 0:
 		s.report.add(t.name(), t.runtime(), round, f)
 	}
 }

@@ -49,7 +49,7 @@ var (
 func parseOptions(args []string) (*options, error) {
 	o := &options{sizes: wholeSizes}
 	f := flag.NewFlagSet("hack/bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 0, "how often each is measured; streams a quarter and crowds a sixth as often (default 20, with --short 3)")
+	f.IntVar(&o.rounds, "rounds", 0, "how often each is measured; streams a quarter and crowds an eighth as often (default 20, with --short 3)")
 	targets := f.String("targets", "", "measure these only, commas between: "+strings.Join(targetNames(), " ")+" (default all but docker-newest)")
 	rows := f.String("rows", "", "measure these only, commas between: "+strings.Join(rowNames(), " "))
 	f.BoolVar(&o.short, "short", false, "a minute of it: engine-lite and the bare runtimes, less of everything; fails if one of them cannot run")

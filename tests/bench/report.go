@@ -88,7 +88,8 @@ func (r *report) evaluate() {
 		if rowNamed(s.Row).more {
 			s.P95 = quantile(all, 0.05)
 		}
-		if base := r.series(s.Row, s.Runtime); base != nil && s.Target != s.Runtime {
+		name := rowNamed(s.Row).baseOf(s.Runtime)
+		if base := r.series(s.Row, name); base != nil && s.Target != name {
 			s.Ratio = ratio(s.Samples, base.Samples)
 		}
 	}
@@ -152,7 +153,7 @@ func ratioText(s *series) string {
 	if s.Ratio == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f × %s", s.Ratio, s.Runtime)
+	return fmt.Sprintf("%.2f × %s", s.Ratio, rowNamed(s.Row).baseOf(s.Runtime))
 }
 
 func (v verdict) String() string {
