@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// growTarget is the engine whose growth is measured.
+const growTarget = "engine-lite+crun"
+
+// grown is an engine with so many running containers.
+type grown struct {
+	Containers  int     `json:"containers"`
+	Start       float64 `json:"start"`   // ms that one more start takes
+	List        float64 `json:"list"`    // ms that a list of the running ones takes
+	Memory      float64 `json:"memory"`  // MB, the engine's processes
+	Restart     float64 `json:"restart"` // ms from the next engine's launch until it has listed all
+	Descriptors int     `json:"descriptors"`
+	Threads     int     `json:"threads"`
+	Processes   int     `json:"processes"`
+	Goroutines  int     `json:"goroutines"` // of the engine alone
+}
+
+// told is an event that so many subscribers wait for.
+type told struct {
+	Subscribers int     `json:"subscribers"`
+	First       float64 `json:"first"` // ms from the request that makes the event until one has it
+	Last        float64 `json:"last"`  // … until all have
+}
+
+// growth measures an engine while it has more and more containers, then more and more subscribers.
+func (s *session) growth(ctx context.Context) (err error) {
+	if !s.grow {
+		return nil
+	}
+	for _, k := range targetKinds {
+		if k.name != growTarget {
+			continue
+		}
+		d, _ := s.bring(ctx, k).(*daemon)
+		if d == nil {
+			return nil
+		}
+		s.noteVersion(ctx, d)
+		defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
+		err := errors.Join(s.containers(ctx, d), s.subscribers(ctx, d))
+		if err != nil {
+			s.fail(k.name, "growth", err)
+		}
+	}
+	return nil
+}
+
+func (s *session) containers(ctx context.Context, d *daemon) error {
+	var ids []string
+	for _, n := range s.sizes.grow {
+		progress("growing to %d containers", n)
+		more, _, err := d.crowd(ctx, n-len(ids))
+		ids = append(ids, more...)
+		if err == nil {
+			var g grown
+			if g, err = d.measureAt(ctx, n); err == nil {
+				s.report.Growth = append(s.report.Growth, g)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := d.disperse(ctx, ids)
+	return err
+}
+
+// measureAt measures an engine that has n containers, and starts it again.
+func (d *daemon) measureAt(ctx context.Context, n int) (grown, error) {
+	g := grown{Containers: n}
+	var err error
+	g.Start, err = repeated(10, func() (float64, error) {
+		f, err := startDaemon(ctx, d, sizes{})
+		return f["start"], err
+	})
+	if err != nil {
+		return g, err
+	}
+	if g.List, err = repeated(10, func() (float64, error) { return d.timedList(ctx, n) }); err != nil {
+		return g, err
+	}
+	w, err := d.settled(ctx)
+	if err != nil {
+		return g, err
+	}
+	g.Memory, g.Descriptors, g.Threads, g.Processes = w.pss/1e6, w.descriptors, w.threads, w.processes
+	var info struct{ NGoroutines int }
+	if err := d.get(ctx, "/info", &info); err != nil {
+		return g, err
+	}
+	g.Goroutines = info.NGoroutines
+	g.Restart, err = repeated(3, func() (float64, error) { return d.restart(ctx, n) })
+	return g, err
+}
+
+func (d *daemon) timedList(ctx context.Context, n int) (float64, error) {
+	elapsed := stopwatch()
+	got, err := d.list(ctx)
+	ms := elapsed()
+	if err == nil && got != n {
+		err = fmt.Errorf("%d containers are running, not %d", got, n)
+	}
+	return ms, err
+}
+
+// restart ends the engine and starts the next one; containers run on.
+func (d *daemon) restart(ctx context.Context, n int) (float64, error) {
+	if err := d.end(ctx); err != nil {
+		return 0, err
+	}
+	elapsed := stopwatch() // not of the end
+	if err := d.launch(ctx); err != nil {
+		return 0, err
+	}
+	_, err := d.timedList(ctx, n)
+	return elapsed(), err
+}
+
+// repeated is the median of several times.
+func repeated(times int, one func() (float64, error)) (float64, error) {
+	var all []float64
+	for range times {
+		v, err := one()
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, v)
+	}
+	return median(all), nil
+}
+
+// subscribers measures an event on its way to many.
+func (s *session) subscribers(ctx context.Context, d *daemon) error {
+	id, err := d.create(ctx, container{args: trueArgs})
+	if err != nil {
+		return err
+	}
+	for _, n := range s.sizes.subscribers {
+		progress("telling %d subscribers", n)
+		t, err := d.tell(ctx, id, n)
+		if err != nil {
+			return err
+		}
+		s.report.Told = append(s.report.Told, t)
+	}
+	return d.remove(ctx, id)
+}
+
+// tell renames a container some times, which is an event, and looks when subscribers have it. Decoding so many answers is
+// this process's work, and part of the time.
+func (d *daemon) tell(ctx context.Context, id string, n int) (told, error) {
+	const times = 10
+	ctx, cancel := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel() // ends the readers
+	seen := make(chan moment, n*(times+1))
+	for range n {
+		answer, err := d.ask(ctx, http.MethodGet, `/events?filters={"container":["`+id+`"]}`, nil)
+		if err != nil {
+			return told{}, err
+		}
+		readers.Go(func() {
+			defer answer.Body.Close()
+			decode(answer.Body, seen)
+		})
+	}
+	var first, last []float64
+	for i := range times {
+		begin := time.Now()
+		if err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=told-%d-%d", id, n, i), nil, nil); err != nil {
+			return told{}, err
+		}
+		soonest, latest, err := gather(ctx, seen, n)
+		if err != nil {
+			return told{}, err
+		}
+		first, last = append(first, milliseconds(soonest.Sub(begin))), append(last, milliseconds(latest.Sub(begin)))
+	}
+	return told{n, median(first), median(last)}, nil
+}
+
+// decode tells when each value was there, until the reader ends.
+func decode(r io.Reader, seen chan<- moment) {
+	for d := json.NewDecoder(r); ; {
+		var v json.RawMessage
+		err := d.Decode(&v)
+		seen <- moment{time.Now(), err} // has room for each value that comes, and the end
+		if err != nil {
+			return
+		}
+	}
+}
+
+func gather(ctx context.Context, seen <-chan moment, n int) (soonest, latest time.Time, err error) {
+	for range n {
+		select {
+		case m := <-seen:
+			if m.err != nil {
+				return soonest, latest, m.err
+			}
+			if soonest.IsZero() || m.at.Before(soonest) {
+				soonest = m.at
+			}
+			if m.at.After(latest) {
+				latest = m.at
+			}
+		case <-time.After(patience):
+			return soonest, latest, errors.New("an event has not come")
+		case <-ctx.Done():
+			return soonest, latest, ctx.Err()
+		}
+	}
+	return soonest, latest, nil
+}
+
+func (r *report) printGrowth(w *bytes.Buffer) {
+	if len(r.Growth) > 0 {
+		fmt.Fprintf(w, "\n%s, containers\tstart, ms\tlist, ms\tmemory, MB\trestart, ms\tdescriptors\tthreads\tgoroutines\n", growTarget)
+	}
+	for _, g := range r.Growth {
+		fmt.Fprintf(w, "  %d\t%.1f\t%.2f\t%.1f\t%.0f\t%d\t%d\t%d\n", g.Containers, g.Start, g.List, g.Memory, g.Restart, g.Descriptors, g.Threads, g.Goroutines)
+	}
+	if len(r.Told) > 0 {
+		fmt.Fprintf(w, "\n%s, subscribers\tthe first has an event, ms\tall have it, ms\n", growTarget)
+	}
+	for _, t := range r.Told {
+		fmt.Fprintf(w, "  %d\t%.2f\t%.2f\n", t.Subscribers, t.First, t.Last)
+	}
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// workload is one measurement, of one row or of several.
+type workload struct {
+	rows   []string
+	share  int // it is done in one of so many rounds
+	daemon func(context.Context, *daemon, sizes) (figures, error)
+	bare   func(context.Context, *bare, sizes) (figures, error) // nil where a bare runtime has no such thing
+}
+
+var workloads = []workload{
+	{[]string{"run", "life"}, 1, runDaemon, runBare},
+	{[]string{"start", "detached"}, 1, startDaemon, startBare},
+	{[]string{"exec"}, 1, execDaemon, execBare},
+	{[]string{"die", "wait", "exit"}, 1, endDaemon, nil},
+	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
+	{[]string{"logs"}, 4, logsDaemon, logsBare},
+	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
+	{[]string{"many", "remove", "many-detached"}, 6, crowdDaemon, crowdBare},
+}
+
+// oneLimit bounds one measurement.
+const oneLimit = 3 * time.Minute
+
+// session is one run of the bench.
+type session struct {
+	*options
+	*report
+	*shared
+	open   []target       // in the order of targetKinds
+	failed map[string]int // how often, by target and row
+}
+
+// measure does all that was asked for. What a target cannot do is in the report, and the other targets go on; the error
+// tells of what must not fail, and of what is left behind.
+func measure(ctx context.Context, o *options) (*report, error) {
+	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
+	err := s.prepare(ctx)
+	if err == nil {
+		err = firstError(s.weighAll(ctx), s.commits(ctx), s.rounds(ctx), s.growth(ctx))
+	}
+	s.report.finish(ctx)
+	for _, n := range s.report.NotRun {
+		if o.short && n.must {
+			err = errors.Join(err, errors.New(n.String()))
+		}
+	}
+	return s.report, errors.Join(err, context.Cause(ctx))
+}
+
+// prepare makes the root filesystem, and takes the spec for bare runtimes from an engine.
+func (s *session) prepare(ctx context.Context) error {
+	var err error
+	if s.image, err = newRootfs(filepath.Join(s.dir, "rootfs")); err != nil {
+		return err
+	}
+	p, err := s.place("template")
+	if err != nil {
+		return err
+	}
+	d := newEngineLite(s.options, p, "runc", "").(*daemon)
+	if err = d.open(ctx); err == nil {
+		s.template, err = takeTemplate(ctx, d)
+	}
+	return errors.Join(err, d.close(context.WithoutCancel(ctx)))
+}
+
+// place makes the directories of a target.
+func (s *session) place(name string) (*place, error) {
+	p := &place{target: name, disk: filepath.Join(s.dir, name), run: filepath.Join("/run/b", name), shared: s.shared}
+	for _, dir := range []string{p.disk, p.run} {
+		if err := firstError(os.RemoveAll(dir), os.MkdirAll(dir, 0o711)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// kinds are the targets that are to be measured.
+func (s *session) kinds() []targetKind {
+	var kinds []targetKind
+	for _, k := range targetKinds {
+		if s.wanted(k) && s.failed[k.name] == 0 {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// bring makes and opens a target. A target that cannot be opened is noted, and nil is returned.
+func (s *session) bring(ctx context.Context, k targetKind) target {
+	p, err := s.place(k.name)
+	if err != nil {
+		s.fail(k.name, "", err)
+		return nil
+	}
+	t := k.make(s.options, p)
+	if err := t.open(ctx); err != nil {
+		s.fail(k.name, "", errors.Join(err, t.close(context.WithoutCancel(ctx))))
+		return nil
+	}
+	return t
+}
+
+// failures are so many that a target isn't asked for a row again; without a row, once is enough.
+const failures = 3
+
+// fail notes that a target could not do a row, or, with an empty row, anything.
+func (s *session) fail(target, row string, err error) {
+	must := false
+	for _, k := range targetKinds {
+		must = must || k.name == target && k.must
+	}
+	n := notRun{Target: target, Row: row, Why: err.Error(), must: must}
+	s.failed[target+row]++
+	s.report.NotRun = append(s.report.NotRun, n)
+	progress("cannot run %s", n)
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}
+
+// rounds opens all targets and has them do all workloads in turn.
+func (s *session) rounds(ctx context.Context) (err error) {
+	if !s.anyWorkload() {
+		return nil
+	}
+	defer func() {
+		for _, t := range s.open {
+			err = errors.Join(err, t.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	for _, k := range s.kinds() {
+		if t := s.bring(ctx, k); t != nil {
+			s.open = append(s.open, t)
+			s.noteVersion(ctx, t)
+		}
+	}
+	for round := range s.options.rounds + 1 { // the first one warms up and doesn't count
+		progress("round %d of %d", round, s.options.rounds)
+		for _, w := range workloads {
+			if round == 0 && w.share > 4 || round > 0 && (round-1)%w.share != 0 || !s.asked(w) {
+				continue
+			}
+			for i := range s.open {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				s.once(ctx, w, s.open[(i+round)%len(s.open)], round)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) anyWorkload() bool {
+	for _, w := range workloads {
+		if s.asked(w) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) asked(w workload) bool {
+	for _, name := range w.rows {
+		if chosen(s.options.rows, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// once has a target do a workload.
+func (s *session) once(ctx context.Context, w workload, t target, round int) {
+	if s.failed[t.name()+w.rows[0]] == failures {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, oneLimit, fmt.Errorf("not done after %s", oneLimit))
+	defer cancel()
+	var f figures
+	var err error
+	switch t := t.(type) {
+	case *daemon:
+		f, err = w.daemon(ctx, t, s.sizes)
+	case *bare:
+		if w.bare == nil {
+			return
+		}
+		f, err = w.bare(ctx, t, s.sizes)
+	}
+	if err != nil {
+		s.fail(t.name(), w.rows[0], errors.Join(err, context.Cause(ctx)))
+		return
+	}
+	if round > 0 {
+		s.report.add(t.name(), t.runtime(), round, f)
+	}
+}
+
+func (s *session) noteVersion(ctx context.Context, t target) {
+	v, err := t.version(ctx)
+	if err != nil {
+		v = err.Error()
+	}
+	s.report.Versions[t.name()] = v
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is another's, whose end is awaited.
+type process struct {
+	fd    int // a pidfd
+	ended <-chan moment
+}
+
+// watchProcess waits for a process's end in a thread of its own, which nothing but the kernel has to wake. It ends when the
+// process does, or after half a minute.
+func watchProcess(pid int) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	ended, ready := make(chan moment, 1), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		close(ready)
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 30_000)
+			at := time.Now()
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err == nil && n == 0 {
+				err = errors.New("a killed process has not ended after 30 s")
+			}
+			ended <- moment{at, err}
+			return
+		}
+	}()
+	<-ready
+	return &process{fd, ended}, nil
+}
+
+func (p *process) kill() error { return unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0) }
+
+func (p *process) close() { _ = unix.Close(p.fd) }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// row is one line of the table: something that is measured.
+type row struct {
+	name, title, unit string
+	more              bool               // more is better
+	versusBare        map[string]float64 // the goal as a factor of the bare runtime, by its name
+	limit             float64            // the goal itself; 0 if there is none
+	limitOf           string             // the only runtime that the limit is for; empty for any
+	goal              string             // in words
+}
+
+// rows are the table of what engine-lite wants to reach, in its order; then what explains it.
+var rows = []row{
+	{name: "run", title: "create, start, wait, delete", unit: "ms", versusBare: map[string]float64{"runc": 1.5, "crun": 2}, goal: "≤ 1.5 × bare `run` with runc, ≤ 2 × with crun"},
+	{name: "start", title: "start alone", unit: "ms", versusBare: map[string]float64{"runc": 1.25, "crun": 1.25}, goal: "≤ 1.25 × bare `create` + `start`"},
+	{name: "exec", title: "exec: create, start, EOF, exit code", unit: "ms", versusBare: map[string]float64{"runc": 1.3, "crun": 2}, goal: "≤ 1.3 × bare `exec` with runc, ≤ 2 × with crun"},
+	{name: "die", title: "end of the process → `die` at a subscriber", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
+	{name: "wait", title: "end of the process → `wait` returns", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
+	{name: "stdout", title: "stdout to an attached client, log driver none", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 2}, goal: "≥ 2 × bare runc"},
+	{name: "logs", title: "the same through json-file, lines of text", unit: "MB/s", more: true, limit: 400, goal: "≥ 400, ≥ 6 × dockerd"},
+	{name: "stdin", title: "stdin to `cat >/dev/null`", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 1}, goal: "≥ 1.0 × bare runc"},
+	{name: "many", title: "create+start, 8 at a time", unit: "/s", more: true, versusBare: map[string]float64{"runc": 0.7, "crun": 0.7}, goal: "≥ 0.7 × bare `create` + `start`"},
+	{name: "remove", title: "kill+remove, 8 at a time", unit: "/s", more: true, limit: 100, limitOf: "crun", goal: "≥ 100 with crun"},
+	{name: "memory", title: "memory (PSS) of the engine's processes, no container", unit: "MB", limit: 40, goal: "≤ 40 MB"},
+	{name: "memory-each", title: "… more per running container", unit: "MB", limit: 0.1, goal: "≤ 0.10 MB"},
+
+	{name: "life", title: "bare `create` + `start` + `delete`", unit: "ms"},
+	{name: "detached", title: "bare `run --detach`", unit: "ms"},
+	{name: "many-detached", title: "bare `run --detach`, 8 at a time", unit: "/s", more: true},
+	{name: "exit", title: "SIGKILL → end of the process", unit: "ms"},
+	{name: "commit", title: "a commit of the journal on this disk", unit: "ms"},
+}
+
+// commitTarget is what the commit is measured on: the journal, on the disk that the engines use.
+const commitTarget = "journal"
+
+func rowNames() []string {
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+func rowNamed(name string) row {
+	i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+	if i < 0 {
+		return row{name: name, title: name}
+	}
+	return rows[i]
+}
+
+// verdict is whether a figure of an engine with a runtime reaches the goal.
+type verdict int
+
+const (
+	noGoal verdict = iota
+	reached
+	missed
+)
+
+// judge compares a figure and its ratio to the bare runtime with the goal. allowance is added to the limit of what
+// ends with a commit; of is what docker reached, where the goal names it.
+func (w row) judge(figure, ratio float64, runtime string, allowance, docker float64) verdict {
+	factor, relative := w.versusBare[runtime]
+	switch {
+	case relative && ratio > 0:
+		return w.fits(ratio, factor)
+	case w.limit > 0 && (w.limitOf == "" || w.limitOf == runtime):
+		limit := w.limit
+		if w.name == "die" || w.name == "wait" {
+			limit += allowance
+		}
+		if w.name == "logs" && docker > 0 {
+			limit = max(limit, 6*docker)
+		}
+		return w.fits(figure, limit)
+	default:
+		return noGoal
+	}
+}
+
+func (w row) fits(figure, limit float64) verdict {
+	if w.more == (figure >= limit) || figure == limit {
+		return reached
+	}
+	return missed
+}
+
+// format writes a figure with as many digits as it deserves.
+func (w row) format(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	default:
+		return fmt.Sprintf("%.2f", v)
+	}
+}

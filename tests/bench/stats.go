@@ -1,0 +1,57 @@
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// quantile is the value below which a part q of the samples is, by the nearest rank; NaN without samples.
+func quantile(samples []float64, q float64) float64 {
+	if len(samples) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(samples))
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+}
+
+// median is the middle value, between the middle two where there is no middle one.
+func median(samples []float64) float64 {
+	if len(samples) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(samples))
+	half := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[half]
+	}
+	return (sorted[half-1] + sorted[half]) / 2
+}
+
+// ratio is the median of the ratios of two series round by round: what disturbed one round disturbed both. 0 if
+// they have no round in common.
+func ratio(of, to map[int]float64) float64 {
+	var ratios []float64
+	for round, v := range of {
+		if base := to[round]; base > 0 {
+			ratios = append(ratios, v/base)
+		}
+	}
+	if len(ratios) == 0 {
+		return 0
+	}
+	return median(ratios)
+}
+
+func contains(names []string, name string) bool { return slices.Contains(names, name) }
+
+// chosen tells whether a name is in a list; an empty list has all.
+func chosen(names []string, name string) bool { return len(names) == 0 || contains(names, name) }
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+)
+
+// A target is an engine or a bare runtime. Its methods are called one at a time.
+type target interface {
+	name() string
+	// runtime is the OCI runtime below it, whose bare figures are its ratio's base.
+	runtime() string
+	// open starts what has to run, and returns when it is ready.
+	open(ctx context.Context) error
+	// close ends all of it and returns when it is gone.
+	close(ctx context.Context) error
+	// version is what the target says that it is. It is called while open.
+	version(ctx context.Context) (string, error)
+}
+
+// targetKind is a target that can be asked for.
+type targetKind struct {
+	name string
+	must bool // the short form fails without it
+	rare bool // only when asked for
+	make func(o *options, p *place) target
+}
+
+var targetKinds = []targetKind{
+	{name: "runc", must: true, make: func(_ *options, p *place) target { return newBare("runc", p) }},
+	{name: "crun", must: true, make: func(_ *options, p *place) target { return newBare("crun", p) }},
+	{name: "engine-lite+runc", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "") }},
+	{name: "engine-lite+crun", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "crun", "") }},
+	{name: "engine-lite+containerd-1.6", make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "/usr/bin/containerd") }},
+	{name: "engine-lite+containerd-2.4", make: func(o *options, p *place) target {
+		return newEngineLite(o, p, "runc", filepath.Join(o.work, ".cache/containerd-2.4/containerd"))
+	}},
+	{name: "docker-20.10", make: func(o *options, p *place) target {
+		return newDocker(p, filepath.Join(o.work, ".cache/docker-debian/dockerd"), "/usr/bin")
+	}},
+	{name: "docker-newest", rare: true, make: func(o *options, p *place) target {
+		return newDocker(p, filepath.Join(o.work, ".cache/dockerd-newest/dockerd"), filepath.Join(o.work, ".cache/containerd-2.4"))
+	}},
+}
+
+func targetNames() []string {
+	var names []string
+	for _, k := range targetKinds {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// wanted tells whether a target is to be measured.
+func (o *options) wanted(k targetKind) bool {
+	switch {
+	case len(o.targets) > 0:
+		return contains(o.targets, k.name)
+	case o.short:
+		return k.must
+	default:
+		return !k.rare || o.newest
+	}
+}
+
+// place is where a target keeps what it has, and what all of them share.
+type place struct {
+	target string
+	disk   string // an empty directory on the disk
+	run    string // an empty directory in memory, with a short path: a socket's may have 108 bytes
+	*shared
+}
+
+// shared is what all targets are given.
+type shared struct {
+	image    *rootfs
+	template *template // what bare runtimes need
+}
+
+func (p *place) name() string { return p.target }
+
+// socket is where an engine listens.
+func (p *place) socket() string { return filepath.Join(p.run, "e.sock") }
+
+// cgroup is the control group above those of a target's containers, where the target lets one choose.
+func (p *place) cgroup() string { return "/" + filepath.Base(filepath.Dir(p.disk)) + "-" + p.target }
+
+// notRun is what could not be measured.
+type notRun struct {
+	Target string `json:"target"`
+	Row    string `json:"row,omitempty"`
+	Why    string `json:"why"`
+	must   bool
+}
+
+func (n notRun) String() string {
+	if n.Row == "" {
+		return fmt.Sprintf("%s: %s", n.Target, n.Why)
+	}
+	return fmt.Sprintf("%s, %s: %s", n.Target, n.Row, n.Why)
+}
