@@ -67,8 +67,11 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 }
 
 // Ready is closed after the first reconcile: what the client says of restored
-// containers is then what the daemon says.
+// containers is then what the daemon says. Containers that the daemon hangs
+// over delay it by 2 s at most, and are as they were last known until it answers.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
+
+func (c *Client) becomeReady() { c.markReady.Do(func() { close(c.ready) }) }
 
 // Get returns a container; NotFound where there is none of that id.
 func (c *Client) Get(id string) (*Container, error) {

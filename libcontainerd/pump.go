@@ -171,7 +171,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	if err := s.client.reconcile(ctx); err != nil {
 		return fmt.Errorf("cannot compare with the daemon's tasks: %w", err)
 	}
-	s.client.markReady.Do(func() { close(s.client.ready) })
+	s.client.becomeReady()
 	return nil
 }
 

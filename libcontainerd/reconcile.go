@@ -19,8 +19,14 @@ type seen struct {
 	remains   bool
 }
 
-// lookAsked is how many processes are asked after at once.
-const lookAsked = 8
+const (
+	// lookAsked is how many processes are asked after at once: many, since each
+	// that the daemon hangs over takes a place until its call ends.
+	lookAsked = 64
+	// readyAfter bounds how long containers that the daemon hangs over keep a
+	// client from being ready.
+	readyAfter = 2 * time.Second
+)
 
 // reconcile lists the daemon's tasks and makes up for the difference: ends
 // that weren't seen, processes that nobody waits for yet, pauses, remains of
@@ -34,6 +40,8 @@ func (c *Client) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	patience := time.AfterFunc(readyAfter, c.becomeReady)
+	defer patience.Stop()
 	byID := make(map[string]Task, len(tasks))
 	for _, t := range tasks {
 		byID[t.ID] = t

@@ -157,6 +157,38 @@ func TestHungComparisonDelaysNoHint(t *testing.T) {
 	})
 }
 
+// TestHungComparisonDelaysReadyBriefly restores more containers than are asked
+// after at once, and has the daemon hang over one that ended meanwhile.
+func TestHungComparisonDelaysReadyBriefly(t *testing.T) {
+	h := &hung{op: "Process"}
+	bubble(t, func(tap *Tap) { h.blocked = make(chan struct{}); tap.Before = h.before }, func(e *env) {
+		stuck, other := e.create("sleep 100000"), e.create("sleep 100000")
+		pids := []int{e.start(stuck, libcontainerd.StdioConfig{}), e.start(other, libcontainerd.StdioConfig{})}
+		id := stuck.ID()
+		e.stop()
+		e.endsAtDaemon(stuck.ID())
+		e.endsAtDaemon(other.ID())
+		h.id.Store(&id)
+		e.prepare()
+		var restored []*libcontainerd.Container
+		for i, ctr := range []*libcontainerd.Container{stuck, other} {
+			r, err := e.client.Restore(e.ctx, ctr.ID(), libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1, Pid: pids[i]})
+			e.must(err)
+			restored = append(restored, r)
+		}
+		begun := time.Now()
+		e.begin()
+		e.await("ready", e.client.Ready())
+		if took := time.Since(begun); took > 2*time.Second {
+			e.Errorf("ready after %v", took)
+		}
+		e.exits(restored[1], initProcess, 137)
+		e.status(restored[0], libcontainerd.StatusRunning)
+		h.id.Store(nil)
+		e.exits(restored[0], initProcess, 137)
+	})
+}
+
 // TestCallbackHangDelaysNobodyElse is the same for each callback.
 func TestCallbackHangDelaysNobodyElse(t *testing.T) {
 	for _, what := range []string{"attach", "start", "exit"} {

@@ -29,6 +29,7 @@ type daemon struct {
 	args    []string // its arguments
 	path    string   // directories to look into before those of PATH, each with a colon behind
 	more    []string // patterns of files that have to be there too
+	below   string   // the containerd to start before it; empty for none
 
 	held string // a container that runs; empty before the first that asks for it
 

@@ -15,12 +15,14 @@ const (
 )
 
 // writeDocs puts the tables between the marks of a file.
-func (r *report) writeDocs(path string) error {
+func (r *report) writeDocs(path string) error { return writeBetween(path, r.markdown()) }
+
+func writeBetween(path, fresh string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	out, err := between(string(data), r.markdown())
+	out, err := between(string(data), fresh)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

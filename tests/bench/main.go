@@ -29,6 +29,9 @@ func main() {
 
 // run measures, or takes what was measured from a file, and writes what was asked for.
 func (o *options) run(ctx context.Context, out *os.File) error {
+	if o.kill {
+		return o.runSurvey(ctx, out)
+	}
 	var r *report
 	var failed error
 	if o.from != "" {

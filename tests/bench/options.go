@@ -15,6 +15,7 @@ type options struct {
 	short   bool
 	newest  bool
 	grow    bool
+	kill    bool          // reliability instead of speed
 	limit   time.Duration // of the whole run
 
 	work  string // the repository
@@ -55,6 +56,7 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.short, "short", false, "a minute of it: engine-lite and the bare runtimes, less of everything; fails if one of them cannot run")
 	f.BoolVar(&o.newest, "newest", false, "also the newest dockerd and containerd, which hack/dockerd builds")
 	f.BoolVar(&o.grow, "grow", false, "also engine-lite with up to 1,000 containers and subscribers")
+	f.BoolVar(&o.kill, "reliability", false, "measure nothing of all that: kill engines, and see what they know afterwards (hack/reliability)")
 	f.DurationVar(&o.limit, "limit", 25*time.Minute, "end the run after this time")
 	f.StringVar(&o.json, "json", "", "write all figures to this `file`")
 	f.StringVar(&o.svg, "svg", "", "draw pictures into this `directory`")
@@ -81,9 +83,9 @@ func (o *options) complete() error {
 		o.sizes = shortSizes
 	}
 	if o.rounds == 0 {
-		o.rounds = 20
-		if o.short {
-			o.rounds = 3
+		o.rounds = map[bool]int{true: 3, false: 20}[o.short || o.kill]
+		if o.short && o.kill {
+			o.rounds = 1
 		}
 	}
 	if o.rounds < 1 || o.rounds > 1000 {

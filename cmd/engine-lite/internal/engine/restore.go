@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -140,23 +142,70 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 	if err != nil {
 		return err
 	}
+	var asking []func(context.Context) // what the runtime daemon may hang over
+	held := maps.Clone(left.held)
 	for _, o := range idle {
-		if err := e.sweepIdle(ctx, o, left); err != nil {
-			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
+		delete(held, o.id)
+		if !left.daemon[o.id] {
+			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+			continue
 		}
-		delete(left.held, o.id)
+		if err := o.lock(ctx); err != nil {
+			return err
+		}
+		asking = append(asking, func(ctx context.Context) {
+			defer o.unlock()
+			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+		})
 	}
-	for id, processes := range left.held {
-		if err := e.sweepHeld(ctx, id, processes); err != nil {
-			log.WithError(err).WithField("container", id).Error("cannot clean up streams of an earlier engine")
-		}
+	for id, processes := range held {
+		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, processes)) })
 	}
 	for _, o := range e.roster.all() {
-		if err := e.sweepExecs(ctx, o); err != nil {
-			log.WithError(err).WithField("container", o.id).Error("cannot clean up execs of an earlier engine")
+		execs, err := e.strayExecs(o)
+		reportSweep(o.id, err)
+		if len(execs) > 0 {
+			asking = append(asking, func(ctx context.Context) { reportSweep(o.id, e.sweepStray(ctx, o, execs)) })
 		}
 	}
+	e.sweepBehind(ctx, asking)
 	return nil
+}
+
+func reportSweep(id string, err error) {
+	if err != nil {
+		log.WithError(err).WithField("container", id).Error("cannot clean up after an earlier engine")
+	}
+}
+
+const (
+	// sweepPatience bounds how long sweeping keeps the engine from serving, and
+	// sweepTimeout how long it goes on beside that. Who wants the container waits.
+	sweepPatience = 2 * time.Second
+	sweepTimeout  = 2 * time.Minute
+	sweepAtOnce   = 16
+)
+
+// sweepBehind returns when all is swept, or goes on when the engine serves.
+func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)) {
+	done := make(chan struct{})
+	e.background.Go(func() { // ends with the engine, or after sweepTimeout
+		defer close(done)
+		ctx, cancel := context.WithTimeout(e.ctx, sweepTimeout)
+		defer cancel()
+		var all errgroup.Group
+		all.SetLimit(sweepAtOnce)
+		for _, sweep := range sweeps {
+			all.Go(func() error { sweep(ctx); return nil })
+		}
+		_ = all.Wait() // each has reported
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-time.After(sweepPatience):
+		log.Warn("the runtime daemon hangs over what an earlier engine left; going on")
+	}
 }
 
 // sweepIdle brings a container that doesn't run to where its record says that
@@ -253,20 +302,37 @@ func (o *object) knows(process string) bool {
 const execDirPrefix = "exec-"
 
 // sweepExecs removes what is left of execs that this engine doesn't know and
-// that have ended. One whose start an earlier engine didn't live to write down
-// keeps its streams while it runs, and the keeper moves its output.
+// that have ended.
 func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
+	execs, err := e.strayExecs(o)
+	return errors.Join(err, e.sweepStray(ctx, o, execs))
+}
+
+// strayExecs are execs that left raw output and that this engine doesn't know.
+func (e *Engine) strayExecs(o *object) ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
 	if err != nil {
-		return fmt.Errorf("list execs: %w", err)
+		return nil, fmt.Errorf("list execs: %w", err)
 	}
-	var errs []error
+	var stray []string
 	for _, dir := range dirs {
-		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
-		if o.knows(id) || e.execLives(ctx, o.id, id) {
-			continue
+		if id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix); !o.knows(id) {
+			stray = append(stray, id)
 		}
-		errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))
+	}
+	return stray, nil
+}
+
+// sweepStray removes what is left of those that have ended. One whose start an
+// earlier engine didn't live to write down keeps its streams while it runs, and
+// the keeper moves its output.
+func (e *Engine) sweepStray(ctx context.Context, o *object, execs []string) error {
+	var errs []error
+	for _, id := range execs {
+		if !e.execLives(ctx, o.id, id) {
+			dir := filepath.Join(e.containerDir(o.id), execDirPrefix+id)
+			errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))
+		}
 	}
 	return errors.Join(errs...)
 }
