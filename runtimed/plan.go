@@ -29,7 +29,7 @@ func (d *Daemon) makePlan(ctx context.Context, t *containerTask, spec *specs.Spe
 		return nil, fmt.Errorf("cannot create container %q: %w", t.c.id, err)
 	}
 	var edits []edit
-	if t.record.Warnings = d.host.clampProcess(spec.Process); t.record.Warnings != nil {
+	if t.record.Warnings = d.host.Clamp(spec.Process); t.record.Warnings != nil {
 		d.log.WithField("container", t.c.id).Warn(strings.Join(t.record.Warnings, "; "))
 		if spec.Process.Rlimits != nil {
 			edits = append(edits, edit{[]string{"process", "rlimits"}, spec.Process.Rlimits})

@@ -83,7 +83,7 @@ func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecPro
 	if err := checkStreams(processRecord{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}); err != nil {
 		return err
 	}
-	if warnings := d.host.clampProcess(spec); warnings != nil {
+	if warnings := d.host.Clamp(spec); warnings != nil {
 		d.log.WithField("container", t.c.id).Warn(strings.Join(warnings, "; "))
 		if err := warn(ctx, warnings); err != nil {
 			return err
