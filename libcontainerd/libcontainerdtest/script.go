@@ -27,7 +27,7 @@ func parse(args []string) ([]command, error) {
 		return nil, fmt.Errorf("exec: %q: permission denied: %w", args[0], errdefs.ErrUnknown)
 	}
 	if len(args) != 3 || args[0] != "sh" || args[1] != "-c" {
-		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args, errdefs.ErrUnknown)
+		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args[0], errdefs.ErrUnknown)
 	}
 	var script []command
 	for line := range strings.FieldsFuncSeq(args[2], func(r rune) bool { return r == ';' || r == '\n' }) {
