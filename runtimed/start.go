@@ -33,7 +33,7 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 		} else if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
 			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
 				p.back(created)
-				return err
+				return p.task.classify(err)
 			}
 			d.log.WithError(err).WithField("process", p.String()).Warn("the OCI runtime failed after it had started the container")
 		}
@@ -141,7 +141,7 @@ func parseProcess(data []byte, terminal bool) (*specs.Process, error) {
 // startExec runs a registered exec. After a failure it is as it was before.
 func (d *Daemon) startExec(ctx context.Context, p *process) error {
 	return d.change(ctx, p.task.c, func(ctx context.Context) error {
-		if err := p.task.requireRunning("start process in"); err != nil {
+		if err := errors.Join(p.task.requireRunning("start process in"), p.task.requireThawed("start process in")); err != nil {
 			return err
 		}
 		if err := p.transition("start", starting); err != nil {
@@ -151,7 +151,7 @@ func (d *Daemon) startExec(ctx context.Context, p *process) error {
 		if err := d.runExec(ctx, p); err != nil {
 			d.unwind(p)
 			p.back(added)
-			return err
+			return p.task.classify(err)
 		}
 		return nil
 	})
