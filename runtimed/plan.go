@@ -44,6 +44,9 @@ func (d *Daemon) makePlan(ctx context.Context, t *containerTask, spec *specs.Spe
 	}
 	if p.sandbox != nil {
 		edits = append(edits, edit{[]string{"linux", "namespaces"}, spec.Linux.Namespaces})
+		if namespaceIn(spec, specs.UserNamespace) >= 0 {
+			edits = append(edits, edit{[]string{"linux", "uidMappings"}, spec.Linux.UIDMappings}, edit{[]string{"linux", "gidMappings"}, spec.Linux.GIDMappings})
+		}
 	}
 	p.config = raw
 	for _, e := range edits {
