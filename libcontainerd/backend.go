@@ -34,6 +34,9 @@ type Event struct {
 	Generation uint64
 	// Exit is set for EventExit and EventExitProcess.
 	Exit Exit
+	// Warnings say, with EventStart and EventExecStarted, what the process got
+	// less of than it was to have, such as a limit that the host withholds.
+	Warnings []string
 	// Recovered tells that the change was found by comparing states, and not
 	// seen when it happened.
 	Recovered bool

@@ -76,6 +76,9 @@ type TaskConfig struct {
 	IoUID, IoGID uint32
 	// Checkpoint is a directory to restore the task from; empty for a fresh one.
 	Checkpoint string
+	// Warn, if not nil, is called before CreateTask returns, for each thing that
+	// the process gets less of than its spec asks for.
+	Warn func(text string)
 }
 
 // CheckpointConfig is what a daemon needs to write a task's state down.
@@ -93,6 +96,8 @@ type ExecConfig struct {
 	Process  *specs.Process
 	Stdio    StdioPaths
 	Terminal bool
+	// Warn is that of a TaskConfig, for AddExec.
+	Warn func(text string)
 }
 
 // Process is one process of a container, an exec or a child of any.

@@ -2,6 +2,7 @@ package libcontainerd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -40,13 +41,21 @@ func StartExitCode(err error) int {
 	return ExitNotStarted
 }
 
-// The words, in lower case, with which runc and crun say what is wrong with a
-// command. An OCI runtime has no other way to tell, and containerd passes them
-// on as an error of no class: this is the one place that reads them.
+// OCI runtimes have words only to tell what is wrong with a command, and containerd
+// passes them on as an error of no class: this is the one place that reads them.
+// Nobody else can know: the command is looked up in the container's own mounts, with
+// its user's rights, and both are gone when create has failed. The words count
+// behind one of the beginnings only, since they are said of mounts, hooks and
+// namespaces too. All are in lower case. TestStartWords has the runtimes say them.
 var (
-	wordsOfMissing = []string{"not found in $path", "no such file or directory"}
+	aboutCommand = []string{
+		`exec: "`, ": exec /", // runc
+		"executable file `", "open executable: ", // crun
+		"error finding executable ", "failed to load /", // gVisor's runsc
+	}
+	wordsOfMissing = []string{"not found in $path", "no such file or directory", "not a directory"}
 	wordsOfDenied  = []string{"permission denied", "is a directory", "exec format error",
-		"open executable: operation not permitted"} // crun, of a directory
+		"operation not permitted"} // crun, of a directory
 )
 
 // notStarted makes a StartError of what the daemon answered; nil for nil.
@@ -59,20 +68,21 @@ func notStarted(err error) error {
 		return e // nobody looked at the command
 	}
 	said := strings.ToLower(err.Error())
-	switch {
-	case hasAny(said, wordsOfMissing):
-		e.ExitCode = ExitCommandNotFound
-	case hasAny(said, wordsOfDenied):
-		e.ExitCode = ExitCommandDenied
+	for _, begin := range aboutCommand {
+		_, rest, ok := strings.Cut(said, begin)
+		switch {
+		case !ok:
+		case hasAny(rest, wordsOfMissing):
+			e.ExitCode = ExitCommandNotFound
+			return e
+		case hasAny(rest, wordsOfDenied):
+			e.ExitCode = ExitCommandDenied
+			return e
+		}
 	}
 	return e
 }
 
 func hasAny(text string, words []string) bool {
-	for _, w := range words {
-		if strings.Contains(text, w) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

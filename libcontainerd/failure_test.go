@@ -9,19 +9,27 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// TestStartExitCode reads what runc 1.1 and crun 1.8 said.
+// TestStartExitCode reads what runc 1.1, crun 1.8 and runsc said.
 func TestStartExitCode(t *testing.T) {
 	for said, want := range map[string]int{
-		`exec: "nope": executable file not found in $PATH`:                           127,
-		`exec: "/nope": stat /nope: no such file or directory`:                       127,
-		"executable file `/nope` not found in $PATH: No such file or directory":      127,
-		"chdir to cwd (\"/x\") set in config.json failed: no such file or directory": 127,
-		`exec: "/bin": permission denied`:                                            126,
-		`exec: "/bin": is a directory`:                                               126,
-		"open executable: Operation not permitted":                                   126,
-		"open executable: Permission denied":                                         126,
-		"exec /etc/garbage: exec format error":                                       126,
-		"applying cgroup configuration: operation not permitted":                     125,
+		`exec: "nope": executable file not found in $PATH`:                                         127,
+		`exec: "/nope": stat /nope: no such file or directory`:                                     127,
+		`exec: "/file/nope": stat /file/nope: not a directory`:                                     127,
+		"executable file `/nope` not found in $PATH: No such file or directory":                    127,
+		"open executable: Not a directory":                                                         127,
+		`starting sandbox: error finding executable "nope" in PATH [/]: no such file or directory`: 127,
+		"creating process: failed to load /nope: no such file or directory":                        127,
+		`exec: "/bin": permission denied`:                                                          126,
+		`exec: "/bin": is a directory`:                                                             126,
+		"open executable: Operation not permitted":                                                 126,
+		"open executable: Permission denied":                                                       126,
+		"exec /etc/garbage: exec format error":                                                     126,
+		"failed to load /garbage: exec format error":                                               126,
+		"chdir to cwd (\"/x\") set in config.json failed: no such file or directory":               125,
+		`error mounting "/nope" to rootfs at "/x": stat /nope: no such file or directory`:          125,
+		"error running hook #0: fork/exec /nope: no such file or directory":                        125,
+		"open /proc/sys/net/nope: No such file or directory":                                       125,
+		"applying cgroup configuration: operation not permitted":                                   125,
 		"": 125,
 	} {
 		daemons := fmt.Errorf("OCI runtime create failed: %s: %w", said, errdefs.ErrUnknown)

@@ -41,6 +41,7 @@ type process struct {
 	held        *ending // an exit that came before start returned
 	exit        Exit
 	failure     error // why the start failed
+	warnings    []string
 	oomTold     bool
 	watching    bool
 

@@ -105,7 +105,7 @@ func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions)
 		Runtime: ctr.options.Runtime, RuntimeOptions: ctr.options.RuntimeOptions,
 		RuntimePath: ctr.options.RuntimePath, SystemdCgroup: ctr.options.SystemdCgroup,
 		NoPivotRoot: ctr.options.NoPivotRoot || ctr.client.options.ramdisk,
-		IoUID:       ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint,
+		IoUID:       ctr.options.UID, IoGID: ctr.options.GID, Checkpoint: opts.Checkpoint, Warn: p.warn,
 	}
 }
 
@@ -202,6 +202,13 @@ func (ctr *Container) setPid(p *process, pid int) {
 	ctr.mu.Unlock()
 }
 
+// warn notes what p gets less of.
+func (p *process) warn(text string) {
+	p.container.mu.Lock()
+	p.warnings = append(p.warnings, text)
+	p.container.mu.Unlock()
+}
+
 // started makes p running, and ended if its exit came meanwhile. It fails where
 // the process has no place any more: the client or, for an exec, the container
 // came to its end.
@@ -211,7 +218,7 @@ func (ctr *Container) started(p *process, e EventType) error {
 		ctr.mu.Unlock()
 		return err
 	}
-	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Time: time.Now()})
+	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Warnings: p.warnings, Time: time.Now()})
 	if err != nil {
 		ctr.mu.Unlock()
 		return err
@@ -300,7 +307,7 @@ func (ctr *Container) startExec(ctx context.Context, p *process, spec *specs.Pro
 		return err
 	}
 	u.add(func() { ctr.destroyLater(p.id) })
-	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal}
+	ec := ExecConfig{Process: spec, Stdio: streams.Paths(), Terminal: p.config.Terminal, Warn: p.warn}
 	if err := ctr.client.daemon.AddExec(ctx, ctr.id, p.id, ec); err != nil {
 		return notStarted(err)
 	}

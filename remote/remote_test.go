@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -153,4 +154,14 @@ func TestStats(t *testing.T) {
 	if _, err := stats(&apievents.TaskOOM{}); !errdefs.IsNotImplemented(err) {
 		t.Error(err)
 	}
+}
+
+func TestWarnings(t *testing.T) {
+	w := warnings{metadata.Pairs(TrailerWarning, "first", "other", "x", TrailerWarning, "second")}
+	var told []string
+	w.tell(func(text string) { told = append(told, text) })
+	if !slices.Equal(told, []string{"first", "second"}) {
+		t.Errorf("told %q", told)
+	}
+	w.tell(nil)
 }

@@ -18,10 +18,12 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	if err != nil {
 		return 0, err
 	}
+	var w warnings
 	r, err := d.tasks.Create(ctx, &tasksapi.CreateTaskRequest{
 		ContainerID: id, Rootfs: mounts(c.Rootfs), Terminal: c.Terminal, Options: opts,
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
-	})
+	}, w.option())
+	w.tell(c.Warn)
 	return pidOf(r.GetPid()), err
 }
 
@@ -39,10 +41,12 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 	if err != nil {
 		return err
 	}
+	var w warnings
 	_, err = d.tasks.Exec(ctx, &tasksapi.ExecProcessRequest{
 		ContainerID: id, ExecID: execID, Spec: spec, Terminal: c.Terminal,
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
-	})
+	}, w.option())
+	w.tell(c.Warn)
 	return err
 }
 

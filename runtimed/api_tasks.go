@@ -282,7 +282,7 @@ func (a *tasksAPI) setPaused(ctx context.Context, t *containerTask, pause bool) 
 			return fmt.Errorf("cannot %s container %q, which is so already: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
 		}
 		if err := run(ctx, t.c.id, t.init.dir); err != nil {
-			return err
+			return t.classify(err)
 		}
 		t.setPaused(pause)
 		a.d.publish(t.c.ns, topic, event)

@@ -110,7 +110,7 @@ func (a *tasksAPI) Update(ctx context.Context, r *tasks.UpdateTaskRequest) (*emp
 		if t.init.hasEnded() || t.init.awaitsRestore() {
 			return t.init.refused("update")
 		}
-		return t.record.Runtime.update(ctx, t.c.id, t.init.dir, &resources)
+		return t.classify(t.record.Runtime.update(ctx, t.c.id, t.init.dir, &resources))
 	})
 	return &emptypb.Empty{}, err
 }

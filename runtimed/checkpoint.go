@@ -117,7 +117,7 @@ func (d *Daemon) checkpointTask(ctx context.Context, t *containerTask, opts *opt
 		return err
 	}
 	if err := d.dump(ctx, t, m, pending, !opts.Exit); err != nil {
-		return errors.Join(err, d.abandonCheckpoint(t.c, pending))
+		return errors.Join(t.classify(err), d.abandonCheckpoint(t.c, pending))
 	}
 	if err := d.completeCheckpoint(t.c, pending); err != nil {
 		return err

@@ -12,58 +12,6 @@ import (
 
 func ptr[T any](v T) *T { return &v }
 
-// withHard makes a host's own hard limits all the same.
-func withHard(h host, hard uint64) host {
-	h.hardLimit = func(int) (uint64, error) { return hard, nil }
-	return h
-}
-
-func TestClampProcess(t *testing.T) {
-	limit := func(kind string, soft, hard uint64) specs.POSIXRlimit {
-		return specs.POSIXRlimit{Type: kind, Soft: soft, Hard: hard}
-	}
-	withheld := withHard(host{oomScoreAdj: 100}, 1000)
-	for name, c := range map[string]struct {
-		host     host
-		score    *int
-		limits   []specs.POSIXRlimit
-		want     []specs.POSIXRlimit
-		score2   *int
-		warnings int
-	}{
-		"all allowed":         {withHard(host{sysResource: true}, 1000), ptr(-1000), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 5000, 5000)}, []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 5000, 5000)}, ptr(-1000), 0},
-		"nothing asked":       {withheld, nil, nil, nil, nil, 0},
-		"less than there is":  {withheld, ptr(100), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 10, 1000)}, []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 10, 1000)}, ptr(100), 0},
-		"score too low":       {withheld, ptr(99), nil, nil, ptr(100), 1},
-		"hard limit too high": {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_NPROC", 10, 1001)}, []specs.POSIXRlimit{limit("RLIMIT_NPROC", 10, 1000)}, nil, 1},
-		"both too high":       {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_CORE", unix.RLIM_INFINITY, unix.RLIM_INFINITY)}, []specs.POSIXRlimit{limit("RLIMIT_CORE", 1000, 1000)}, nil, 1},
-		"unknown kind":        {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_NOPE", 5, 5000)}, []specs.POSIXRlimit{limit("RLIMIT_NOPE", 5, 5000)}, nil, 0},
-		"all too high": {withheld, ptr(-1), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 1, 2000), limit("RLIMIT_CPU", 1, 2000)},
-			[]specs.POSIXRlimit{limit("RLIMIT_NOFILE", 1, 1000), limit("RLIMIT_CPU", 1, 1000)}, ptr(100), 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := &specs.Process{OOMScoreAdj: c.score, Rlimits: c.limits}
-			warnings := c.host.clampProcess(p)
-			if len(warnings) != c.warnings {
-				t.Errorf("warnings: %q", warnings)
-			}
-			for _, w := range warnings {
-				if !strings.Contains(w, "CAP_SYS_RESOURCE") {
-					t.Errorf("%q doesn't say what is missing", w)
-				}
-			}
-			if (p.OOMScoreAdj == nil) != (c.score2 == nil) || p.OOMScoreAdj != nil && *p.OOMScoreAdj != *c.score2 {
-				t.Errorf("score %v", p.OOMScoreAdj)
-			}
-			for i, l := range p.Rlimits {
-				if l != c.want[i] {
-					t.Errorf("limit %+v, want %+v", l, c.want[i])
-				}
-			}
-		})
-	}
-}
-
 func TestRequireControllers(t *testing.T) {
 	for name, c := range map[string]struct {
 		resources *specs.LinuxResources
@@ -142,17 +90,6 @@ func TestBuiltWithSeccomp(t *testing.T) {
 	} {
 		if lacks, told := parseFeatures([]byte(text)); lacks != want[0] || told != want[1] {
 			t.Errorf("%q: %v, %v", text, lacks, told)
-		}
-	}
-}
-
-func TestFirstUserNamespace(t *testing.T) {
-	for text, first := range map[string]bool{
-		"         0          0 4294967295\n": true, "0 0 4294967295": true, "0 1000 1\n": false, "0 0 1000\n": false, "": false,
-		"0 0 4294967295\n1 1 1\n": false, "0 100000 65536": false,
-	} {
-		if wholeRange([]byte(text)) != first {
-			t.Errorf("%q: %v", text, !first)
 		}
 	}
 }

@@ -136,3 +136,18 @@ func TestOptionsRefused(t *testing.T) {
 		equal(t, "code for label "+id, status.Code(d.create(id, nil, false)), codes.InvalidArgument)
 	}
 }
+
+// Where systemd isn't, nobody would make the control group that the options ask it for: the container is refused, and nothing is left.
+func TestSystemdCgroupWithoutSystemd(t *testing.T) {
+	d := startDaemon(t, "runc", inMounts("[ ! -d /run/systemd/system ] || mount -t tmpfs tmpfs /run/systemd")...)
+	spec := d.spec("c", "exit 0")
+	spec.Linux.CgroupsPath = "system.slice:runtimed:c" // as systemd's are written
+	d.record("c", spec)
+	before := d.traces()
+	ctx, cancel := d.within()
+	defer cancel()
+	_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, &options.Options{SystemdCgroup: true})})
+	equal(t, "code", status.Code(err), codes.FailedPrecondition)
+	equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "systemd"), true)
+	equal(t, "what is there", d.traces(), before)
+}

@@ -29,7 +29,7 @@ func (d *Daemon) makePlan(ctx context.Context, t *containerTask, spec *specs.Spe
 		return nil, fmt.Errorf("cannot create container %q: %w", t.c.id, err)
 	}
 	var edits []edit
-	if t.record.Warnings = d.host.clampProcess(spec.Process); t.record.Warnings != nil {
+	if t.record.Warnings = d.host.Clamp(spec.Process); t.record.Warnings != nil {
 		d.log.WithField("container", t.c.id).Warn(strings.Join(t.record.Warnings, "; "))
 		if spec.Process.Rlimits != nil {
 			edits = append(edits, edit{[]string{"process", "rlimits"}, spec.Process.Rlimits})
@@ -44,6 +44,9 @@ func (d *Daemon) makePlan(ctx context.Context, t *containerTask, spec *specs.Spe
 	}
 	if p.sandbox != nil {
 		edits = append(edits, edit{[]string{"linux", "namespaces"}, spec.Linux.Namespaces})
+		if namespaceIn(spec, specs.UserNamespace) >= 0 {
+			edits = append(edits, edit{[]string{"linux", "uidMappings"}, spec.Linux.UIDMappings}, edit{[]string{"linux", "gidMappings"}, spec.Linux.GIDMappings})
+		}
 	}
 	p.config = raw
 	for _, e := range edits {

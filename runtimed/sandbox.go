@@ -73,7 +73,14 @@ func (d *Daemon) joinSandbox(t *containerTask, p *plan, spec *specs.Spec) error 
 	if !ok {
 		return sandbox.notRunning()
 	}
-	if err := sandbox.checkHostname(spec); err != nil {
+	own, err := sandbox.spec()
+	if err == nil {
+		err = checkHostname(spec, own, id)
+	}
+	if err == nil {
+		err = shareUsers(spec, own, id)
+	}
+	if err != nil {
 		return err
 	}
 	if p.pins, err = share(spec, ref); err != nil {
@@ -109,21 +116,57 @@ func (t *containerTask) notRunning() error {
 	return fmt.Errorf("sandbox %q is not running: %w", t.c.id, errdefs.ErrFailedPrecondition)
 }
 
+// spec is what the task's container was recorded with.
+func (t *containerTask) spec() (*specs.Spec, error) {
+	var own specs.Spec
+	record, _ := t.c.get()
+	if err := json.Unmarshal(record.Spec.GetValue(), &own); err != nil {
+		return nil, fmt.Errorf("cannot read the spec of sandbox %q: %v: %w", t.c.id, err, errdefs.ErrFailedPrecondition)
+	}
+	return &own, nil
+}
+
 // checkHostname refuses a container that would rename its sandbox: host and domain name belong to the UTS namespace.
-func (t *containerTask) checkHostname(spec *specs.Spec) error {
+func checkHostname(spec, own *specs.Spec, sandbox string) error {
 	if i := namespaceIn(spec, specs.UTSNamespace); i >= 0 && spec.Linux.Namespaces[i].Path != "" {
 		return nil // its own
 	}
-	var own struct{ Hostname, Domainname string }
-	record, _ := t.c.get()
-	if err := json.Unmarshal(record.Spec.GetValue(), &own); err != nil {
-		return fmt.Errorf("cannot read the spec of sandbox %q: %v: %w", t.c.id, err, errdefs.ErrFailedPrecondition)
-	}
 	for _, name := range []struct{ wanted, had string }{{spec.Hostname, own.Hostname}, {spec.Domainname, own.Domainname}} {
 		if name.wanted != "" && name.wanted != name.had {
-			return fmt.Errorf("a container of sandbox %q can't have the name %.80q, it shares the sandbox's, %q: %w", t.c.id, name.wanted, name.had, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("a container of sandbox %q can't have the name %.80q, it shares the sandbox's, %q: %w", sandbox, name.wanted, name.had, errdefs.ErrInvalidArgument)
 		}
 	}
+	return nil
+}
+
+// shareUsers holds CRI's rule for user namespaces: a sandbox has one for all that is in it, or none. The sandbox's other namespaces belong to it, so that nobody from another
+// one could join them. A container without one gets the sandbox's, with its mappings; one that brings its own, or other mappings, is refused.
+func shareUsers(spec, own *specs.Spec, sandbox string) error {
+	mine, theirs := namespaceIn(spec, specs.UserNamespace), namespaceIn(own, specs.UserNamespace)
+	if theirs < 0 {
+		if mine >= 0 {
+			return fmt.Errorf("a container of sandbox %q can't have a user namespace, the sandbox has none: %w", sandbox, errdefs.ErrInvalidArgument)
+		}
+		return nil
+	}
+	if spec.Linux == nil {
+		spec.Linux = &specs.Linux{}
+	}
+	linux := spec.Linux
+	switch {
+	case mine < 0:
+		linux.Namespaces = append(slices.Clone(linux.Namespaces), specs.LinuxNamespace{Type: specs.UserNamespace})
+	case linux.Namespaces[mine].Path != "":
+		return fmt.Errorf("a container of sandbox %q can't have another user namespace than the sandbox's: %w", sandbox, errdefs.ErrInvalidArgument)
+	}
+	for _, m := range []struct{ wanted, had []specs.LinuxIDMapping }{
+		{linux.UIDMappings, own.Linux.UIDMappings}, {linux.GIDMappings, own.Linux.GIDMappings},
+	} {
+		if len(m.wanted) > 0 && !slices.Equal(m.wanted, m.had) {
+			return fmt.Errorf("a container of sandbox %q can't have other ids than the sandbox, whose user namespace it shares: %w", sandbox, errdefs.ErrInvalidArgument)
+		}
+	}
+	linux.UIDMappings, linux.GIDMappings = own.Linux.UIDMappings, own.Linux.GIDMappings
 	return nil
 }
 
@@ -136,8 +179,8 @@ func (p pins) close() {
 	}
 }
 
-// share changes a spec's namespaces to those of a sandbox: network, IPC and UTS where it gives no path for them, and PID where the spec has no PID namespace at all:
-// to leave that out is to ask for the one around the container. The caller closes the pins once the OCI runtime has used them.
+// share changes a spec's namespaces to those of a sandbox: network, IPC and UTS where it gives no path for them, PID where the spec has no PID namespace at all (to leave
+// that out is to ask for the one around the container), and the user namespace where shareUsers has left one. The caller closes the pins once the OCI runtime has used them.
 func share(spec *specs.Spec, ref sandboxRef) (_ pins, err error) {
 	var open pins
 	defer func() {
@@ -152,8 +195,11 @@ func share(spec *specs.Spec, ref sandboxRef) (_ pins, err error) {
 	for _, n := range []struct {
 		kind specs.LinuxNamespaceType
 		file string
-	}{{specs.NetworkNamespace, "net"}, {specs.IPCNamespace, "ipc"}, {specs.UTSNamespace, "uts"}, {specs.PIDNamespace, "pid"}} {
+	}{{specs.UserNamespace, "user"}, {specs.NetworkNamespace, "net"}, {specs.IPCNamespace, "ipc"}, {specs.UTSNamespace, "uts"}, {specs.PIDNamespace, "pid"}} {
 		i := namespaceIn(spec, n.kind)
+		if i < 0 && n.kind == specs.UserNamespace {
+			continue
+		}
 		if i >= 0 && (n.kind == specs.PIDNamespace || list[i].Path != "") {
 			continue
 		}

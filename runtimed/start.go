@@ -33,7 +33,7 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 		} else if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
 			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
 				p.back(created)
-				return err
+				return p.task.classify(err)
 			}
 			d.log.WithError(err).WithField("process", p.String()).Warn("the OCI runtime failed after it had started the container")
 		}
@@ -83,7 +83,7 @@ func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecPro
 	if err := checkStreams(processRecord{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}); err != nil {
 		return err
 	}
-	if warnings := d.host.clampProcess(spec); warnings != nil {
+	if warnings := d.host.Clamp(spec); warnings != nil {
 		d.log.WithField("container", t.c.id).Warn(strings.Join(warnings, "; "))
 		if err := warn(ctx, warnings); err != nil {
 			return err
@@ -141,7 +141,7 @@ func parseProcess(data []byte, terminal bool) (*specs.Process, error) {
 // startExec runs a registered exec. After a failure it is as it was before.
 func (d *Daemon) startExec(ctx context.Context, p *process) error {
 	return d.change(ctx, p.task.c, func(ctx context.Context) error {
-		if err := p.task.requireRunning("start process in"); err != nil {
+		if err := errors.Join(p.task.requireRunning("start process in"), p.task.requireThawed("start process in")); err != nil {
 			return err
 		}
 		if err := p.transition("start", starting); err != nil {
@@ -151,7 +151,7 @@ func (d *Daemon) startExec(ctx context.Context, p *process) error {
 		if err := d.runExec(ctx, p); err != nil {
 			d.unwind(p)
 			p.back(added)
-			return err
+			return p.task.classify(err)
 		}
 		return nil
 	})

@@ -33,25 +33,26 @@ var layers = []layer{
 	{path: "libcontainerd", ours: []string{"queue", "fifo"}, never: embedder},
 	{path: "libcontainerd/libcontainerdtest", ours: []string{"libcontainerd", "queue", "fifo"}, never: embedder},
 	{path: "remote", ours: []string{"libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "internal/pidfd", ours: []string{"keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/spool", ours: []string{"internal/pidfd", "keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+	{path: "internal/withheld", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
 	{path: "cmd/engine-lite-oci", ours: []string{"internal/pidfd", "internal/spool", "keeper"}, never: []string{"net/http"}, others: []string{
 		"golang.org/x/sys", "github.com/containerd/errdefs", "github.com/spf13/cobra", "github.com/spf13/pflag",
 	}},
 	{path: "cmd/engine-lite/internal/images"},
 	{path: "cmd/engine-lite/internal/engine/logs", ours: []string{"fifo"}, never: []string{"net/http"}},
 	{path: "cmd/engine-lite/internal/engine", ours: []string{
-		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "journal", "keeper", "libcontainerd", "queue",
+		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite/internal/api", ours: []string{
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
-		"fifo", "internal/pidfd", "internal/spool", "journal", "keeper", "libcontainerd", "queue",
+		"fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "journal", "keeper", "libcontainerd", "queue", "remote",
+		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
 	}},
 }
 

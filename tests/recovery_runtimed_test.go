@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -51,21 +49,15 @@ func newEngine(t *testing.T, daemon libcontainerd.Daemon) *engine {
 
 func (e *engine) prepare() {
 	e.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	client, err := libcontainerd.New(e.daemon, libcontainerd.FIFO(e.streams), e.recorder, libcontainerd.WithLogger(logrus.NewEntry(log)))
+	client, err := libcontainerdtest.NewClient(e.daemon, libcontainerd.FIFO(e.streams), e.recorder)
 	e.must(err)
 	e.client = client
 }
 
 func (e *engine) run() {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	client := e.client
-	go func() { ended <- client.Run(ctx) }()
+	stop := libcontainerdtest.RunClient(e.client)
 	e.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			e.Error(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/remote"
 )
 
@@ -67,10 +68,9 @@ func startRuntimed(t *testing.T, programs, ociRuntime string, wrap ...string) *p
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
 	r := &privateRuntimed{dir: dir, address: filepath.Join(dir, "r.sock"), words: &bytes.Buffer{}}
-	keeperDir := filepath.Join(dir, "keeper")
-	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", keeperDir, "--runtimed-log", r.logFile(), "--",
+	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", filepath.Dir(r.keeperSocket()), "--runtimed-log", r.logFile(), "--",
 		filepath.Join(programs, "runtimed"), "--root", r.root(), "--address", r.address,
-		"--keeper", filepath.Join(keeperDir, "keeper.sock"), "--runtime", ociRuntime, "--log-level", "debug")
+		"--keeper", r.keeperSocket(), "--runtime", ociRuntime, "--log-level", "debug")
 	r.startKeeper(t)
 	t.Cleanup(func() { r.stop(t) })
 	return r
@@ -78,6 +78,9 @@ func startRuntimed(t *testing.T, programs, ociRuntime string, wrap ...string) *p
 
 func (r *privateRuntimed) root() string    { return filepath.Join(r.dir, "root") }
 func (r *privateRuntimed) logFile() string { return filepath.Join(r.dir, "log") }
+func (r *privateRuntimed) keeperSocket() string {
+	return filepath.Join(r.dir, "keeper", keeper.SocketName)
+}
 
 func (r *privateRuntimed) log(t *testing.T) string {
 	t.Helper()
@@ -95,6 +98,13 @@ func (r *privateRuntimed) startKeeper(t *testing.T) {
 	if err := r.keeper.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// No signal may come before the process has become the keeper and handles it.
+	await(t, "the keeper answers", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, err := keeper.Dial(ctx, r.keeperSocket())
+		return err == nil && c.Close() == nil
+	})
 }
 
 // stop ends both and looks for what they left: a process, a mount, state of the

@@ -31,6 +31,8 @@ type options struct {
 }
 
 func main() {
+	// First of all: what ends the keeper in order must not kill it while it starts.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	opts, err := parse(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		os.Exit(0)
@@ -40,9 +42,10 @@ func main() {
 		os.Exit(2)
 	}
 	if opts.detach {
+		stop() // this process is nothing to end in order
 		err = detach(os.Args, opts.logPath != "")
 	} else {
-		err = run(opts)
+		err = run(ctx, opts)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "keeper:", err)
@@ -89,15 +92,13 @@ func detach(args []string, logged bool) error {
 	return process.Release()
 }
 
-// run is the keeper until a signal ends it.
-func run(opts options) error {
+// run is the keeper until ctx ends.
+func run(ctx context.Context, opts options) error {
 	// It mostly sleeps: small beats fast.
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(50)
 	// A terminal that hangs up, or a log that nobody reads any more, must not end the keeper. (Ignoring them would be inherited by every container.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
 	opts.Log = log.New(os.Stderr, "keeper: ", log.LstdFlags|log.LUTC)
 	return keeper.Run(ctx, opts.Config, func() {
 		if err := redirect(opts.logPath); err != nil {

@@ -3,7 +3,6 @@ package libcontainerdtest
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -164,22 +162,16 @@ func (e *env) launch() {
 // prepare makes a new client, which doesn't run yet.
 func (e *env) prepare() {
 	e.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	client, err := libcontainerd.New(e.Daemon, e.Stdio, e.recorder, libcontainerd.WithLogger(logrus.NewEntry(log)))
+	client, err := NewClient(e.Daemon, e.Stdio, e.recorder)
 	e.must(err)
 	e.client = client
 }
 
 // begin runs the client.
 func (e *env) begin() {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	client := e.client
-	go func() { ended <- client.Run(ctx) }()
+	stop := RunClient(e.client)
 	e.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			e.Errorf("Run: %v", err)
 		}
 		e.stop = func() {}

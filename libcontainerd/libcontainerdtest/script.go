@@ -23,11 +23,14 @@ type command struct {
 // parse reads a process's arguments: sh -c SCRIPT. Anything else is what a
 // runtime says of a directory, for "/", or of a binary that isn't there.
 func parse(args []string) ([]command, error) {
+	if len(args) == 0 {
+		return nil, fmt.Errorf("no command: %w", errdefs.ErrInvalidArgument)
+	}
 	if args[0] == "/" {
 		return nil, fmt.Errorf("exec: %q: permission denied: %w", args[0], errdefs.ErrUnknown)
 	}
 	if len(args) != 3 || args[0] != "sh" || args[1] != "-c" {
-		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args, errdefs.ErrUnknown)
+		return nil, fmt.Errorf("exec: %q: executable file not found in $PATH: %w", args[0], errdefs.ErrUnknown)
 	}
 	var script []command
 	for line := range strings.FieldsFuncSeq(args[2], func(r rune) bool { return r == ';' || r == '\n' }) {
@@ -80,7 +83,7 @@ func (p *proc) step(ctx context.Context, c command) (status int, ended bool) {
 func (p *proc) do(ctx context.Context, c command) (status int, ended bool) {
 	switch c.verb {
 	case "exit":
-		return number(c.args), true
+		return number(c.args) & 0xff, true
 	case "trap":
 		p.trap(c.args)
 		return 0, false
@@ -97,7 +100,7 @@ func (p *proc) do(ctx context.Context, c command) (status int, ended bool) {
 		ended = !p.cat(ctx)
 		return p.killed(ctx), ended
 	case "kill":
-		return 128 + -number(c.args), true
+		return (128 - number(c.args)) & 0xff, true
 	}
 	p.output(c.verb + ": not found\n")
 	return 127, true
@@ -173,7 +176,7 @@ const ignored = -1
 func (p *proc) trap(args []string) {
 	code := ignored
 	if len(args) == 3 && args[0] == `"exit` {
-		code = number([]string{strings.Trim(args[1], `"`)})
+		code = number([]string{strings.Trim(args[1], `"`)}) & 0xff
 	}
 	p.task.daemon.mu.Lock()
 	defer p.task.daemon.mu.Unlock()

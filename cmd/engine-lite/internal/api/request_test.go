@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"mime"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -206,6 +208,58 @@ func FuzzPattern(f *testing.F) {
 		handle, name, allow, err := table.find(method, segments(path))
 		if (handle == nil) == (err == nil) || handle != nil && allow != nil {
 			t.Errorf("%s %s: %q %v %v", method, path, name, allow, err)
+		}
+	})
+}
+
+// FuzzEventsOptions reads where an event stream is to begin and end, from the query
+// and from the header with which a browser comes back.
+func FuzzEventsOptions(f *testing.F) {
+	f.Add("since=1&until=2", "", "")
+	f.Add("cursor=7&journal=j", "application/x-ndjson;q=0.5, text/event-stream", "9")
+	f.Add("cursor=-1", "text/event-stream", "18446744073709551616")
+	f.Add("since=9&cursor=1&filters=%7B%7D", ";;,q=x;q=NaN", "")
+	f.Add("since=5&until=2026-01-02", "text/event-stream;q=NaN", " 1")
+	f.Fuzz(func(t *testing.T, query, accept, last string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		for _, v := range []version{oldest, newest} {
+			media := eventsType(v, accept)
+			if _, _, err := mime.ParseMediaType(media); err != nil {
+				t.Errorf("%q: media type %q", accept, media)
+			}
+			r := &request{Request: &http.Request{Header: http.Header{"Last-Event-Id": {last}}}, version: v, query: values}
+			o, err := r.eventsOptions(media)
+			if err != nil {
+				if !errdefs.IsInvalidArgument(err) {
+					t.Errorf("%q: %v", query, err)
+				}
+				continue
+			}
+			if o.After != nil && !o.Since.IsZero() || !o.Until.IsZero() && o.Until.Before(o.Since) {
+				t.Errorf("%q: %+v", query, o)
+			}
+		}
+	})
+}
+
+// FuzzParseVersion takes only what is served.
+func FuzzParseVersion(f *testing.F) {
+	for _, s := range []string{"1.41", "1", "1.", ".1", "1.53", "+1.+41", "1.-1", "2", "1.41.2", "99999999999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := parseVersion(s)
+		if err != nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%q: %v", s, err)
+			}
+			return
+		}
+		if v.compare(oldest) < 0 || v.compare(newest) > 0 {
+			t.Errorf("%q is %v", s, v)
 		}
 	})
 }

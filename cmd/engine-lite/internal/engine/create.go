@@ -49,10 +49,14 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := checkSpec(r); err != nil {
 		return none, err
 	}
+	withheld, err := e.withheldWarnings(r)
+	if err != nil {
+		return none, err
+	}
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: append(imageWarnings(img, req), warnings...)}, nil
+	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(imageWarnings(img, req), warnings, withheld)}, nil
 }
 
 func checkPlatform(img images.Image, platform string) error {

@@ -31,7 +31,7 @@ func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontai
 		return fmt.Errorf("exec record %s: %w", x.id, err)
 	}
 	return e.commitExec(ctx, x, change{
-		action: "exec_start: " + strings.Join(x.request.Cmd, " "), recovered: ev.Recovered, attributes: x.attributes(nil),
+		action: "exec_start: " + strings.Join(x.request.Cmd, " "), recovered: ev.Recovered, attributes: x.attributes(warningAttributes(ev)),
 		also: func(tx *journal.Tx, _ *record) error {
 			tx.Put(kindExec, x.id, raw)
 			return nil

@@ -100,7 +100,7 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 	if o.record().HostConfig.RestartPolicy.IsNone() {
 		return nil
 	}
-	if err := e.planRestart(ctx, o, time.Time{}); err != nil {
+	if err := e.noteRestart(ctx, o, time.Time{}); err != nil {
 		return err
 	}
 	if o.record().running() {
@@ -113,9 +113,9 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 	return nil
 }
 
-// planRestart writes down when a user wants the container to be started again,
+// noteRestart writes down when a user wants the container to be started again,
 // in place of what its policy says; zero is not at all.
-func (e *Engine) planRestart(ctx context.Context, o *object, at time.Time) error {
+func (e *Engine) noteRestart(ctx context.Context, o *object, at time.Time) error {
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
 		if r.Status == statusRestarting {
 			r.Status = statusExited

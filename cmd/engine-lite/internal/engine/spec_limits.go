@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/internal/withheld"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are
@@ -117,6 +119,26 @@ func oomScoreOpt(score int) oci.SpecOpts {
 		}
 		return nil
 	}
+}
+
+// withheldWarnings tell what this host keeps a container from having, as far as it
+// can be known when the container is created: runtimed has this process's
+// capabilities and limits, unless an engine that had others started the keeper. The
+// truth is in the event of each start. containerd's runtimes refuse to start what
+// runtimed starts with less.
+func (e *Engine) withheldWarnings(r *record) ([]string, error) {
+	if e.opts.Shims {
+		return nil, nil
+	}
+	s := &oci.Spec{Process: &specs.Process{}}
+	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {
+		return nil, err
+	}
+	bounds, err := withheld.Here()
+	if err != nil {
+		return nil, err
+	}
+	return bounds.Clamp(s.Process), nil
 }
 
 // minMemory is Docker's least memory limit: below it the OCI runtime itself

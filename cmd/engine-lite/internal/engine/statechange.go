@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -72,15 +73,26 @@ func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event)
 	o.mu.Lock()
 	generation, l := o.generation, o.life
 	o.mu.Unlock()
+	if ev.Warnings != nil {
+		log.WithField("container", o.id).Warn(strings.Join(ev.Warnings, "; "))
+	}
 	_, _, err := e.commit(ctx, o, change{
 		mutate: func(r *record) error {
 			r.started(ev.Pid, generation, ev.Time)
 			r.StdinClosed = l != nil && l.stdinClosed()
 			return nil
 		},
-		action: "start", recovered: ev.Recovered,
+		action: "start", recovered: ev.Recovered, attributes: func(*record) map[string]string { return warningAttributes(ev) },
 	})
 	return err
+}
+
+// warningAttributes are those of a start whose process got less than it was to have.
+func warningAttributes(ev libcontainerd.Event) map[string]string {
+	if ev.Warnings == nil {
+		return nil
+	}
+	return map[string]string{"warning": strings.Join(ev.Warnings, "; ")}
 }
 
 func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event, to status, action string) error {

@@ -248,11 +248,11 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 	ctx, free := e.outlive(ctx)
 	defer free()
 	if o.record().up() {
-		if err := e.planRestart(ctx, o, time.Now()); err != nil {
+		if err := e.noteRestart(ctx, o, time.Now()); err != nil {
 			return err
 		}
 		if err := e.stop(ctx, o, opts); err != nil {
-			return errors.Join(err, e.planRestart(ctx, o, time.Time{}))
+			return errors.Join(err, e.noteRestart(ctx, o, time.Time{}))
 		}
 	}
 	if err := e.startByUser(ctx, o); err != nil {

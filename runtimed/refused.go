@@ -1,0 +1,40 @@
+package runtimed
+
+import (
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/pidfd"
+)
+
+// classify gives what an OCI runtime refused its class, for which it has words only: FailedPrecondition where the init process has ended, whether its exit is known here
+// yet or not. Other errors, and those that have a class, stay as they are.
+func (t *containerTask) classify(err error) error {
+	if err == nil || !errdefs.IsUnknown(err) || !t.init.isOver() {
+		return err
+	}
+	return fmt.Errorf("%s has ended: %v: %w", t.init, err, errdefs.ErrFailedPrecondition)
+}
+
+// isOver tells whether a process has ended, also when it waits to be reaped.
+func (p *process) isOver() bool {
+	pid, start, ok := p.identity()
+	if !ok {
+		return true
+	}
+	f, err := pidfd.Process{Pid: pid, Start: start}.Open()
+	if err != nil {
+		return errdefs.IsNotFound(err)
+	}
+	defer f.Close()
+	return pidfd.Ended(f)
+}
+
+// requireThawed refuses what the processes of a paused task would have to do: a process that is to join them would be frozen half way.
+func (t *containerTask) requireThawed(action string) error {
+	if t.isPaused() {
+		return fmt.Errorf("cannot %s container %q while it is paused: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
