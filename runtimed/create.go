@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
@@ -89,7 +90,10 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 	if err := checkStreams(t.init.record); err != nil {
 		return nil, err
 	}
-	if t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue()); err != nil {
+	_, s := span.Start(ctx, "plan")
+	t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue())
+	s.End(err)
+	if err != nil {
 		return nil, err
 	}
 	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
@@ -131,10 +135,16 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	var back undo
 	defer back.unless(&err)
 	back.add(func() { d.discard(t, runtimeTimeout) })
-	if err := prepareBundle(t); err != nil {
+	_, s := span.Start(ctx, "bundle")
+	err = prepareBundle(t)
+	s.End(err)
+	if err != nil {
 		return err
 	}
-	if err := mount.All(mount.FromProto(r.Rootfs), t.rootfs()); err != nil {
+	_, s = span.Start(ctx, "mounts")
+	err = mount.All(mount.FromProto(r.Rootfs), t.rootfs())
+	s.End(err)
+	if err != nil {
 		return fmt.Errorf("cannot mount the root filesystem of container %q: %w", c.id, err)
 	}
 	if err := request.Err(); err != nil {
@@ -334,7 +344,10 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 		errs = append(errs, t.record.Runtime.delete(ctx, t.c.id, t.init.dir))
 	}
 	if t.record.Mounted {
-		errs = append(errs, mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+		_, s := span.Start(ctx, "unmount")
+		err := mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		s.End(err)
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)

@@ -40,6 +40,7 @@ type config struct {
 	containerd string
 	binaries   string
 	logLevel   string
+	trace      string
 
 	containerdBinary string // started here, in place of one that runs
 }
@@ -62,6 +63,7 @@ func command() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
+	f.StringVar(&c.trace, "trace", "", "`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")
 	return cmd
 }
 
@@ -87,6 +89,11 @@ func (c *config) complete() error {
 	var err error
 	for _, dir := range []*string{&c.root, &c.run} {
 		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if c.trace != "" {
+		if c.trace, err = filepath.Abs(c.trace); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/runtimed"
 )
 
@@ -38,6 +39,7 @@ func run(args []string) (err error) {
 	flags.StringVar(&opts.Address, "address", "/run/engine-lite/runtimed.sock", "unix `socket` to serve containerd's API on")
 	flags.StringVar(&opts.Keeper, "keeper", "/run/engine-lite/keeper/keeper.sock", "the keeper's `socket`")
 	flags.StringVar(&opts.Runtime, "runtime", "", "OCI runtime, `name` or path (default: crun where it runs on this host, else runc)")
+	trace := flags.String("trace", "", "`file` that the spans of traced requests are appended to, as OTLP's JSON")
 	level := flags.String("log-level", "info", "`level` of messages: error, warning, info or debug")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,6 +55,14 @@ func run(args []string) (err error) {
 	// Specs of execs go to temporary files, which may hold secrets and must not outlive a crash.
 	if err := os.Setenv("XDG_RUNTIME_DIR", filepath.Join(opts.Root, ".tmp")); err != nil {
 		return err
+	}
+	tracer, err := otlpfile.Open(*trace, "runtimed")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tracer.Close()) }()
+	if tracer != nil {
+		opts.Trace = tracer.Begin
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
