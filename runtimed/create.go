@@ -170,6 +170,7 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 
 // launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil, refuses it.
 func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error, admit func() error) error {
+	d.prepare()
 	w := d.exits.open()
 	defer d.closeWindow(w)
 	if err := d.spawn(ctx, p, run); err != nil {

@@ -47,7 +47,9 @@ type Daemon struct {
 	keeper  keeperLink
 	events  *broker
 	exits   *exitTable
-	work    sync.WaitGroup // operations that may outlive their request
+	// migrations are those of processes between control groups.
+	migrations migrations
+	work       sync.WaitGroup // operations that may outlive their request
 	// rebooted tells that what is below the root is of an earlier boot of the host.
 	rebooted bool
 

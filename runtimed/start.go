@@ -73,6 +73,7 @@ func (d *Daemon) started(p *process, topic string, event any) {
 
 // addExec registers an exec with a task.
 func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecProcessRequest) error {
+	d.prepare()
 	if err := validID("process", r.ExecID); err != nil {
 		return err
 	}
