@@ -84,6 +84,7 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 	if err := d.planRuntime(t, record, r); err != nil {
 		return nil, err
 	}
+	t.record.Releasable = t.record.Runtime.releasable(spec)
 	t.init = newProcess(t, "", processRecord{
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
 	}, creating)
