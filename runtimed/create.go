@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/api/events"
@@ -17,7 +18,6 @@ import (
 	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/fifo"
@@ -341,19 +341,10 @@ func (d *Daemon) recordStart(p *process) error {
 // discardTask frees all that a task is made of, whatever part of it there is. It goes on after a failure and says what failed; a call
 // later does the rest.
 func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
-	var errs []error
-	if exists(t.init.dir) {
-		errs = append(errs, t.record.Runtime.delete(ctx, t.c.id, t.init.dir))
-	}
-	if t.record.Mounted {
-		_, s := span.Start(ctx, "unmount")
-		err := mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		s.End(err)
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := t.endRuntime(ctx); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
 	}
+	var errs []error
 	for _, p := range t.processes() {
 		if term := p.terminal(); term != nil {
 			term.close()
@@ -364,6 +355,25 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 		errs = append(errs, d.dispose(t, path))
 	}
 	return errors.Join(append(errs, os.RemoveAll(t.file()))...)
+}
+
+// endRuntime has the OCI runtime delete the container, and unmounts the root filesystem: at the same time where no hook is run that might want it.
+func (t *containerTask) endRuntime(ctx context.Context) error {
+	var deleted, unmounted error
+	var both sync.WaitGroup
+	if exists(t.init.dir) {
+		both.Go(func() { deleted = t.record.Runtime.delete(ctx, t.c.id, t.init.dir) })
+	}
+	if !t.record.Releasable {
+		both.Wait()
+	}
+	if t.record.Mounted {
+		_, s := span.Start(ctx, "unmount")
+		unmounted = unmountAll(t.rootfs())
+		s.End(unmounted)
+	}
+	both.Wait()
+	return errors.Join(deleted, unmounted)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.

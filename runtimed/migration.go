@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/sys/mountinfo"
 )
 
 // migrations makes the kernel ready for processes that change their control group, which each create and exec does.
@@ -55,12 +54,12 @@ func ownGroup() (string, error) {
 	if g.V2 != "" {
 		return filepath.Join(cgroupMount, g.V2), nil
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup"))
+	all, err := hierarchiesOf(g.V1)
 	if err != nil {
-		return "", fmt.Errorf("cannot read the control groups' mounts: %w", err)
+		return "", err
 	}
 	for name, path := range g.V1 {
-		if m := mountOf(mounts, name); m != nil {
+		if m := all.mount(name); m != nil {
 			return filepath.Join(m.Mountpoint, path), nil
 		}
 	}
