@@ -32,7 +32,13 @@ func main() {
 	}
 }
 
+// garbagePercent is how much garbage there may be to what is in use: half of Go's default. Little is in use, and memory is dearer than the time.
+const garbagePercent = 50
+
 func run(args []string) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	opts := runtimed.Options{Version: buildVersion()}
 	flags := flag.NewFlagSet("runtimed", flag.ContinueOnError)
 	flags.StringVar(&opts.Root, "root", "/run/engine-lite/runtimed", "state `directory`, one daemon at a time")
