@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/internal/span"
 )
 
 // change is one item of a container's queue.
@@ -73,8 +75,10 @@ func (c *Client) conclude(ch change) {
 func (c *Client) tell(ch change) bool {
 	log := c.logOf(ch.container.id, ch.event.ProcessID).WithField("event", ch.event.Type)
 	panics := 0
+	ctx, s := span.Start(span.Within(c.hard, ch.process.request), ch.event.Type.String())
+	defer func() { s.End(nil) }()
 	for delay := newBackoff(c.options); ; {
-		err := contain(func() error { return c.backend.StateChanged(c.hard, ch.event) })
+		err := contain(func() error { return c.backend.StateChanged(ctx, ch.event) })
 		if err == nil {
 			return true
 		}
@@ -141,7 +145,10 @@ func (c *Client) drain(p *process) {
 	if !ok {
 		return
 	}
-	if err := contain(func() error { return d.DrainStreams(c.hard, p.container.id, p.id) }); err != nil {
+	ctx, s := span.Start(span.Within(c.hard, p.request), "drain")
+	err := contain(func() error { return d.DrainStreams(ctx, p.container.id, p.id) })
+	s.End(err)
+	if err != nil {
 		c.logOf(p.container.id, p.id).WithError(err).Warn("the rest of the output was not drained")
 	}
 }
@@ -149,7 +156,7 @@ func (c *Client) drain(p *process) {
 func (c *Client) freeTask(p *process) bool {
 	ctx, cancel := c.bounded()
 	defer cancel()
-	err := c.destroy(ctx, p.container.id, p.id)
+	err := c.destroy(span.Within(ctx, p.request), p.container.id, p.id)
 	if err != nil {
 		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot delete an ended process at the runtime daemon; trying again")
 	}

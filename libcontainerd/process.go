@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // processState is how far a process has come. Its exit is known in
@@ -27,6 +28,9 @@ type process struct {
 	// live ends with the process: what runs on its behalf ends too.
 	live   context.Context
 	cancel context.CancelFunc
+
+	// request is the span of the request that started it; nil where nobody records.
+	request trace.Span
 
 	taken   chan struct{} // closed once the backend has taken the exit, or the start has failed
 	settled chan struct{} // closed once nothing is left at the daemon and of the streams

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/internal/span"
 )
 
 // StartOptions are what one start of a container needs.
@@ -138,6 +140,7 @@ func (ctr *Container) beginStart(ctx context.Context, cfg StdioConfig) (*process
 	ctr.rec.transition(StatusStarting)
 	ctr.rec.generation++
 	p := newProcess(ctr, InitProcess, ctr.rec.generation, cfg)
+	p.request = span.Of(ctx)
 	ctr.rec.init = p
 	return p, was, nil
 }
@@ -164,7 +167,9 @@ func (p *process) awaitSettled(ctx context.Context) error {
 }
 
 // openStreams makes p's streams and hands them to the backend.
-func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (Streams, error) {
+func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (_ Streams, err error) {
+	ctx, s := span.Start(ctx, "streams")
+	defer func() { s.End(err) }()
 	streams, err := ctr.client.stdio.Create(ctx, p.config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make its streams: %w", err)
@@ -277,7 +282,7 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 }
 
 func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (_ *process, err error) {
-	p, err := ctr.beginExec(execID, spec, cfg)
+	p, err := ctr.beginExec(ctx, execID, spec, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +338,7 @@ func (ctr *Container) execAdded(p *process) error {
 	return ctr.emit(p, Event{Type: EventExecAdded, ProcessID: p.id, Generation: p.generation, Time: time.Now()})
 }
 
-func (ctr *Container) beginExec(execID string, spec *specs.Process, cfg StdioConfig) (*process, error) {
+func (ctr *Container) beginExec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (*process, error) {
 	if err := checkExecID(ctr.id, execID); err != nil {
 		return nil, err
 	}
@@ -349,6 +354,7 @@ func (ctr *Container) beginExec(execID string, spec *specs.Process, cfg StdioCon
 		return nil, fmt.Errorf("container %q has or had an exec %q: %w", ctr.id, execID, errdefs.ErrAlreadyExists)
 	}
 	p := newProcess(ctr, execID, ctr.rec.generation, cfg)
+	p.request = span.Of(ctx)
 	ctr.rec.execs[execID] = p
 	return p, nil
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -25,11 +26,15 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/engine-lite/engine-lite/internal/span"
 )
 
 // Options say which daemon is meant.
@@ -111,7 +116,10 @@ func dialOptions(o Options) []grpc.DialOption {
 		grpc.WithIdleTimeout(0),
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return native(invoke(namespaces.WithNamespace(ctx, o.Namespace), method, req, reply, cc, opts...))
+			ctx, s := span.Start(ctx, method)
+			err := native(invoke(traced(namespaces.WithNamespace(ctx, o.Namespace)), method, req, reply, cc, opts...))
+			s.End(err)
+			return err
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 			stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
@@ -119,6 +127,19 @@ func dialOptions(o Options) []grpc.DialOption {
 			return s, native(err)
 		}),
 	}
+}
+
+// traced tells the daemon which span a request is below, where somebody records it.
+func traced(ctx context.Context) context.Context {
+	if span.Of(ctx) == nil {
+		return ctx
+	}
+	header := http.Header{}
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
+	for key := range header {
+		ctx = metadata.AppendToOutgoingContext(ctx, key, header.Get(key))
+	}
+	return ctx
 }
 
 // native gives an error of the wire its class.

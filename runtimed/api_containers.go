@@ -113,6 +113,7 @@ func (a *containersAPI) Create(ctx context.Context, r *containers.CreateContaine
 	record := proto.CloneOf(r.Container)
 	record.CreatedAt = timestamppb.Now()
 	record.UpdatedAt = record.CreatedAt
+	a.d.prepare() // a start comes next, in most cases
 	if err := a.d.createContainer(ns, record); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/cgroups/v3/cgroup2"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
-	"github.com/moby/sys/mountinfo"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -52,13 +51,13 @@ func groupsOf(pid int) (groups, error) {
 // fillV1 makes the paths of /proc/PID/cgroup relative to what is mounted: inside a container's cgroup namespace-less mount the
 // root of the mount is a group itself (proc(5), /proc/PID/mountinfo, field 4).
 func (g *groups) fillV1(paths map[string]string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup"))
+	all, err := hierarchiesOf(paths)
 	if err != nil {
-		return fmt.Errorf("cannot read the control groups' mounts: %w", err)
+		return err
 	}
 	g.V1 = make(map[string]string, len(paths))
 	for name, path := range paths {
-		m := mountOf(mounts, name)
+		m := all.mount(name)
 		if m == nil {
 			continue
 		}
@@ -70,17 +69,6 @@ func (g *groups) fillV1(paths map[string]string) error {
 		g.V1[name] = rel
 		if name == "memory" {
 			g.OOMFile = filepath.Join(m.Mountpoint, rel, "memory.oom_control")
-		}
-	}
-	return nil
-}
-
-func mountOf(mounts []*mountinfo.Info, controller string) *mountinfo.Info {
-	for _, m := range mounts {
-		for option := range strings.SplitSeq(m.VFSOptions, ",") {
-			if option == controller {
-				return m
-			}
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/api/events"
@@ -17,10 +18,10 @@ import (
 	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
@@ -83,13 +84,17 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 	if err := d.planRuntime(t, record, r); err != nil {
 		return nil, err
 	}
+	t.record.Releasable = t.record.Runtime.releasable(spec)
 	t.init = newProcess(t, "", processRecord{
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
 	}, creating)
 	if err := checkStreams(t.init.record); err != nil {
 		return nil, err
 	}
-	if t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue()); err != nil {
+	_, s := span.Start(ctx, "plan")
+	t.plan, err = d.makePlan(ctx, t, spec, record.Spec.GetValue())
+	s.End(err)
+	if err != nil {
 		return nil, err
 	}
 	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
@@ -131,10 +136,16 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 	var back undo
 	defer back.unless(&err)
 	back.add(func() { d.discard(t, runtimeTimeout) })
-	if err := prepareBundle(t); err != nil {
+	_, s := span.Start(ctx, "bundle")
+	err = prepareBundle(t)
+	s.End(err)
+	if err != nil {
 		return err
 	}
-	if err := mount.All(mount.FromProto(r.Rootfs), t.rootfs()); err != nil {
+	_, s = span.Start(ctx, "mounts")
+	err = mount.All(mount.FromProto(r.Rootfs), t.rootfs())
+	s.End(err)
+	if err != nil {
 		return fmt.Errorf("cannot mount the root filesystem of container %q: %w", c.id, err)
 	}
 	if err := request.Err(); err != nil {
@@ -160,6 +171,7 @@ func (d *Daemon) makeTask(ctx, request context.Context, t *containerTask, r *tas
 
 // launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil, refuses it.
 func (d *Daemon) launch(ctx context.Context, p *process, run func(createArgs) error, admit func() error) error {
+	d.prepare()
 	w := d.exits.open()
 	defer d.closeWindow(w)
 	if err := d.spawn(ctx, p, run); err != nil {
@@ -329,16 +341,10 @@ func (d *Daemon) recordStart(p *process) error {
 // discardTask frees all that a task is made of, whatever part of it there is. It goes on after a failure and says what failed; a call
 // later does the rest.
 func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
-	var errs []error
-	if exists(t.init.dir) {
-		errs = append(errs, t.record.Runtime.delete(ctx, t.c.id, t.init.dir))
-	}
-	if t.record.Mounted {
-		errs = append(errs, mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := t.endRuntime(ctx); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
 	}
+	var errs []error
 	for _, p := range t.processes() {
 		if term := p.terminal(); term != nil {
 			term.close()
@@ -349,6 +355,25 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 		errs = append(errs, d.dispose(t, path))
 	}
 	return errors.Join(append(errs, os.RemoveAll(t.file()))...)
+}
+
+// endRuntime has the OCI runtime delete the container, and unmounts the root filesystem: at the same time where no hook is run that might want it.
+func (t *containerTask) endRuntime(ctx context.Context) error {
+	var deleted, unmounted error
+	var both sync.WaitGroup
+	if exists(t.init.dir) {
+		both.Go(func() { deleted = t.record.Runtime.delete(ctx, t.c.id, t.init.dir) })
+	}
+	if !t.record.Releasable {
+		both.Wait()
+	}
+	if t.record.Mounted {
+		_, s := span.Start(ctx, "unmount")
+		unmounted = unmountAll(t.rootfs())
+		s.End(unmounted)
+	}
+	both.Wait()
+	return errors.Join(deleted, unmounted)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,6 +28,8 @@ type Options struct {
 	Runtime string
 	// Version is what the version service tells.
 	Version string
+	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where nobody records.
+	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
 	// Log takes messages; nil for logrus's standard logger.
 	Log *logrus.Entry
 }
@@ -44,7 +47,9 @@ type Daemon struct {
 	keeper  keeperLink
 	events  *broker
 	exits   *exitTable
-	work    sync.WaitGroup // operations that may outlive their request
+	// migrations are those of processes between control groups.
+	migrations migrations
+	work       sync.WaitGroup // operations that may outlive their request
 	// rebooted tells that what is below the root is of an earlier boot of the host.
 	rebooted bool
 

@@ -181,7 +181,7 @@ func (t *containerTask) loadStatus(ctx context.Context) status {
 	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
 	defer cancel()
 	var state *runc.Container
-	err := t.record.Runtime.run("state", t.init.dir, func(c *runc.Runc) (err error) {
+	err := t.record.Runtime.run(ctx, "state", t.init.dir, func(c *runc.Runc) (err error) {
 		state, err = c.State(ctx, t.c.id)
 		return err
 	})

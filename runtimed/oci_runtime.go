@@ -16,6 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/internal/span"
 )
 
 // ociRuntime runs one OCI runtime's command line for the containers of one namespace. Its messages go to a log file, because its stdout
@@ -31,9 +32,11 @@ type ociRuntime struct {
 }
 
 // run calls fn with a client whose log is a file of its own in dir, and puts the runtime's last message into the error.
-func (r ociRuntime) run(action, dir string, fn func(*runc.Runc) error) error {
+func (r ociRuntime) run(ctx context.Context, action, dir string, fn func(*runc.Runc) error) (err error) {
+	_, s := span.Start(ctx, "OCI runtime "+action)
+	defer func() { s.End(err) }()
 	log := filepath.Join(dir, "log."+action)
-	err := fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup, ExtraArgs: r.Args})
+	err = fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup, ExtraArgs: r.Args})
 	if err != nil {
 		err = r.failure(action, log, err)
 	}
@@ -95,7 +98,7 @@ type createArgs struct {
 }
 
 func (r ociRuntime) create(ctx context.Context, id, bundle string, a createArgs) error {
-	return r.run("create", a.dir, func(c *runc.Runc) error {
+	return r.run(ctx, "create", a.dir, func(c *runc.Runc) error {
 		return c.Create(ctx, id, bundle, &runc.CreateOpts{
 			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console,
 			NoPivot: r.NoPivotRoot, NoNewKeyring: r.NoNewKeyring,
@@ -104,7 +107,7 @@ func (r ociRuntime) create(ctx context.Context, id, bundle string, a createArgs)
 }
 
 func (r ociRuntime) exec(ctx context.Context, id string, spec specs.Process, a createArgs) error {
-	return r.run("exec", a.dir, func(c *runc.Runc) error {
+	return r.run(ctx, "exec", a.dir, func(c *runc.Runc) error {
 		return c.Exec(ctx, id, spec, &runc.ExecOpts{
 			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, Detach: true,
 		})
@@ -117,12 +120,12 @@ func (r ociRuntime) checkpoint(ctx context.Context, id, dir string, opts runc.Ch
 	if leaveRunning {
 		actions = append(actions, runc.LeaveRunning)
 	}
-	return r.run("checkpoint", dir, func(c *runc.Runc) error { return c.Checkpoint(ctx, id, &opts, actions...) })
+	return r.run(ctx, "checkpoint", dir, func(c *runc.Runc) error { return c.Checkpoint(ctx, id, &opts, actions...) })
 }
 
 // restore makes a container whose processes go on where they were.
 func (r ociRuntime) restore(ctx context.Context, id, bundle string, opts runc.CheckpointOpts, a createArgs) error {
-	return r.run("restore", a.dir, func(c *runc.Runc) error {
+	return r.run(ctx, "restore", a.dir, func(c *runc.Runc) error {
 		_, err := c.Restore(ctx, id, bundle, &runc.RestoreOpts{
 			CheckpointOpts: opts, IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, NoPivot: r.NoPivotRoot, Detach: true,
 		})
@@ -131,12 +134,12 @@ func (r ociRuntime) restore(ctx context.Context, id, bundle string, opts runc.Ch
 }
 
 func (r ociRuntime) start(ctx context.Context, id, dir string) error {
-	return r.run("start", dir, func(c *runc.Runc) error { return c.Start(ctx, id) })
+	return r.run(ctx, "start", dir, func(c *runc.Runc) error { return c.Start(ctx, id) })
 }
 
 // delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
 func (r ociRuntime) delete(ctx context.Context, id, dir string) error {
-	err := r.run("delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+	err := r.run(ctx, "delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
 	if err != nil && !r.knows(id) {
 		return nil // a runtime that is broken or gone must not keep for ever what it never made
 	}
@@ -150,19 +153,19 @@ func (r ociRuntime) knows(id string) bool {
 }
 
 func (r ociRuntime) killAll(ctx context.Context, id, dir string, signal int) error {
-	return r.run("kill", dir, func(c *runc.Runc) error { return c.Kill(ctx, id, signal, &runc.KillOpts{All: true}) })
+	return r.run(ctx, "kill", dir, func(c *runc.Runc) error { return c.Kill(ctx, id, signal, &runc.KillOpts{All: true}) })
 }
 
 func (r ociRuntime) pause(ctx context.Context, id, dir string) error {
-	return r.run("pause", dir, func(c *runc.Runc) error { return c.Pause(ctx, id) })
+	return r.run(ctx, "pause", dir, func(c *runc.Runc) error { return c.Pause(ctx, id) })
 }
 
 func (r ociRuntime) resume(ctx context.Context, id, dir string) error {
-	return r.run("resume", dir, func(c *runc.Runc) error { return c.Resume(ctx, id) })
+	return r.run(ctx, "resume", dir, func(c *runc.Runc) error { return c.Resume(ctx, id) })
 }
 
 func (r ociRuntime) update(ctx context.Context, id, dir string, resources *specs.LinuxResources) error {
-	return r.run("update", dir, func(c *runc.Runc) error { return c.Update(ctx, id, resources) })
+	return r.run(ctx, "update", dir, func(c *runc.Runc) error { return c.Update(ctx, id, resources) })
 }
 
 // stdio gives descriptors to a runtime as its standard streams, which it hands on to the container. It closes nothing.

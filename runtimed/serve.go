@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
+	"path"
 	"time"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthapi "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 )
 
 const (
@@ -92,7 +95,9 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 func (d *Daemon) newServer(ctx context.Context) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
-		grpc.UnaryInterceptor(func(rctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		grpc.UnaryInterceptor(func(rctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			rctx, end := d.traced(rctx, info.FullMethod)
+			defer end()
 			answer, err := handle(rctx, r)
 			return answer, toGRPC(err)
 		}),
@@ -108,6 +113,15 @@ func (d *Daemon) newServer(ctx context.Context) *grpc.Server {
 	introspection.RegisterIntrospectionServer(s, &introspectionAPI{})
 	healthapi.RegisterHealthServer(s, health.NewServer())
 	return s
+}
+
+// traced begins a request's span, where somebody records the request.
+func (d *Daemon) traced(ctx context.Context, method string) (context.Context, func()) {
+	parent := metadata.ValueFromIncomingContext(ctx, "traceparent")
+	if d.opts.Trace == nil || len(parent) == 0 {
+		return ctx, func() {}
+	}
+	return d.opts.Trace(ctx, "runtimed "+path.Base(method), http.Header{"Traceparent": parent[:1]})
 }
 
 // toGRPC gives an error its code. That of a request that ended is the context's.

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/internal/span"
 )
 
 // startTask starts a created init process. One that runs although the OCI runtime failed, which happens when a poststart hook fails or hangs, is started: the OCI runtime
@@ -30,7 +32,7 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 				p.back(created)
 				return err
 			}
-		} else if err := p.task.record.Runtime.start(ctx, p.task.c.id, p.dir); err != nil {
+		} else if err := p.task.start(ctx); err != nil {
 			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
 				p.back(created)
 				return p.task.classify(err)
@@ -40,6 +42,22 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 		d.started(p, runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: p.task.c.id, Pid: p.livePid()})
 		return nil
 	})
+}
+
+// start lets the init process run what it was made for.
+func (t *containerTask) start(ctx context.Context) error {
+	if t.record.Releasable {
+		_, s := span.Start(ctx, "release")
+		err := t.record.Runtime.release(ctx, t.c.id, func() bool {
+			pid, start, ok := t.init.identity()
+			return ok && alive(pid, start)
+		})
+		s.End(err)
+		if !errors.Is(err, errNotReleased) {
+			return err
+		}
+	}
+	return t.record.Runtime.start(ctx, t.c.id, t.init.dir)
 }
 
 // livePid is the pid as events have it.
@@ -73,6 +91,7 @@ func (d *Daemon) started(p *process, topic string, event any) {
 
 // addExec registers an exec with a task.
 func (d *Daemon) addExec(ctx context.Context, t *containerTask, r *tasks.ExecProcessRequest) error {
+	d.prepare()
 	if err := validID("process", r.ExecID); err != nil {
 		return err
 	}

@@ -30,11 +30,12 @@ var layers = []layer{
 	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"}},
 	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "cmd/keeper", ours: []string{"keeper"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "libcontainerd", ours: []string{"queue", "fifo"}, never: embedder},
-	{path: "libcontainerd/libcontainerdtest", ours: []string{"libcontainerd", "queue", "fifo"}, never: embedder},
-	{path: "remote", ours: []string{"libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "libcontainerd", ours: []string{"internal/span", "queue", "fifo"}, never: embedder},
+	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
+	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", ours: []string{"keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/spool", ours: []string{"internal/pidfd", "keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/withheld", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
@@ -44,15 +45,15 @@ var layers = []layer{
 	{path: "cmd/engine-lite/internal/images"},
 	{path: "cmd/engine-lite/internal/engine/logs", ours: []string{"fifo"}, never: []string{"net/http"}},
 	{path: "cmd/engine-lite/internal/engine", ours: []string{
-		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
+		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite/internal/api", ours: []string{
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
-		"fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
+		"fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
+		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
 	}},
 }
 

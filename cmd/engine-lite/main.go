@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -23,7 +24,14 @@ import (
 // version is set by the linker.
 var version = "0.1.0-dev"
 
+// garbagePercent is how much garbage there may be to what is in use: half of
+// Go's default. Little is in use, and memory is dearer than the time.
+const garbagePercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {
@@ -40,6 +48,7 @@ type config struct {
 	containerd string
 	binaries   string
 	logLevel   string
+	trace      string
 
 	containerdBinary string // started here, in place of one that runs
 }
@@ -62,6 +71,7 @@ func command() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
+	f.StringVar(&c.trace, "trace", "", "`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")
 	return cmd
 }
 
@@ -87,6 +97,11 @@ func (c *config) complete() error {
 	var err error
 	for _, dir := range []*string{&c.root, &c.run} {
 		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if c.trace != "" {
+		if c.trace, err = filepath.Abs(c.trace); err != nil {
 			return err
 		}
 	}

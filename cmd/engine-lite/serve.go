@@ -16,6 +16,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -30,6 +31,11 @@ const (
 // serve wires the parts and serves the API until ctx ends. Keeper, runtime
 // daemon and containers run on.
 func (c *config) serve(ctx context.Context) (err error) {
+	tracer, err := otlpfile.Open(c.trace, "engine-lite")
+	if err != nil {
+		return err
+	}
+	defer closing(&err, tracer.Close)
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	hold, err := keeper.Start(starting, c.keeperOptions())
@@ -56,12 +62,16 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, c.writePid())
 	logrus.WithFields(logrus.Fields{"socket": c.socket, "version": version}).Info("engine-lite is ready")
-	return c.serveAPI(ctx, e, hold, listener)
+	options := api.Options{Version: version}
+	if tracer != nil {
+		options.Trace = tracer.Begin
+	}
+	return c.serveAPI(ctx, api.New(e, options), hold, listener)
 }
 
 // serveAPI serves until ctx ends or the keeper is gone: an engine that can't
 // keep streams alive must not start anything, and a new one starts a new keeper.
-func (c *config) serveAPI(ctx context.Context, e *engine.Engine, hold *keeper.Client, l net.Listener) error {
+func (c *config) serveAPI(ctx context.Context, h *api.Handler, hold *keeper.Client, l net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { // ends with ctx or with the keeper
@@ -73,7 +83,7 @@ func (c *config) serveAPI(ctx context.Context, e *engine.Engine, hold *keeper.Cl
 	})
 	defer watch.Wait()
 	defer cancel(nil)
-	err := api.Serve(ctx, api.New(e, api.Options{Version: version}), stopGrace, l)
+	err := api.Serve(ctx, h, stopGrace, l)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return errors.Join(cause, err)
 	}
@@ -105,6 +115,9 @@ func (c *config) keeperOptions() keeper.Options {
 	o.Runtimed = []string{
 		filepath.Join(c.binaries, "runtimed"), "--root", filepath.Join(c.run, "runtimed"), "--address", c.daemonAddress(),
 		"--keeper", filepath.Join(c.run, "keeper", keeper.SocketName), "--log-level", c.logLevel,
+	}
+	if c.trace != "" {
+		o.Runtimed = append(o.Runtimed, "--trace", c.trace)
 	}
 	if c.runtime != "" {
 		o.Runtimed = append(o.Runtimed, "--runtime", c.runtime)

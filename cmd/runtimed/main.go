@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/runtimed"
 )
 
@@ -31,13 +32,20 @@ func main() {
 	}
 }
 
+// garbagePercent is how much garbage there may be to what is in use: half of Go's default. Little is in use, and memory is dearer than the time.
+const garbagePercent = 50
+
 func run(args []string) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	opts := runtimed.Options{Version: buildVersion()}
 	flags := flag.NewFlagSet("runtimed", flag.ContinueOnError)
 	flags.StringVar(&opts.Root, "root", "/run/engine-lite/runtimed", "state `directory`, one daemon at a time")
 	flags.StringVar(&opts.Address, "address", "/run/engine-lite/runtimed.sock", "unix `socket` to serve containerd's API on")
 	flags.StringVar(&opts.Keeper, "keeper", "/run/engine-lite/keeper/keeper.sock", "the keeper's `socket`")
 	flags.StringVar(&opts.Runtime, "runtime", "", "OCI runtime, `name` or path (default: crun where it runs on this host, else runc)")
+	trace := flags.String("trace", "", "`file` that the spans of traced requests are appended to, as OTLP's JSON")
 	level := flags.String("log-level", "info", "`level` of messages: error, warning, info or debug")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,6 +61,14 @@ func run(args []string) (err error) {
 	// Specs of execs go to temporary files, which may hold secrets and must not outlive a crash.
 	if err := os.Setenv("XDG_RUNTIME_DIR", filepath.Join(opts.Root, ".tmp")); err != nil {
 		return err
+	}
+	tracer, err := otlpfile.Open(*trace, "runtimed")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tracer.Close()) }()
+	if tracer != nil {
+		opts.Trace = tracer.Begin
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

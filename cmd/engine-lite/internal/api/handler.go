@@ -21,6 +21,9 @@ type Options struct {
 	// Log gets one debug line per request, and a line for each handler that
 	// panicked; nil is the standard logger.
 	Log *logrus.Entry
+	// Trace begins a span of a request, below the one that its header names, and
+	// returns what ends it; nil where nobody records.
+	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
 	// Heartbeat is how often a stream of server-sent events shows that it
 	// lives; 0 is 15 s.
 	Heartbeat time.Duration
@@ -35,6 +38,7 @@ type Handler struct {
 	table     table
 	hangups   *hangups
 	heartbeat time.Duration
+	begin     func(context.Context, string, http.Header) (context.Context, func())
 
 	// streaming ends with Shutdown, and so do the requests that have no end of
 	// their own.
@@ -51,7 +55,7 @@ type Handler struct {
 
 // New returns a handler in front of e. The caller calls Shutdown.
 func New(e Engine, o Options) *Handler {
-	h := &Handler{engine: e, log: o.Log, table: newTable(), hangups: &hangups{}, heartbeat: o.Heartbeat, idle: make(chan struct{})}
+	h := &Handler{engine: e, log: o.Log, table: newTable(), hangups: &hangups{}, heartbeat: o.Heartbeat, begin: o.Trace, idle: make(chan struct{})}
 	if h.log == nil {
 		h.log = logrus.NewEntry(logrus.StandardLogger())
 	}
@@ -121,6 +125,11 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	defer h.trace(w, req, time.Now())
 	defer h.contain(w, req)
 	defer h.release(w)
+	if h.begin != nil {
+		ctx, end := h.begin(req.Context(), req.Method+" "+req.URL.Path, req.Header)
+		defer end()
+		req = req.WithContext(ctx)
+	}
 	if err := h.dispatch(w, req); err != nil {
 		h.fail(w, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -172,6 +173,7 @@ type change struct {
 func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint64, error) {
 	var next *record
 	var seq uint64
+	_, s := span.Start(ctx, "journal")
 	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
 		r, err := loadRecord(tx, o.id)
 		if err != nil {
@@ -198,6 +200,7 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 		next = r
 		return nil
 	})
+	s.End(err)
 	if err != nil {
 		if c.hold && seq != 0 {
 			e.gate.release(seq)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -35,7 +36,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.checkRuntime(req.HostConfig); err != nil {
 		return none, err
 	}
+	_, s := span.Start(ctx, "image")
 	img, err := e.images.Resolve(ctx, req.Image)
+	s.End(err)
 	if err != nil {
 		return none, err
 	}
@@ -106,6 +109,7 @@ func (e *Engine) writeCreated(ctx context.Context, o *object, r *record, name st
 			return err
 		}
 	}
+	_, s := span.Start(ctx, "journal")
 	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
 		var err error
 		if r.Name, err = freeName(tx, name); err != nil {
@@ -115,6 +119,7 @@ func (e *Engine) writeCreated(ctx context.Context, o *object, r *record, name st
 		tx.Put(kindName, r.Name, []byte(r.ID))
 		return r.put(tx)
 	})
+	s.End(err)
 	if err == nil {
 		e.roster.add(o, r.Name)
 	}
@@ -143,7 +148,10 @@ func (e *Engine) furnish(ctx context.Context, r *record, img images.Image) error
 	if err := os.MkdirAll(e.containerDir(r.ID), 0o710); err != nil {
 		return fmt.Errorf("container directory: %w", err)
 	}
-	if _, err := e.images.PrepareRootfs(ctx, r.ID, img); err != nil {
+	_, s := span.Start(ctx, "snapshot")
+	_, err := e.images.PrepareRootfs(ctx, r.ID, img)
+	s.End(err)
+	if err != nil {
 		return fmt.Errorf("root filesystem of %s: %w", r.ImageName, err)
 	}
 	return nil

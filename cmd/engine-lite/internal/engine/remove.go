@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -114,13 +115,17 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 			return err
 		}
 	}
-	if err := e.images.RemoveRootfs(ctx, o.id); err != nil {
+	_, s := span.Start(ctx, "snapshot")
+	err := e.images.RemoveRootfs(ctx, o.id)
+	s.End(err)
+	if err != nil {
 		return fmt.Errorf("remove root filesystem: %w", err)
 	}
 	if err := removeDir(e.containerDir(o.id)); err != nil {
 		return err
 	}
-	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
+	_, s = span.Start(ctx, "journal")
+	err = e.journal.Commit(ctx, func(tx *journal.Tx) error {
 		r, err := loadRecord(tx, o.id)
 		if err != nil {
 			return err
@@ -132,6 +137,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 		}
 		return nil
 	})
+	s.End(err)
 	if err != nil {
 		return err
 	}

@@ -27,13 +27,9 @@ func capabilityOpt(add, drop []string) oci.SpecOpts {
 		if err != nil {
 			return err
 		}
-		all, err := cap.Current()
-		if err != nil {
-			return err
-		}
 		switch {
 		case slices.Contains(add, "ALL"):
-			err = oci.WithCapabilities(all)(ctx, c, ctr, s)
+			err = oci.WithAllCurrentCapabilities(ctx, c, ctr, s)
 		case slices.Contains(drop, "ALL"):
 			err = oci.WithCapabilities(nil)(ctx, c, ctr, s)
 		}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -83,14 +85,15 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 // prepare makes what a start needs: files, spec, and the container's record at
 // the runtime daemon.
 func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Container, error) {
+	_, s := span.Start(ctx, "mounts")
 	rootfs, err := e.images.Mounts(ctx, r.ID)
+	s.End(err)
 	if err != nil {
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
-	if err := e.writeEtc(r); err != nil {
-		return nil, err
-	}
-	spec, err := e.spec(ctx, r, rootfs)
+	_, s = span.Start(ctx, "spec")
+	spec, err := e.furnishRun(ctx, r, rootfs)
+	s.End(err)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +101,14 @@ func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Contain
 		Labels: map[string]string{"engine-lite/name": r.Name}, Rootfs: mountsOf(rootfs),
 		Runtime: e.runtimeType(r.HostConfig),
 	})
+}
+
+// furnishRun writes the files of a run, and makes its spec.
+func (e *Engine) furnishRun(ctx context.Context, r *record, rootfs []mount.Mount) (*specs.Spec, error) {
+	if err := e.writeEtc(r); err != nil {
+		return nil, err
+	}
+	return e.spec(ctx, r, rootfs)
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -147,7 +148,7 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 		}
 	}
 	if processID == libcontainerd.InitProcess {
-		e.settle(o)
+		e.settle(ctx, o)
 	} else {
 		e.settleExec(o, processID)
 	}
@@ -156,7 +157,7 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 
 // settle lets subscribers and waiters go on and starts the clean-up of the run
 // that ended.
-func (e *Engine) settle(o *object) {
+func (e *Engine) settle(ctx context.Context, o *object) {
 	var cleanup chan struct{}
 	var ended *exit
 	var ctr *libcontainerd.Container
@@ -175,8 +176,9 @@ func (e *Engine) settle(o *object) {
 		return
 	}
 	e.gate.release(ended.seq)
+	request := span.Of(ctx)
 	e.background.Go(func() {
-		e.cleanUp(o, ctr, l)
+		e.cleanUp(span.Within(e.ctx, request), o, ctr, l)
 		close(cleanup)
 		if ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero() {
 			e.autoRemove(o)
@@ -187,9 +189,10 @@ func (e *Engine) settle(o *object) {
 
 // cleanUp frees what a run held: the record at the runtime daemon and the raw
 // output.
-func (e *Engine) cleanUp(o *object, ctr *libcontainerd.Container, l *life) {
-	ctx, cancel := context.WithTimeout(e.ctx, cleanUpTimeout)
+func (e *Engine) cleanUp(ctx context.Context, o *object, ctr *libcontainerd.Container, l *life) {
+	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
 	defer cancel()
+	ctx, s := span.Start(ctx, "clean-up")
 	var err error
 	if ctr != nil {
 		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
@@ -198,6 +201,7 @@ func (e *Engine) cleanUp(o *object, ctr *libcontainerd.Container, l *life) {
 		err = errors.Join(err, l.end())
 	}
 	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
+	s.End(err)
 	if err != nil && e.ctx.Err() == nil {
 		log.WithError(err).WithField("container", o.id).Error("cannot clean up after the container's exit")
 	}

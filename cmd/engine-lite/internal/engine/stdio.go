@@ -12,6 +12,7 @@ import (
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -44,11 +45,15 @@ func keeperKey(containerID, processID string) string {
 
 // Create makes the streams of a process and gives the keeper a hold of its
 // outputs.
-func (s *stdio) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s *stdio) Create(ctx context.Context, c libcontainerd.StdioConfig) (_ libcontainerd.Streams, err error) {
+	_, fifos := span.Start(ctx, "FIFOs")
 	streams, err := s.inner.Create(ctx, c)
+	fifos.End(err)
 	if err != nil {
 		return nil, err
 	}
+	ctx, keeping := span.Start(ctx, "keeper")
+	defer func() { keeping.End(err) }()
 	held, err := s.held(streams, c)
 	if err != nil {
 		return nil, errors.Join(err, streams.Close())

@@ -1,0 +1,168 @@
+// Command waterfall prints the spans of one trace, in the order of their begin,
+// from a file of OTLP's JSON lines:
+//
+//	waterfall FILE TRACE
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "waterfall:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, out io.Writer) error {
+	if len(args) != 2 {
+		return errors.New("usage: waterfall FILE TRACE")
+	}
+	file, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	steps, err := read(file, args[1])
+	if err != nil {
+		return err
+	}
+	return draw(out, steps)
+}
+
+// step is a span, and what is below it.
+type step struct {
+	id, parent, name string
+	begin, end       time.Time
+	failed           string
+	below            []*step
+}
+
+// longestLine is what a batch of spans may have, in bytes.
+const longestLine = 16 << 20
+
+// read finds the spans of a trace and returns those that are below none of them.
+func read(r io.Reader, trace string) ([]*step, error) {
+	byID := map[string]*step{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, longestLine)
+	for lines.Scan() {
+		var b otlpfile.Batch
+		if err := json.Unmarshal(lines.Bytes(), &b); err != nil {
+			return nil, fmt.Errorf("not a line of spans: %w", err)
+		}
+		for _, s := range b.Spans() {
+			if s.Trace != trace {
+				continue
+			}
+			step, err := newStep(s)
+			if err != nil {
+				return nil, err
+			}
+			byID[step.id] = step
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if len(byID) == 0 {
+		return nil, fmt.Errorf("no span of trace %s", trace)
+	}
+	return tree(byID), nil
+}
+
+func newStep(s otlpfile.Span) (*step, error) {
+	begin, err := moment(s.Start)
+	if err != nil {
+		return nil, err
+	}
+	end, err := moment(s.End)
+	if err != nil {
+		return nil, err
+	}
+	return &step{id: s.ID, parent: s.Parent, name: s.Name, begin: begin, end: end, failed: s.Status.Message}, nil
+}
+
+func moment(text string) (time.Time, error) {
+	nanos, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("a span's time: %w", err)
+	}
+	return time.Unix(0, nanos), nil
+}
+
+// tree hangs the steps below each other, each level in the order of begin.
+func tree(byID map[string]*step) []*step {
+	var roots []*step
+	for _, s := range byID {
+		if parent := byID[s.parent]; parent != nil {
+			parent.below = append(parent.below, s)
+		} else {
+			roots = append(roots, s)
+		}
+	}
+	order := func(a, b *step) int { return cmp.Or(a.begin.Compare(b.begin), strings.Compare(a.id, b.id)) }
+	for _, s := range byID {
+		slices.SortFunc(s.below, order)
+	}
+	slices.SortFunc(roots, order)
+	return roots
+}
+
+// width is that of the bars, in characters.
+const width = 50
+
+// draw prints each request and what is below it, with the milliseconds after the
+// request's begin and those that the step took. What a request left to the
+// background reaches beyond its end: the bars have the whole of it.
+func draw(out io.Writer, roots []*step) error {
+	w := bufio.NewWriter(out)
+	for i, root := range roots {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		root.draw(w, root.begin, last(root).Sub(root.begin), 0)
+	}
+	return w.Flush()
+}
+
+// last is when the last step below s, or s itself, ended.
+func last(s *step) time.Time {
+	end := s.end
+	for _, b := range s.below {
+		if e := last(b); e.After(end) {
+			end = e
+		}
+	}
+	return end
+}
+
+func (s *step) draw(w io.Writer, zero time.Time, whole time.Duration, depth int) {
+	from, took := s.begin.Sub(zero), s.end.Sub(s.begin)
+	at := func(d time.Duration) int { return int(int64(d) * width / max(1, int64(whole))) }
+	bar := max(1, at(from+took)-at(from))
+	name := strings.Repeat("  ", depth) + s.name
+	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took), strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
+	if s.failed != "" {
+		fmt.Fprintf(w, "  failed: %s", s.failed)
+	}
+	fmt.Fprintln(w)
+	for _, b := range s.below {
+		b.draw(w, zero, whole, depth+1)
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
