@@ -41,8 +41,10 @@ type process struct {
 	held        *ending // an exit that came before start returned
 	exit        Exit
 	failure     error // why the start failed
-	oomTold     bool
-	watching    bool
+	// returned says that this exec was RunExec's, which has returned.
+	returned bool
+	oomTold  bool
+	watching bool
 
 	// verdict takes one end that comparing found; waiting, the context of the
 	// Wait in flight, ends with it.
