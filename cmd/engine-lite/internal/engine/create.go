@@ -52,7 +52,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: append(imageWarnings(img, req), warnings...)}, nil
+	return container.CreateResponse{ID: r.ID, Warnings: append(imageWarnings(img), warnings...)}, nil
 }
 
 func checkPlatform(img images.Image, platform string) error {
@@ -152,6 +152,9 @@ func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
 		return nil, fmt.Errorf("container id: %w", err)
 	}
 	config := mergeImage(req.Config, img)
+	if err := checkHealthcheck(config.Healthcheck); err != nil {
+		return nil, err
+	}
 	if len(config.Entrypoint)+len(config.Cmd) == 0 {
 		return nil, refuse(errdefs.ErrInvalidArgument, "no command specified")
 	}

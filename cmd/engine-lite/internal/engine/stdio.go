@@ -43,11 +43,11 @@ func keeperKey(containerID, processID string) string {
 }
 
 // Create makes the streams of a process and gives the keeper a hold of its
-// outputs.
+// outputs, but for a probe's, which nobody wants to know after the engine's end.
 func (s *stdio) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	streams, err := s.inner.Create(ctx, c)
-	if err != nil {
-		return nil, err
+	if err != nil || isProbe(c.ProcessID) {
+		return streams, err
 	}
 	held, err := s.held(streams, c)
 	if err != nil {
