@@ -40,6 +40,8 @@ type Options struct {
 	Runtime string
 	// Spool is where the OCI command line tells of its containers; empty for none.
 	Spool string
+	// QuietProbes leaves the exec events of health probes out.
+	QuietProbes bool
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool

@@ -38,6 +38,7 @@ type rig struct {
 	t       testing.TB
 	root    string
 	spool   string // empty for none
+	quiet   bool   // no exec events of probes
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -70,7 +71,7 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool}, r.daemon, streams, r.keeper)
+	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet}, r.daemon, streams, r.keeper)
 	must(r.t, err)
 	r.e = e
 }

@@ -155,7 +155,10 @@ func (e *Engine) recordProbe(ctx context.Context, m *monitor, v verdict, id stri
 			if !r.running() || r.Generation != m.generation || r.Health == nil {
 				return errUnchanged
 			}
-			changes = v.changes(id, m.check.command)
+			changes = nil
+			if !e.opts.QuietProbes {
+				changes = v.changes(id, m.check.command)
+			}
 			if r.judge(m.check, v.result) {
 				changes = append(changes, change{action: "health_status: " + string(r.Health.Status)})
 			}

@@ -142,7 +142,7 @@ func (p *probe) attach(s libcontainerd.Streams) {
 
 // read ends with the output, which ends with the command, or when it is closed.
 func (p *probe) read(o libcontainerd.Output) {
-	buf := make([]byte, maxProbeOutput)
+	buf := make([]byte, 512)
 	for {
 		n, err := o.Read(buf)
 		p.keep(buf[:n])

@@ -157,6 +157,21 @@ func (r *rig) actionsWithCodes(id string) []string {
 	}
 }
 
+// TestQuietProbes has the changes of status alone told.
+func TestQuietProbes(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, r *rig) {
+		r.quiet = true
+		r.reopen()
+		id := r.run("", "sleep 100000", checked("exit 1"))
+		if h := r.probed(id, "unhealthy", 4); h.FailingStreak != 4 {
+			t.Errorf("%+v", h)
+		}
+		if got := r.actions(id); !slices.Equal(got, []string{"create", "start", "health_status: unhealthy"}) {
+			t.Errorf("events %q", got)
+		}
+	})
+}
+
 // TestProbesWhilePaused has no probe begin in a paused container, and time stand
 // still for one that is under way.
 func TestProbesWhilePaused(t *testing.T) {
