@@ -163,7 +163,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions
 		return streams, errors.Join(failed, err)
 	})
 	if errors.Is(err, errDetached) {
-		return nil
+		return e.notifyExec(ctx, x, "exec_detach")
 	}
 	if err != nil {
 		return err

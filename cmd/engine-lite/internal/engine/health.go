@@ -130,10 +130,10 @@ func mergeHealthcheck(h, from *container.HealthConfig) *container.HealthConfig {
 	return &merged
 }
 
-// pause is the time until the next probe of a run.
+// pause is the time until the next probe of a run that has lasted so long.
 func (c *healthcheck) pause(status container.HealthStatus, run time.Duration) time.Duration {
 	if status == container.Starting && run < c.startPeriod {
-		return c.startInterval
+		return min(c.startInterval, c.startPeriod-run)
 	}
 	return c.interval
 }
