@@ -132,7 +132,7 @@ func (c *Client) free(p *process) {
 		}
 	}
 	c.closeStreams(p, p.streams)
-	close(p.settled)
+	p.container.unkeep(p, func() { close(p.settled) })
 }
 
 func (c *Client) copiesOutput() bool {

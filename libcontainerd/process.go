@@ -45,9 +45,11 @@ type process struct {
 	held        *ending // an exit that came before start returned
 	exit        Exit
 	failure     error // why the start failed
-	warnings    []string
-	oomTold     bool
-	watching    bool
+	// returned says that this exec was RunExec's, which has returned.
+	returned bool
+	oomTold  bool
+	watching bool
+	warnings []string
 
 	// verdict takes one end that comparing found; waiting, the context of the
 	// Wait in flight, ends with it.

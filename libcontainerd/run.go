@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,13 +25,27 @@ func (ctr *Container) Run(ctx context.Context, opts StartOptions) (Exit, error) 
 }
 
 // RunExec is Exec and the wait for its exit, as Run is that of a start. When
-// ctx ends, the exec alone is killed.
+// ctx ends, the exec alone is killed. The exit is nobody else's: the exec isn't
+// kept for Wait.
 func (ctr *Container) RunExec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (Exit, error) {
 	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
 		return Exit{}, err
 	}
+	defer ctr.unkeep(p, func() { p.returned = true })
 	return ctr.finish(ctx, p)
+}
+
+// unkeep forgets an exec of RunExec once that has returned and nothing is left of
+// it, whichever comes last: done says that one of the two has come.
+func (ctr *Container) unkeep(p *process, done func()) {
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	done()
+	if p.returned && p.isSettled() && ctr.rec.execs[p.id] == p {
+		delete(ctr.rec.execs, p.id)
+		ctr.rec.ended = slices.DeleteFunc(ctr.rec.ended, func(id string) bool { return id == p.id })
+	}
 }
 
 // RunContainer creates a container, runs it, and deletes it: see Create,

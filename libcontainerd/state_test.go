@@ -106,6 +106,30 @@ func TestForgetKeepsTheLatest(t *testing.T) {
 	}
 }
 
+// TestRunExecIsNotKept forgets an exec when the call has returned and nothing is
+// left, and not before, in either order.
+func TestRunExecIsNotKept(t *testing.T) {
+	for _, callFirst := range []bool{true, false} {
+		ctr := &Container{rec: record{execs: map[string]*process{}}}
+		p, other := &process{id: "e1", settled: make(chan struct{})}, &process{id: "e2"}
+		ctr.rec.execs["e1"], ctr.rec.execs["e2"] = p, other
+		ctr.rec.forget("e1")
+		ctr.rec.forget("e2")
+		steps := []func(){func() { p.returned = true }, func() { close(p.settled) }}
+		if !callFirst {
+			slices.Reverse(steps)
+		}
+		ctr.unkeep(p, steps[0])
+		if len(ctr.rec.execs) != 2 {
+			t.Errorf("forgotten too early: %v", ctr.rec.execs)
+		}
+		ctr.unkeep(p, steps[1])
+		if len(ctr.rec.execs) != 1 || ctr.rec.execs["e2"] != other || !slices.Equal(ctr.rec.ended, []string{"e2"}) {
+			t.Errorf("kept: %v, %v", ctr.rec.execs, ctr.rec.ended)
+		}
+	}
+}
+
 func FuzzCheckID(f *testing.F) {
 	for _, id := range []string{"", "a", "..", "../x", "a/b", "a.b-c_d", "é", "a\x00", "-a", "a-", "init", strings.Repeat("x", 77)} {
 		f.Add(id)

@@ -17,7 +17,7 @@ var onContainerd = []string{
 	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled",
 	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec", "TestExecPipe",
 	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach", "TestCreateAndStart",
-	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined",
+	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined", "TestHealth",
 }
 
 // TestOnContainerd runs them again, in a process of their own, on an engine that

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,6 +54,53 @@ func TestEvents(t *testing.T) {
 		}
 		if got := strings.TrimSpace(replay("--filter", "label=color=blue")); got != "" {
 			t.Errorf("with another label: %q", got)
+		}
+	})
+}
+
+// TestImageEvents has what is told of an image, with the names that Docker gives it.
+func TestImageEvents(t *testing.T) {
+	eachDocker(t, func(t *testing.T, d docker) {
+		since := fmt.Sprint(time.Now().Unix())
+		name, other := d.imageName(t), d.imageName(t)
+		r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", "LABEL color=red", "-", name)
+		if r.code != 0 {
+			t.Fatalf("docker import: %+v", r)
+		}
+		id := strings.TrimSpace(r.stdout)
+		d.ok(t, "tag", name, other+":v2")
+		d.forgetImage(t, other+":v2")
+		archive := d.ok(t, "save", name)
+		d.ok(t, "rmi", name)
+		d.ok(t, "rmi", other+":v2")
+		if r := d.feed(t, strings.NewReader(archive+"\n"), "load"); r.code != 0 {
+			t.Fatalf("docker load: %+v", r)
+		}
+		g := newRegistry(t, "", smallTar(t, t.Name()))
+		ref := g.host + "/some/thing"
+		d.forgetImage(t, ref)
+		d.ok(t, "pull", "-q", ref+":v1")
+		d.forgetImage(t, ref+":v1")
+		events := func(filter string) []string {
+			out := d.ok(t, "events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "type=image", "--filter", filter,
+				"--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}")
+			return strings.Split(out, "\n")
+		}
+		want := []string{
+			"import " + id + " " + id, "tag " + id + " " + other + ":v2", "save " + id + " " + id, "untag " + id + " " + name + ":latest",
+			"untag " + id + " " + other + ":v2", "delete " + id + " " + id, "load " + id + " " + id,
+		}
+		if got := events("image=" + id); !slices.Equal(got, want) {
+			t.Errorf("by id: %q, want %q", got, want)
+		}
+		if got := events("image=" + other); !slices.Equal(got, []string{want[1], want[4]}) {
+			t.Errorf("by name: %q", got)
+		}
+		if got := events("image=" + ref); !slices.Equal(got, []string{"pull " + ref + ":v1 " + ref}) {
+			t.Errorf("of the pull: %q", got)
+		}
+		if got := events("label=color=red"); !slices.Contains(got, want[0]) || slices.Contains(got, want[5]) {
+			t.Errorf("by label: %q", got)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/console"
 )
@@ -125,6 +126,12 @@ func TestTerminalDetach(t *testing.T) {
 		}
 		if out := d.ok(t, "logs", name); !strings.Contains(out, "u2p\r\n") || !strings.Contains(out, "v2p\r\n") {
 			t.Errorf("docker logs: %q", out)
+		}
+		d.ok(t, "top", name)
+		out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container="+name,
+			"--filter", "event=resize", "--filter", "event=top", "--format", "{{.Action}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}")
+		if !strings.HasPrefix(out, "resize 25 81\n") || !strings.HasSuffix(out, "\ntop <no value> <no value>") {
+			t.Errorf("docker events:\n%s", out)
 		}
 	})
 }

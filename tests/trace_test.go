@@ -34,7 +34,7 @@ func TestTrace(t *testing.T) {
 
 	want := map[string]string{ // a step, and who does it
 		"POST /containers/" + made.ID + "/start": "engine-lite",
-		"spec": "engine-lite", "streams": "engine-lite", "journal": "engine-lite", "start": "engine-lite",
+		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite", "start": "engine-lite",
 		"runtimed Create": "runtimed", "bundle": "runtimed", "OCI runtime create": "runtimed", "release": "runtimed",
 		"exit": "engine-lite", "clean-up": "engine-lite", "OCI runtime delete": "runtimed", // after the request
 	}

@@ -51,6 +51,7 @@ type config struct {
 	trace      string
 
 	containerdBinary string // started here, in place of one that runs
+	quietProbes      bool
 }
 
 func command() *cobra.Command {
@@ -70,6 +71,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
+	f.BoolVar(&c.quietProbes, "quiet-probes", false, "leave the exec events of health probes out: of what is kept they take 0.7 kB each")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
 	f.StringVar(&c.trace, "trace", "", "`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")
 	return cmd

@@ -31,6 +31,9 @@ func (h *Handler) containerCreate(w *response, r *request) error {
 	if body.NetworkingConfig == nil {
 		body.NetworkingConfig = &network.NetworkingConfig{}
 	}
+	if r.version.before(44) && body.Healthcheck != nil {
+		body.Healthcheck.StartInterval = 0 // it came with API 1.44
+	}
 	if r.version.before(52) {
 		if err := body.placeMacAddress(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +99,20 @@ func TestEventsHeartbeat(t *testing.T) {
 		}
 	}
 	t.Errorf("no heartbeats: %q", seen.String())
+}
+
+func FuzzEventsType(f *testing.F) {
+	for _, accept := range []string{"", "*/*", "application/jsonl;q=0.2, text/event-stream", "a/b;q=NaN", "application/x-ndjson;q=Inf,,;"} {
+		f.Add(52, accept)
+	}
+	f.Fuzz(func(t *testing.T, minor int, accept string) {
+		v := version{1, minor}
+		got := eventsType(v, accept)
+		if !slices.Contains(eventTypes, got) && got != "application/json" {
+			t.Fatalf("%q", got)
+		}
+		if otherwise := eventsType(v, ""); got != otherwise && !strings.Contains(strings.ToLower(accept), got) {
+			t.Fatalf("%q of %q", got, accept)
+		}
+	})
 }

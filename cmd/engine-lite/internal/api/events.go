@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,18 +90,18 @@ func eventNumber(what, s string) (*uint64, error) {
 	return &n, nil
 }
 
-// eventsType chooses the media type of an event stream: the one that Accept
-// wants most of those that the version has, JSON where it wants none of them.
-// Server-sent events are engine-lite's own, in every version.
+// eventTypes are the media types of an event stream that a client has to ask for.
+// Server-sent events are engine-lite's own.
+var eventTypes = []string{mediaTypeEventStream, types.MediaTypeJSONLines, types.MediaTypeNDJSON, types.MediaTypeJSONSequence}
+
+// eventsType chooses the media type of an event stream: the one that Accept names
+// and wants most. Where it names none it is what the version has, which said JSON
+// of its lines before 1.52; wildcards ask for nothing else.
 func eventsType(v version, accept string) string {
-	offers := []string{mediaTypeEventStream, types.MediaTypeJSON, types.MediaTypeNDJSON, types.MediaTypeJSONSequence, types.MediaTypeJSONLines}
-	switch {
-	case v.before(52):
-		offers = offers[:2]
-	case v.before(53):
-		offers = offers[:4]
+	best, bestQuality := types.MediaTypeJSONLines, 0.0
+	if v.before(52) {
+		best = types.MediaTypeJSON
 	}
-	best, bestQuality := types.MediaTypeJSON, 0.0
 	for part := range strings.SplitSeq(accept, ",") {
 		media, params, err := mime.ParseMediaType(part)
 		if err != nil {
@@ -110,10 +111,8 @@ func eventsType(v version, accept string) string {
 		if params["q"] == "" {
 			q, err = 1, nil
 		}
-		for _, offer := range offers {
-			if err == nil && offer == media && q > bestQuality {
-				best, bestQuality = offer, q
-			}
+		if err == nil && q > bestQuality && slices.Contains(eventTypes, media) {
+			best, bestQuality = media, q
 		}
 	}
 	return best

@@ -32,6 +32,7 @@ type fake struct {
 	save      func(w io.Writer) error
 	inspect   container.InspectResponse
 	list      []container.Summary
+	created   container.CreateRequest // by the last call of ContainerCreate
 	image     image.InspectResponse
 	images    []image.Summary
 	networks  []network.Summary
@@ -57,6 +58,7 @@ func (f *fake) noted() []string {
 }
 
 func (f *fake) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (container.CreateResponse, error) {
+	f.created = r
 	mac := ""
 	for mode, e := range r.NetworkingConfig.EndpointsConfig {
 		mac += mode + "=" + e.MacAddress.String()

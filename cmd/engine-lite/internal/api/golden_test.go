@@ -37,12 +37,15 @@ func golden() *fake {
 	}
 	summary.HostConfig.NetworkMode = "bridge"
 	summary.HostConfig.Annotations = map[string]string{"x": "y"}
+	health := &container.Health{Status: "unhealthy", FailingStreak: 3, Log: []*container.HealthcheckResult{{
+		Start: time.Unix(1700000001, 5).UTC(), End: time.Unix(1700000002, 0).UTC(), ExitCode: 1, Output: "no answer\n",
+	}}}
 	commit := system.Commit{ID: "1.1.5"}
 	return &fake{
 		list: []container.Summary{summary},
 		inspect: container.InspectResponse{
 			ID: "c1", Created: "2023-11-14T22:13:20Z", Path: "true", Image: "sha256:1", Name: "/web", Driver: "overlayfs", Platform: "linux",
-			State:  &container.State{Status: "running", Running: true, Pid: 42, StartedAt: "2023-11-14T22:13:20Z", FinishedAt: "0001-01-01T00:00:00Z"},
+			State:  &container.State{Status: "running", Running: true, Pid: 42, StartedAt: "2023-11-14T22:13:20Z", FinishedAt: "0001-01-01T00:00:00Z", Health: health},
 			Config: config, HostConfig: &container.HostConfig{NetworkMode: "bridge"},
 			Storage:         &storage.Storage{},
 			NetworkSettings: &container.NetworkSettings{Networks: networks},

@@ -133,6 +133,17 @@ func TestMacAddressMoves(t *testing.T) {
 	}
 }
 
+// StartInterval came with API 1.44, and older clients can't mean it.
+func TestStartInterval(t *testing.T) {
+	for path, want := range map[string]time.Duration{"/v1.43/containers/create": 0, "/v1.44/containers/create": time.Second} {
+		d := newDaemon(t, &fake{})
+		d.do(post, path, `{"Image":"i","Healthcheck":{"Interval":5,"StartInterval":1000000000}}`)
+		if h := d.engine.created.Healthcheck; h == nil || h.StartInterval != want || h.Interval != 5 {
+			t.Errorf("%s: %+v", path, h)
+		}
+	}
+}
+
 func FuzzParseFilters(f *testing.F) {
 	f.Add(`{"label":{"a=b":true}}`)
 	f.Add(`{"label":["a",null],"b":{"c":false}}`)

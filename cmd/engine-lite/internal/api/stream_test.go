@@ -159,16 +159,19 @@ func TestEventsFormats(t *testing.T) {
 	)
 	for _, c := range []struct{ version, accept, media, body string }{
 		{"1.41", "", "application/json", old},
-		{"1.51", "application/x-ndjson", "application/json", old},
-		{"1.52", "", "application/json", current},
-		{"1.52", "*/*", "application/json", current},
+		{"1.51", "*/*", "application/json", old},
+		{"1.51", "application/x-ndjson", "application/x-ndjson", old},
+		{"1.52", "", "application/jsonl", current},
+		{"1.52", "*/*", "application/jsonl", current},
+		{"1.52", "application/json", "application/jsonl", current},
 		{"1.52", "application/x-ndjson", "application/x-ndjson", current},
 		{"1.52", "application/json-seq", "application/json-seq", marked},
-		{"1.52", "application/jsonl, application/x-ndjson;q=0.5", "application/x-ndjson", current},
+		{"1.52", "application/jsonl;q=0.2, application/x-ndjson;q=0.5", "application/x-ndjson", current},
+		{"1.52", "application/x-ndjson;q=0, application/json-seq;q=0.1, */*", "application/json-seq", marked},
 		{"1.53", "application/jsonl, application/x-ndjson;q=0.5", "application/jsonl", current},
 		{"1.53", "text/event-stream", "text/event-stream", sse},
 		{"1.41", "text/event-stream, application/json;q=0.5", "text/event-stream", strings.NewReplacer(`data: {"Type":"c`, `data: {"status":"die","id":"c","from":"<i>","Type":"c`, `data: {"Type":"i`, `data: {"status":"pull","id":"i:1","Type":"i`).Replace(sse)},
-		{"1.53", "application/json;q=x, bad/, text/html", "application/json", current},
+		{"1.53", "application/json-seq;q=x, bad/, text/html", "application/jsonl", current},
 	} {
 		a := d.do(get, "/v"+c.version+"/events", "", "Accept", c.accept)
 		if a.header.Get("Content-Type") != c.media || a.body != c.body {

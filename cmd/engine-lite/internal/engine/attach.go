@@ -39,7 +39,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return o.Open(l.terminal)
 	})
 	if errors.Is(err, errDetached) {
-		return nil
+		return e.notify(ctx, c, "detach", nil)
 	}
 	return err
 }

@@ -31,6 +31,10 @@ func mergeImage(c *container.Config, img images.Image) *container.Config {
 	c.User = orElse(c.User, from.User)
 	c.WorkingDir = orElse(c.WorkingDir, from.WorkingDir)
 	c.StopSignal = orElse(c.StopSignal, from.StopSignal)
+	if len(c.Shell) == 0 {
+		c.Shell = slices.Clone(from.Shell)
+	}
+	c.Healthcheck = mergeHealthcheck(c.Healthcheck, from.Healthcheck)
 	c.Labels = mergeLabels(c.Labels, from.Labels)
 	c.ExposedPorts = mergePorts(c.ExposedPorts, from.ExposedPorts)
 	return c
@@ -83,13 +87,10 @@ func mergePorts(ports network.PortSet, from map[string]struct{}) network.PortSet
 }
 
 // imageWarnings tell what the image asks for and doesn't get yet.
-func imageWarnings(img images.Image, req container.CreateRequest) []string {
+func imageWarnings(img images.Image) []string {
 	var w []string
 	if len(img.Config.Config.Volumes) > 0 {
 		w = append(w, "The image declares volumes. engine-lite has no volumes yet: their paths are part of the container's own filesystem.")
-	}
-	if h := img.Config.Config.Healthcheck; h != nil && len(h.Test) > 0 && h.Test[0] != "NONE" && req.Healthcheck == nil {
-		w = append(w, "The image declares a health check. engine-lite has no health checks yet: it is not run.")
 	}
 	return w
 }

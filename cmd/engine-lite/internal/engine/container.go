@@ -45,6 +45,10 @@ type object struct {
 	// was cleaned up.
 	ctr   *libcontainerd.Container
 	execs map[string]*execution
+	// probe is the one under way; nil where there is none.
+	probe *probe
+	// watched is the generation that was last given a monitor of its health.
+	watched uint64
 	// untold is the exit whose output is being drained.
 	untold *exit
 	// generation is that of the run under way or being started.

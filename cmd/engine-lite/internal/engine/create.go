@@ -59,7 +59,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(imageWarnings(img, req), warnings, withheld)}, nil
+	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(imageWarnings(img), warnings, withheld)}, nil
 }
 
 func checkPlatform(img images.Image, platform string) error {
@@ -164,6 +164,9 @@ func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
 		return nil, fmt.Errorf("container id: %w", err)
 	}
 	config := mergeImage(req.Config, img)
+	if err := checkHealthcheck(config.Healthcheck); err != nil {
+		return nil, err
+	}
 	if len(config.Entrypoint)+len(config.Cmd) == 0 {
 		return nil, refuse(errdefs.ErrInvalidArgument, "no command specified")
 	}

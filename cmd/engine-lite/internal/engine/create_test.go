@@ -92,9 +92,9 @@ func TestRefusals(t *testing.T) {
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
 		"volumes":       {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} }, errdefs.IsNotImplemented, "Volumes"},
-		"healthcheck": {func(req *container.CreateRequest) {
-			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}}
-		}, errdefs.IsNotImplemented, "Healthcheck"},
+		"health check": {func(req *container.CreateRequest) {
+			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD"}}
+		}, errdefs.IsInvalidArgument, "no command"},
 		"network mode":   {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" }, errdefs.IsNotImplemented, "NetworkMode"},
 		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" }, errdefs.IsNotImplemented, "PidMode"},
 		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "sometimes" }, errdefs.IsInvalidArgument, "sometimes"},

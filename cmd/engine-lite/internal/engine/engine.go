@@ -40,6 +40,8 @@ type Options struct {
 	Runtime string
 	// Spool is where the OCI command line tells of its containers; empty for none.
 	Spool string
+	// QuietProbes leaves the exec events of health probes out.
+	QuietProbes bool
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
@@ -115,7 +117,13 @@ func (e *Engine) open(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.sweep(ctx, idle)
+	if err := e.sweep(ctx, idle); err != nil {
+		return err
+	}
+	for _, o := range e.roster.all() {
+		e.watchHealth(o)
+	}
+	return nil
 }
 
 // outlive returns a context for what goes on when its caller has gone: it ends

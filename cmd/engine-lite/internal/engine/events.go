@@ -12,11 +12,12 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// Events hands over what the journal has since opts.Since or after opts.After,
-// and then what comes, until opts.Until or the end of ctx. The error is a
+// Events hands over what the journal has since opts.Since or after opts.After, or
+// all where only opts.Until is given, and then what comes, until opts.Until or the end of ctx. The error is a
 // *HistoryGoneError where the journal hasn't all that was asked for by number.
 func (e *Engine) Events(ctx context.Context, opts EventsOptions, fn func(Event) error) error {
 	if err := checkFilters(opts.Filters, eventFilters); err != nil {
@@ -45,6 +46,8 @@ func (e *Engine) eventsCursor(opts EventsOptions) (*journal.Cursor, error) {
 		return cursor, e.historyError(cursor.Check())
 	case !opts.Since.IsZero():
 		return e.journal.CursorSince(opts.Since)
+	case !opts.Until.IsZero(): // as in Docker, with what is past
+		return e.journal.CursorSince(time.Unix(0, 0))
 	}
 	return e.journal.Cursor(e.journal.Newest()), nil
 }
@@ -132,6 +135,8 @@ func message(ev journal.Event) events.Message {
 
 var eventFilters = []string{"container", "event", "image", "label", "type", "scope", "network", "volume", "plugin", "daemon", "config", "node", "secret", "service"}
 
+// eventMatches is Docker's filter, but that a container's name is the whole of it:
+// there "web" lets "web2" through as well.
 func eventMatches(m events.Message, f Filters) bool {
 	action, _, _ := strings.Cut(string(m.Action), ":")
 	name := m.Actor.Attributes["name"]
@@ -143,12 +148,21 @@ func eventMatches(m events.Message, f Filters) bool {
 		}) &&
 		f.match("image", func(v string) bool {
 			if m.Type == "image" {
-				return m.Actor.ID == v || name == v
+				return m.Actor.ID == v || isImage(name, v) || isImage(m.Actor.ID, v)
 			}
-			return m.Actor.Attributes["image"] == v
+			return isImage(m.Actor.Attributes["image"], v)
 		}) &&
 		f.all("label", func(v string) bool { return hasLabel(m.Actor.Attributes, v) }) &&
 		f.none("network", "volume", "plugin", "daemon", "config", "node", "secret", "service")
+}
+
+// isImage tells whether an image is meant by its name, with its tag or without.
+func isImage(ref, want string) bool {
+	if ref == want {
+		return true
+	}
+	_, name := images.Familiar(ref)
+	return name == want
 }
 
 // hasLabel matches "key" or "key=value".

@@ -43,7 +43,10 @@ func TestEventsSinceAndUntil(t *testing.T) {
 	if got := r.collect(EventsOptions{Since: middle, Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
 		t.Errorf("since the middle: %v", got)
 	}
-	if got := r.collect(EventsOptions{Until: begin}); len(got) != 0 {
+	if got := r.collect(EventsOptions{Until: begin}); !slices.Equal(got, []string{"import"}) {
+		t.Errorf("all of the past: %v", got)
+	}
+	if got := r.collect(EventsOptions{Since: begin, Until: begin}); len(got) != 0 {
 		t.Errorf("nothing: %v", got)
 	}
 	broken := errors.New("broken pipe")
@@ -156,13 +159,14 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 func TestEventFilters(t *testing.T) {
 	m := events.Message{
 		Type: "container", Action: "exec_create: ls -l", Scope: "local",
-		Actor: events.Actor{ID: "abcdef", Attributes: map[string]string{"name": "web", "image": "box", "color": "red", "empty": ""}},
+		Actor: events.Actor{ID: "abcdef", Attributes: map[string]string{"name": "web", "image": "reg:5000/a/box:1", "color": "red", "empty": ""}},
 	}
 	for f, want := range map[string]bool{
 		"": true, "event=exec_create": true, "event=exec_create: ls -l": true, "event=exec": false,
 		"type=container": true, "type=image": false, "scope=local": true, "scope=swarm": false,
 		"container=abc": true, "container=web": true, "container=/web": true, "container=we": false,
-		"image=box": true, "image=bo": false, "label=color": true, "label=color=red": true, "label=color=blue": false, "label=empty=": true, "label=none": false,
+		"image=box": false, "image=box:1": false, "image=bo": false, "image=reg:5000/a/box": true, "image=reg:5000/a/box:1": true,
+		"event=health_status": false, "daemon=host": false, "plugin=web": false, "label=color": true, "label=color=red": true, "label=color=blue": false, "label=empty=": true, "label=none": false,
 		"network=x": false, "volume=x": false,
 	} {
 		filters := Filters{}

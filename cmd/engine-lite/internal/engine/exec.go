@@ -127,7 +127,11 @@ func (e *Engine) notifyExec(ctx context.Context, x *execution, action string) er
 
 // attributes are those of the exec's events.
 func (x *execution) attributes(more map[string]string) func(*record) map[string]string {
-	a := map[string]string{"execID": x.id}
+	return execAttributes(x.id, more)
+}
+
+func execAttributes(id string, more map[string]string) func(*record) map[string]string {
+	a := map[string]string{"execID": id}
 	maps.Copy(a, more)
 	return func(*record) map[string]string { return a }
 }
@@ -159,7 +163,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions
 		return streams, errors.Join(failed, err)
 	})
 	if errors.Is(err, errDetached) {
-		return nil
+		return e.notifyExec(ctx, x, "exec_detach")
 	}
 	if err != nil {
 		return err
@@ -234,7 +238,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 	if err != nil {
 		return err
 	}
-	process, err := e.execProcess(x, size)
+	process, err := e.execProcess(x.owner.record(), x.request, size)
 	if err != nil {
 		return err
 	}
@@ -249,15 +253,14 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 }
 
 // execProcess is the container's own process with what the request changes.
-func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error) {
-	r := x.owner.record()
+func (e *Engine) execProcess(r *record, req container.ExecCreateRequest, size *[2]uint) (*specs.Process, error) {
 	root := fmt.Sprintf("/proc/%d/root", r.Pid)
-	user, err := resolveUser([]string{root}, orElse(x.request.User, r.Config.User), r.HostConfig.GroupAdd)
+	user, err := resolveUser([]string{root}, orElse(req.User, r.Config.User), r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
 	privileged := *r
-	if x.request.Privileged && !r.HostConfig.Privileged {
+	if req.Privileged && !r.HostConfig.Privileged {
 		h := *r.HostConfig
 		h.CapAdd = []string{"ALL"}
 		privileged.HostConfig = &h
@@ -267,13 +270,13 @@ func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error
 		return nil, err
 	}
 	p := spec.Process
-	p.Args = x.request.Cmd
-	p.Terminal = x.request.Tty
-	p.Cwd = orElse(x.request.WorkingDir, p.Cwd)
-	p.Env = mergeEnv(x.request.Env, p.Env)
+	p.Args = req.Cmd
+	p.Terminal = req.Tty
+	p.Cwd = orElse(req.WorkingDir, p.Cwd)
+	p.Env = mergeEnv(req.Env, p.Env)
 	p.ConsoleSize = nil
-	for _, s := range []*[2]uint{x.request.ConsoleSize, size} {
-		if s != nil && x.request.Tty {
+	for _, s := range []*[2]uint{req.ConsoleSize, size} {
+		if s != nil && req.Tty {
 			p.ConsoleSize = &specs.Box{Height: s[0], Width: s[1]}
 		}
 	}
@@ -283,6 +286,12 @@ func (e *Engine) execProcess(x *execution, size *[2]uint) (*specs.Process, error
 // onExecStarted commits an exec's start. It is done here and not where the
 // start was asked for, since the exit of a short exec would overtake it there.
 func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.Event) error {
+	if isProbe(ev.ProcessID) {
+		if p := o.probeOf(ev.ProcessID); p != nil {
+			p.start()
+		}
+		return nil
+	}
 	x := o.exec(ev.ProcessID)
 	if x == nil {
 		return nil

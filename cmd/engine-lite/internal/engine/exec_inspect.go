@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -51,5 +52,10 @@ func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width 
 	if err != nil {
 		return err
 	}
-	return ctr.Resize(ctx, libcontainerd.InitProcess, width, height)
+	if err := ctr.Resize(ctx, libcontainerd.InitProcess, width, height); err != nil {
+		return err
+	}
+	return e.notify(ctx, o, "resize", map[string]string{
+		"height": strconv.FormatUint(uint64(height), 10), "width": strconv.FormatUint(uint64(width), 10),
+	})
 }

@@ -167,10 +167,9 @@ func TestExecProcess(t *testing.T) {
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
 	})
-	x := &execution{owner: r.object(id), request: container.ExecCreateRequest{
+	p, err := r.e.execProcess(r.object(id).record(), container.ExecCreateRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
-	}}
-	p, err := r.e.execProcess(x, nil)
+	}, nil)
 	must(t, err)
 	if p.User.UID != 12 || p.User.GID != 34 || p.Cwd != "/work" || !p.Terminal || p.ConsoleSize.Height != 10 || p.ConsoleSize.Width != 20 {
 		t.Errorf("%+v", p)

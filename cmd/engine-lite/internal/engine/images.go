@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -67,7 +66,8 @@ func (e *Engine) ImageTag(ctx context.Context, source, target string) error {
 	if err := e.images.Tag(ctx, source, target); err != nil {
 		return err
 	}
-	return e.imageEvent(ctx, "tag", e.imageID(ctx, target), target)
+	full, _ := images.Familiar(target)
+	return e.imageEvent(ctx, "tag", e.imageID(ctx, target), full)
 }
 
 // ImageRemove removes a name or an image. One that a container uses is kept.
@@ -113,7 +113,7 @@ func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, _ bool, progress fu
 		for _, name := range l.Names {
 			lines = append(lines, "Loaded image: "+name+"\n")
 		}
-		if err := e.imageEvent(ctx, "load", l.ID.String(), strings.Join(l.Names, " ")); err != nil {
+		if err := e.imageEvent(ctx, "load", l.ID.String(), l.ID.String()); err != nil {
 			return err
 		}
 		for _, line := range lines {
@@ -131,7 +131,7 @@ func (e *Engine) ImageImport(ctx context.Context, r io.Reader, ref, message stri
 	if err != nil {
 		return err
 	}
-	if err := e.imageEvent(ctx, "import", id.String(), ref); err != nil {
+	if err := e.imageEvent(ctx, "import", id.String(), id.String()); err != nil {
 		return err
 	}
 	return progress(jsonstream.Message{Status: id.String()})
@@ -162,12 +162,25 @@ func (e *Engine) ImagePull(ctx context.Context, ref, platform string, auth regis
 	if err != nil {
 		return err
 	}
-	return e.imageEvent(ctx, "pull", ref, ref)
+	full, name := images.Familiar(ref)
+	return e.imageEvent(ctx, "pull", full, name)
 }
 
 // ImageSave writes images as one archive.
 func (e *Engine) ImageSave(ctx context.Context, refs []string, w io.Writer) error {
-	return e.images.Save(ctx, refs, w)
+	var ids []string
+	for _, ref := range refs {
+		ids = append(ids, e.imageID(ctx, ref))
+	}
+	if err := e.images.Save(ctx, refs, w); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := e.imageEvent(ctx, "save", id, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // imageID is an image's id, or what the user called it where it isn't known.
@@ -179,7 +192,8 @@ func (e *Engine) imageID(ctx context.Context, ref string) string {
 	return img.ID.String()
 }
 
-// imageEvent appends an event about an image.
+// imageEvent appends an event about an image, with the names that Docker gives it
+// there.
 func (e *Engine) imageEvent(ctx context.Context, action, id, name string) error {
 	a := map[string]string{"name": name}
 	if img, err := e.images.Resolve(ctx, id); err == nil {

@@ -48,6 +48,7 @@ func inspectState(r *record) *container.State {
 		Status: container.ContainerState(r.Status), Running: r.up(), Paused: r.Status == statusPaused, Restarting: r.Status == statusRestarting,
 		OOMKilled: r.OOMKilled, Pid: r.Pid, ExitCode: r.shownExitCode(), Error: orElse(r.Error, r.ExitUnknown),
 		StartedAt: r.StartedAt.Format(time.RFC3339Nano), FinishedAt: r.FinishedAt.Format(time.RFC3339Nano),
+		Health: inspectHealth(r),
 	}
 }
 

@@ -46,6 +46,11 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 			return nil, refuse(errdefs.ErrInvalidArgument, "%v", err)
 		}
 	}
+	for _, s := range f["health"] {
+		if err := container.ValidateHealthStatus(container.HealthStatus(s)); err != nil {
+			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'health=%s': %v", s, err)
+		}
+	}
 	exited, err := numbers(f["exited"])
 	if err != nil {
 		return nil, err
@@ -66,6 +71,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	return func(r *record) bool {
 		return (all || r.up()) &&
 			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
+			f.match("health", func(v string) bool { return v == string(healthSummary(r).Status) }) &&
 			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
 			f.all("label", func(v string) bool { return hasLabel(r.Config.Labels, v) }) &&
@@ -146,6 +152,7 @@ func summary(r *record) container.Summary {
 		Command: strings.Join(append([]string{r.Path}, r.Args...), " "), Created: r.Created.Unix(),
 		Ports: []container.PortSummary{}, Labels: r.Config.Labels,
 		State: container.ContainerState(r.Status), Status: statusText(r, time.Now()),
+		Health:          healthSummary(r),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
 		Mounts:          []container.MountPoint{},
 	}
@@ -158,7 +165,7 @@ func summary(r *record) container.Summary {
 func statusText(r *record, now time.Time) string {
 	switch r.Status {
 	case statusRunning:
-		return "Up " + units.HumanDuration(now.Sub(r.StartedAt))
+		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + healthText(r)
 	case statusPaused:
 		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + " (Paused)"
 	case statusExited:

@@ -38,6 +38,7 @@ type rig struct {
 	t       testing.TB
 	root    string
 	spool   string // empty for none
+	quiet   bool   // no exec events of probes
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -62,9 +63,15 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
+	r.openWith(withConn{r.streams})
+}
+
+// openWith opens the engine with other streams.
+func (r *rig) openWith(streams libcontainerd.Stdio) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool}, r.daemon, withConn{r.streams}, r.keeper)
+	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet}, r.daemon, streams, r.keeper)
 	must(r.t, err)
 	r.e = e
 }
@@ -358,7 +365,7 @@ func libHang() libcontainerdtest.Fault           { return libcontainerdtest.Faul
 // eventually waits for a condition that nobody tells of.
 func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it didn't come")
 		}

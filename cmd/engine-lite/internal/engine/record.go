@@ -80,6 +80,8 @@ type record struct {
 	RestartCount int
 	// Stopped says that a user ended this run: the policy leaves it alone.
 	Stopped bool
+	// Health is nil where the container has no health check or never ran.
+	Health *health `json:",omitempty"`
 }
 
 // running tells whether the container has a process.
@@ -103,6 +105,7 @@ func (r *record) exited(code int, unknown string, oom bool, at time.Time) {
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = code, unknown, oom
 	r.FinishedAt = at.UTC()
 	r.StdinClosed, r.StdinTaken = false, false
+	r.endHealth()
 }
 
 func (r *record) started(pid int, generation uint64, at time.Time) {
@@ -110,6 +113,7 @@ func (r *record) started(pid int, generation uint64, at time.Time) {
 	r.StartedAt, r.Error = at.UTC(), ""
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = 0, "", false
 	r.FinishedAt, r.RestartAt = time.Time{}, time.Time{}
+	r.startHealth()
 }
 
 // dieAttributes are what Docker's die event says beside the labels.

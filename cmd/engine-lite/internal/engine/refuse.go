@@ -86,8 +86,6 @@ func checkConfig(req container.CreateRequest) error {
 	switch {
 	case len(c.Volumes) > 0:
 		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have Config.Volumes yet")
-	case c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE":
-		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have Config.Healthcheck yet")
 	case len(c.OnBuild) > 0:
 		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
 	}

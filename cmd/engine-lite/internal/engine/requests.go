@@ -86,7 +86,8 @@ type ExecStartOptions struct {
 
 // EventsOptions says which events a client wants.
 type EventsOptions struct {
-	// Since and Until are times; without Since it begins with what comes.
+	// Since and Until are times. With neither it begins with what comes, with Until
+	// alone at the beginning.
 	Since, Until time.Time
 	// After begins with the event after that number, in place of Since; nil
 	// where no number was given.

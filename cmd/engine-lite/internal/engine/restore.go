@@ -284,6 +284,10 @@ func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]
 	var errs []error
 	o, err := e.roster.find(id)
 	for process := range processes {
+		if err == nil && isProbe(process) {
+			e.sweepProbe(o, process)
+			continue
+		}
 		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
 			continue
 		}

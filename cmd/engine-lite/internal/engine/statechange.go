@@ -19,6 +19,14 @@ func (e *Engine) AttachStreams(_ context.Context, containerID, processID string,
 	if err != nil {
 		return err
 	}
+	if isProbe(processID) {
+		p := o.probeOf(processID)
+		if p == nil {
+			return refuse(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+		}
+		p.attach(s)
+		return nil
+	}
 	l, err := o.lifeFor(processID)
 	if err != nil {
 		return err
@@ -57,8 +65,10 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 			mutate: func(r *record) error { r.OOMKilled = true; return nil }, action: "oom", recovered: ev.Recovered,
 		})
 	case libcontainerd.EventPaused:
+		o.freezeProbe(true)
 		err = e.onFrozen(ctx, o, ev, statusPaused, "pause")
 	case libcontainerd.EventResumed:
+		o.freezeProbe(false)
 		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
 	case libcontainerd.EventExecStarted:
 		return e.onExecStarted(ctx, o, ev)
@@ -85,6 +95,9 @@ func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event)
 		},
 		action: "start", recovered: ev.Recovered, attributes: func(*record) map[string]string { return warningAttributes(ev) },
 	})
+	if err == nil {
+		e.watchHealth(o)
+	}
 	return err
 }
 
@@ -140,6 +153,12 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 	o, err := e.roster.find(containerID)
 	if err != nil {
 		return nil // removed meanwhile
+	}
+	if isProbe(processID) {
+		if p := o.probeOf(processID); p != nil {
+			p.readers.Wait() // its outputs are at their end, or closed when the engine goes down
+		}
+		return nil
 	}
 	l, err := o.lifeFor(processID)
 	if err == nil {

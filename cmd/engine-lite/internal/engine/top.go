@@ -36,7 +36,11 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	if err != nil {
 		return none, err
 	}
-	return pickProcesses(table, pids)
+	top, err := pickProcesses(table, pids)
+	if err != nil {
+		return none, err
+	}
+	return top, e.notify(ctx, o, "top", nil)
 }
 
 func runPs(ctx context.Context, args []string) (string, error) {

@@ -20,15 +20,16 @@ const maxPort = 65535
 // changers are the Dockerfile instructions that change a configuration without
 // building anything.
 var changers = map[string]func(*dockerspec.DockerOCIImageConfig, string) error{
-	"CMD":        changeCmd,
-	"ENTRYPOINT": changeEntrypoint,
-	"ENV":        changeEnv,
-	"EXPOSE":     changeExpose,
-	"LABEL":      changeLabel,
-	"STOPSIGNAL": changeStopSignal,
-	"USER":       changeUser,
-	"VOLUME":     changeVolume,
-	"WORKDIR":    changeWorkdir,
+	"CMD":         changeCmd,
+	"ENTRYPOINT":  changeEntrypoint,
+	"ENV":         changeEnv,
+	"EXPOSE":      changeExpose,
+	"HEALTHCHECK": changeHealthcheck,
+	"LABEL":       changeLabel,
+	"STOPSIGNAL":  changeStopSignal,
+	"USER":        changeUser,
+	"VOLUME":      changeVolume,
+	"WORKDIR":     changeWorkdir,
 }
 
 // applyChanges applies instructions in their order. One that is unknown or

@@ -115,7 +115,7 @@ func TestApplyChanges(t *testing.T) {
 	}
 	for _, change := range []string{
 		"RUN x", "CMD", "ENV A", "ENV =1", "ENV A=1 B", `ENV A="x`, `ENV A=x\`, "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 1/x",
-		"STOPSIGNAL a b", "USER a b", "LABEL x", `VOLUME [""]`, "HEALTHCHECK NONE",
+		"STOPSIGNAL a b", "USER a b", "LABEL x", `VOLUME [""]`, "ONBUILD RUN x",
 	} {
 		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{change}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v", change, err)

@@ -39,6 +39,16 @@ func parseTag(ref string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
+// Familiar returns a reference as users know it, with its tag or digest, and its
+// name alone. Both are ref where it is no reference.
+func Familiar(ref string) (full, name string) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref, ref
+	}
+	return reference.FamiliarString(reference.TagNameOnly(named)), reference.FamiliarName(named)
+}
+
 // parseRecordName reads the name of an image record; nil if it is untagged.
 func parseRecordName(name string) (reference.Named, error) {
 	if strings.HasPrefix(name, untaggedPrefix) {

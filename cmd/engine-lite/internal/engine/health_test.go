@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+)
+
+func TestCheckHealthcheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		check container.HealthConfig
+		ok    bool
+	}{
+		"nothing":          {container.HealthConfig{}, true},
+		"none":             {container.HealthConfig{Test: []string{"NONE"}}, true},
+		"command":          {container.HealthConfig{Test: []string{"CMD", "true"}, Interval: time.Millisecond, Retries: 1}, true},
+		"shell":            {container.HealthConfig{Test: []string{"CMD-SHELL", "exit 0"}}, true},
+		"times only":       {container.HealthConfig{Interval: time.Second}, true},
+		"no command":       {container.HealthConfig{Test: []string{"CMD"}}, false},
+		"no shell line":    {container.HealthConfig{Test: []string{"CMD-SHELL"}}, false},
+		"unknown":          {container.HealthConfig{Test: []string{"HTTP", "x"}}, false},
+		"long":             {container.HealthConfig{Test: []string{"CMD", string(make([]byte, maxTest))}}, false},
+		"retries":          {container.HealthConfig{Retries: -1}, false},
+		"interval":         {container.HealthConfig{Interval: time.Millisecond - 1}, false},
+		"timeout":          {container.HealthConfig{Timeout: 30}, false},
+		"start period":     {container.HealthConfig{StartPeriod: -time.Second}, false},
+		"start interval":   {container.HealthConfig{StartInterval: 1}, false},
+		"fields of a NONE": {container.HealthConfig{Test: []string{"NONE"}, Timeout: 1}, false},
+	} {
+		err := checkHealthcheck(&c.check)
+		if (err == nil) != c.ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := checkHealthcheck(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMergeHealthcheck(t *testing.T) {
+	image := &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}
+	for name, c := range map[string]struct{ request, image, want *container.HealthConfig }{
+		"neither": {nil, nil, nil},
+		"request": {&container.HealthConfig{Retries: 7}, nil, &container.HealthConfig{Retries: 7}},
+		"image":   {nil, image, image},
+		"none":    {&container.HealthConfig{Test: []string{"NONE"}}, image, &container.HealthConfig{Test: []string{"NONE"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}},
+		"both":    {&container.HealthConfig{Interval: 9, Retries: 8}, image, &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: 9, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 8}},
+	} {
+		got := mergeHealthcheck(c.request, c.image)
+		if (got == nil) != (c.want == nil) {
+			t.Errorf("%s: %+v", name, got)
+			continue
+		}
+		if got != nil && (!slices.Equal(got.Test, c.want.Test) || got.Interval != c.want.Interval || got.Timeout != c.want.Timeout ||
+			got.StartPeriod != c.want.StartPeriod || got.StartInterval != c.want.StartInterval || got.Retries != c.want.Retries) {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestHealthcheckCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		test, shell, want []string
+	}{
+		"none":        {[]string{"NONE"}, nil, nil},
+		"none, words": {[]string{"NONE", "x"}, nil, nil},
+		"empty":       {nil, nil, nil},
+		"command":     {[]string{"CMD", "a", "b"}, []string{"zsh"}, []string{"a", "b"}},
+		"shell":       {[]string{"CMD-SHELL", "a b"}, nil, []string{"/bin/sh", "-c", "a b"}},
+		"own shell":   {[]string{"CMD-SHELL", "a b"}, []string{"zsh", "-e"}, []string{"zsh", "-e", "a b"}},
+	} {
+		r := &record{Config: &container.Config{Shell: c.shell, Healthcheck: &container.HealthConfig{Test: c.test}}}
+		got := r.healthcheck()
+		if (got == nil) != (c.want == nil) || (got != nil && !slices.Equal(got.command, c.want)) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	r := &record{Config: &container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}}}}
+	c := r.healthcheck()
+	if c.interval != 30*time.Second || c.timeout != 30*time.Second || c.startPeriod != 0 || c.startInterval != 5*time.Second || c.retries != 3 {
+		t.Errorf("defaults %+v", c)
+	}
+}
+
+// TestJudge has what the results of probes come to, one after the other.
+func TestJudge(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	type step struct {
+		at     time.Duration // from the start
+		code   int
+		status container.HealthStatus
+		streak int
+		told   bool
+		due    time.Duration // after the probe's end
+	}
+	for name, c := range map[string]struct {
+		period time.Duration
+		steps  []step
+	}{
+		"becomes healthy, unhealthy, healthy": {0, []step{
+			{time.Second, 0, "healthy", 0, true, 10 * time.Second},
+			{2 * time.Second, 0, "healthy", 0, false, 10 * time.Second},
+			{3 * time.Second, 1, "healthy", 1, false, 10 * time.Second},
+			{4 * time.Second, -1, "unhealthy", 2, true, 10 * time.Second},
+			{5 * time.Second, 3, "unhealthy", 3, false, 10 * time.Second},
+			{6 * time.Second, 0, "healthy", 0, true, 10 * time.Second},
+		}},
+		"a success between failures": {0, []step{
+			{time.Second, 1, "starting", 1, false, 10 * time.Second},
+			{2 * time.Second, 0, "healthy", 0, true, 10 * time.Second},
+			{3 * time.Second, 1, "healthy", 1, false, 10 * time.Second},
+			{4 * time.Second, 0, "healthy", 0, false, 10 * time.Second},
+		}},
+		"the start period": {time.Minute, []step{
+			{time.Second, 1, "starting", 0, false, 2 * time.Second},
+			{59 * time.Second, 1, "starting", 0, false, 10 * time.Second}, // its end is past the period
+			{60 * time.Second, 1, "starting", 1, false, 10 * time.Second},
+			{61 * time.Second, 1, "unhealthy", 2, true, 10 * time.Second},
+		}},
+		"a success ends the start period": {time.Minute, []step{
+			{time.Second, 1, "starting", 0, false, 2 * time.Second},
+			{2 * time.Second, 0, "healthy", 0, true, 10 * time.Second},
+			{3 * time.Second, 1, "healthy", 1, false, 10 * time.Second},
+			{4 * time.Second, 1, "unhealthy", 2, true, 10 * time.Second},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &record{StartedAt: start, Config: &container.Config{Healthcheck: &container.HealthConfig{
+				Test: []string{"CMD", "x"}, Interval: 10 * time.Second, StartInterval: 2 * time.Second, StartPeriod: c.period, Retries: 2,
+			}}}
+			r.startHealth()
+			if r.Health.Status != "starting" || !r.Health.Due.Equal(start.Add(r.healthcheck().pause("starting", 0))) {
+				t.Fatalf("at the start: %+v", r.Health)
+			}
+			for i, s := range c.steps {
+				end := start.Add(s.at + time.Second)
+				told := r.judge(r.healthcheck(), container.HealthcheckResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
+				if h := r.Health; h.Status != s.status || h.FailingStreak != s.streak || told != s.told || h.Due.Sub(end) != s.due {
+					t.Errorf("step %d: %+v, told %v, due in %v", i, h, told, h.Due.Sub(end))
+				}
+				if n := len(r.Health.Log); n != min(i+1, keptProbes) || r.Health.Log[n-1].ExitCode != s.code {
+					t.Errorf("step %d: log %+v", i, r.Health.Log)
+				}
+			}
+			r.endHealth()
+			log := len(r.Health.Log)
+			if r.Health.Status != "unhealthy" {
+				t.Errorf("after the end: %+v", r.Health)
+			}
+			r.startHealth()
+			if r.Health.Status != "starting" || r.Health.FailingStreak != 0 || len(r.Health.Log) != log {
+				t.Errorf("started again: %+v", r.Health)
+			}
+		})
+	}
+}

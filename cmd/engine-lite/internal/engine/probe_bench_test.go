@@ -1,0 +1,24 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// BenchmarkProbe is a probe that changes nothing, on the runtime daemon in memory,
+// whose cost is in it.
+func BenchmarkProbe(b *testing.B) {
+	r := newRig(b)
+	id := r.run("", "sleep 1000", checked("exit 0", func(h *container.HealthConfig) { h.Interval = time.Hour }))
+	o := r.object(id)
+	m := &monitor{engine: r.e, object: o, generation: o.record().Generation, check: o.record().healthcheck()}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.probe(b.Context())
+	}
+	if h := o.record().Health; h.Status != container.Healthy {
+		b.Errorf("%+v", h)
+	}
+}
