@@ -69,9 +69,14 @@ func (s *Snapshot) Get(kind, key string) ([]byte, bool) {
 
 // ForEach implements [Reader].
 func (s *Snapshot) ForEach(kind string, fn func(key string, value []byte) error) error {
-	prefix := recordKey(kind, "")
-	for i := s.records.seek(prefix); i.valid(); i.next() {
-		if err := fn(string(i.key[len(prefix):]), i.value()); err != nil {
+	return s.ForEachPrefix(kind, "", fn)
+}
+
+// ForEachPrefix is like ForEach for the records whose keys begin with a prefix. Others cost nothing.
+func (s *Snapshot) ForEachPrefix(kind, prefix string, fn func(key string, value []byte) error) error {
+	begin := len(recordKey(kind, ""))
+	for i := s.records.seek(recordKey(kind, prefix)); i.valid(); i.next() {
+		if err := fn(string(i.key[begin:]), i.value()); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ type rig struct {
 	t       testing.TB
 	root    string
 	spool   string // empty for none
+	bytes   int64  // of events that are kept; 0 is the default
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -64,7 +65,7 @@ func (r *rig) open() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool}, r.daemon, withConn{r.streams}, r.keeper)
+	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, EventsMaxBytes: r.bytes}, r.daemon, withConn{r.streams}, r.keeper)
 	must(r.t, err)
 	r.e = e
 }

@@ -127,10 +127,11 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 		}
 		tx.Delete(kindContainer, o.id)
 		tx.Delete(kindName, r.Name)
-		if action != "" {
-			tx.Append(containerEvent(r, change{action: action}))
+		if action == "" {
+			return nil
 		}
-		return nil
+		seq := tx.Append(containerEvent(r, change{action: action}))
+		return keepExit(tx, r, seq, e.journal.Oldest())
 	})
 	if err != nil {
 		return err
