@@ -52,6 +52,7 @@ func Open(path string, opts Options) (*Journal, error) {
 	if err := sweep(path); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open journal %s: %w", path, err), j.db.Close())
 	}
+	j.keepReserve(j.opened)
 	j.queue.init()
 	j.committer.Go(j.commitAll)
 	return j, nil
@@ -152,6 +153,7 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	j.opened = tx.Size()
 	j.state.position, err = events.position()
 	j.state.position.tx = tx.ID()
 	return err

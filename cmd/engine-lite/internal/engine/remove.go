@@ -79,6 +79,9 @@ func (e *Engine) removeLocked(ctx context.Context, o *object) error {
 // tryRemoval writes the intent first: a removal that died in the middle is
 // finished at the next boot, and every step can be repeated.
 func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
+	if l := o.endingLife(); l != nil {
+		l.abandon()
+	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
@@ -95,6 +98,12 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 		return err
 	}
 	return e.finishRemoval(ctx, o, "destroy")
+}
+
+func (o *object) endingLife() *life {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ending
 }
 
 // removeTimeout bounds a removal that nobody waits for any more.

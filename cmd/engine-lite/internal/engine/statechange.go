@@ -130,7 +130,9 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 	}
 	l, err := o.lifeFor(processID)
 	if err == nil {
-		if err := l.drained(ctx); err != nil {
+		if err := l.drained(ctx); errors.Is(err, errStalled) {
+			log.WithField("container", o.id).Warn("a process has ended, and the disk does not take its last output")
+		} else if err != nil {
 			return err
 		}
 	}
@@ -156,17 +158,21 @@ func (e *Engine) settle(o *object) {
 		}
 		ctr, o.ctr = o.ctr, nil
 		l, o.life = o.life, nil
-		cleanup = o.cleanup
+		cleanup, o.ending = o.cleanup, l
 		o.tellLocked(ended.record)
 	})
 	if ended == nil {
 		return
 	}
 	e.gate.release(ended.seq)
+	removed := ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero()
+	if removed && l != nil {
+		l.abandon()
+	}
 	e.background.Go(func() {
 		e.cleanUp(o, ctr, l)
 		close(cleanup)
-		if ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero() {
+		if removed {
 			e.autoRemove(o)
 		}
 		e.awaitRestart(o)
@@ -183,7 +189,7 @@ func (e *Engine) cleanUp(o *object, ctr *libcontainerd.Container, l *life) {
 		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
 	}
 	if l != nil {
-		err = errors.Join(err, l.end())
+		err = errors.Join(err, l.endDrained(e.ctx))
 	}
 	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
 	if err != nil && e.ctx.Err() == nil {
