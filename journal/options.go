@@ -20,6 +20,9 @@ type Options struct {
 	// MaxBytes is how many bytes of events are kept, each counted with the 36 bytes or so of its place in the file; 0
 	// means 64 MiB, negative without bound. It wins over MaxAge. The events of the newest commit are never dropped.
 	MaxBytes int64
+	// ReadOnly opens a journal that is there and that nobody writes to; others may read it too. A Commit fails with
+	// [ErrClosed].
+	ReadOnly bool
 	// Reserve is how many bytes of the disk are held, beside those in use, for commits on a full disk; see [Journal.Room].
 	// 0 means 4 MiB, negative none. Up to twice as many are allocated.
 	Reserve int64
@@ -43,7 +46,7 @@ func (o Options) withDefaults() Options {
 	if o.Reserve == 0 {
 		o.Reserve = defaultReserve
 	}
-	if o.NoSync {
+	if o.NoSync || o.ReadOnly {
 		o.Reserve = -1
 	}
 	if o.Now == nil {

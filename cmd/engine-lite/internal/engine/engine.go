@@ -23,6 +23,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -103,6 +105,9 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 func (e *Engine) open(ctx context.Context) error {
 	var err error
 	if e.journal, err = journal.Open(filepath.Join(e.opts.Root, JournalName), e.opts.journal()); err != nil {
+		if errdefs.IsDataLoss(err) {
+			err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
+		}
 		return err
 	}
 	if e.images, err = images.Open(ctx, filepath.Join(e.opts.Root, "images"), images.Options{}); err != nil {
