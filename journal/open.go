@@ -35,9 +35,8 @@ const addressSpace = 256 << 20
 // Open opens the journal at path, and creates it with mode 0600 if there is none; the directory has to be there. The
 // file is locked (flock(2)) until Close, which the caller owes.
 //
-// Errors: FailedPrecondition where another process has the journal open, or this one; where the file is a bbolt
-// database but no journal; and where a newer version of the program wrote it. DataLoss where the file is empty, cut
-// off, or can't be understood. Other errors come from the file system.
+// Errors: [ErrInUse]. FailedPrecondition where the file is a bbolt database but no journal, and where a newer version of
+// the program wrote it. DataLoss where the file is empty, cut off, or can't be understood. Others come from the file system.
 func Open(path string, opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
 	j := &Journal{path: path, opts: opts}
@@ -145,7 +144,7 @@ func (j *Journal) lock(file *os.File) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return fmt.Errorf("cannot lock it: %w", err)
 		case !time.Now().Before(deadline):
-			return fmt.Errorf("it is in use: %w", errdefs.ErrFailedPrecondition)
+			return ErrInUse
 		}
 		time.Sleep(lockPoll)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
@@ -77,6 +78,17 @@ func (s *Snapshot) ForEachPrefix(kind, prefix string, fn func(key string, value 
 	begin := len(recordKey(kind, ""))
 	for i := s.records.seek(recordKey(kind, prefix)); i.valid(); i.next() {
 		if err := fn(string(i.key[begin:]), i.value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// All calls fn for every record of every kind, in order, until fn returns an error, which it returns.
+func (s *Snapshot) All(fn func(kind, key string, value []byte) error) error {
+	for i := s.records.seek(nil); i.valid(); i.next() {
+		kind, key, _ := strings.Cut(string(i.key), "\x00")
+		if err := fn(kind, key, i.value()); err != nil {
 			return err
 		}
 	}

@@ -53,7 +53,7 @@ func (c *config) command() *cobra.Command {
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.start(cmd.Context()) },
 	}
-	cmd.AddCommand(ociCommand())
+	cmd.AddCommand(ociCommand(), journalCommand())
 	f := cmd.Flags()
 	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
