@@ -60,6 +60,7 @@ func serveBlockFile(t *testing.T, data []byte) *blockFile {
 }
 
 var (
+	_ fs.NodeStatfser  = (*blockFile)(nil)
 	_ fs.NodeGetattrer = (*blockFile)(nil)
 	_ fs.NodeSetattrer = (*blockFile)(nil)
 	_ fs.NodeOpener    = (*blockFile)(nil)
@@ -67,6 +68,11 @@ var (
 	_ fs.NodeWriter    = (*blockFile)(nil)
 	_ fs.NodeFsyncer   = (*blockFile)(nil)
 )
+
+func (f *blockFile) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
+	out.Bsize, out.Blocks, out.Bfree, out.Bavail = 4096, 1<<20, 1<<20, 1<<20
+	return 0
+}
 
 func (f *blockFile) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	f.mu.Lock()
