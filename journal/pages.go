@@ -95,6 +95,8 @@ type walker struct {
 	meta
 	file io.ReaderAt
 	used []bool // pages
+	// buffers hold a page for each level: what is above it in the tree is looked at meanwhile.
+	buffers [maxDepth + 2][]byte
 	// visit is called for each key in each bucket below the root, in order; may be nil. It must not keep what it gets.
 	visit func(bucket string, key, value []byte) error
 	// buckets are the sequences of the buckets by name.
@@ -125,17 +127,21 @@ func (w *walker) corrupt(id uint64, format string, args ...any) error {
 	return fmt.Errorf("page %d is corrupt: %s: %w", id, fmt.Sprintf(format, args...), errdefs.ErrDataLoss)
 }
 
-// page reads a page with those that it overflows into, and takes them for used.
-func (w *walker) page(id uint64) ([]byte, error) {
+// page reads a page with those that it overflows into, and takes them for used. It is there until the next one of its depth.
+func (w *walker) page(id uint64, depth int) ([]byte, error) {
 	if id < 2 || id >= w.highWater {
 		return nil, w.corrupt(id, "there is no such page")
 	}
-	var header [pageHeader]byte
-	if _, err := w.file.ReadAt(header[:], int64(id)*int64(w.pageSize)); err != nil {
+	b := w.buffers[depth]
+	if b == nil {
+		b = make([]byte, w.pageSize)
+		w.buffers[depth] = b
+	}
+	if _, err := w.file.ReadAt(b, int64(id)*int64(w.pageSize)); err != nil {
 		return nil, w.corrupt(id, "%v", err)
 	}
-	pages := uint64(host.Uint32(header[12:])) + 1
-	if found := host.Uint64(header[:]); found != id || pages > w.highWater-id {
+	pages := uint64(host.Uint32(b[12:])) + 1
+	if found := host.Uint64(b); found != id || pages > w.highWater-id {
 		return nil, w.corrupt(id, "it is page %d, and %d more", found, pages-1)
 	}
 	for i := id; i < id+pages; i++ {
@@ -144,7 +150,10 @@ func (w *walker) page(id uint64) ([]byte, error) {
 		}
 		w.used[i] = true
 	}
-	b := make([]byte, pages*uint64(w.pageSize))
+	if pages == 1 {
+		return b, nil
+	}
+	b = make([]byte, pages*uint64(w.pageSize))
 	if _, err := w.file.ReadAt(b, int64(id)*int64(w.pageSize)); err != nil {
 		return nil, w.corrupt(id, "%v", err)
 	}
@@ -156,7 +165,7 @@ func (w *walker) tree(bucket string, id uint64, keys span, depth int) error {
 	if depth > maxDepth {
 		return w.corrupt(id, "it is %d levels deep", depth)
 	}
-	b, err := w.page(id)
+	b, err := w.page(id, depth)
 	if err != nil {
 		return err
 	}
@@ -169,41 +178,50 @@ func (w *walker) tree(bucket string, id uint64, keys span, depth int) error {
 	return w.corrupt(id, "it is of no kind")
 }
 
-// element returns the n-th element of a page and the bytes that it stands in front of.
-func element(b []byte, n int) (e []byte, ok bool) {
-	at := pageHeader + n*elementSize
-	if at+elementSize > len(b) {
-		return nil, false
-	}
-	return b[at:], true
+// elements goes over those of a page. Their keys and values follow each other without a gap behind the last of them, so
+// that a wrong count shows.
+type elements struct {
+	page  []byte
+	count int
+	end   uint64 // of what the elements so far stand for
 }
 
-// part is a piece of an element's bytes.
-func part(e []byte, from, size uint64) ([]byte, bool) {
-	if from > uint64(len(e)) || size > uint64(len(e))-from {
+func elementsOf(page []byte) *elements {
+	count := int(host.Uint16(page[10:]))
+	return &elements{page: page, count: count, end: uint64(pageHeader + count*elementSize)}
+}
+
+// at is the n-th element, which has to fit.
+func (l *elements) at(n int) []byte { return l.page[pageHeader+n*elementSize:] }
+
+// fit tells whether all elements are within the page.
+func (l *elements) fit() bool { return l.end <= uint64(len(l.page)) }
+
+// take returns what the n-th element stands for: a part of the page from a position that has to be the next one.
+func (l *elements) take(n int, position uint32, size uint64) ([]byte, bool) {
+	from := uint64(pageHeader+n*elementSize) + uint64(position)
+	if from != l.end || size > uint64(len(l.page))-from {
 		return nil, false
 	}
-	return e[from : from+size], true
+	l.end += size
+	return l.page[from:l.end], true
 }
 
 func (w *walker) branch(bucket string, id uint64, b []byte, keys span, depth int) error {
-	count := int(host.Uint16(b[10:]))
-	if count == 0 {
-		return w.corrupt(id, "it has no children")
+	l := elementsOf(b)
+	count := l.count
+	if count == 0 || !l.fit() {
+		return w.corrupt(id, "it has %d children", count)
 	}
 	var key []byte
 	for i := range count + 1 {
 		below, child := keys, uint64(0)
 		if i > 0 {
-			e, _ := element(b, i-1)
-			child, below.low = host.Uint64(e[8:]), key
+			child, below.low = host.Uint64(l.at(i - 1)[8:]), key
 		}
 		if i < count {
-			e, ok := element(b, i)
-			if ok {
-				key, ok = part(e, uint64(host.Uint32(e)), uint64(host.Uint32(e[4:])))
-			}
-			if !ok || !keys.has(key) || i > 0 && bytes.Compare(key, below.low) <= 0 {
+			e, ok := l.at(i), false
+			if key, ok = l.take(i, host.Uint32(e), uint64(host.Uint32(e[4:]))); !ok || !keys.has(key) || i > 0 && bytes.Compare(key, below.low) <= 0 {
 				return w.corrupt(id, "key %d of %d is wrong", i+1, count)
 			}
 			below.high = key
@@ -219,19 +237,21 @@ func (w *walker) branch(bucket string, id uint64, b []byte, keys span, depth int
 }
 
 func (w *walker) leaf(bucket string, id uint64, b []byte, keys span, depth int) error {
-	count := int(host.Uint16(b[10:]))
+	l := elementsOf(b)
+	if !l.fit() {
+		return w.corrupt(id, "it has %d keys", l.count)
+	}
 	var last []byte
-	for i := range count {
-		var key, value []byte
-		e, ok := element(b, i)
-		if ok {
-			from, size := uint64(host.Uint32(e[4:])), uint64(host.Uint32(e[8:]))
-			if key, ok = part(e, from, size); ok {
-				value, ok = part(e, from+size, uint64(host.Uint32(e[12:])))
-			}
+	for i := range l.count {
+		e := l.at(i)
+		size := uint64(host.Uint32(e[8:]))
+		both, ok := l.take(i, host.Uint32(e[4:]), size+uint64(host.Uint32(e[12:])))
+		if !ok {
+			return w.corrupt(id, "key %d of %d is wrong", i+1, l.count)
 		}
-		if !ok || !keys.has(key) || i > 0 && bytes.Compare(key, last) <= 0 {
-			return w.corrupt(id, "key %d of %d is wrong", i+1, count)
+		key, value := both[:size], both[size:]
+		if !keys.has(key) || i > 0 && bytes.Compare(key, last) <= 0 {
+			return w.corrupt(id, "key %d of %d is wrong", i+1, l.count)
 		}
 		last = key
 		if err := w.item(bucket, id, host.Uint32(e), key, value, depth); err != nil {
@@ -267,7 +287,7 @@ func (w *walker) item(bucket string, id uint64, flags uint32, key, value []byte,
 // free checks the list of free pages: in order, and none of those in use.
 func (w *walker) free() error {
 	id := w.freelist
-	b, err := w.page(id)
+	b, err := w.page(id, 0)
 	if err != nil {
 		return err
 	}
