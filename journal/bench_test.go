@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -81,6 +82,76 @@ func BenchmarkCommitNoSync(b *testing.B)   { benchmarkCommit(b, 1, Options{NoSyn
 
 // BenchmarkCommitDropping runs with the bound on the size reached.
 func BenchmarkCommitDropping(b *testing.B) { benchmarkCommit(b, 4, Options{MaxBytes: 256 << 10}) }
+
+// manyEvents is the length of a history that is looked at whole; the journal's default bound would hold a fifth of it.
+const manyEvents = 1_000_000
+
+// history is a journal with manyEvents events, a second apart.
+func history(b *testing.B) (j *Journal, begin time.Time) {
+	j = open(b, newPath(b), unbounded)
+	begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	attributes := map[string]string{"exitCode": "0", "image": "busybox", "name": "quiet_hopper", "execDuration": "3"}
+	for n := 0; n < manyEvents; n += 10_000 {
+		commit(b, j, func(tx *Tx) {
+			for i := range 10_000 {
+				at := begin.Add(time.Duration(n+i) * time.Second)
+				tx.Append(Event{Time: at, Type: "container", Action: "die", ID: fmt.Sprintf("%064d", i%1000), Attributes: attributes})
+			}
+		})
+	}
+	return j, begin
+}
+
+// BenchmarkMillionEvents is about a history of a million: what it costs to append to it, to read it from the start, to find
+// a moment in the middle, and to open it.
+func BenchmarkMillionEvents(b *testing.B) {
+	j, begin := history(b)
+	b.Run("append", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := j.Commit(b.Context(), exitCommit("key")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("from the start", func(b *testing.B) {
+		for b.Loop() {
+			for c := j.Cursor(0); c.Position() < manyEvents; {
+				if _, err := c.Next(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/manyEvents, "ns/event")
+	})
+	b.Run("since the middle", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c, err := j.CursorSince(begin.Add(manyEvents / 2 * time.Second))
+			if err != nil || c.Position() != manyEvents/2 {
+				b.Fatal(c, err)
+			}
+			if _, err := c.Next(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	path := j.path
+	if err := j.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			again, err := Open(path, unbounded)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := again.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
 
 func BenchmarkCursor(b *testing.B) {
 	j := open(b, newPath(b), unbounded)

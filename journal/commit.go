@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 )
 
 // Commit runs fn and returns once what it wrote, and the events it appended, are on disk, all or nothing.
@@ -139,6 +138,7 @@ func (j *Journal) beginGroup() (*group, error) {
 		g.rollback()
 		return nil, g.cannotBegin(err)
 	}
+	g.j.keepReserve(g.tx.Size())
 	g.events.FillPercent = 1 // keys only ever grow
 	g.after.tx = g.tx.ID()
 	return g, nil
@@ -260,7 +260,7 @@ func (g *group) commit() error {
 	if err != nil {
 		return g.j.explain(err, g.after.tx)
 	}
-	g.j.change(func(s *state) { s.position = g.after })
+	g.j.change(func(s *state) { s.position, s.refused = g.after, nil })
 	return nil
 }
 
@@ -284,10 +284,12 @@ func (j *Journal) explain(err error, number int) error {
 		return err
 	}
 	var class error = errdefs.ErrInternal
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if isFull(err) {
 		class = errdefs.ErrResourceExhausted
 	}
-	return fmt.Errorf("cannot write to journal %s: %w: %w", j.path, err, class)
+	err = fmt.Errorf("cannot write to journal %s: %w: %w", j.path, err, class)
+	j.change(func(s *state) { s.refused = err })
+	return err
 }
 
 // fail makes the journal refuse commits from now on.

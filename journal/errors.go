@@ -9,6 +9,9 @@ import (
 // ErrClosed is returned by everything that needs an open journal once Close was called. Its class is Unavailable.
 var ErrClosed = fmt.Errorf("journal is closed: %w", errdefs.ErrUnavailable)
 
+// ErrInUse is returned by [Open] where another process has the journal open, or this one. Its class is FailedPrecondition.
+var ErrInUse = fmt.Errorf("it is in use: %w", errdefs.ErrFailedPrecondition)
+
 // TooOldError says that a cursor asked for an event that is no longer kept. Its class is OutOfRange.
 type TooOldError struct {
 	// After is the cursor's position: the event after it was asked for.

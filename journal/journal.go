@@ -22,6 +22,10 @@ type Journal struct {
 	file  *os.File // the one that db has open; closed by db
 	queue queue
 
+	// opened is what the database took of the file when it was opened; reserved is where the allocated part of the file
+	// ends, as far as known: the committer's.
+	opened, reserved int64
+
 	committer sync.WaitGroup
 	closing   sync.Once
 	closeErr  error // written inside closing
@@ -80,8 +84,10 @@ func (j *Journal) release() error {
 type state struct {
 	position
 	broken error // why no commit is possible any more until the file is opened again, or nil
-	stuck  bool  // bbolt has lost one of its locks: to call it may mean to wait for ever
-	closed bool  // Close was called
+	// refused is why the disk didn't take the last commit, scarce why the reserve isn't whole; nil where all is well.
+	refused, scarce error
+	stuck           bool // bbolt has lost one of its locks: to call it may mean to wait for ever
+	closed          bool // Close was called
 }
 
 // current returns the state.

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // The buckets of the file, and the keys of the first one: its format in 4 bytes, big-endian, and its name.
@@ -34,14 +35,13 @@ const addressSpace = 256 << 20
 // Open opens the journal at path, and creates it with mode 0600 if there is none; the directory has to be there. The
 // file is locked (flock(2)) until Close, which the caller owes.
 //
-// Errors: FailedPrecondition where another process has the journal open, or this one; where the file is a bbolt
-// database but no journal; and where a newer version of the program wrote it. DataLoss where the file is empty, cut
-// off, or can't be understood. Other errors come from the file system.
+// Errors: [ErrInUse]. FailedPrecondition where the file is a bbolt database but no journal, and where a newer version of
+// the program wrote it. DataLoss where the file is empty, cut off, or can't be understood. Others come from the file system.
 func Open(path string, opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
 	j := &Journal{path: path, opts: opts}
 	err := j.open()
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !opts.ReadOnly {
 		if err = create(path, opts); err == nil {
 			err = j.open()
 		}
@@ -49,10 +49,15 @@ func Open(path string, opts Options) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open journal %s: %w", path, err)
 	}
+	j.queue.init()
+	if opts.ReadOnly {
+		j.queue.close()
+		return j, nil
+	}
 	if err := sweep(path); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open journal %s: %w", path, err), j.db.Close())
 	}
-	j.queue.init()
+	j.keepReserve(j.opened)
 	j.committer.Go(j.commitAll)
 	return j, nil
 }
@@ -87,7 +92,9 @@ func (j *Journal) abandon() error {
 
 func (j *Journal) boltOptions() *bolt.Options {
 	return &bolt.Options{
-		Timeout:         lockTimeout(j.opts),
+		Timeout:         time.Nanosecond, // openFile has locked it
+		ReadOnly:        j.opts.ReadOnly,
+		PreLoadFreelist: true,
 		NoSync:          j.opts.NoSync,
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: addressSpace,
@@ -96,18 +103,16 @@ func (j *Journal) boltOptions() *bolt.Options {
 	}
 }
 
-// lockTimeout is the timeout in bbolt's terms, for whom 0 is for ever.
-func lockTimeout(o Options) time.Duration {
-	return max(o.LockTimeout, time.Nanosecond)
-}
-
 // openFile opens the file for bbolt, which would make a database of one that is absent or empty.
 func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
+	var info fs.FileInfo
+	if err = j.lock(file); err == nil {
+		info, err = file.Stat()
+	}
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
@@ -115,17 +120,59 @@ func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, e
 	case info.Size() == 0:
 		err = fmt.Errorf("it is empty: %w", errdefs.ErrDataLoss)
 	default:
-		j.file = file
-		return file, nil
+		err = checkFile(file, info.Size())
 	}
-	return nil, errors.Join(err, file.Close())
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	j.file = file
+	return file, nil
+}
+
+// lock locks the file as bbolt does, which finds it locked by itself then: what it reads has to be checked under the
+// lock.
+func (j *Journal) lock(file *os.File) error {
+	how := unix.LOCK_EX
+	if j.opts.ReadOnly {
+		how = unix.LOCK_SH
+	}
+	for deadline := time.Now().Add(j.opts.LockTimeout); ; {
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return fmt.Errorf("cannot lock it: %w", err)
+		case !time.Now().Before(deadline):
+			return ErrInUse
+		}
+		time.Sleep(lockPoll)
+	}
+}
+
+// lockPoll is the pause between two tries of a lock.
+const lockPoll = 50 * time.Millisecond
+
+// checkFile walks the pages and reads all records: one whose key is damaged would look as if it weren't there. Events are
+// checked as they are read.
+func checkFile(file *os.File, size int64) error {
+	m, err := newestMeta(file)
+	if err != nil {
+		return err
+	}
+	_, err = checkPages(file, size, m, func(bucket string, key, sealed []byte) error {
+		if bucket != recordsBucket {
+			return nil
+		}
+		_, err := unseal(key, sealed)
+		return err
+	})
+	return err
 }
 
 // classify gives bbolt's errors at opening their class.
 func classify(err error) error {
 	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("it is in use: %w", errdefs.ErrFailedPrecondition)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("it is corrupt, or not a journal: %w: %w", err, errdefs.ErrDataLoss)
 	}
@@ -141,9 +188,6 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	if err := checkFormat(header.Get([]byte(formatKey))); err != nil {
 		return err
 	}
-	if err := checkSize(tx, j.file); err != nil {
-		return err
-	}
 	j.id = string(header.Get([]byte(idKey)))
 	if _, err := openBucket(tx, recordsBucket); err != nil {
 		return err
@@ -152,6 +196,7 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	j.opened = tx.Size()
 	j.state.position, err = events.position()
 	j.state.position.tx = tx.ID()
 	return err
@@ -164,18 +209,6 @@ func checkFormat(stored []byte) error {
 	if found := binary.BigEndian.Uint32(stored); found != format {
 		return fmt.Errorf("it has format %d, and this version of the program reads format %d only: %w",
 			found, format, errdefs.ErrFailedPrecondition)
-	}
-	return nil
-}
-
-// checkSize tells whether the file has all the pages that the database counts.
-func checkSize(tx *bolt.Tx, file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() < tx.Size() {
-		return fmt.Errorf("it is cut off at %d of %d bytes: %w", info.Size(), tx.Size(), errdefs.ErrDataLoss)
 	}
 	return nil
 }

@@ -20,7 +20,13 @@ type Options struct {
 	// MaxBytes is how many bytes of events are kept, each counted with the 36 bytes or so of its place in the file; 0
 	// means 64 MiB, negative without bound. It wins over MaxAge. The events of the newest commit are never dropped.
 	MaxBytes int64
-	// NoSync leaves out every sync, so that a power loss may take everything: for tests and simulations.
+	// ReadOnly opens a journal that is there and that nobody writes to; others may read it too. A Commit fails with
+	// [ErrClosed].
+	ReadOnly bool
+	// Reserve is how many bytes of the disk are held, beside those in use, for commits on a full disk; see [Journal.Room].
+	// 0 means 4 MiB, negative none. Up to twice as many are allocated.
+	Reserve int64
+	// NoSync leaves out every sync, so that a power loss may take everything, and has no reserve: for tests and simulations.
 	NoSync bool
 	// Now is the clock for the age of events and for those appended without a time; nil means time.Now. It is called on
 	// the committer's goroutine only.
@@ -36,6 +42,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Reserve == 0 {
+		o.Reserve = defaultReserve
+	}
+	if o.NoSync || o.ReadOnly {
+		o.Reserve = -1
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
@@ -69,9 +70,25 @@ func (s *Snapshot) Get(kind, key string) ([]byte, bool) {
 
 // ForEach implements [Reader].
 func (s *Snapshot) ForEach(kind string, fn func(key string, value []byte) error) error {
-	prefix := recordKey(kind, "")
-	for i := s.records.seek(prefix); i.valid(); i.next() {
-		if err := fn(string(i.key[len(prefix):]), i.value()); err != nil {
+	return s.ForEachPrefix(kind, "", fn)
+}
+
+// ForEachPrefix is like ForEach for the records whose keys begin with a prefix. Others cost nothing.
+func (s *Snapshot) ForEachPrefix(kind, prefix string, fn func(key string, value []byte) error) error {
+	begin := len(recordKey(kind, ""))
+	for i := s.records.seek(recordKey(kind, prefix)); i.valid(); i.next() {
+		if err := fn(string(i.key[begin:]), i.value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// All calls fn for every record of every kind, in order, until fn returns an error, which it returns.
+func (s *Snapshot) All(fn func(kind, key string, value []byte) error) error {
+	for i := s.records.seek(nil); i.valid(); i.next() {
+		kind, key, _ := strings.Cut(string(i.key), "\x00")
+		if err := fn(kind, key, i.value()); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ type Tx struct {
 	events  []Event
 	encoded [][]byte // the bodies of events
 	invalid error    // the first wrong argument
+	probe   bool     // commit even if nothing was written
 }
 
 // write is a value that is to be put, or a key that is to be deleted.
@@ -146,4 +147,4 @@ func (t *Tx) Append(e Event) uint64 {
 }
 
 // dirty tells whether there is anything to commit.
-func (t *Tx) dirty() bool { return len(t.staged) > 0 || len(t.events) > 0 }
+func (t *Tx) dirty() bool { return t.probe || len(t.staged) > 0 || len(t.events) > 0 }

@@ -1,6 +1,7 @@
 // Command engine-lite is a container engine: Docker's REST API over libcontainerd.
 //
 //	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS | --containerd-binary PATH]
+//	engine-lite journal check|dump
 //	engine-lite oci COMMAND...
 //
 // It starts the keeper, and through it the runtime daemon, where none runs. Both
@@ -34,7 +35,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	if err := new(config).command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "engine-lite:", err)
 		os.Exit(1)
 	}
@@ -52,16 +53,17 @@ type config struct {
 
 	containerdBinary string // started here, in place of one that runs
 	quietProbes      bool
+
+	events retention
 }
 
-func command() *cobra.Command {
-	var c config
+func (c *config) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "engine-lite", Short: "a container engine with Docker's REST API", Version: version,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.start(cmd.Context()) },
 	}
-	cmd.AddCommand(ociCommand())
+	cmd.AddCommand(ociCommand(), journalCommand())
 	f := cmd.Flags()
 	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
@@ -70,6 +72,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
 	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
+	c.events.flags(f)
 	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.BoolVar(&c.quietProbes, "quiet-probes", false, "leave the exec events of health probes out: of what is kept they take 0.7 kB each")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
@@ -96,7 +99,10 @@ func (c *config) start(ctx context.Context) error {
 }
 
 func (c *config) complete() error {
-	var err error
+	err := c.events.check()
+	if err != nil {
+		return err
+	}
 	for _, dir := range []*string{&c.root, &c.run} {
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return err

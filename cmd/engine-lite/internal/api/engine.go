@@ -81,6 +81,10 @@ type System interface {
 	// Events hands over the events from the past that o asks for and then, as
 	// long as o.Until isn't reached, those that come. It returns when ctx ends.
 	Events(ctx context.Context, o engine.EventsOptions, fn func(engine.Event) error) error
+	// JournalCheck returns what is wrong with the journal, JournalDump hands over
+	// what is in it.
+	JournalCheck(ctx context.Context) ([]string, error)
+	JournalDump(ctx context.Context, o engine.DumpOptions, fn func(engine.DumpLine) error) error
 	NetworkList(ctx context.Context, f engine.Filters) ([]network.Summary, error)
 	NetworkInspect(ctx context.Context, ref string) (network.Inspect, error)
 }

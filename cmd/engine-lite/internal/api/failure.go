@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errhttp"
 	"github.com/moby/moby/api/types/common"
+	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
@@ -43,7 +44,8 @@ var errPageNotFound = &failure{"page not found", errdefs.ErrNotFound}
 var errMethod = errors.New("method not allowed")
 
 // statusOf is the HTTP status for an error. Docker answers "not in the right
-// state for this" with 409, and has no 412.
+// state for this" with 409, and has no 412; that a disk is full is 507 here
+// (RFC 4918), and 500 there.
 func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errMethod):
@@ -51,6 +53,8 @@ func statusOf(err error) int {
 	case errdefs.IsAlreadyExists(err), errdefs.IsConflict(err),
 		errdefs.IsFailedPrecondition(err), errdefs.IsAborted(err):
 		return http.StatusConflict
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return http.StatusInsufficientStorage
 	case isHistoryGone(err):
 		return http.StatusGone
 	case errdefs.IsOutOfRange(err):

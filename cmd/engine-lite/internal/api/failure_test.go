@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 func TestStatusOf(t *testing.T) {
@@ -26,6 +27,8 @@ func TestStatusOf(t *testing.T) {
 		{errdefs.ErrPermissionDenied, 403},
 		{errdefs.ErrResourceExhausted, 429},
 		{errdefs.ErrNotImplemented, 501},
+		{fmt.Errorf("%w: %w", unix.ENOSPC, errdefs.ErrResourceExhausted), 507},
+		{unix.EDQUOT, 507},
 		{errdefs.ErrUnavailable, 503},
 		{errdefs.ErrInternal, 500},
 		{errdefs.ErrDataLoss, 500},

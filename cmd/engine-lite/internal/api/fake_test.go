@@ -190,6 +190,10 @@ func (f *fake) Events(ctx context.Context, o engine.EventsOptions, fn func(engin
 	o.Begin(engine.EventsPosition{Journal: "j1", Newest: 12})
 	return f.events(ctx, fn)
 }
+func (f *fake) JournalCheck(context.Context) ([]string, error) { return nil, f.note("check") }
+func (f *fake) JournalDump(_ context.Context, o engine.DumpOptions, _ func(engine.DumpLine) error) error {
+	return f.note("dump", o.After != nil && *o.After == 3, o.Limit, o.Records)
+}
 func (f *fake) NetworkList(_ context.Context, filters engine.Filters) ([]network.Summary, error) {
 	return f.networks, f.note("networks", filters)
 }

@@ -30,6 +30,8 @@ var routes = []route{
 	{get, "/version", (*Handler).version},
 	{get, "/info", (*Handler).info},
 	{get, "/events", (*Handler).events},
+	{get, "/engine-lite/journal/check", (*Handler).journalCheck},
+	{get, "/engine-lite/journal/dump", (*Handler).journalDump},
 
 	{get, "/containers/json", (*Handler).containerList},
 	{post, "/containers/create", (*Handler).containerCreate},

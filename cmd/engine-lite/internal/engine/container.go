@@ -41,6 +41,9 @@ type object struct {
 	removalError   error
 
 	life *life
+	// ending is the life of the run that ended last, whose output may wait for
+	// the disk.
+	ending *life
 	// ctr is the live container; nil before the first start and after the exit
 	// was cleaned up.
 	ctr   *libcontainerd.Container

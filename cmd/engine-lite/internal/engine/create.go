@@ -33,6 +33,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
+	if err := e.journal.Room(ctx); err != nil {
+		return none, err
+	}
 	if err := e.checkRuntime(req.HostConfig); err != nil {
 		return none, err
 	}

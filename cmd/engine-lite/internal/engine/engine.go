@@ -21,6 +21,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
@@ -45,6 +48,17 @@ type Options struct {
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
+	// EventsMaxAge and EventsMaxBytes say how long events are kept, and the exits
+	// of containers that were removed; 0 is the journal's default.
+	EventsMaxAge   time.Duration
+	EventsMaxBytes int64
+}
+
+// JournalName is the journal's file in the root directory.
+const JournalName = "journal.db"
+
+func (o Options) journal() journal.Options {
+	return journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes}
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from
@@ -92,7 +106,10 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 
 func (e *Engine) open(ctx context.Context) error {
 	var err error
-	if e.journal, err = journal.Open(filepath.Join(e.opts.Root, "journal.db"), journal.Options{}); err != nil {
+	if e.journal, err = journal.Open(filepath.Join(e.opts.Root, JournalName), e.opts.journal()); err != nil {
+		if errdefs.IsDataLoss(err) {
+			err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
+		}
 		return err
 	}
 	if e.images, err = images.Open(ctx, filepath.Join(e.opts.Root, "images"), images.Options{}); err != nil {

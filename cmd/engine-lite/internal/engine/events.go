@@ -107,6 +107,12 @@ func await(ctx context.Context, cursor *journal.Cursor, until time.Time) (journa
 	if until.IsZero() {
 		return cursor.Next(ctx)
 	}
+	if err := ctx.Err(); err != nil {
+		return journal.Event{}, err
+	}
+	if ev, ok, err := cursor.Poll(); ok || err != nil { // history needs no timer
+		return ev, err
+	}
 	waiting, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	ev, err := cursor.Next(waiting)

@@ -87,6 +87,9 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := parseDetachKeys(req.DetachKeys); err != nil {
 		return "", err
 	}
+	if err := e.journal.Room(ctx); err != nil {
+		return "", err
+	}
 	id := make([]byte, 32)
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)

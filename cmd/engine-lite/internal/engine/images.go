@@ -101,6 +101,9 @@ func (e *Engine) usesOf(id digest.Digest) []images.Use {
 
 // ImageLoad reads an archive of images.
 func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, _ bool, progress func(jsonstream.Message) error) error {
+	if err := e.journal.Room(ctx); err != nil {
+		return err
+	}
 	loaded, err := e.images.Load(ctx, r)
 	if err != nil {
 		return err
@@ -127,6 +130,9 @@ func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, _ bool, progress fu
 
 // ImageImport makes an image of the tar of a file tree.
 func (e *Engine) ImageImport(ctx context.Context, r io.Reader, ref, message string, changes []string, progress func(jsonstream.Message) error) error {
+	if err := e.journal.Room(ctx); err != nil {
+		return err
+	}
 	id, err := e.images.Import(ctx, r, images.ImportOptions{Reference: ref, Message: message, Changes: changes})
 	if err != nil {
 		return err
@@ -139,6 +145,9 @@ func (e *Engine) ImageImport(ctx context.Context, r io.Reader, ref, message stri
 
 // ImagePull fetches an image from its registry.
 func (e *Engine) ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress func(jsonstream.Message) error) error {
+	if err := e.journal.Room(ctx); err != nil {
+		return err
+	}
 	opts := images.PullOptions{Platform: platform}
 	if auth != (registry.AuthConfig{}) {
 		password := auth.Password

@@ -34,6 +34,10 @@ type life struct {
 	opened, ended chan struct{}
 	over          bool
 	clients       int
+
+	// abandoned is closed when nobody wants the rest of the output any more.
+	abandoned chan struct{}
+	abandon   func() // closes it; may be called again
 }
 
 // lifeConfig says what a process's stdio is like.
@@ -49,10 +53,12 @@ func (e *Engine) newLife(c lifeConfig) (*life, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &life{
+	l := &life{
 		terminal: c.terminal, stdin: c.stdin, once: c.once, output: output, group: &e.clients,
-		opened: make(chan struct{}), ended: make(chan struct{}),
-	}, nil
+		opened: make(chan struct{}), ended: make(chan struct{}), abandoned: make(chan struct{}),
+	}
+	l.abandon = sync.OnceFunc(func() { close(l.abandoned) })
+	return l, nil
 }
 
 // attach takes the process's streams.
@@ -129,13 +135,19 @@ func (l *life) stdinClosed() bool {
 	return l.closed
 }
 
+// errStalled says that the disk doesn't take the rest of an ended process's
+// output.
+var errStalled = errors.New("the rest of the output waits for the disk")
+
 // drained waits until all output of the process, which has ended, is in the
-// log. Clients that read slowly can't delay it.
+// log. Clients that read slowly can't delay it; errStalled where the disk does.
 func (l *life) drained(ctx context.Context) error {
 	l.output.Exited()
 	select {
 	case <-l.output.Drained():
 		return nil
+	case <-l.output.Stalled():
+		return errStalled
 	case <-ctx.Done():
 		return fmt.Errorf("the rest of the output is left to the next engine: %w", context.Cause(ctx))
 	}
@@ -181,6 +193,18 @@ func (l *life) leave() error {
 func (l *life) end() error {
 	l.output.Start(nil, nil)
 	return errors.Join(l.output.Remove(), l.suspend())
+}
+
+// endDrained is end once all output is in the log, which may take as long as a
+// disk is full, or was abandoned. Where ctx ends first the next engine goes on.
+func (l *life) endDrained(ctx context.Context) error {
+	select {
+	case <-l.output.Drained():
+	case <-l.abandoned:
+	case <-ctx.Done():
+		return l.suspend()
+	}
+	return l.end()
 }
 
 // suspend stops moving the output and leaves its files, as when the engine goes

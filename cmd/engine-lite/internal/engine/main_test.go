@@ -39,6 +39,7 @@ type rig struct {
 	root    string
 	spool   string // empty for none
 	quiet   bool   // no exec events of probes
+	bytes   int64  // of events that are kept; 0 is the default
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -71,7 +72,7 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet}, r.daemon, streams, r.keeper)
+	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet, EventsMaxBytes: r.bytes}, r.daemon, streams, r.keeper)
 	must(r.t, err)
 	r.e = e
 }

@@ -80,6 +80,9 @@ func (e *Engine) removeLocked(ctx context.Context, o *object) error {
 // tryRemoval writes the intent first: a removal that died in the middle is
 // finished at the next boot, and every step can be repeated.
 func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
+	if l := o.endingLife(); l != nil {
+		l.abandon()
+	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
@@ -96,6 +99,12 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 		return err
 	}
 	return e.finishRemoval(ctx, o, "destroy")
+}
+
+func (o *object) endingLife() *life {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ending
 }
 
 // removeTimeout bounds a removal that nobody waits for any more.
@@ -132,10 +141,11 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 		}
 		tx.Delete(kindContainer, o.id)
 		tx.Delete(kindName, r.Name)
-		if action != "" {
-			tx.Append(containerEvent(r, change{action: action}))
+		if action == "" {
+			return nil
 		}
-		return nil
+		seq := tx.Append(containerEvent(r, change{action: action}))
+		return keepExit(tx, r, seq, e.journal.Oldest())
 	})
 	s.End(err)
 	if err != nil {

@@ -271,11 +271,32 @@ func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
 	streams.ExitKnown()
 	l.attach(streams)
 	l.begin()
-	if err := l.drained(ctx); err != nil {
+	if err := l.drained(ctx); errors.Is(err, errStalled) {
+		e.drainLater(o, l, streams)
+		return nil
+	} else if err != nil {
 		return errors.Join(err, streams.Detach())
 	}
 	o.change(func() { o.life = nil })
 	return errors.Join(l.end(), streams.Close())
+}
+
+// drainLater has the clean-up of the run wait until the disk takes its output.
+func (e *Engine) drainLater(o *object, l *life, streams libcontainerd.Streams) {
+	cleanup := make(chan struct{})
+	o.change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
+	e.background.Go(func() { // ends with the output, the container or the engine
+		defer close(cleanup)
+		err := l.endDrained(e.ctx)
+		if e.ctx.Err() != nil {
+			err = errors.Join(err, streams.Detach())
+		} else {
+			err = errors.Join(err, streams.Close())
+		}
+		if err != nil {
+			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
+		}
+	})
 }
 
 // sweepHeld lets go of the streams of processes that have ended: those of

@@ -79,10 +79,12 @@ func (g *roster) find(ref string) (*object, error) {
 		found = o
 	}
 	if found == nil {
-		return nil, refuse(errdefs.ErrNotFound, "No such container: %s", ref)
+		return nil, noContainer(ref)
 	}
 	return found, nil
 }
+
+func noContainer(ref string) error { return refuse(errdefs.ErrNotFound, "No such container: %s", ref) }
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
 

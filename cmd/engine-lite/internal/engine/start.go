@@ -26,6 +26,9 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	defer o.unlock()
+	if err := e.journal.Room(ctx); err != nil {
+		return err
+	}
 	return e.startByUser(ctx, o)
 }
 

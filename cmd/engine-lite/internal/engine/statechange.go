@@ -162,7 +162,9 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 	}
 	l, err := o.lifeFor(processID)
 	if err == nil {
-		if err := l.drained(ctx); err != nil {
+		if err := l.drained(ctx); errors.Is(err, errStalled) {
+			log.WithField("container", o.id).Warn("a process has ended, and the disk does not take its last output")
+		} else if err != nil {
 			return err
 		}
 	}
@@ -188,7 +190,7 @@ func (e *Engine) settle(ctx context.Context, o *object) {
 		}
 		ctr, o.ctr = o.ctr, nil
 		l, o.life = o.life, nil
-		cleanup = o.cleanup
+		cleanup, o.ending = o.cleanup, l
 		o.tellLocked(ended.record)
 	})
 	if ended == nil {
@@ -196,10 +198,14 @@ func (e *Engine) settle(ctx context.Context, o *object) {
 	}
 	e.gate.release(ended.seq)
 	request := span.Of(ctx)
+	removed := ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero()
+	if removed && l != nil {
+		l.abandon()
+	}
 	e.background.Go(func() {
 		e.cleanUp(span.Within(e.ctx, request), o, ctr, l)
 		close(cleanup)
-		if ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero() {
+		if removed {
 			e.autoRemove(o)
 		}
 		e.awaitRestart(o)
@@ -217,7 +223,7 @@ func (e *Engine) cleanUp(ctx context.Context, o *object, ctr *libcontainerd.Cont
 		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
 	}
 	if l != nil {
-		err = errors.Join(err, l.end())
+		err = errors.Join(err, l.endDrained(e.ctx))
 	}
 	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
 	s.End(err)

@@ -245,6 +245,9 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 		return err
 	}
 	defer o.unlock()
+	if err := e.journal.Room(ctx); err != nil { // before it ends what could not be started again
+		return err
+	}
 	ctx, free := e.outlive(ctx)
 	defer free()
 	if o.record().up() {

@@ -59,6 +59,9 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		DefaultRuntime: e.opts.Runtime, Runtimes: map[string]system.RuntimeWithStatus{e.opts.Runtime: {Runtime: system.Runtime{Path: e.opts.Runtime}}},
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, volumes and builds yet"},
 	}
+	if err := e.journal.Room(ctx); err != nil {
+		info.Warnings = append(info.Warnings, "nothing new is begun: "+err.Error())
+	}
 	e.countContainers(&info)
 	return info, nil
 }

@@ -9,9 +9,14 @@ import (
 
 // ContainerWait tells the container's exit code once: when it doesn't run, at
 // its next exit, or when it is removed. What it waits for is fixed when it
-// returns, so that a start that comes after it can't be missed.
+// returns, so that a start that comes after it can't be missed. For a container
+// that was removed it tells the last exit code, by the container's id, as long as
+// the event of the removal is kept.
 func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (<-chan container.WaitResponse, error) {
 	o, err := e.roster.find(ref)
+	if errdefs.IsNotFound(err) {
+		return e.lateWait(ref, c)
+	}
 	if err != nil {
 		return nil, err
 	}

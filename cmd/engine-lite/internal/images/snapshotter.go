@@ -41,8 +41,16 @@ func (s *Store) openSnapshotter(root, name string) error {
 
 // chooseSnapshotter tries an overlay mount under root. Native copies every
 // layer whole, so falling back to it is worth a warning.
+//
+// What was chosen once stays: the other one has none of the layers, and the try
+// fails on a full disk too.
 func (s *Store) chooseSnapshotter(root string) string {
 	dir := filepath.Join(root, "snapshots")
+	for _, name := range []string{overlayfs, nativeCopies} {
+		if _, err := os.Stat(snapshotsDatabase(root, name)); err == nil {
+			return name
+		}
+	}
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
 		err = overlayutils.Supported(dir)

@@ -65,6 +65,7 @@ type Options struct {
 // Store is the image store of one root directory. Its methods may be called
 // concurrently. It owns the directory until Close.
 type Store struct {
+	root        string
 	namespace   string
 	log         *logrus.Entry
 	platform    platforms.MatchComparer
@@ -96,6 +97,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 		log:       o.Log,
 		platform:  platforms.Default(),
 		edits:     newGate(),
+		root:      root,
 	}
 	if s.namespace == "" {
 		s.namespace = DefaultNamespace
@@ -103,7 +105,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	s.collector.collect, s.collector.delay, s.collector.log = s.Collect, o.CollectDelay, s.log
+	s.collector.collect, s.collector.delay, s.collector.log = s.tidy, o.CollectDelay, s.log
 	ctx = s.scope(ctx)
 	if err := s.openDatabases(ctx, root, o.Snapshotter); err != nil {
 		return nil, err
@@ -111,6 +113,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 	if err := s.recover(ctx); err != nil {
 		return nil, errors.Join(err, s.closeDatabases())
 	}
+	s.holdSpace()
 	s.collector.start()
 	s.collector.request()
 	return s, nil

@@ -140,8 +140,12 @@ func (o *Output) persist(fn func() error) error {
 	for {
 		err := fn()
 		if err == nil {
+			if !delay.first() {
+				o.tookDisk(true)
+			}
 			return nil
 		}
+		o.tookDisk(false)
 		if delay.first() {
 			o.entry(err).WithField("log", o.config.LogPath).Error("cannot log the output of a process: it waits")
 		}

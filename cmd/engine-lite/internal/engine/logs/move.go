@@ -30,6 +30,7 @@ func (o *Output) move(r *raw, src Source) {
 		}
 		n, err := src.Splice(r.file, at, moveChunk)
 		if err != nil && retryable(err) {
+			o.tookDisk(false)
 			if delay.first() {
 				o.entry(err).Errorf("cannot take the %s of a process: it waits", r.name)
 			}
@@ -37,6 +38,9 @@ func (o *Output) move(r *raw, src Source) {
 				return
 			}
 			continue
+		}
+		if !delay.first() {
+			o.tookDisk(true)
 		}
 		delay = 0
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {

@@ -66,6 +66,10 @@ type Output struct {
 	exited  bool // the movers wait for no client any more
 	closed  bool
 	settled bool // drained is closed
+	// refused is set while the disk takes nothing; stalled is closed when it
+	// does so after the exit.
+	refused bool
+	stalled chan struct{}
 	// encoding is set while the encoder's goroutine runs; turn is the stream
 	// that it looks at first.
 	encoding bool
@@ -81,7 +85,7 @@ func Open(c Config) (*Output, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open output: %w", err)
 	}
-	o := &Output{config: c, drained: make(chan struct{})}
+	o := &Output{config: c, drained: make(chan struct{}), stalled: make(chan struct{})}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	if err := o.pickUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open output: %w", err), o.Close())
@@ -181,7 +185,32 @@ func (o *Output) Exited() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.exited = true
+	o.stallLocked()
 	o.changedLocked()
+}
+
+// Stalled is closed when the process has exited and the disk doesn't take what
+// is left of its output: the news of the exit need not wait for that. The output
+// goes on trying.
+func (o *Output) Stalled() <-chan struct{} { return o.stalled }
+
+// tookDisk notes whether the disk took something.
+func (o *Output) tookDisk(ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused = !ok
+	o.stallLocked()
+}
+
+func (o *Output) stallLocked() {
+	if !o.exited || !o.refused {
+		return
+	}
+	select {
+	case <-o.stalled:
+	default:
+		close(o.stalled)
+	}
 }
 
 // Drained is closed when each source has ended and all of it is in the log. A

@@ -1,0 +1,57 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// spareBytes are allocated behind each database, so that a container's root
+// file system can be removed on a full disk too.
+const spareBytes = 2 << 20
+
+func snapshotsDatabase(root, snapshotter string) string {
+	return filepath.Join(root, "snapshots", snapshotter, "metadata.db")
+}
+
+// holdSpace has blocks allocated for what the databases write next. Where there
+// are none to be had, or the file system can't, the store works as it does.
+func (s *Store) holdSpace() {
+	for _, path := range []string{filepath.Join(s.root, "metadata.db"), snapshotsDatabase(s.root, s.snapshotter)} {
+		if err := holdBehind(path); err != nil {
+			s.log.WithError(err).Debug("no space is held for removals")
+		}
+	}
+}
+
+// tidy is what goes on in the background.
+func (s *Store) tidy(ctx context.Context) error {
+	err := s.Collect(ctx)
+	s.holdSpace()
+	return err
+}
+
+// holdBehind allocates what the file has holes for, and spareBytes behind its
+// end, which stays where it is: a database grows by moving it.
+func holdBehind(path string) (err error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // nothing was ever written to it
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, info.Size()+spareBytes); err != nil {
+		return fmt.Errorf("allocate space for %s: %w", path, err)
+	}
+	return nil
+}

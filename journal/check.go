@@ -1,0 +1,100 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Check goes over the whole file as one commit left it, and calls report for each thing that is wrong: pages, checksums,
+// the numbering of events without a hole, what is kept beside them to find them. After a page that makes no sense it knows of
+// no more. Nobody waits for it, but space can't be used again meanwhile.
+//
+// Errors: ctx's, [ErrClosed], those of reading the file; findings are none.
+func (j *Journal) Check(ctx context.Context, report func(finding string)) error {
+	for {
+		again := false
+		err := j.read(func(tx *bolt.Tx) error {
+			metas, whole := readMetas(j.file)
+			m := metas[0]
+			if m.txid != uint64(tx.ID()) {
+				m = metas[1]
+			}
+			if again = m.txid != uint64(tx.ID()) && whole; again {
+				return nil // two commits came in between
+			}
+			if !whole {
+				report("one of the two meta pages is corrupt: the last commit may be missing")
+			}
+			return j.check(ctx, m, report)
+		})
+		if !again || err != nil {
+			return err
+		}
+	}
+}
+
+func (j *Journal) check(ctx context.Context, m meta, report func(string)) error {
+	info, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	c := checker{report: report}
+	w, err := checkPages(j.file, info.Size(), m, func(bucket string, key, sealed []byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c.item(bucket, key, sealed)
+		return nil
+	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("cannot check the journal: %w", ctx.Err())
+	}
+	if err != nil {
+		report(err.Error())
+		return nil
+	}
+	if newest := w.sequences[eventsBucket]; c.last != newest && (c.last != 0 || newest != 0) {
+		report(fmt.Sprintf("the newest event is %d, and should be %d", c.last, newest))
+	}
+	return nil
+}
+
+// checker looks at one value after another.
+type checker struct {
+	report func(string)
+	last   uint64 // number of the last event
+	stamp  stamp  // the least that the next event has
+}
+
+func (c *checker) item(bucket string, key, sealed []byte) {
+	switch bucket {
+	case recordsBucket:
+		if _, err := unseal(key, sealed); err != nil {
+			c.report("record: " + err.Error())
+		}
+	case eventsBucket:
+		c.event(key, sealed)
+	}
+}
+
+func (c *checker) event(key, sealed []byte) {
+	seq := seqOf(key)
+	if c.last != 0 && seq != c.last+1 {
+		c.report(fmt.Sprintf("event %d comes after event %d", seq, c.last))
+	}
+	first := c.last == 0
+	c.last = seq
+	if _, err := openEvent(key, sealed); err != nil {
+		c.report(fmt.Sprintf("event %d: %v", seq, err))
+		c.stamp.start += storedSize(len(sealed))
+		return
+	}
+	s, _, _ := decodeStamp(sealed[checksumSize:]) // openEvent has
+	if !first && (s.start != c.stamp.start || s.mark < c.stamp.mark || s.appended < c.stamp.appended) {
+		c.report(fmt.Sprintf("event %d is not where the one before it ends, in bytes or in time", seq))
+	}
+	c.stamp = s
+	c.stamp.start += storedSize(len(sealed))
+}

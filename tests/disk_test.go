@@ -1,0 +1,83 @@
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// disk is a small file system of a test's own.
+type disk struct {
+	dir    string // where it is mounted
+	filler string
+}
+
+// newDisk makes a file system of a kind and mounts it, until the test ends.
+func newDisk(t *testing.T, kind string, megabytes int) *disk {
+	t.Helper()
+	base, err := os.MkdirTemp("/tmp", "eld")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(base); err != nil {
+			t.Error(err)
+		}
+	})
+	d := &disk{dir: filepath.Join(base, "mnt")}
+	d.filler = filepath.Join(d.dir, "filler")
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	size := fmt.Sprintf("%dM", megabytes)
+	if kind == "tmpfs" {
+		command(t, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", d.dir)
+	} else {
+		image := filepath.Join(base, "image")
+		command(t, "truncate", "-s", size, image)
+		command(t, "mkfs."+kind, "-q", image)
+		command(t, "mount", "-o", "loop", image, d.dir)
+	}
+	t.Cleanup(func() { command(t, "umount", d.dir) })
+	return d
+}
+
+// fill takes every block that is left.
+func (d *disk) fill(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(d.filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+		if pathError := new(os.PathError); !errors.As(err, &pathError) || pathError.Err != syscall.ENOSPC {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (d *disk) free(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(d.filler); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// command runs a program that has to succeed, and returns what it printed.
+func command(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
