@@ -22,8 +22,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
-	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -43,14 +41,18 @@ type Options struct {
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
+	// OpenJournal and OpenImages open what is below Root; nil for journal.Open
+	// and images.Open.
+	OpenJournal func(path string) (Journal, error)
+	OpenImages  func(ctx context.Context, root string) (Images, error)
 }
 
 // Engine is the one engine of a root directory. Its methods may be called from
 // any goroutine between Run's readiness and Close.
 type Engine struct {
 	opts    Options
-	journal *journal.Journal
-	images  *images.Store
+	journal Journal
+	images  Images
 	daemon  libcontainerd.Daemon
 	client  *libcontainerd.Client
 	stdio   *stdio
@@ -89,13 +91,10 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 }
 
 func (e *Engine) open(ctx context.Context) error {
+	if err := e.openStores(ctx); err != nil {
+		return err
+	}
 	var err error
-	if e.journal, err = journal.Open(filepath.Join(e.opts.Root, "journal.db"), journal.Options{}); err != nil {
-		return err
-	}
-	if e.images, err = images.Open(ctx, filepath.Join(e.opts.Root, "images"), images.Options{}); err != nil {
-		return err
-	}
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
 		return err
 	}

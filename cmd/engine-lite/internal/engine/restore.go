@@ -146,8 +146,8 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 		}
 		delete(left.held, o.id)
 	}
-	for id, processes := range left.held {
-		if err := e.sweepHeld(ctx, id, processes); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(left.held)) {
+		if err := e.sweepHeld(ctx, id, left.held[id]); err != nil {
 			log.WithError(err).WithField("container", id).Error("cannot clean up streams of an earlier engine")
 		}
 	}
@@ -168,7 +168,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 			return err
 		}
 	}
-	for process := range left.held[o.id] {
+	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
 		if r.Status != statusRemoving && process == libcontainerd.InitProcess {
 			continue // has output that the log may lack
 		}
@@ -234,7 +234,7 @@ func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
 func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
 	var errs []error
 	o, err := e.roster.find(id)
-	for process := range processes {
+	for _, process := range slices.Sorted(maps.Keys(processes)) {
 		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
 			continue
 		}
