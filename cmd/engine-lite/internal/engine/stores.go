@@ -57,7 +57,9 @@ func (e *Engine) openStores(ctx context.Context) error {
 		openJournal = func(path string) (Journal, error) { return journal.Open(path, journal.Options{}) }
 	}
 	if openImages == nil {
-		openImages = func(ctx context.Context, root string) (Images, error) { return images.Open(ctx, root, images.Options{}) }
+		openImages = func(ctx context.Context, root string) (Images, error) {
+			return images.Open(ctx, root, images.Options{})
+		}
 	}
 	j, err := openJournal(filepath.Join(e.opts.Root, "journal.db"))
 	if err != nil {

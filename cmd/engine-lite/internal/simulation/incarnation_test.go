@@ -33,9 +33,9 @@ type incarnation struct {
 	// ctx ends when a killed engine is thawed.
 	attached, ctx  context.Context
 	detach, cancel context.CancelFunc
-	calls   sync.WaitGroup
-	opened  chan error // takes one
-	closing bool       // by close, which ends when it is thawed
+	calls          sync.WaitGroup
+	opened         chan error // takes one
+	closing        bool       // by close, which ends when it is thawed
 
 	killed atomic.Bool
 	died   chan struct{} // closed when it was killed

@@ -17,6 +17,7 @@ import (
 // result is what came of a run.
 type result struct {
 	broken     []string // promises
+	first      int      // after so many lifecycles the first of them
 	lifecycles int
 	hash       string
 	trace      string
@@ -30,7 +31,7 @@ func simulate(t *testing.T, p plan, dir string) (r result) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, p, dir)
 		w.run()
-		r = result{w.broken, w.ledger.lifecycles(), w.trace.hash(), "", w.faults}
+		r = result{w.broken, w.first, w.ledger.lifecycles(), w.trace.hash(), "", w.faults}
 		if p.print {
 			r.trace = w.trace.String()
 		}

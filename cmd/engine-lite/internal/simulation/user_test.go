@@ -21,12 +21,11 @@ type user struct {
 	share int
 	seen  int
 
-	made  int // containers
-	id    string
-	ref   string
-	typ   kind
-	fed   bool // a client that had stdin has gone, and was let in before
-	idles int
+	made int // containers
+	id   string
+	ref  string
+	typ  kind
+	fed  *feeding
 }
 
 // kind is what a container is like.
@@ -45,7 +44,7 @@ const patience = 2000
 func (u *user) run() {
 	for u.seen < u.share {
 		u.made++
-		u.ref, u.id, u.fed = fmt.Sprintf("%s-%d", u.name, u.made), "", false
+		u.ref, u.id, u.fed = fmt.Sprintf("%s-%d", u.name, u.made), "", nil
 		u.typ = newKind(u.dice("kind"))
 		for turn := 0; u.turn(); turn++ {
 			if turn > patience {
@@ -63,9 +62,9 @@ func (u *user) dice(what string) *dice { return u.w.dice(u.name + " " + what) }
 func newKind(d *dice) kind {
 	code := 1 + d.below(120)
 	seconds := d.between(time.Millisecond, 8*time.Second).Seconds()
-	k := kind{runs: 1 + d.below(7), autoRemove: d.chance(6)}
-	switch d.below(8) {
-	case 0, 1:
+	k := kind{runs: 1 + d.below(12), autoRemove: d.chance(6)}
+	switch d.below(12) {
+	case 0, 1, 8, 9, 10, 11:
 		k.script = fmt.Sprintf("exit %d", code)
 	case 2, 3:
 		k.script = fmt.Sprintf("echo a; sleep %f; exit %d", seconds, code)
@@ -95,29 +94,20 @@ func (u *user) turn() bool {
 	if h.removed {
 		return false
 	}
-	var state container.State
-	err := inc.do(func(ctx context.Context, e *engine.Engine) error {
-		answer, err := e.ContainerInspect(ctx, u.id, false)
-		if err == nil {
-			state = *answer.State
-		}
-		return err
-	})
-	if isCrash(err) {
-		return true
-	}
+	answer, err := inc.engine.ContainerInspect(inc.ctx, u.id, false) // which never waits
 	if err != nil {
 		if h = u.w.ledger.of(u.id); !h.removed && !inc.leaving() {
 			u.w.wrong("inspect of %s, which is %s: %v", short(u.id), h.status, err)
 		}
 		return true
 	}
-	switch state.Status {
+	switch answer.State.Status {
 	case "created", "exited":
 		u.atRest(inc, h)
 	case "running":
 		u.running(inc, h)
 	case "paused":
+		u.starves(inc, h)
 		u.paused(inc)
 	case "restarting":
 		u.restarting(inc)
@@ -194,8 +184,10 @@ func (u *user) attach(inc *incarnation, d *dice) {
 		lasts = 0 // before the start has begun, most likely
 	}
 	id := u.id
+	fed := &feeding{generation: u.w.ledger.of(id).generation + 1, inc: inc, over: make(chan struct{})}
 	u.w.note("user", u.name+" attaches", short(id))
 	inc.calls.Go(func() {
+		defer close(fed.over)
 		from := &input{lasts: lasts, ctx: inc.attached}
 		err := inc.engine.ContainerAttach(inc.attached, id, engine.AttachOptions{
 			Stdin: true, Stdout: true, Stderr: true, Stream: true,
@@ -210,9 +202,47 @@ func (u *user) attach(inc *incarnation, d *dice) {
 	})
 	select {
 	case <-let:
+		u.fed = fed
 	case <-inc.gone:
 	case <-time.After(5 * time.Second):
 	}
+}
+
+// feeding is a client that has the stdin of one run, and closes it.
+type feeding struct {
+	generation uint64
+	inc        *incarnation  // that let it in
+	over       chan struct{} // closed when the client has been let go
+	since      time.Time     // when it was first seen to be of a run; zero before
+}
+
+// starves tells that a container's client has ended its stdin, so that it has to
+// end by itself, and tells of one that doesn't.
+func (u *user) starves(inc *incarnation, h history) bool {
+	f := u.fed
+	if f != nil && f.since.IsZero() && f.inc != inc {
+		u.fed, f = nil, nil // it went with its engine
+	}
+	if f == nil || f.generation != h.generation || !h.alive() {
+		return false
+	}
+	if f.since.IsZero() {
+		select {
+		case <-f.over: // it had the end of the run before
+			u.fed = nil
+			return false
+		default:
+		}
+		f.since = time.Now()
+	}
+	if h.status == "paused" {
+		f.since = time.Now()
+	}
+	if time.Since(f.since) > 10*time.Minute {
+		u.w.wrong("stdin of %s was closed, and it doesn't end", short(u.id))
+		u.fed = nil
+	}
+	return true
 }
 
 // input is what a client sends: a line, and after a while the end.
@@ -238,7 +268,11 @@ func (i *input) Read(p []byte) (int, error) {
 
 func (u *user) running(inc *incarnation, h history) {
 	d := u.dice("running")
-	switch n := d.below(24); {
+	n := d.below(24)
+	if u.starves(inc, h) && n >= 5 {
+		n = 23
+	}
+	switch {
 	case n < 3:
 		u.exec(inc, d)
 	case n < 5:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,7 @@ type world struct {
 	now    *incarnation
 	up     chan struct{} // closed while there is an engine
 	broken []string      // promises
+	first  int           // after so many lifecycles the first of them
 }
 
 // errCut is what a cut connection says.
@@ -98,10 +100,21 @@ func (w *world) seedOf(actor string, step uint64) uint64 {
 	return mix(hash(w.plan.seed^14695981039346656037, actor) ^ mix(step))
 }
 
+// kinds are the faults that there are.
+var kinds = []string{
+	"call refused", "callback slow", "connection cut", "daemon restarted empty", "daemon restarted with its tasks",
+	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late", "event lost",
+	"event reordered", "event repeated", "out of memory", "paused by somebody else", "resumed by somebody else",
+	"streams or files failed", "subscription cut", "write failed",
+}
+
 // fault counts a fault, and whether faults still happen at all.
 func (w *world) fault(kind string, happens bool) bool {
 	if !happens || w.calm.Load() {
 		return false
+	}
+	if !slices.Contains(kinds, kind) {
+		panic("no kind of fault: " + kind)
 	}
 	w.mu.Lock()
 	w.faults[kind]++
@@ -118,6 +131,9 @@ func (w *world) wrong(format string, args ...any) {
 	w.note("WRONG", text, "")
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.broken) == 0 {
+		w.first = w.ledger.lifecycles()
+	}
 	w.broken = append(w.broken, fmt.Sprintf("after %d lifecycles and %v: %s", w.ledger.lifecycles(), time.Since(w.trace.begin), text))
 }
 
