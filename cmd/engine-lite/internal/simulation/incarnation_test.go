@@ -126,18 +126,27 @@ func (i *incarnation) open() error {
 	}
 }
 
-// do makes a user's call. A user of a killed engine gets errCrashed.
-func (i *incarnation) do(fn func(ctx context.Context, e *engine.Engine) error) error {
-	done := make(chan error, 1)
-	i.calls.Go(func() { done <- fn(i.ctx, i.engine) })
+// do makes a user's call. A user of an engine that is killed, or ends, before the
+// answer gets errCrashed.
+func do[T any](i *incarnation, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
+	i.calls.Go(func() {
+		value, err := fn(i.ctx, i.engine)
+		done <- answer{value, err}
+	})
+	var none T
 	select {
-	case err := <-done:
+	case a := <-done:
 		if i.isDead() {
-			return errCrashed
+			return none, errCrashed
 		}
-		return err
+		return a.value, a.err
 	case <-i.gone:
-		return errCrashed
+		return none, errCrashed
 	}
 }
 

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
@@ -14,7 +15,15 @@ type reader struct {
 	w    *world
 	name string
 	slow bool
-	at   uint64
+
+	mu sync.Mutex
+	at uint64
+}
+
+func (r *reader) position() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
 }
 
 func (r *reader) run(ctx context.Context) {
@@ -23,16 +32,16 @@ func (r *reader) run(ctx context.Context) {
 		if i == nil {
 			return
 		}
-		err := i.do(func(_ context.Context, e *engine.Engine) error {
+		_, err := do(i, func(_ context.Context, e *engine.Engine) (struct{}, error) {
 			calls, cancel := context.WithCancel(i.attached)
 			defer context.AfterFunc(ctx, cancel)()
 			defer cancel()
-			after := r.at
-			return e.Events(calls, engine.EventsOptions{After: &after}, func(ev engine.Event) error { return r.take(i, ev) })
+			after := r.position()
+			return struct{}{}, e.Events(calls, engine.EventsOptions{After: &after}, func(ev engine.Event) error { return r.take(i, ev) })
 		})
-		r.w.note("reader", r.name+" was ended", fmt.Sprint(r.at))
+		r.w.note("reader", r.name+" was ended", fmt.Sprint(r.position()))
 		if err != nil && !i.leaving() && ctx.Err() == nil {
-			r.w.wrong("the %s reader, after event %d: %v", r.name, r.at, err)
+			r.w.wrong("the %s reader, after event %d: %v", r.name, r.position(), err)
 			return
 		}
 		pass(ctx, r.w.dice("reader "+r.name).between(time.Millisecond, time.Second))
@@ -47,6 +56,8 @@ func (r *reader) take(i *incarnation, ev engine.Event) error {
 		longest = 3 * time.Second
 	}
 	r.w.travel(context.Background(), "reader", r.name, func(d *dice) time.Duration { return d.between(time.Microsecond, longest) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if i.leaving() {
 		return errCrashed // what comes now comes again
 	}

@@ -156,8 +156,8 @@ func (w *world) judge(root string, readers []*reader) {
 	time.Sleep(time.Minute)
 	w.nothingLeft(last)
 	for _, r := range readers {
-		if r.at != w.ledger.newest() {
-			w.wrong("the %s reader has %d of %d events", r.name, r.at, w.ledger.newest())
+		if at := r.position(); at != w.ledger.newest() {
+			w.wrong("the %s reader has %d of %d events", r.name, at, w.ledger.newest())
 		}
 	}
 	w.setRunning(nil)

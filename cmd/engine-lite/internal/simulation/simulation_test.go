@@ -17,7 +17,7 @@ import (
 var (
 	seedFlag       = flag.Uint64("simulation.seed", 0, "first seed")
 	strideFlag     = flag.Uint64("simulation.stride", 1, "distance of a seed from the next")
-	lifecyclesFlag = flag.Int("simulation.lifecycles", 1500, "how many lifecycles, of all seeds together; 1 is one seed")
+	lifecyclesFlag = flag.Int("simulation.lifecycles", 3000, "how many lifecycles, of all seeds together; 1 is one seed")
 	untilFlag      = flag.Duration("simulation.for", 0, "how long, in place of a number of lifecycles")
 	traceFlag      = flag.Bool("simulation.trace", false, "print all that happened")
 	replayFlag     = flag.Int("simulation.replays", 20, "how many seeds are run twice")

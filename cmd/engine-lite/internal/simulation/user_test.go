@@ -118,10 +118,17 @@ func (u *user) turn() bool {
 }
 
 // call makes a request and notes what came of it.
-func (u *user) call(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine) error) error {
+func call[T any](u *user, inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
 	u.w.note("user", u.name+" asks for "+what, short(u.id))
-	err := inc.do(fn)
+	answer, err := do(inc, fn)
 	u.w.note("user", u.name+" has "+what, fmt.Sprint(err))
+	return answer, err
+}
+
+// call is call of what answers nothing.
+func (u *user) call(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) error {
+	id := u.id
+	_, err := call(u, inc, what, func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
 	return err
 }
 
@@ -133,19 +140,16 @@ func (u *user) create(inc *incarnation) {
 	if n := u.typ.restarts; n > 0 {
 		req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "on-failure", MaximumRetryCount: n}
 	}
-	err := u.call(inc, "create", func(ctx context.Context, e *engine.Engine) error {
-		if known, err := e.ContainerInspect(ctx, u.ref, false); err == nil { // made, and the answer was lost
-			u.id = known.ID
-			return nil
+	name := u.ref
+	id, err := call(u, inc, "create", func(ctx context.Context, e *engine.Engine) (string, error) {
+		if known, err := e.ContainerInspect(ctx, name, false); err == nil { // made, and the answer was lost
+			return known.ID, nil
 		}
-		answer, err := e.ContainerCreate(ctx, u.ref, req, "")
-		if err == nil {
-			u.id = answer.ID
-		}
-		return err
+		answer, err := e.ContainerCreate(ctx, name, req, "")
+		return answer.ID, err
 	})
-	if isCrash(err) {
-		u.id = "" // as far as this user knows
+	if err == nil {
+		u.id = id
 	}
 	if errdefs.IsConflict(err) { // a creation that failed can't be seen, and has the name until the next boot
 		u.made++
@@ -170,7 +174,7 @@ func (u *user) atRest(inc *incarnation, h history) {
 
 func (u *user) start(inc *incarnation) {
 	before := u.w.ledger.of(u.id)
-	err := u.call(inc, "start", func(ctx context.Context, e *engine.Engine) error { return e.ContainerStart(ctx, u.id) })
+	err := u.call(inc, "start", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
 	if after := u.w.ledger.of(u.id); err == nil && after.starts == before.starts {
 		u.w.wrong("%s was started, and the journal says nothing of it: %+v", short(u.id), after)
 	}
@@ -276,7 +280,7 @@ func (u *user) running(inc *incarnation, h history) {
 	case n < 3:
 		u.exec(inc, d)
 	case n < 5:
-		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine) error { return e.ContainerPause(ctx, u.id) })
+		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerPause(ctx, id) })
 	case n < 7:
 		u.stop(inc, d, h)
 	case n == 7:
@@ -285,8 +289,8 @@ func (u *user) running(inc *incarnation, h history) {
 		u.kill(inc, []string{"SIGUSR1", "SIGTERM", "SIGHUP"}[d.below(3)])
 	case n == 9:
 		timeout := d.below(4)
-		u.ask(inc, "restart", func(ctx context.Context, e *engine.Engine) error {
-			return e.ContainerRestart(ctx, u.id, engine.StopOptions{Timeout: &timeout})
+		u.ask(inc, "restart", func(ctx context.Context, e *engine.Engine, id string) error {
+			return e.ContainerRestart(ctx, id, engine.StopOptions{Timeout: &timeout})
 		})
 	case n == 10:
 		u.remove(inc, true)
@@ -299,7 +303,7 @@ func (u *user) running(inc *incarnation, h history) {
 	}
 }
 
-func (u *user) ask(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine) error) {
+func (u *user) ask(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) {
 	_ = u.call(inc, what, fn) // it may fail: the next turn looks
 }
 
@@ -313,7 +317,7 @@ func (u *user) paused(inc *incarnation) {
 	case 2:
 		u.remove(inc, true)
 	default:
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine) error { return e.ContainerUnpause(ctx, u.id) })
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerUnpause(ctx, id) })
 	}
 }
 
@@ -331,8 +335,8 @@ func (u *user) restarting(inc *incarnation) {
 
 func (u *user) stop(inc *incarnation, d *dice, before history) {
 	timeout := d.below(12)
-	err := u.call(inc, "stop", func(ctx context.Context, e *engine.Engine) error {
-		return e.ContainerStop(ctx, u.id, engine.StopOptions{Timeout: &timeout})
+	err := u.call(inc, "stop", func(ctx context.Context, e *engine.Engine, id string) error {
+		return e.ContainerStop(ctx, id, engine.StopOptions{Timeout: &timeout})
 	})
 	after := u.w.ledger.of(u.id)
 	if err == nil && after.deaths == before.deaths && before.alive() && after.generation == before.generation {
@@ -341,12 +345,12 @@ func (u *user) stop(inc *incarnation, d *dice, before history) {
 }
 
 func (u *user) kill(inc *incarnation, signal string) {
-	u.ask(inc, "kill "+signal, func(ctx context.Context, e *engine.Engine) error { return e.ContainerKill(ctx, u.id, signal) })
+	u.ask(inc, "kill "+signal, func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
 }
 
 func (u *user) remove(inc *incarnation, force bool) {
-	err := u.call(inc, "remove", func(ctx context.Context, e *engine.Engine) error {
-		return e.ContainerRemove(ctx, u.id, engine.RemoveOptions{Force: force})
+	err := u.call(inc, "remove", func(ctx context.Context, e *engine.Engine, id string) error {
+		return e.ContainerRemove(ctx, id, engine.RemoveOptions{Force: force})
 	})
 	if h := u.w.ledger.of(u.id); err == nil && !h.removed {
 		u.w.wrong("%s was removed, and the journal says nothing of it: %+v", short(u.id), h)
@@ -356,18 +360,18 @@ func (u *user) remove(inc *incarnation, force bool) {
 // wait waits for the exit, for a while, and compares what it is told.
 func (u *user) wait(inc *incarnation, d *dice, before history) {
 	limit := d.between(time.Second, 20*time.Second)
-	code := int64(-1)
-	err := u.call(inc, "wait", func(ctx context.Context, e *engine.Engine) error {
+	id := u.id
+	code, err := call(u, inc, "wait", func(ctx context.Context, e *engine.Engine) (int64, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		answer, err := e.ContainerWait(ctx, u.id, container.WaitConditionNextExit)
+		answer, err := e.ContainerWait(ctx, id, container.WaitConditionNextExit)
 		if err != nil {
-			return err
+			return -1, err
 		}
 		if told, ok := <-answer; ok {
-			code = told.StatusCode
+			return told.StatusCode, nil
 		}
-		return nil
+		return -1, nil
 	})
 	h := u.w.ledger.of(u.id)
 	if err != nil || code < 0 || u.typ.restarts > 0 || h.starts != before.starts || !before.alive() {
@@ -380,14 +384,13 @@ func (u *user) wait(inc *incarnation, d *dice, before history) {
 
 func (u *user) exec(inc *incarnation, d *dice) {
 	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()), "sleep 1000000", "echo x; exit 0"}[d.below(4)]
-	var exec string
-	err := u.call(inc, "exec", func(ctx context.Context, e *engine.Engine) error {
-		var err error
-		exec, err = e.ExecCreate(ctx, u.id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
+	id := u.id
+	exec, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
+		exec, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
 		if err != nil {
-			return err
+			return "", err
 		}
-		return e.ExecStart(ctx, exec, engine.ExecStartOptions{Detach: true})
+		return exec, e.ExecStart(ctx, exec, engine.ExecStartOptions{Detach: true})
 	})
 	if isCrash(err) {
 		return
@@ -403,16 +406,11 @@ func (u *user) exec(inc *incarnation, d *dice) {
 
 // inspectExec compares an exec's exit code with that of its event.
 func (u *user) inspectExec(inc *incarnation, exec string) {
-	var code *int
-	err := inc.do(func(ctx context.Context, e *engine.Engine) error {
-		answer, err := e.ExecInspect(ctx, exec)
-		code = answer.ExitCode
-		return err
-	})
-	if err != nil || code == nil {
+	answer, err := inc.engine.ExecInspect(inc.ctx, exec) // which never waits
+	if err != nil || answer.ExitCode == nil {
 		return
 	}
-	if x, _ := u.w.ledger.exec(exec); !x.ended || x.code != *code {
-		u.w.wrong("exec %s has the code %d, told was %+v", short(exec), *code, x)
+	if x, _ := u.w.ledger.exec(exec); !x.ended || x.code != *answer.ExitCode {
+		u.w.wrong("exec %s has the code %d, told was %+v", short(exec), *answer.ExitCode, x)
 	}
 }
