@@ -143,7 +143,7 @@ func (c *Client) unstore(id string) {
 // unstoreStray is unstore for all ids where it failed before.
 func (c *Client) unstoreStray() {
 	c.mu.Lock()
-	ids := slices.Collect(maps.Keys(c.stray))
+	ids := slices.Sorted(maps.Keys(c.stray))
 	c.mu.Unlock()
 	for _, id := range ids {
 		if c.reserve(id) == nil {

@@ -3,6 +3,8 @@ package libcontainerd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,8 +75,8 @@ func (ctr *Container) look() seen {
 	if p := ctr.rec.init; p != nil && p.state == processRunning {
 		s.process = p
 	}
-	for _, p := range ctr.rec.execs {
-		if p.state == processRunning {
+	for _, id := range slices.Sorted(maps.Keys(ctr.rec.execs)) {
+		if p := ctr.rec.execs[id]; p.state == processRunning {
 			s.execs = append(s.execs, p)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -96,6 +98,9 @@ func (ctr *Container) sweep(ctx context.Context) error {
 // the task that a start made after the other. It is not mu: nothing but
 // requests that create, delete or sweep waits for it.
 func (ctr *Container) lockSweep(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case ctr.sweeping <- struct{}{}:
 		return nil
@@ -125,10 +130,7 @@ func (ctr *Container) sweepExec(ctx context.Context, id string) error {
 // sweepLocked is sweep for a caller that has lockSweep.
 func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Lock()
-	var left []string
-	for process := range ctr.rec.remains {
-		left = append(left, process)
-	}
+	left := slices.Sorted(maps.Keys(ctr.rec.remains))
 	ctr.mu.Unlock()
 	var failed error
 	for _, process := range left {

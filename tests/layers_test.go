@@ -47,6 +47,7 @@ var layers = []layer{
 	{path: "cmd/engine-lite/internal/engine", ours: []string{
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
+	{path: "cmd/engine-lite/internal/simulation", ours: []string{}}, // tests only
 	{path: "cmd/engine-lite/internal/api", ours: []string{
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
 		"fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",

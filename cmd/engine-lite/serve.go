@@ -50,7 +50,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	defer closing(&err, release)
 	e, err := engine.Open(starting, engine.Options{
 		Root: c.root, Version: version, Runtime: c.runtimeName(), Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
-		QuietProbes: c.quietProbes,
+		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
 		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)

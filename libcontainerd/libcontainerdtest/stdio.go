@@ -287,7 +287,7 @@ func (o *output) orNil() libcontainerd.Output {
 func (o *output) Read(b []byte) (int, error) { return o.pipe.read(b, &o.closed) }
 
 func (o *output) Splice(dst *os.File, off int64, limit int) (int64, error) {
-	b := make([]byte, limit)
+	b := make([]byte, min(limit, 4<<10))
 	n, err := o.Read(b)
 	if err != nil {
 		return 0, err

@@ -72,6 +72,9 @@ func newObject(r *record) *object {
 
 // lock takes the container for one operation. It fails when ctx ends first.
 func (o *object) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case o.op <- struct{}{}:
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -255,7 +256,7 @@ func TestFailedCreate(t *testing.T) {
 	t.Run("root filesystem", func(t *testing.T) {
 		_, err := r.e.ImageRemove(t.Context(), "box", true, true)
 		must(t, err)
-		must(t, r.e.images.Collect(t.Context()))
+		must(t, r.e.images.(*images.Store).Collect(t.Context()))
 		rec, err := newRecord(request("exit 0"), img)
 		must(t, err)
 		if err := r.e.create(t.Context(), rec, "x", img); !errdefs.IsNotFound(err) {

@@ -23,10 +23,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
-	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -52,21 +48,21 @@ type Options struct {
 	// of containers that were removed; 0 is the journal's default.
 	EventsMaxAge   time.Duration
 	EventsMaxBytes int64
+	// OpenJournal and OpenImages open what is below Root; nil for journal.Open
+	// and images.Open.
+	OpenJournal func(path string) (Journal, error)
+	OpenImages  func(ctx context.Context, root string) (Images, error)
 }
 
 // JournalName is the journal's file in the root directory.
 const JournalName = "journal.db"
 
-func (o Options) journal() journal.Options {
-	return journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes}
-}
-
 // Engine is the one engine of a root directory. Its methods may be called from
 // any goroutine between Run's readiness and Close.
 type Engine struct {
 	opts    Options
-	journal *journal.Journal
-	images  *images.Store
+	journal Journal
+	images  Images
 	daemon  libcontainerd.Daemon
 	client  *libcontainerd.Client
 	stdio   *stdio
@@ -105,16 +101,10 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 }
 
 func (e *Engine) open(ctx context.Context) error {
+	if err := e.openStores(ctx); err != nil {
+		return err
+	}
 	var err error
-	if e.journal, err = journal.Open(filepath.Join(e.opts.Root, JournalName), e.opts.journal()); err != nil {
-		if errdefs.IsDataLoss(err) {
-			err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
-		}
-		return err
-	}
-	if e.images, err = images.Open(ctx, filepath.Join(e.opts.Root, "images"), images.Options{}); err != nil {
-		return err
-	}
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
 		return err
 	}

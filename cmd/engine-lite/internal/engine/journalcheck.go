@@ -19,7 +19,7 @@ func (e *Engine) JournalCheck(ctx context.Context) ([]string, error) {
 
 // CheckJournal returns what is wrong with a journal: with its file, and with what the
 // records say where the events that are kept say otherwise.
-func CheckJournal(ctx context.Context, j *journal.Journal) ([]string, error) {
+func CheckJournal(ctx context.Context, j Journal) ([]string, error) {
 	var found []string
 	if err := j.Check(ctx, func(finding string) { found = append(found, finding) }); err != nil || len(found) > 0 {
 		return found, err // what can't be read right can't be compared
@@ -85,7 +85,7 @@ func (c *comparison) read(s *journal.Snapshot) error {
 
 // replay reads the events up to the records. Those that are dropped meanwhile say
 // nothing that the later ones don't.
-func (c *comparison) replay(ctx context.Context, j *journal.Journal) error {
+func (c *comparison) replay(ctx context.Context, j Journal) error {
 	c.told = map[string]told{}
 	cursor := j.Cursor(j.Oldest() - 1)
 	for cursor.Position() < c.newest {

@@ -51,7 +51,7 @@ func (e *Engine) JournalDump(ctx context.Context, opts DumpOptions, fn func(Dump
 
 // DumpJournal hands over the records, as one commit left them, and the events up to
 // the one that is the newest now.
-func DumpJournal(ctx context.Context, j *journal.Journal, opts DumpOptions, fn func(DumpLine) error) error {
+func DumpJournal(ctx context.Context, j Journal, opts DumpOptions, fn func(DumpLine) error) error {
 	cursor, last := j.Cursor(j.Oldest()-1), j.Newest()
 	if opts.After != nil {
 		cursor = j.Cursor(*opts.After)
@@ -82,7 +82,7 @@ func DumpJournal(ctx context.Context, j *journal.Journal, opts DumpOptions, fn f
 
 // dumpRecords reads them all before it hands over the first: nobody may hold the
 // journal up by reading slowly.
-func dumpRecords(j *journal.Journal, fn func(DumpLine) error) error {
+func dumpRecords(j Journal, fn func(DumpLine) error) error {
 	var lines []DumpLine
 	err := j.View(func(s *journal.Snapshot) error {
 		return s.All(func(kind, key string, value []byte) error {

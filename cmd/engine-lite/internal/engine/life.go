@@ -118,10 +118,12 @@ func (l *life) input() (io.Writer, error) {
 	select {
 	case <-l.opened:
 	case <-l.ended:
-		return nil, io.EOF
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return nil, io.EOF
+	}
 	if in := l.streams.Stdin(); in != nil {
 		return in, nil
 	}

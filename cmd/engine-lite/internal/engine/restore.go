@@ -158,8 +158,8 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 			reportSweep(o.id, e.sweepIdle(ctx, o, left))
 		})
 	}
-	for id, processes := range held {
-		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, processes)) })
+	for _, id := range slices.Sorted(maps.Keys(held)) {
+		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
 	}
 	for _, o := range e.roster.all() {
 		execs, err := e.strayExecs(o)
@@ -217,7 +217,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 			return err
 		}
 	}
-	for process := range left.held[o.id] {
+	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
 		if r.Status != statusRemoving && process == libcontainerd.InitProcess {
 			continue // has output that the log may lack
 		}
@@ -304,7 +304,7 @@ func (e *Engine) drainLater(o *object, l *life, streams libcontainerd.Streams) {
 func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
 	var errs []error
 	o, err := e.roster.find(id)
-	for process := range processes {
+	for _, process := range slices.Sorted(maps.Keys(processes)) {
 		if err == nil && isProbe(process) {
 			e.sweepProbe(o, process)
 			continue

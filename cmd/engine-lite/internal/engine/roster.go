@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,14 +46,13 @@ func (g *roster) remove(o *object, name string) {
 	}
 }
 
-// all returns every container, in no order.
+// all returns every container, by id: what is done for one after the other is
+// done in the same order each time.
 func (g *roster) all() []*object {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	list := make([]*object, 0, len(g.byID))
-	for _, o := range g.byID {
-		list = append(list, o)
-	}
+	list := slices.Collect(maps.Values(g.byID))
+	slices.SortFunc(list, func(a, b *object) int { return strings.Compare(a.id, b.id) })
 	return list
 }
 

@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/journal"
+)
+
+// Journal is where the engine keeps the truth. *journal.Journal is one.
+type Journal interface {
+	ID() string
+	Oldest() uint64
+	Newest() uint64
+	Room(ctx context.Context) error
+	Commit(ctx context.Context, fn func(*journal.Tx) error) error
+	View(fn func(*journal.Snapshot) error) error
+	Cursor(after uint64) *journal.Cursor
+	CursorSince(t time.Time) (*journal.Cursor, error)
+	Check(ctx context.Context, report func(finding string)) error
+	Close() error
+}
+
+// Images are the images, and the root filesystems made from them. *images.Store
+// is one.
+type Images interface {
+	Resolve(ctx context.Context, ref string) (images.Image, error)
+	List(ctx context.Context, o images.ListOptions) ([]image.Summary, error)
+	Inspect(ctx context.Context, ref string) (image.InspectResponse, error)
+	History(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
+	Tag(ctx context.Context, source, target string) error
+	Remove(ctx context.Context, ref string, o images.RemoveOptions) ([]image.DeleteResponse, error)
+	Load(ctx context.Context, r io.Reader) ([]images.LoadedImage, error)
+	Import(ctx context.Context, r io.Reader, o images.ImportOptions) (digest.Digest, error)
+	Pull(ctx context.Context, ref string, o images.PullOptions, progress func(jsonstream.Message)) error
+	Save(ctx context.Context, refs []string, w io.Writer) error
+
+	PrepareRootfs(ctx context.Context, containerID string, img images.Image) ([]mount.Mount, error)
+	Mounts(ctx context.Context, containerID string) ([]mount.Mount, error)
+	RemoveRootfs(ctx context.Context, containerID string) error
+	Usage(ctx context.Context, containerID string) (int64, error)
+	Snapshotter() string
+	Close() error
+}
+
+func (o Options) openJournal(path string) (Journal, error) {
+	j, err := journal.Open(path, journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes})
+	if errdefs.IsDataLoss(err) {
+		err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
+	}
+	return j, err
+}
+
+// openStores opens journal and images. What was opened before an error is the
+// engine's to close.
+func (e *Engine) openStores(ctx context.Context) error {
+	openJournal, openImages := e.opts.OpenJournal, e.opts.OpenImages
+	if openJournal == nil {
+		openJournal = e.opts.openJournal
+	}
+	if openImages == nil {
+		openImages = func(ctx context.Context, root string) (Images, error) {
+			return images.Open(ctx, root, images.Options{})
+		}
+	}
+	j, err := openJournal(filepath.Join(e.opts.Root, JournalName))
+	if err != nil {
+		return err // not what comes with it, which may be a nil *journal.Journal
+	}
+	e.journal = j
+	store, err := openImages(ctx, filepath.Join(e.opts.Root, "images"))
+	if err != nil {
+		return err
+	}
+	e.images = store
+	return nil
+}

@@ -1,0 +1,122 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	log "github.com/sirupsen/logrus"
+)
+
+var (
+	seedFlag       = flag.Uint64("simulation.seed", 0, "first seed")
+	strideFlag     = flag.Uint64("simulation.stride", 1, "distance of a seed from the next")
+	lifecyclesFlag = flag.Int("simulation.lifecycles", 3000, "how many lifecycles, of all seeds together; 1 is one seed")
+	untilFlag      = flag.Duration("simulation.for", 0, "how long, in place of a number of lifecycles")
+	traceFlag      = flag.Bool("simulation.trace", false, "print all that happened")
+	replayFlag     = flag.Int("simulation.replays", 20, "how many seeds are run twice")
+)
+
+// What one seed has. A seed means the same run only with the same of both.
+const (
+	users   = 10
+	perSeed = 300 // lifecycles
+)
+
+func TestMain(m *testing.M) {
+	log.SetLevel(log.PanicLevel) // a million faults have a million lines
+	log.SetOutput(io.Discard)
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
+
+// TestSimulation runs seeds until there were enough lifecycles, or enough time
+// has passed, or one fails. Each kind of fault has to have happened.
+func TestSimulation(t *testing.T) {
+	begin, total := time.Now(), map[string]int{}
+	lifecycles, seed := 0, *seedFlag
+	for ; !t.Failed(); seed += *strideFlag {
+		r := simulate(t, plan{seed: seed, users: users, lifecycles: perSeed, print: *traceFlag}, memoryDir(t))
+		for kind, n := range r.faults {
+			total[kind] += n
+		}
+		if *traceFlag {
+			fmt.Print(r.trace)
+		}
+		for _, text := range r.broken {
+			t.Errorf("seed %d, %s", seed, text)
+		}
+		if t.Failed() {
+			t.Logf("found by seed %d, after %d lifecycles; again, with all that happened: hack/simulate --seed %d", seed, lifecycles+r.first, seed)
+		}
+		lifecycles += r.lifecycles
+		if enough(lifecycles, time.Since(begin)) {
+			break
+		}
+	}
+	fmt.Printf("simulated %d lifecycles, seeds %d to %d by %d, in %.1f s\n", lifecycles, *seedFlag, seed, *strideFlag, time.Since(begin).Seconds())
+	for _, kind := range kinds {
+		fmt.Printf("fault %8d %s\n", total[kind], kind)
+		if total[kind] == 0 && lifecycles >= 1000 && !t.Failed() {
+			t.Errorf("there never was: %s", kind)
+		}
+	}
+}
+
+func enough(lifecycles int, passed time.Duration) bool {
+	if *untilFlag > 0 {
+		return passed >= *untilFlag
+	}
+	return lifecycles >= *lifecyclesFlag
+}
+
+// TestReplay runs seeds twice: each decision, each message and its moment have
+// to be the same.
+func TestReplay(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for seed := range uint64(*replayFlag) {
+		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, print: true}
+		first, second := simulate(t, p, memoryDir(t)), simulate(t, p, memoryDir(t))
+		if first.hash != second.hash {
+			t.Errorf("seed %d: %s, and again %s:\n%s", p.seed, first.hash, second.hash, difference(first.trace, second.trace))
+		}
+	}
+}
+
+// difference shows where two traces part.
+func difference(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for n := range x {
+		if n >= len(y) || x[n] != y[n] {
+			from := max(0, n-15)
+			return strings.Join(x[from:min(len(x), n+10)], "\n") + "\n\n" + strings.Join(y[from:min(len(y), n+10)], "\n")
+		}
+	}
+	return "the second goes on after the first"
+}
+
+// memoryDir is an empty directory, in memory where there is /dev/shm, that goes
+// with the test.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	parent := "/dev/shm"
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "engine-lite-simulation-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}

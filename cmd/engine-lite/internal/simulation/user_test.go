@@ -1,0 +1,416 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+)
+
+// user makes containers and does to them what users do, one after the other,
+// until it has seen its share of lifecycles. Everything that it asks for may
+// fail; what was answered must be so.
+type user struct {
+	w     *world
+	name  string
+	share int
+	seen  int
+
+	made int // containers
+	id   string
+	ref  string
+	typ  kind
+	fed  *feeding
+}
+
+// kind is what a container is like.
+type kind struct {
+	script            string
+	stdin, autoRemove bool
+	restarts          int
+	endless           bool
+	runs              int // after which it is removed
+}
+
+// patience is how many requests a user makes for one container before it says
+// that it doesn't get anywhere.
+const patience = 2000
+
+func (u *user) run() {
+	for u.seen < u.share {
+		u.made++
+		u.ref, u.id, u.fed = fmt.Sprintf("%s-%d", u.name, u.made), "", nil
+		u.typ = newKind(u.dice("kind"))
+		for turn := 0; u.turn(); turn++ {
+			if turn > patience {
+				u.w.wrong("%s doesn't get anywhere with %s: %+v", u.name, short(u.id), u.w.ledger.of(u.id))
+				return
+			}
+			time.Sleep(u.dice("pause").between(time.Millisecond, 700*time.Millisecond))
+		}
+		u.seen += u.w.ledger.of(u.id).deaths
+	}
+}
+
+func (u *user) dice(what string) *dice { return u.w.dice(u.name + " " + what) }
+
+func newKind(d *dice) kind {
+	code := 1 + d.below(120)
+	seconds := d.between(time.Millisecond, 8*time.Second).Seconds()
+	k := kind{runs: 1 + d.below(12), autoRemove: d.chance(6)}
+	switch d.below(12) {
+	case 0, 1, 8, 9, 10, 11:
+		k.script = fmt.Sprintf("exit %d", code)
+	case 2, 3:
+		k.script = fmt.Sprintf("echo a; sleep %f; exit %d", seconds, code)
+	case 4:
+		k.script, k.stdin = fmt.Sprintf("cat; exit %d", code), true
+	case 5:
+		k.script, k.endless = fmt.Sprintf("trap \"exit %d\" TERM; sleep 1000000", code), true
+	case 6:
+		k.script, k.endless = "trap \"\" TERM; sleep 1000000", true
+	case 7:
+		k.script, k.endless = "echo b; sleep 1000000", true
+	}
+	if !k.autoRemove && !k.stdin && d.chance(6) {
+		k.restarts = 1 + d.below(3)
+	}
+	return k
+}
+
+// turn makes one request, and is false once the container is gone.
+func (u *user) turn() bool {
+	inc := u.w.running(u.w.t.Context(), u.name)
+	if u.id == "" {
+		u.create(inc)
+		return true
+	}
+	h := u.w.ledger.of(u.id)
+	if h.removed {
+		return false
+	}
+	answer, err := inc.engine.ContainerInspect(inc.ctx, u.id, false) // which never waits
+	if err != nil {
+		if h = u.w.ledger.of(u.id); !h.removed && !inc.leaving() {
+			u.w.wrong("inspect of %s, which is %s: %v", short(u.id), h.status, err)
+		}
+		return true
+	}
+	switch answer.State.Status {
+	case "created", "exited":
+		u.atRest(inc, h)
+	case "running":
+		u.running(inc, h)
+	case "paused":
+		u.starves(inc, h)
+		u.paused(inc)
+	case "restarting":
+		u.restarting(inc)
+	default:
+		u.remove(inc, true)
+	}
+	return true
+}
+
+// call makes a request and notes what came of it.
+func call[T any](u *user, inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
+	u.w.note("user", u.name+" asks for "+what, short(u.id))
+	answer, err := do(inc, fn)
+	u.w.note("user", u.name+" has "+what, fmt.Sprint(err))
+	return answer, err
+}
+
+// call is call of what answers nothing.
+func (u *user) call(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) error {
+	id := u.id
+	_, err := call(u, inc, what, func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
+	return err
+}
+
+func (u *user) create(inc *incarnation) {
+	req := container.CreateRequest{
+		Config:     &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.typ.script}, OpenStdin: u.typ.stdin, StdinOnce: u.typ.stdin},
+		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.typ.autoRemove},
+	}
+	if n := u.typ.restarts; n > 0 {
+		req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "on-failure", MaximumRetryCount: n}
+	}
+	name := u.ref
+	id, err := call(u, inc, "create", func(ctx context.Context, e *engine.Engine) (string, error) {
+		if known, err := e.ContainerInspect(ctx, name, false); err == nil { // made, and the answer was lost
+			return known.ID, nil
+		}
+		answer, err := e.ContainerCreate(ctx, name, req, "")
+		return answer.ID, err
+	})
+	if err == nil {
+		u.id = id
+	}
+	if errdefs.IsConflict(err) { // a creation that failed can't be seen, and has the name until the next boot
+		u.made++
+		u.ref = fmt.Sprintf("%s-%d", u.name, u.made)
+	}
+	if err == nil && u.w.ledger.of(u.id).status == "" {
+		u.w.wrong("%s was created, and the journal has nothing of it", short(u.id))
+	}
+}
+
+func (u *user) atRest(inc *incarnation, h history) {
+	d := u.dice("at rest")
+	if h.deaths >= u.typ.runs || d.chance(12) {
+		u.remove(inc, d.chance(3))
+		return
+	}
+	if u.typ.stdin && !d.chance(10) {
+		u.attach(inc, d)
+	}
+	u.start(inc)
+}
+
+func (u *user) start(inc *incarnation) {
+	before := u.w.ledger.of(u.id)
+	err := u.call(inc, "start", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
+	if after := u.w.ledger.of(u.id); err == nil && after.starts == before.starts {
+		u.w.wrong("%s was started, and the journal says nothing of it: %+v", short(u.id), after)
+	}
+}
+
+// attach gives the container a stdin that ends some time. The request goes on
+// while its user does other things.
+func (u *user) attach(inc *incarnation, d *dice) {
+	lasts, let := d.between(0, 3*time.Second), make(chan struct{})
+	if d.chance(3) {
+		lasts = 0 // before the start has begun, most likely
+	}
+	id := u.id
+	fed := &feeding{generation: u.w.ledger.of(id).generation + 1, inc: inc, over: make(chan struct{})}
+	u.w.note("user", u.name+" attaches", short(id))
+	inc.calls.Go(func() {
+		defer close(fed.over)
+		from := &input{lasts: lasts, ctx: inc.attached}
+		err := inc.engine.ContainerAttach(inc.attached, id, engine.AttachOptions{
+			Stdin: true, Stdout: true, Stderr: true, Stream: true,
+			Open: func(bool) (engine.Streams, error) {
+				close(let)
+				return engine.Streams{Stdin: from, Stdout: io.Discard, Stderr: io.Discard}, nil
+			},
+		})
+		if !inc.isDead() {
+			u.w.note("user", u.name+" was attached", fmt.Sprint(err))
+		}
+	})
+	select {
+	case <-let:
+		u.fed = fed
+	case <-inc.gone:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+// feeding is a client that has the stdin of one run, and closes it.
+type feeding struct {
+	generation uint64
+	inc        *incarnation  // that let it in
+	over       chan struct{} // closed when the client has been let go
+	since      time.Time     // when it was first seen to be of a run; zero before
+}
+
+// starves tells that a container's client has ended its stdin, so that it has to
+// end by itself, and tells of one that doesn't.
+func (u *user) starves(inc *incarnation, h history) bool {
+	f := u.fed
+	if f != nil && f.since.IsZero() && f.inc != inc {
+		u.fed, f = nil, nil // it went with its engine
+	}
+	if f == nil || f.generation != h.generation || !h.alive() {
+		return false
+	}
+	if f.since.IsZero() {
+		select {
+		case <-f.over: // it had the end of the run before
+			u.fed = nil
+			return false
+		default:
+		}
+		f.since = time.Now()
+	}
+	if h.status == "paused" {
+		f.since = time.Now()
+	}
+	if time.Since(f.since) > 10*time.Minute {
+		u.w.wrong("stdin of %s was closed, and it doesn't end", short(u.id))
+		u.fed = nil
+	}
+	return true
+}
+
+// input is what a client sends: a line, and after a while the end.
+type input struct {
+	lasts time.Duration
+	ctx   context.Context
+	sent  bool
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	if !i.sent && i.lasts > 0 {
+		i.sent = true
+		return copy(p, "line\n"), nil
+	}
+	t := time.NewTimer(i.lasts)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-i.ctx.Done():
+	}
+	return 0, io.EOF
+}
+
+func (u *user) running(inc *incarnation, h history) {
+	d := u.dice("running")
+	n := d.below(24)
+	if u.starves(inc, h) && n >= 5 {
+		n = 23
+	}
+	switch {
+	case n < 3:
+		u.exec(inc, d)
+	case n < 5:
+		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerPause(ctx, id) })
+	case n < 7:
+		u.stop(inc, d, h)
+	case n == 7:
+		u.kill(inc, "SIGKILL")
+	case n == 8:
+		u.kill(inc, []string{"SIGUSR1", "SIGTERM", "SIGHUP"}[d.below(3)])
+	case n == 9:
+		timeout := d.below(4)
+		u.ask(inc, "restart", func(ctx context.Context, e *engine.Engine, id string) error {
+			return e.ContainerRestart(ctx, id, engine.StopOptions{Timeout: &timeout})
+		})
+	case n == 10:
+		u.remove(inc, true)
+	case n == 11:
+		u.remove(inc, false)
+	case u.typ.endless && n < 16:
+		u.stop(inc, d, h)
+	default:
+		u.wait(inc, d, h)
+	}
+}
+
+func (u *user) ask(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) {
+	_ = u.call(inc, what, fn) // it may fail: the next turn looks
+}
+
+func (u *user) paused(inc *incarnation) {
+	d := u.dice("paused")
+	switch d.below(6) {
+	case 0:
+		u.kill(inc, "SIGKILL")
+	case 1:
+		u.stop(inc, d, u.w.ledger.of(u.id))
+	case 2:
+		u.remove(inc, true)
+	default:
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerUnpause(ctx, id) })
+	}
+}
+
+func (u *user) restarting(inc *incarnation) {
+	d := u.dice("restarting")
+	switch d.below(8) {
+	case 0:
+		u.stop(inc, d, u.w.ledger.of(u.id))
+	case 1:
+		u.remove(inc, true)
+	case 2:
+		u.start(inc)
+	}
+}
+
+func (u *user) stop(inc *incarnation, d *dice, before history) {
+	timeout := d.below(12)
+	err := u.call(inc, "stop", func(ctx context.Context, e *engine.Engine, id string) error {
+		return e.ContainerStop(ctx, id, engine.StopOptions{Timeout: &timeout})
+	})
+	after := u.w.ledger.of(u.id)
+	if err == nil && after.deaths == before.deaths && before.alive() && after.generation == before.generation {
+		u.w.wrong("%s was stopped, and its exit isn't told: %+v", short(u.id), after)
+	}
+}
+
+func (u *user) kill(inc *incarnation, signal string) {
+	u.ask(inc, "kill "+signal, func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
+}
+
+func (u *user) remove(inc *incarnation, force bool) {
+	err := u.call(inc, "remove", func(ctx context.Context, e *engine.Engine, id string) error {
+		return e.ContainerRemove(ctx, id, engine.RemoveOptions{Force: force})
+	})
+	if h := u.w.ledger.of(u.id); err == nil && !h.removed {
+		u.w.wrong("%s was removed, and the journal says nothing of it: %+v", short(u.id), h)
+	}
+}
+
+// wait waits for the exit, for a while, and compares what it is told.
+func (u *user) wait(inc *incarnation, d *dice, before history) {
+	limit := d.between(time.Second, 20*time.Second)
+	id := u.id
+	code, err := call(u, inc, "wait", func(ctx context.Context, e *engine.Engine) (int64, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		answer, err := e.ContainerWait(ctx, id, container.WaitConditionNextExit)
+		if err != nil {
+			return -1, err
+		}
+		if told, ok := <-answer; ok {
+			return told.StatusCode, nil
+		}
+		return -1, nil
+	})
+	h := u.w.ledger.of(u.id)
+	if err != nil || code < 0 || u.typ.restarts > 0 || h.starts != before.starts || !before.alive() {
+		return
+	}
+	if h.deaths == before.deaths || int64(h.code) != code {
+		u.w.wrong("a wait for %s got %d: %+v", short(u.id), code, h)
+	}
+}
+
+func (u *user) exec(inc *incarnation, d *dice) {
+	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()), "sleep 1000000", "echo x; exit 0"}[d.below(4)]
+	id := u.id
+	exec, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
+		exec, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
+		if err != nil {
+			return "", err
+		}
+		return exec, e.ExecStart(ctx, exec, engine.ExecStartOptions{Detach: true})
+	})
+	if isCrash(err) {
+		return
+	}
+	if _, ok := u.w.ledger.exec(exec); err == nil && !ok {
+		u.w.wrong("exec %s was started, and the journal says nothing of it", short(exec))
+	}
+	if err == nil && d.chance(2) {
+		time.Sleep(d.between(time.Second, 7*time.Second))
+		u.inspectExec(inc, exec)
+	}
+}
+
+// inspectExec compares an exec's exit code with that of its event.
+func (u *user) inspectExec(inc *incarnation, exec string) {
+	answer, err := inc.engine.ExecInspect(inc.ctx, exec) // which never waits
+	if err != nil || answer.ExitCode == nil {
+		return
+	}
+	if x, _ := u.w.ledger.exec(exec); !x.ended || x.code != *answer.ExitCode {
+		u.w.wrong("exec %s has the code %d, told was %+v", short(exec), *answer.ExitCode, x)
+	}
+}
