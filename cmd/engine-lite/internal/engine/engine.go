@@ -115,7 +115,15 @@ func (e *Engine) open(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.sweep(ctx, idle)
+	if err := e.sweep(ctx, idle); err != nil {
+		return err
+	}
+	for _, o := range e.roster.all() {
+		if o.record().Stop != nil {
+			e.resumeStop(o)
+		}
+	}
+	return nil
 }
 
 // outlive returns a context for what goes on when its caller has gone: it ends

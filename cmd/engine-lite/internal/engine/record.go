@@ -80,6 +80,8 @@ type record struct {
 	RestartCount int
 	// Stopped says that a user ended this run: the policy leaves it alone.
 	Stopped bool
+	// Stop is the stop that is under way; nil where there is none.
+	Stop *stopIntent `json:",omitempty"`
 }
 
 // running tells whether the container has a process.

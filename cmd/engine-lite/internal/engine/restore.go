@@ -185,6 +185,11 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
 		return err
 	}
+	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
+		if err := e.stopped(ctx, o); err != nil {
+			return err
+		}
+	}
 	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
 		return e.removeLocked(ctx, o)
 	}
