@@ -218,9 +218,9 @@ func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
 	if err != nil {
 		return err
 	}
-	streams, err := e.stdio.Restore(ctx, libcontainerd.StdioConfig{
+	streams, err := e.stdio.retake(ctx, libcontainerd.StdioConfig{
 		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
-	})
+	}, func() {}) // drained and closed, where they are gone
 	if err != nil {
 		return err
 	}
