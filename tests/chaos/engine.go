@@ -127,17 +127,20 @@ func (w *world) keeperPid() int {
 	return pid
 }
 
-// runtimedPid is the runtime daemon's; 0 while there is none.
+// runtimedPid is the runtime daemon's; 0 while there is none. It is the child of
+// whichever of the keeper's threads has made it.
 func (w *world) runtimedPid() int {
-	keeper := w.keeperPid()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", keeper, keeper))
-	if err != nil {
-		return 0
-	}
-	for child := range strings.FieldsSeq(string(children)) {
-		name, err := os.ReadFile("/proc/" + child + "/comm")
-		if pid, e := strconv.Atoi(child); err == nil && e == nil && string(name) == "runtimed\n" {
-			return pid
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", w.keeperPid()))
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for child := range strings.FieldsSeq(string(children)) {
+			name, err := os.ReadFile("/proc/" + child + "/comm")
+			if pid, e := strconv.Atoi(child); err == nil && e == nil && string(name) == "runtimed\n" {
+				return pid
+			}
 		}
 	}
 	return 0

@@ -233,14 +233,14 @@ func (w *world) judgeRun(l *life, r told, own *run, t *tally, fault func(string,
 		t.oom++
 	case l.killed && code == sigkill && r.oom == 0:
 		t.sigkilled++
-	case l.stopped && own.token == "" && code == unready:
+	case l.stopped && !own.ended && own.out+own.err == 0 && code == unready:
 	default:
 		fault("run %d: told %s, %d oom; it said %+v", r.start.Generation, code, r.oom, *own)
 	}
 }
 
 // unready is how Go's runtime ends an init process that gets SIGTERM before it has
-// asked for it.
+// asked for it. That takes a while, in which the process may say its first word.
 const unready = "2"
 
 // judgeAcked checks that whatever the engine said was done has its event.

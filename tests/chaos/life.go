@@ -56,10 +56,11 @@ func (w *world) live(acting, ctx context.Context, k kind, l *life) error {
 	if err := w.create(ctx, k, l); err != nil {
 		return err
 	}
-	if err := w.start(ctx, l); err != nil {
+	runs, err := w.start(ctx, l)
+	if err != nil {
 		return err
 	}
-	if k.lead != nil {
+	if runs && k.lead != nil {
 		if err := k.lead(w, acting, ctx, l); err != nil {
 			return err
 		}
@@ -106,26 +107,27 @@ func (w *world) create(ctx context.Context, k kind, l *life) error {
 	return fmt.Errorf("create: %d %s %v", last.status, last.body, last.err)
 }
 
-// start asks for the container's start until it was tried.
-func (w *world) start(ctx context.Context, l *life) error {
+// start asks for the container's start until it was tried, and tells whether the
+// container runs then.
+func (w *world) start(ctx context.Context, l *life) (bool, error) {
 	for ctx.Err() == nil {
 		a := w.call(ctx, http.MethodPost, l.path()+"/start", "")
 		l.starts = append(l.starts, l.ack(a, "start"))
 		switch {
 		case a.done(), a.err == nil && a.status == http.StatusNotModified:
-			return nil
+			return true, nil
 		case !a.open():
-			return fmt.Errorf("start: %d %s", a.status, a.body)
+			return false, fmt.Errorf("start: %d %s", a.status, a.body)
 		}
 		s, found, err := w.inspect(ctx, l.name)
 		if err != nil || !found {
-			return fmt.Errorf("after a start there is no container: %v", err)
+			return false, fmt.Errorf("after a start there is no container: %v", err)
 		}
 		if s.State.Status != "created" {
-			return nil
+			return s.State.Running, nil
 		}
 	}
-	return ctx.Err()
+	return false, ctx.Err()
 }
 
 // stop asks for the container's end by SIGTERM until it was done.
