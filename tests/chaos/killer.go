@@ -39,6 +39,25 @@ func (w *world) hunt(ctx context.Context) {
 	}
 }
 
+// checkHunt makes sure that the killer has killed: of each kind of process one, in a
+// run that is long enough.
+func (w *world) checkHunt(length time.Duration) {
+	w.mu.Lock()
+	victims := map[string]bool{}
+	for _, k := range w.kills {
+		victims[k.victim] = true
+		for _, c := range w.consumers {
+			victims["a consumer"] = victims["a consumer"] || k.victim == c.name
+		}
+	}
+	w.mu.Unlock()
+	for _, victim := range []string{"engine", "runtimed", "a consumer"} {
+		if length >= time.Minute && !victims[victim] {
+			w.differ("nobody killed: %s", victim)
+		}
+	}
+}
+
 func (w *world) note(victim string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

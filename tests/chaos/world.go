@@ -134,6 +134,9 @@ func (w *world) play(ctx context.Context, length time.Duration) {
 		users.Go(func() { w.follow(acting, ctx, k, i) })
 	}
 	killer.Wait()
+	if ctx.Err() == nil {
+		w.checkHunt(length)
+	}
 	users.Wait()
 }
 
