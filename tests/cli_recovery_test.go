@@ -63,47 +63,6 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// TestEngineKilled kills the engine while a container writes, three times, and
-// wants each line once in the log.
-func TestEngineKilled(t *testing.T) {
-	t.Parallel()
-	r := ownRig(t)
-	d := oneDocker(t, r)
-	name := d.detached(t, "busybox", "sh", "-c", "i=0; until [ -e /go ]; do i=$((i+1)); echo $i; done; echo $((i+1))")
-	root := fmt.Sprintf("/proc/%d/root", d.inspect(t, name).State.Pid)
-	log := filepath.Join(r.root(), "containers", d.inspect(t, name).ID, d.inspect(t, name).ID+"-json.log")
-	size := func() int64 {
-		info, err := os.Stat(log)
-		if err != nil {
-			return 0
-		}
-		return info.Size()
-	}
-	for range 3 {
-		begin := size()
-		await(t, "the log grows", func() bool { return size() > begin })
-		r.kill(t, r.enginePid())
-		if err := r.start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(root, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out := d.ok(t, "wait", name); out != "0" {
-		t.Errorf("docker wait: %s", out)
-	}
-	out := d.ok(t, "logs", name) + "\n"
-	if n := strings.Count(out, "\n"); !counts(out, n) {
-		i := 0
-		for line := range strings.Lines(out) {
-			if i++; line != fmt.Sprintln(i) {
-				t.Fatalf("line %d of %d is %q", i, n, line)
-			}
-		}
-	}
-}
-
 // TestCtr has containerd's own client list the tasks of the runtime daemon.
 func TestCtr(t *testing.T) {
 	t.Parallel()

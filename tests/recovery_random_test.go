@@ -21,6 +21,8 @@ type user struct {
 	rand *rand.Rand
 	name string
 	runs map[string]int // containers with the code that each ends with by itself
+	// creating is held while a task may be created; nil where that needs no care.
+	creating sync.Locker
 }
 
 // ask sends a request; ok tells whether it was done.
@@ -73,7 +75,7 @@ func (u *user) once(name string) {
 	}
 	u.runs[made.ID] = code
 	path := "/containers/" + made.ID
-	if !u.ask(http.MethodPost, path+"/start", "", nil) {
+	if !u.start(path) {
 		return
 	}
 	if stays { // an exec in a container that is just ending may fail in many ways
@@ -95,6 +97,14 @@ func (u *user) once(name string) {
 	default:
 		u.ask(http.MethodDelete, path+"?force=1", "", nil)
 	}
+}
+
+func (u *user) start(path string) bool {
+	if u.creating != nil {
+		u.creating.Lock()
+		defer u.creating.Unlock()
+	}
+	return u.ask(http.MethodPost, path+"/start", "", nil)
 }
 
 // TestRandomKills kills one of engine, runtimed and, rarely, keeper at random

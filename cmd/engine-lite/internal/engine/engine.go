@@ -129,6 +129,9 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	for _, o := range e.roster.all() {
 		e.watchHealth(o)
+		if o.record().Stop != nil {
+			e.resumeStop(o)
+		}
 	}
 	return nil
 }

@@ -82,6 +82,8 @@ type record struct {
 	Stopped bool
 	// Health is nil where the container has no health check or never ran.
 	Health *health `json:",omitempty"`
+	// Stop is the stop that is under way; nil where there is none.
+	Stop *stopIntent `json:",omitempty"`
 }
 
 // running tells whether the container has a process.

@@ -51,7 +51,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	r := o.record()
 	if r.Status == statusRestarting {
-		return ignoreGone(e.noteRestart(ctx, o, time.Time{}))
+		return ignoreGone(e.noRestart(ctx, o))
 	}
 	if !r.running() {
 		return nil

@@ -87,10 +87,18 @@ func (e *Engine) restartDue(ctx context.Context, o *object, planned time.Time) e
 		return err
 	}
 	defer o.unlock()
-	if r := o.record(); r.RestartAt != planned || r.running() || o.view().gone {
+	r := o.record()
+	switch {
+	case r.RestartAt != planned || r.running() || o.view().gone:
 		return nil
+	case r.Status == statusRestarting:
+		return e.startLocked(ctx, o)
 	}
-	return e.startLocked(ctx, o)
+	// A user's, which an earlier engine had not seen through.
+	if err := e.stop(ctx, o); err != nil {
+		return err
+	}
+	return e.restartByUser(ctx, o)
 }
 
 // endRestarts writes down that a user ends the container, before it is done: no
@@ -100,9 +108,14 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 	if o.record().HostConfig.RestartPolicy.IsNone() {
 		return nil
 	}
-	if err := e.noteRestart(ctx, o, time.Time{}); err != nil {
+	if err := e.noRestart(ctx, o); err != nil {
 		return err
 	}
+	return e.letStart(ctx, o)
+}
+
+// letStart waits for a start that may be under way.
+func (e *Engine) letStart(ctx context.Context, o *object) error {
 	if o.record().running() {
 		return nil
 	}
@@ -113,14 +126,21 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 	return nil
 }
 
-// noteRestart writes down when a user wants the container to be started again,
-// in place of what its policy says; zero is not at all.
-func (e *Engine) noteRestart(ctx context.Context, o *object, at time.Time) error {
+// endRestarts writes into the record that a user ends this run, and when the
+// container is to be started again, in place of what its policy says; zero is not at
+// all.
+func (r *record) endRestarts(again time.Time) {
+	if r.Status == statusRestarting {
+		r.Status = statusExited
+	}
+	r.Stopped = r.Stopped || !r.HostConfig.RestartPolicy.IsNone()
+	r.RestartAt = again.UTC()
+}
+
+// noRestart writes down that a user ends this run.
+func (e *Engine) noRestart(ctx context.Context, o *object) error {
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		if r.Status == statusRestarting {
-			r.Status = statusExited
-		}
-		r.Stopped, r.RestartAt = true, at.UTC()
+		r.endRestarts(time.Time{})
 		return nil
 	}})
 	return err
@@ -128,12 +148,12 @@ func (e *Engine) noteRestart(ctx context.Context, o *object, at time.Time) error
 
 // startByUser forgets what the restart policy knows of earlier runs.
 func (e *Engine) startByUser(ctx context.Context, o *object) error {
-	if r := o.record(); r.RestartCount == 0 && !r.Stopped {
+	if r := o.record(); r.RestartCount == 0 && !r.Stopped && r.Stop == nil {
 		return e.startLocked(ctx, o)
 	}
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
 		if !r.running() {
-			r.RestartCount, r.RestartDelay, r.Stopped = 0, 0, false
+			r.RestartCount, r.RestartDelay, r.Stopped, r.Stop = 0, 0, false, nil
 		}
 		return nil
 	}})

@@ -234,6 +234,11 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
 		return err
 	}
+	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
+		if err := e.stopped(ctx, o); err != nil {
+			return err
+		}
+	}
 	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
 		return e.removeLocked(ctx, o)
 	}
@@ -262,9 +267,9 @@ func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
 	if err != nil {
 		return err
 	}
-	streams, err := e.stdio.Restore(ctx, libcontainerd.StdioConfig{
+	streams, err := e.stdio.retake(ctx, libcontainerd.StdioConfig{
 		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
-	})
+	}, func() {}) // drained and closed, where they are gone
 	if err != nil {
 		return err
 	}

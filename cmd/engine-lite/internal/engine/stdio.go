@@ -127,6 +127,13 @@ func (s *stdio) RemoveStreams(ctx context.Context, containerID string) error {
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
 func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+	return s.retake(ctx, c, func() {
+		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn("the streams of a process are gone, as after a reboot: what it writes is lost")
+	})
+}
+
+// retake calls gone where there are no streams any more; raw files may be there.
+func (s *stdio) retake(ctx context.Context, c libcontainerd.StdioConfig, gone func()) (libcontainerd.Streams, error) {
 	key := keeperKey(c.ContainerID, c.ProcessID)
 	var missing []string
 	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
@@ -145,7 +152,7 @@ func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libco
 	}
 	streams, err := s.inner.Restore(ctx, c)
 	if errdefs.IsNotFound(err) {
-		log.WithField("container", c.ContainerID).Warn("the streams of a container are gone, as after a reboot: what it writes is lost")
+		gone()
 		c.Detached = true
 		streams, err = s.inner.Restore(ctx, c)
 	}

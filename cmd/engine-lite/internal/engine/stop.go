@@ -34,37 +34,22 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if !r.up() {
 		return refuse(errdefs.ErrNotModified, "container %s is not running", r.Name)
 	}
-	if _, _, err := stopPlan(r, opts); err != nil {
-		return err
-	}
-	ctx, free := e.outlive(ctx)
-	defer free()
-	if err := e.endRestarts(ctx, o); err != nil {
-		return err
-	}
-	return e.stop(ctx, o, opts)
-}
-
-// stop ends the container's process, if there is one, and tells of the stop.
-func (e *Engine) stop(ctx context.Context, o *object, opts StopOptions) error {
-	r := o.record()
 	sig, timeout, err := stopPlan(r, opts)
 	if err != nil {
 		return err
 	}
-	if r.running() {
-		if err := e.signal(ctx, o, sig); err != nil && !errdefs.IsFailedPrecondition(err) {
-			return err
-		}
-	}
-	err = o.awaitExit(ctx, r.Generation, timeout)
-	if errors.Is(err, errTooLong) {
-		err = e.killNow(ctx, o, r.Generation)
-	}
-	if err != nil {
+	ctx, free := e.outlive(ctx)
+	defer free()
+	if err := e.intend(ctx, o, sig, timeout, time.Time{}); err != nil {
 		return err
 	}
-	return e.notify(ctx, o, "stop", nil)
+	if err := e.letStart(ctx, o); err != nil {
+		return err
+	}
+	if err := e.stop(ctx, o); err != nil {
+		return e.giveUpStop(ctx, o, err)
+	}
+	return nil
 }
 
 // stopPlan says which signal is sent and how long it has; a negative timeout is
@@ -102,24 +87,23 @@ func (o *object) awaitExit(ctx context.Context, generation uint64, timeout time.
 }
 
 // killNow sends SIGKILL and waits for the exit. A pause that was in flight holds
-// the signal back: the next one thaws.
+// the signal back: the next one thaws. A runtime daemon that is just away comes
+// again.
 func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) error {
 	const tries = 10
-	err := e.signal(ctx, o, syscall.SIGKILL)
-	for try := 0; try < tries; try++ {
-		if err != nil && !errdefs.IsFailedPrecondition(err) {
+	send := e.signal
+	for range tries {
+		switch err := send(ctx, o, syscall.SIGKILL); {
+		case err == nil:
+			send = e.sendKill // it was told of
+		case !errdefs.IsFailedPrecondition(err) && !errdefs.IsUnavailable(err):
 			return err
 		}
-		if err = o.awaitExit(ctx, generation, killWait/tries); !errors.Is(err, errTooLong) {
+		if err := o.awaitExit(ctx, generation, killWait/tries); !errors.Is(err, errTooLong) {
 			return err
 		}
-		err = e.send(ctx, o, syscall.SIGKILL)
 	}
-	err = o.awaitExit(ctx, generation, 0)
-	if errors.Is(err, errTooLong) {
-		return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
-	}
-	return err
+	return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
 }
 
 // ContainerKill sends a signal to the container's init process.
@@ -162,16 +146,21 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 
 // signal sends a signal and tells of it.
 func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
-	if err := e.send(ctx, o, sig); err != nil {
+	if err := e.send(ctx, o, sig, endsContainer(sig, o.record())); err != nil {
 		return err
 	}
 	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
 }
 
-// send sends a signal. A frozen container is thawed after
-// SIGKILL, which it couldn't follow otherwise (control groups version 1). It may
-// have ended before that: the exit says whether the signal arrived.
-func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal) error {
+// sendKill sends SIGKILL and tells nobody.
+func (e *Engine) sendKill(ctx context.Context, o *object, sig syscall.Signal) error {
+	return e.send(ctx, o, sig, true)
+}
+
+// send sends a signal. A frozen container is thawed after one that is to end it,
+// which it couldn't follow otherwise. It may have ended before that: the exit says
+// whether the signal arrived.
+func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal, ends bool) error {
 	ctr, err := o.live()
 	if err != nil {
 		return err
@@ -179,9 +168,9 @@ func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal) error 
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if sig == syscall.SIGKILL && o.record().Status == statusPaused {
+	if ends && o.record().Status == statusPaused {
 		if err := ctr.Resume(ctx); err != nil {
-			log.WithError(err).WithField("container", o.id).Debug("a killed container was not resumed")
+			log.WithError(err).WithField("container", o.id).Debug("a container that is to end was not resumed")
 		}
 	}
 	return nil
@@ -251,13 +240,22 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 	ctx, free := e.outlive(ctx)
 	defer free()
 	if o.record().up() {
-		if err := e.noteRestart(ctx, o, time.Now()); err != nil {
+		sig, timeout, err := stopPlan(o.record(), opts)
+		if err != nil {
 			return err
 		}
-		if err := e.stop(ctx, o, opts); err != nil {
-			return errors.Join(err, e.noteRestart(ctx, o, time.Time{}))
+		if err := e.intend(ctx, o, sig, timeout, time.Now()); err != nil {
+			return err
+		}
+		if err := e.stop(ctx, o); err != nil {
+			return e.giveUpStop(ctx, o, err)
 		}
 	}
+	return e.restartByUser(ctx, o)
+}
+
+// restartByUser starts what was stopped for that. The caller has its operation lock.
+func (e *Engine) restartByUser(ctx context.Context, o *object) error {
 	if err := e.startByUser(ctx, o); err != nil {
 		return err
 	}

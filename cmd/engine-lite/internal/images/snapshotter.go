@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -53,11 +55,30 @@ func (s *Store) chooseSnapshotter(root string) string {
 	}
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
-		err = overlayutils.Supported(dir)
+		err = errors.Join(sweepChecks(dir), overlayutils.Supported(dir))
 	}
 	if err != nil {
 		s.log.WithError(err).Warn("overlayfs doesn't work here, layers will be copied")
 		return nativeCopies
 	}
 	return overlayfs
+}
+
+// sweepChecks removes what the check for overlayfs has left that was killed in its
+// middle: a directory, and maybe a mount in it.
+func sweepChecks(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, "multiple-lowerdir-check*"))
+	if err != nil {
+		return err
+	}
+	for _, check := range left {
+		err := unix.Unmount(filepath.Join(check, "merged"), unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // not mounted, not made
+			return fmt.Errorf("unmount what a check for overlayfs left: %w", err)
+		}
+		if err := os.RemoveAll(check); err != nil {
+			return fmt.Errorf("remove what a check for overlayfs left: %w", err)
+		}
+	}
+	return nil
 }

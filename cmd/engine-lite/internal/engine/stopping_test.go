@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// The next engine does what is left of a stop, from wherever it stood.
+func TestStopOverEngines(t *testing.T) {
+	soon, later := time.Now(), time.Now().Add(time.Hour)
+	for name, test := range map[string]struct {
+		stop    stopIntent
+		restart bool
+		ended   bool // with the stop not told of
+		actions []string
+	}{
+		"signal not sent": {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
+		"no deadline":     {stop: stopIntent{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
+		"deadline over":   {stop: stopIntent{Signal: syscall.SIGHUP, Deadline: soon, Sent: true}, actions: []string{"kill", "die", "stop"}},
+		"ended":           {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true, actions: []string{"stop"}},
+		"restart":         {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: later}, restart: true, actions: []string{"kill", "die", "stop", "start", "restart"}},
+		"restart, ended":  {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true, ended: true, actions: []string{"stop", "start", "restart"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id := r.run("c", "sleep 1000", withPolicy("always", 0))
+			r.reopen(edit(id, func(rec *record) {
+				rec.Stop, rec.Stopped = &test.stop, true
+				if test.restart {
+					rec.RestartAt = time.Now()
+				}
+				if test.ended {
+					rec.exited(143, "", false, time.Now())
+				}
+			}))
+			want := append([]string{"create", "start"}, test.actions...)
+			eventually(t, func() bool {
+				got := r.actions(id)
+				slices.Sort(got) // a kill is told of when it was sent, maybe after the die
+				sorted := slices.Sorted(slices.Values(want))
+				return slices.Equal(got, sorted)
+			})
+			r.until(id, func(v view) bool {
+				return v.rec.running() == test.restart && v.rec.Stop == nil && v.rec.Stopped != test.restart
+			})
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+			r.empty()
+		})
+	}
+}
+
+// A stop that its user was told has failed is nobody's any more.
+func TestStopThatFails(t *testing.T) {
+	r := newRig(t)
+	id := r.run("c", "sleep 1000")
+	r.daemon.Fail("Kill", 1, libFault(errdefs.ErrUnavailable))
+	if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); !errdefs.IsUnavailable(err) {
+		t.Errorf("%v", err)
+	}
+	if rec := r.object(id).record(); !rec.running() || rec.Stop != nil {
+		t.Errorf("%+v", rec)
+	}
+	r.reopen()
+	if rec := r.object(id).record(); !rec.running() {
+		t.Errorf("%+v", rec)
+	}
+	must(t, r.e.ContainerStop(t.Context(), id, StopOptions{}))
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// Of two stops the earlier deadline counts.
+func TestTwoStops(t *testing.T) {
+	for name, test := range map[string]struct{ first, second, want time.Duration }{
+		"sooner":        {time.Hour, time.Minute, time.Minute},
+		"later":         {time.Minute, time.Hour, time.Minute},
+		"for ever":      {time.Minute, -1, time.Minute},
+		"no more":       {-1, time.Minute, time.Minute},
+		"both for ever": {-1, -1, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id := r.run("c", "sleep 1000")
+			o := r.object(id)
+			begin := time.Now()
+			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))
+			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.second, time.Time{}))
+			got := o.record().Stop.Deadline
+			if test.want < 0 != got.IsZero() || test.want > 0 && (got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
+				t.Errorf("deadline %s", got)
+			}
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+			r.empty()
+		})
+	}
+}

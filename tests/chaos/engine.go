@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// process is one that this program started.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it was reaped
+}
+
+// spawn starts a process whose output goes to a file of the world.
+func (w *world) spawn(log string, args ...string) (*process, error) {
+	file, err := os.OpenFile(w.file(log), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	p := &process{cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = file, file
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { // ends with the process
+		_ = p.cmd.Wait() // its status is in ProcessState
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// over tells whether the process has ended.
+func (p *process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end ends the process in order, and says how it ended if that wasn't so.
+func (p *process) end() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !p.over() {
+		return err
+	}
+	if !holds(context.Background(), p.over) {
+		return fmt.Errorf("%s does not end after SIGTERM", p.cmd.Path)
+	}
+	if !p.cmd.ProcessState.Success() {
+		return fmt.Errorf("%s: %s", p.cmd.Path, p.cmd.ProcessState)
+	}
+	return nil
+}
+
+// launch starts the engine and doesn't wait for it.
+func (w *world) launch() error {
+	var err error
+	w.engine, err = w.spawn("engine.log", filepath.Join(w.bin, "engine-lite"), "--root", w.file("root"), "--run", w.runDir())
+	return err
+}
+
+// startEngine starts the engine and returns when it answers.
+func (w *world) startEngine(ctx context.Context) error {
+	if err := w.launch(); err != nil {
+		return err
+	}
+	return w.answers(ctx)
+}
+
+// answers waits until the engine does.
+func (w *world) answers(ctx context.Context) error {
+	ok := holds(ctx, func() bool {
+		return w.engine.over() || w.call(ctx, http.MethodGet, "/_ping", "").done()
+	})
+	if !ok || w.engine.over() {
+		return fmt.Errorf("the engine does not answer; its log ends with:\n%s", w.tail("engine.log"))
+	}
+	return nil
+}
+
+// endEngine ends engine and keeper in order.
+func (w *world) endEngine() error {
+	var errs []error
+	if w.engine != nil {
+		errs = append(errs, w.engine.end())
+	}
+	if pid := w.keeperPid(); pid > 0 {
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+			errs = append(errs, fmt.Errorf("keeper: %w", err))
+		}
+		if !holds(context.Background(), func() bool { return !alive(pid) }) {
+			errs = append(errs, fmt.Errorf("the keeper, process %d, does not end", pid))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tail is the end of a log.
+func (w *world) tail(log string) string {
+	data, err := os.ReadFile(w.file(log))
+	if err != nil {
+		return err.Error()
+	}
+	return string(data[max(0, len(data)-4096):])
+}
+
+func (w *world) keeperPid() int {
+	data, err := os.ReadFile(filepath.Join(w.runDir(), "keeper", "keeper.pid"))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// runtimedPid is the runtime daemon's; 0 while there is none. It is the child of
+// whichever of the keeper's threads has made it.
+func (w *world) runtimedPid() int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", w.keeperPid()))
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for child := range strings.FieldsSeq(string(children)) {
+			name, err := os.ReadFile("/proc/" + child + "/comm")
+			if pid, e := strconv.Atoi(child); err == nil && e == nil && string(name) == "runtimed\n" {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// alive tells whether there is a process that has not ended.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
+}

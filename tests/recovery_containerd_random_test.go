@@ -1,0 +1,58 @@
+package tests
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestContainerdRandomKills kills containerd, and now and then the engine, at random
+// moments while users go on working. Afterwards each state is true, and each run
+// has one end, in its place. A containerd that is killed while it starts a shim
+// forgets it, and nobody ends that: so those moments are left out.
+func TestContainerdRandomKills(t *testing.T) {
+	t.Parallel()
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		c := startContainerd(t, release)
+		t.Cleanup(func() { noEngineState(t) })
+		r := startRig(t, &rig{args: []string{"--containerd", c.address}})
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		stop := make(chan struct{})
+		users := make([]*user, 3)
+		var work sync.WaitGroup
+		var creating sync.RWMutex
+		for i := range users {
+			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}, creating: creating.RLocker()}
+			users[i] = u
+			work.Go(func() { u.live(stop) })
+		}
+		for n := range 8 {
+			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // any moment will do
+			creating.Lock()
+			c.kill(t)
+			creating.Unlock()
+			if n%3 == 2 {
+				r.kill(t, r.enginePid())
+			}
+			c.start(t)
+			if n%3 == 2 {
+				if err := r.start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		close(stop)
+		work.Wait()
+		codes := map[string]int{}
+		for _, u := range users {
+			for id, code := range u.runs {
+				codes[id] = code
+			}
+		}
+		r.examine(t, codes)
+	})
+}

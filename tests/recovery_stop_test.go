@@ -1,0 +1,209 @@
+package tests
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stubborn is a container that takes note of SIGTERM and goes on.
+const stubborn = `trap "echo told" TERM; echo ready; while true; do sleep 0.1; done`
+
+// stopping is a stop that is under way when the engine is killed.
+type stopping struct {
+	path   string // of the request
+	script string
+	more   map[string]any
+	paused bool
+	// want are the events behind the start, over both engines.
+	want string
+	code int
+	runs bool // in the end
+}
+
+// TestStopOverKill kills the engine while it stops containers: the next one goes on,
+// sends no signal twice, and SIGKILL at the deadline that was set.
+func TestStopOverKill(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
+	cases := map[string]*stopping{
+		"stop":           {path: "stop?t=6", script: stubborn, want: "kill:15 die:137 stop", code: 137},
+		"always":         {path: "stop?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop", code: 137},
+		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(stubborn, "echo told", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
+		"paused":         {path: "stop?t=6", script: stubborn, paused: true, want: "kill:15 die:137 stop", code: 137},
+		"restart":        {path: "restart?t=6", script: stubborn, want: "kill:15 die:137 stop start restart", runs: true},
+		"restart always": {path: "restart?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop start restart", runs: true},
+	}
+	members := map[string]*member{}
+	for name, c := range cases {
+		m := r.launch(t, c.script, c.more)
+		members[name] = m
+		await(t, name+" is ready", func() bool { return strings.Contains(r.output(t, m.id), "ready\n") })
+		if c.paused {
+			r.do(t, http.MethodPost, "/containers/"+m.id+"/pause", nil, nil)
+		}
+	}
+	begin := time.Now()
+	answers := make(chan reply, len(cases))
+	for name, c := range cases {
+		go func() { answers <- r.call(http.MethodPost, "/containers/"+members[name].id+"/"+c.path, "") }()
+	}
+	await(t, "each signal is told of", func() bool { return r.count(t, "kill") == len(cases) })
+	r.kill(t, r.enginePid())
+	for range cases {
+		if a := <-answers; a.err == nil {
+			t.Errorf("a stop was answered: %+v", a)
+		}
+	}
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range cases {
+		m := members[name]
+		r.tells(t, name, m.id, c.want)
+		s := r.state(t, m.id).State
+		if s.Running != c.runs || !c.runs && s.ExitCode != c.code {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want, "die:137") {
+			t.Errorf("%s: SIGKILL is told of %d times", name, n)
+		}
+		if died := r.diedAt(t, m.id); died.Sub(begin) < 5*time.Second {
+			t.Errorf("%s: died %s after the stop, before its deadline", name, died.Sub(begin))
+		}
+		if out := r.output(t, m.id); c.want[:7] == "kill:15" && c.code == 137 && strings.Count(out, "told\n") != 1 {
+			t.Errorf("%s: SIGTERM came %d times", name, strings.Count(out, "told\n"))
+		}
+	}
+	r.policyHolds(t, members["restart always"])
+	stays := r.state(t, members["always"].id)
+	if stays.State.Running || stays.RestartCount != 0 {
+		t.Errorf("one that a user has stopped runs again: %+v", stays)
+	}
+}
+
+// policyHolds checks that a container whose restart was finished by another engine
+// is started again by its policy, as before.
+func (r *rig) policyHolds(t *testing.T, m *member) {
+	t.Helper()
+	pid := r.state(t, m.id).State.Pid
+	r.kill(t, pid)
+	await(t, "the policy starts it again", func() bool {
+		s := r.state(t, m.id).State
+		return s.Running && s.Pid != 0 && s.Pid != pid
+	})
+}
+
+// tells waits for the events behind a container's first start.
+func (r *rig) tells(t *testing.T, name, id, want string) {
+	t.Helper()
+	var got string
+	if !holds(func() bool {
+		// Beside the rest: what a stop thaws, and a SIGKILL, may be told of after what
+		// follows from them.
+		got = strings.Join(slices.DeleteFunc(r.actionsOf(t, id), func(a string) bool {
+			return a == "pause" || a == "unpause" || a == "kill:9"
+		}), " ")
+		return got == "create start "+want
+	}) {
+		t.Errorf("%s: events %q, want create start %q", name, got, want)
+	}
+}
+
+// actionsOf are the actions of a container's events, with signal or exit code.
+func (r *rig) actionsOf(t *testing.T, id string) []string {
+	t.Helper()
+	var list []string
+	for _, e := range r.history(t) {
+		if e.ID != id {
+			continue
+		}
+		action := e.Action
+		for _, attribute := range []string{"signal", "exitCode"} {
+			if v, ok := e.Attributes[attribute]; ok {
+				action += ":" + v
+			}
+		}
+		list = append(list, action)
+	}
+	return list
+}
+
+// count counts the events with an action.
+func (r *rig) count(t *testing.T, action string) int {
+	t.Helper()
+	n := 0
+	for _, e := range r.history(t) {
+		if e.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *rig) diedAt(t *testing.T, id string) time.Time {
+	t.Helper()
+	for _, e := range r.history(t) {
+		if e.ID == id && e.Action == "die" {
+			return e.Time
+		}
+	}
+	t.Fatalf("container %s has no die", id)
+	panic("unreachable")
+}
+
+// output is what the log of a container has.
+func (r *rig) output(t *testing.T, id string) string {
+	t.Helper()
+	return oneDocker(t, r).ok(t, "logs", id) + "\n"
+}
+
+// TestStopBetweenRuns has users end containers that wait for their next start by
+// policy, and kills the engine as soon as that is answered, or before.
+func TestStopBetweenRuns(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
+	var members []*member
+	for range 4 {
+		members = append(members, r.launch(t, "exit 3", always))
+	}
+	await(t, "each waits for its fourth restart", func() bool {
+		return !slices.ContainsFunc(members, func(m *member) bool {
+			c := r.state(t, m.id)
+			return c.RestartCount < 4
+		})
+	})
+	answers := make(chan reply, len(members))
+	for _, m := range members {
+		go func() { answers <- r.call(http.MethodPost, "/containers/"+m.id+"/stop", "") }()
+	}
+	first := <-answers
+	r.kill(t, r.enginePid())
+	for range members[1:] {
+		<-answers
+	}
+	if first.status != http.StatusNoContent && first.err == nil {
+		t.Errorf("stop: %+v", first)
+	}
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range members { // whose stop wasn't answered asks again
+		a := r.call(http.MethodPost, "/containers/"+m.id+"/stop", "")
+		if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
+			t.Errorf("stop: %+v", a)
+		}
+		if c := r.state(t, m.id); c.State.Status != "exited" {
+			t.Errorf("%+v", c)
+		}
+		told := strings.Join(r.actionsOf(t, m.id), " ")
+		if !strings.HasSuffix(told, " stop") || strings.Count(told, "start") != strings.Count(told, "die") {
+			t.Errorf("events %q", fmt.Sprint(told))
+		}
+	}
+}
