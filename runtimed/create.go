@@ -331,7 +331,7 @@ func (d *Daemon) recordStart(p *process) error {
 func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 	var errs []error
 	if exists(t.init.dir) {
-		errs = append(errs, t.record.Runtime.delete(ctx, t.c.id, t.init.dir))
+		errs = append(errs, t.deleteFromRuntime(ctx))
 	}
 	if t.record.Mounted {
 		errs = append(errs, mount.UnmountRecursive(t.rootfs(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
@@ -349,6 +349,15 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 		errs = append(errs, d.dispose(t, path))
 	}
 	return errors.Join(append(errs, os.RemoveAll(t.file()))...)
+}
+
+// deleteFromRuntime frees what the OCI runtime has of a task, and its root directory, which a task of an earlier release shares with others.
+func (t *containerTask) deleteFromRuntime(ctx context.Context) error {
+	oci := t.record.Runtime
+	if err := oci.delete(ctx, t.c.id, t.init.dir); err != nil || filepath.Base(oci.Root) != t.c.id {
+		return err
+	}
+	return os.RemoveAll(oci.Root)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.
