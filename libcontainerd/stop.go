@@ -98,29 +98,38 @@ func (ctr *Container) kill9(ctx context.Context, p *process) error {
 
 // signalToEnd sends a signal that p is to end by. Where a paused container takes
 // none, as on gVisor below containerd, it is resumed before the signal and not
-// after it.
+// after it. A signal that failed since p had just ended is no error, whatever the
+// daemon says of it.
 func (ctr *Container) signalToEnd(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
-	err := ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all))
-	if err == nil || p.id != InitProcess {
-		return err
+	kill := func() error { return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all)) }
+	err := kill()
+	if errdefs.IsUnknown(err) && p.id == InitProcess {
+		ctr.thawOnce(ctx, p)
+		err = kill()
 	}
+	if errdefs.IsUnknown(err) && endsWithin(p.live, ctr.client.options.execGrace) {
+		return nil
+	}
+	return err
+}
+
+// thawOnce resumes a container that is paused, and waits for the pause or resume
+// that is under way.
+func (ctr *Container) thawOnce(ctx context.Context, init *process) {
 	for {
 		status, moved := ctr.watchStatus()
-		if status != StatusPausing {
-			break
+		if status != StatusPausing && status != StatusResuming {
+			_ = ctr.Resume(ctx) // the signal tells whether that was enough
+			return
 		}
 		select {
 		case <-moved:
-		case <-p.live.Done():
-			return nil
+		case <-init.live.Done():
+			return
 		case <-ctx.Done():
-			return err
+			return
 		}
 	}
-	if ctr.Resume(ctx) != nil {
-		return err
-	}
-	return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all))
 }
 
 // hasEnded tells that p's exit is known.

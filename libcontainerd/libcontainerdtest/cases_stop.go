@@ -174,6 +174,7 @@ func stopDeafWhilePaused(e *env) {
 	e.must(errors.Join(<-paused, <-deleted))
 	running := e.started("sleep 1000")
 	e.Fake.Fail("Kill", 1, deaf)
+	e.Fake.Fail("Kill", 2, deaf)
 	e.refused(running.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}), errdefs.IsUnknown)
 	e.status(running, libcontainerd.StatusRunning)
 }
