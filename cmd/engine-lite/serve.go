@@ -30,6 +30,10 @@ const (
 // serve wires the parts and serves the API until ctx ends. Keeper, runtime
 // daemon and containers run on.
 func (c *config) serve(ctx context.Context) (err error) {
+	runtimes, err := c.addedRuntimes()
+	if err != nil {
+		return err
+	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	hold, err := keeper.Start(starting, c.keeperOptions())
@@ -43,7 +47,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, release)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: c.runtimeName(), Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
+		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
 	},
 		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {

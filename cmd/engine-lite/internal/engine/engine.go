@@ -38,6 +38,8 @@ type Options struct {
 	Version string
 	// Runtime is the name of the OCI runtime in use.
 	Runtime string
+	// Runtimes are further ones by their names.
+	Runtimes map[string]OCIRuntime
 	// Spool is where the OCI command line tells of its containers; empty for none.
 	Spool string
 	// Shims tells that the runtime daemon starts a shim for the type of runtime

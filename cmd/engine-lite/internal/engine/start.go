@@ -83,10 +83,15 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 // prepare makes what a start needs: files, spec, and the container's record at
 // the runtime daemon.
 func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Container, error) {
+	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
+	if err := e.chooseRuntime(&options, r.HostConfig); err != nil {
+		return nil, err
+	}
 	rootfs, err := e.images.Mounts(ctx, r.ID)
 	if err != nil {
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
+	options.Rootfs = mountsOf(rootfs)
 	if err := e.writeEtc(r); err != nil {
 		return nil, err
 	}
@@ -94,10 +99,7 @@ func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Contain
 	if err != nil {
 		return nil, err
 	}
-	return e.client.Create(ctx, r.ID, spec, libcontainerd.CreateOptions{
-		Labels: map[string]string{"engine-lite/name": r.Name}, Rootfs: mountsOf(rootfs),
-		Runtime: e.runtimeType(r.HostConfig),
-	})
+	return e.client.Create(ctx, r.ID, spec, options)
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
