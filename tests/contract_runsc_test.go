@@ -146,10 +146,13 @@ func TestRunscOutlivesRuntimed(t *testing.T) {
 	e.ends(ctr, libcontainerd.InitProcess, 137)
 }
 
-// mustFail runs cases of a contract test, in a process of their own since they
-// are to fail, each of them.
+// mustFail runs cases of a contract test, which may be part of another one, in a
+// process of their own since they are to fail, each of them.
 func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Without) {
-	var groups, names []string
+	var within, groups, names []string
+	for name := range strings.SplitSeq(test, "/") {
+		within = append(within, "^"+regexp.QuoteMeta(name)+"$")
+	}
 	for _, c := range cases {
 		group, name, _ := strings.Cut(strings.ReplaceAll(c.Case, " ", "_"), "/")
 		groups, names = append(groups, regexp.QuoteMeta(group)), append(names, regexp.QuoteMeta(name))
@@ -158,7 +161,7 @@ func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Wit
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run=^"+test+"$/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
+	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), variable+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
