@@ -190,7 +190,7 @@ type Daemon interface {
 	Resume(ctx context.Context, id string) error
 	Pids(ctx context.Context, id string) ([]int, error)
 	// Processes are those of Pids with their command lines; those that end
-	// meanwhile are left out.
+	// meanwhile, or that run on a kernel of their own, are left out.
 	Processes(ctx context.Context, id string) ([]Process, error)
 	Stats(ctx context.Context, id string) (*Stats, error)
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error

@@ -119,7 +119,8 @@ func (ctr *Container) Pids(ctx context.Context) ([]int, error) {
 }
 
 // Processes are the processes of the container with their command lines, as the
-// daemon's host shows them; those that end meanwhile are left out.
+// daemon's host shows them; those that end meanwhile, or that the host doesn't show,
+// are left out.
 func (ctr *Container) Processes(ctx context.Context) ([]Process, error) {
 	if _, err := ctr.living("list the processes of", InitProcess); err != nil {
 		return nil, err

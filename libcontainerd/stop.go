@@ -70,7 +70,7 @@ func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) e
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
-	if err := ctr.client.daemon.Kill(ctx, ctr.id, InitProcess, sig, false); ignoreNotFound(err) != nil {
+	if err := ctr.signalToEnd(ctx, p, sig, false); err != nil {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
@@ -84,7 +84,7 @@ func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) e
 // control groups of version 1 the frozen don't follow even SIGKILL.
 func (ctr *Container) kill9(ctx context.Context, p *process) error {
 	if all := p.id == InitProcess; !p.hasEnded() {
-		if err := ctr.client.daemon.Kill(ctx, ctr.id, p.id, syscall.SIGKILL, all); ignoreNotFound(err) != nil {
+		if err := ctr.signalToEnd(ctx, p, syscall.SIGKILL, all); err != nil {
 			return err
 		}
 		if all {
@@ -94,6 +94,42 @@ func (ctr *Container) kill9(ctx context.Context, p *process) error {
 		}
 	}
 	return p.awaitTaken(ctx)
+}
+
+// signalToEnd sends a signal that p is to end by. Where a paused container takes
+// none, as on gVisor below containerd, it is resumed before the signal and not
+// after it. A signal that failed since p had just ended is no error, whatever the
+// daemon says of it.
+func (ctr *Container) signalToEnd(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
+	kill := func() error { return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all)) }
+	err := kill()
+	if errdefs.IsUnknown(err) && p.id == InitProcess {
+		ctr.thawOnce(ctx, p)
+		err = kill()
+	}
+	if errdefs.IsUnknown(err) && endsWithin(p.live, ctr.client.options.execGrace) {
+		return nil
+	}
+	return err
+}
+
+// thawOnce resumes a container that is paused, and waits for the pause or resume
+// that is under way.
+func (ctr *Container) thawOnce(ctx context.Context, init *process) {
+	for {
+		status, moved := ctr.watchStatus()
+		if status != StatusPausing && status != StatusResuming {
+			_ = ctr.Resume(ctx) // the signal tells whether that was enough
+			return
+		}
+		select {
+		case <-moved:
+		case <-init.live.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // hasEnded tells that p's exit is known.

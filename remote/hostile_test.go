@@ -37,6 +37,7 @@ type hostile struct {
 	trailer    metadata.MD
 	process    *tasktypes.Process
 	list       []*tasktypes.Process
+	pids       []*tasktypes.ProcessInfo
 	wait       *tasksapi.WaitResponse
 	start      *tasksapi.StartResponse
 	metrics    []*types.Metric
@@ -76,6 +77,10 @@ func (h *hostile) Get(ctx context.Context, _ *tasksapi.GetRequest) (*tasksapi.Ge
 
 func (h *hostile) List(ctx context.Context, _ *tasksapi.ListTasksRequest) (*tasksapi.ListTasksResponse, error) {
 	return &tasksapi.ListTasksResponse{Tasks: h.list}, h.answer(ctx)
+}
+
+func (h *hostile) ListPids(ctx context.Context, _ *tasksapi.ListPidsRequest) (*tasksapi.ListPidsResponse, error) {
+	return &tasksapi.ListPidsResponse{Processes: h.pids}, h.answer(ctx)
 }
 
 func (h *hostile) Wait(ctx context.Context, _ *tasksapi.WaitRequest) (*tasksapi.WaitResponse, error) {

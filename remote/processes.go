@@ -16,14 +16,23 @@ import (
 // Processes are a task's processes with their command lines, which come from
 // /proc: the daemon must be in this process's pid namespace. Pids are asked for
 // twice, so that a process which ended in between isn't taken for another one
-// with the same pid.
+// with the same pid. A runtime with a kernel of its own may tell pids of that
+// kernel; what has such a number on the host is somebody else's, and left out.
 func (d *Daemon) Processes(ctx context.Context, id string) ([]libcontainerd.Process, error) {
+	init, err := d.Process(ctx, id, libcontainerd.InitProcess)
+	if err != nil {
+		return nil, err
+	}
 	before, err := d.Pids(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	var all []libcontainerd.Process
+	marks := marksOf(init.Pid)
 	for _, pid := range before {
+		if !marks.on(pid) {
+			continue
+		}
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue

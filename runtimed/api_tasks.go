@@ -181,11 +181,7 @@ func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Emp
 	if r.All && r.ExecID == "" {
 		return &emptypb.Empty{}, p.signalAll(ctx, r.Signal)
 	}
-	pid, start, ok := p.identity()
-	if !ok || start == 0 {
-		return nil, p.noProcess()
-	}
-	return &emptypb.Empty{}, signalProcess(pid, start, r.Signal)
+	return &emptypb.Empty{}, p.signal(ctx, r.Signal)
 }
 
 // signalAll sends a signal to all processes of a container. Those of one that has its own pid namespace end with its init process
@@ -196,7 +192,7 @@ func (p *process) signalAll(ctx context.Context, signal uint32) error {
 		return p.noProcess()
 	}
 	if signal == killSignal && !p.task.record.HostPid && start != 0 {
-		return signalProcess(pid, start, signal)
+		return p.task.kill(pid, start)
 	}
 	err := p.task.record.Runtime.killAll(ctx, p.task.c.id, p.dir, int(signal))
 	if err != nil && !alive(pid, start) {

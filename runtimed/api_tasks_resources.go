@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -17,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ListPids lists the processes in the task's control group; those that are execs carry their ids.
+// ListPids lists the processes in the task's control group, the init process first; those that are execs carry their ids.
 func (a *tasksAPI) ListPids(ctx context.Context, r *tasks.ListPidsRequest) (*tasks.ListPidsResponse, error) {
 	p, err := a.process(ctx, r.ContainerID, "")
 	if err != nil {
@@ -27,6 +28,9 @@ func (a *tasksAPI) ListPids(ctx context.Context, r *tasks.ListPidsRequest) (*tas
 	pids, err := groups.pids()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the processes of container %q: %w", p.task.c.id, err)
+	}
+	if i := slices.Index(pids, int(p.livePid())); i > 0 {
+		pids[0], pids[i] = pids[i], pids[0]
 	}
 	execs := make(map[int]string)
 	for _, e := range p.task.processes() {
@@ -109,6 +113,9 @@ func (a *tasksAPI) Update(ctx context.Context, r *tasks.UpdateTaskRequest) (*emp
 	err = a.d.change(ctx, t.c, func(ctx context.Context) error {
 		if t.init.hasEnded() || t.init.awaitsRestore() {
 			return t.init.refused("update")
+		}
+		if t.isPaused() && t.record.Runtime.ownKernel(t.c.id) {
+			return fmt.Errorf("cannot update %s while it is paused: its own kernel takes no limits then: %w", p, errdefs.ErrFailedPrecondition)
 		}
 		return t.classify(t.record.Runtime.update(ctx, t.c.id, t.init.dir, &resources))
 	})

@@ -362,7 +362,7 @@ func (t *containerTask) endRuntime(ctx context.Context) error {
 	var deleted, unmounted error
 	var both sync.WaitGroup
 	if exists(t.init.dir) {
-		both.Go(func() { deleted = t.record.Runtime.delete(ctx, t.c.id, t.init.dir) })
+		both.Go(func() { deleted = t.deleteFromRuntime(ctx) })
 	}
 	if !t.record.Releasable {
 		both.Wait()
@@ -374,6 +374,15 @@ func (t *containerTask) endRuntime(ctx context.Context) error {
 	}
 	both.Wait()
 	return errors.Join(deleted, unmounted)
+}
+
+// deleteFromRuntime frees what the OCI runtime has of a task, and its root directory, which a task of an earlier release shares with others.
+func (t *containerTask) deleteFromRuntime(ctx context.Context) error {
+	oci := t.record.Runtime
+	if err := oci.delete(ctx, t.c.id, t.init.dir); err != nil || filepath.Base(oci.Root) != t.c.id {
+		return err
+	}
+	return os.RemoveAll(oci.Root)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.

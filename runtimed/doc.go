@@ -14,7 +14,7 @@
 // since a power loss ends the containers too. A new runtimed rebuilds everything from them, from /proc and from the keeper's ledger.
 //
 //	ROOT/lock                        locked with flock(2) while a runtimed serves this root
-//	ROOT/.oci/NS/                    the OCI runtime's own state
+//	ROOT/.oci/NS/ID/                 the OCI runtime's own state of the container
 //	ROOT/.tmp/                       console sockets, exec specs
 //	ROOT/.kept/NS/ID/TIME-NAME/      bundles and process directories that were not to be cleaned; never read
 //	ROOT/NS/namespace.json           the namespace's labels
@@ -29,6 +29,7 @@
 //	ROOT/NS/ID/init/running          the start is complete
 //	ROOT/NS/ID/init/exit             how it ended, written before anybody is told
 //	ROOT/NS/ID/execs/EXEC/...        the same for each exec
+//	ROOT/NS/ID/execs/EXEC/inner-pid  its pid inside of a sandbox with a kernel of its own
 //
 // # Order
 //

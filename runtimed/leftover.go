@@ -23,9 +23,9 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, giveUpGrace)
 	defer cancel()
-	inits := d.initPids()
+	told := d.toldPids()
 	for _, pid := range runtimesOf(state) {
-		if slices.Contains(inits, pid) {
+		if slices.Contains(told, pid) {
 			continue
 		}
 		start, err := keeper.StartTime(pid)
@@ -41,16 +41,19 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	}
 }
 
-// initPids lists the init processes that OCI runtimes have told of. A created one that waits for its start is a fork of crun, command line and all, and no leftover.
-func (d *Daemon) initPids() []int {
-	files, err := filepath.Glob(filepath.Join(d.opts.Root, "*", "*", "init", "pid"))
-	if err != nil {
-		return nil // only a bad pattern is an error
-	}
+// toldPids lists the processes that OCI runtimes have told of, which are no leftovers though they may look like one: a created container of crun's that waits for its
+// start is a fork of crun, command line and all, and an exec of gVisor's is a runsc that waits for it.
+func (d *Daemon) toldPids() []int {
 	var pids []int
-	for _, file := range files {
-		if pid, err := readPid(file); err == nil {
-			pids = append(pids, pid)
+	for _, process := range []string{"init", "execs/*"} {
+		files, err := filepath.Glob(filepath.Join(d.opts.Root, "*", "*", process, "pid"))
+		if err != nil {
+			return nil // only a bad pattern is an error
+		}
+		for _, file := range files {
+			if pid, err := readPid(file); err == nil {
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids

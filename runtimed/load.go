@@ -142,7 +142,7 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 		t.groups = *start.Groups
 	}
 	t.init.status = t.loadStatus(ctx)
-	t.paused = t.init.status == running && t.groups.frozen()
+	t.paused = t.init.status == running && (t.groups.frozen() || t.ownKernelPaused(ctx))
 	d.adopt(t.init)
 	names, err := directories(filepath.Join(c.dir, "execs"))
 	if err != nil {
@@ -175,9 +175,19 @@ func (p *process) loadRecords() (startRecord, error) {
 // loadStatus finds out where an init process is, with its exit record still to be looked at. Only where a start may have been interrupted the OCI
 // runtime is asked.
 func (t *containerTask) loadStatus(ctx context.Context) status {
-	if exists(t.init.file("running")) {
+	if exists(t.init.file("running")) || t.stateAtRuntime(ctx) == "running" {
 		return running
 	}
+	return created
+}
+
+// ownKernelPaused tells whether a container is paused by its own kernel, which the control groups don't tell.
+func (t *containerTask) ownKernelPaused(ctx context.Context) bool {
+	return t.record.Runtime.ownKernel(t.c.id) && t.stateAtRuntime(ctx) == "paused"
+}
+
+// stateAtRuntime is the container's status in the words of its OCI runtime; empty where that fails.
+func (t *containerTask) stateAtRuntime(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
 	defer cancel()
 	var state *runc.Container
@@ -185,10 +195,10 @@ func (t *containerTask) loadStatus(ctx context.Context) status {
 		state, err = c.State(ctx, t.c.id)
 		return err
 	})
-	if err == nil && state.Status == "running" {
-		return running
+	if err != nil {
+		return ""
 	}
-	return created
+	return state.Status
 }
 
 func (d *Daemon) loadExec(t *containerTask, name string) error {

@@ -22,7 +22,8 @@ import (
 // ociRuntime runs one OCI runtime's command line for the containers of one namespace. Its messages go to a log file, because its stdout
 // and stderr are the container's.
 type ociRuntime struct {
-	Path          string `json:"path"`
+	Path string `json:"path"`
+	// Root has nothing of another container: gVisor takes an id that it doesn't know for the beginning of one that it does, and would delete that.
 	Root          string `json:"root"`
 	SystemdCgroup bool   `json:"systemdCgroup,omitempty"`
 	NoPivotRoot   bool   `json:"noPivotRoot,omitempty"`
@@ -107,11 +108,11 @@ func (r ociRuntime) create(ctx context.Context, id, bundle string, a createArgs)
 }
 
 func (r ociRuntime) exec(ctx context.Context, id string, spec specs.Process, a createArgs) error {
-	return r.run(ctx, "exec", a.dir, func(c *runc.Runc) error {
-		return c.Exec(ctx, id, spec, &runc.ExecOpts{
-			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, Detach: true,
-		})
-	})
+	opts := &runc.ExecOpts{IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console, Detach: true}
+	if r.ownKernel(id) {
+		opts.ExtraArgs = []string{"--internal-pid-file", filepath.Join(a.dir, innerPidFile)}
+	}
+	return r.run(ctx, "exec", a.dir, func(c *runc.Runc) error { return c.Exec(ctx, id, spec, opts) })
 }
 
 // checkpoint writes a container's processes to opts.ImagePath; those that are not left running are killed.
@@ -148,8 +149,7 @@ func (r ociRuntime) delete(ctx context.Context, id, dir string) error {
 
 // knows tells whether there is state of a container in the runtime's root: runc and crun keep it in ROOT/ID, gVisor in ROOT/ID_sandbox:*.
 func (r ociRuntime) knows(id string) bool {
-	other, err := filepath.Glob(filepath.Join(r.Root, id+"_sandbox:*")) // no valid id has a character that is special here
-	return err != nil || len(other) > 0 || exists(filepath.Join(r.Root, id))
+	return r.ownKernel(id) || exists(filepath.Join(r.Root, id))
 }
 
 func (r ociRuntime) killAll(ctx context.Context, id, dir string, signal int) error {

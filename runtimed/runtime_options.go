@@ -45,7 +45,7 @@ func (d *Daemon) runtimeFor(c *container, record *containers.Container, r *tasks
 		}
 	}
 	oci := ociRuntime{
-		Path: d.runtime, Root: filepath.Join(d.opts.Root, ".oci", c.ns), Args: args,
+		Path: d.runtime, Root: filepath.Join(d.opts.Root, ".oci", c.ns, c.id), Args: args,
 		SystemdCgroup: opts.SystemdCgroup, NoPivotRoot: opts.NoPivotRoot, NoNewKeyring: opts.NoNewKeyring,
 	}
 	for _, name := range []string{r.RuntimePath, opts.BinaryName} {

@@ -191,12 +191,9 @@ func (d *Daemon) unwind(p *process) {
 	if _, _, known := p.identity(); !known {
 		d.findHalfMade(p)
 	}
-	pid, start, ok := p.identity()
 	var errs []error
-	if ok && start != 0 {
-		if err := signalProcess(pid, start, killSignal); !errdefs.IsNotFound(err) {
-			errs = append(errs, err)
-		}
+	if err := p.killHalfMade(); !errdefs.IsNotFound(err) {
+		errs = append(errs, err)
 	}
 	p.mu.Lock()
 	term := p.term
@@ -206,7 +203,7 @@ func (d *Daemon) unwind(p *process) {
 		term.close()
 	}
 	d.releaseStreams(p, "")
-	for _, name := range []string{"pid", "start", "running"} {
+	for _, name := range []string{"pid", innerPidFile, "start", "running"} {
 		if err := os.Remove(filepath.Join(p.dir, name)); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -214,4 +211,20 @@ func (d *Daemon) unwind(p *process) {
 	if err := errors.Join(errs...); err != nil {
 		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be started left something behind")
 	}
+}
+
+// killHalfMade kills a process that nobody waits for, if there is one; of an exec inside of a sandbox also its waiter.
+func (p *process) killHalfMade() error {
+	pid, start, ok := p.identity()
+	if exists(p.file(innerPidFile)) {
+		ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
+		defer cancel()
+		if err := p.signalInner(ctx, pid, start, killSignal); err != nil {
+			return err
+		}
+	}
+	if !ok || start == 0 {
+		return nil
+	}
+	return signalProcess(pid, start, killSignal)
 }

@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
@@ -36,26 +39,16 @@ func builtRunsc(t *testing.T) string {
 // beyondRunsc are the cases that gVisor can't pass, each by its name.
 var beyondRunsc = func() []libcontainerdtest.Without {
 	const (
-		lostCode = "an exec is waited for by a process that asks the sandbox; where that is killed first, it ends with 128"
-		inside   = "the host sees the sandbox, not what runs in it"
-		noCRIU   = "gVisor writes checkpoints of its own, not with CRIU"
+		inside = "the host sees the sandbox, not what runs in it"
+		noCRIU = "gVisor writes checkpoints of its own, not with CRIU"
 	)
 	return []libcontainerdtest.Without{
-		{Case: "exec/ends before its container", Reason: lostCode},
-		{Case: "stop/with execs", Reason: lostCode},
-		{Case: "state/pids and stats", Reason: inside},
 		{Case: "state/command lines", Reason: inside},
 		{Case: "checkpoint/runs on", Reason: noCRIU},
 		{Case: "checkpoint/ends, and goes on where it was", Reason: noCRIU},
 		{Case: "checkpoint/two at once", Reason: noCRIU},
 	}
 }()
-
-// chanceOnRunsc fails only where two callers meet in one way, so that nobody can
-// demand that it fails.
-var chanceOnRunsc = libcontainerdtest.Without{
-	Case: "race/two callers at once", Reason: "runsc updates no paused container, and what it says then has no class",
-}
 
 // beyondRunscToo, in the environment, has the test run what is left out else.
 const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
@@ -64,7 +57,7 @@ const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
 // gVisor, which stands for all runtimes that run containers in a sandbox with a
 // kernel of its own.
 func TestContractOnRunsc(t *testing.T) {
-	without := append([]libcontainerdtest.Without{chanceOnRunsc}, beyondRunsc...)
+	without := beyondRunsc
 	if os.Getenv(beyondRunscToo) != "" {
 		without = nil
 	}
@@ -79,10 +72,87 @@ func TestBeyondRunsc(t *testing.T) {
 	mustFail(t, "TestContractOnRunsc", beyondRunscToo, beyondRunsc)
 }
 
-// mustFail runs cases of a contract test, in a process of their own since they
-// are to fail, each of them.
+// runscEngine is a client of a runtimed with gVisor, and a container in it that sleeps.
+func runscEngine(t *testing.T) (*privateRuntimed, *engine, *libcontainerd.Container) {
+	daemon := startRuntimed(t, buildRuntimed(t), builtRunsc(t))
+	spec := newGroups(t).place(scriptSpec(busyboxRootfs(t), "sleep 1000"))
+	e := newEngine(t, daemon.dial(t, "runsc"))
+	ctr, err := e.client.Create(e.ctx, "runsc", spec, libcontainerd.CreateOptions{RuntimeArgs: runscArgs})
+	e.must(err)
+	_, err = ctr.Start(e.ctx, libcontainerd.StartOptions{})
+	e.must(err)
+	return daemon, e, ctr
+}
+
+// exec starts an exec.
+func (e *engine) exec(ctr *libcontainerd.Container, id, script string) {
+	e.Helper()
+	_, err := ctr.Exec(e.ctx, id, scriptProcess(script), libcontainerd.StdioConfig{})
+	e.must(err)
+}
+
+// ends wants the code of a process.
+func (e *engine) ends(ctr *libcontainerd.Container, process string, code int) {
+	e.Helper()
+	if exit := e.wait(ctr, process); exit.Unknown != "" || exit.Code != code {
+		e.Errorf("%q: %+v, want code %d", process, exit, code)
+	}
+}
+
+// TestRunscSignalsExecs sends signals to execs on gVisor. The host's process of each
+// only waits for the one inside: a signal that ends just that one loses the other.
+func TestRunscSignalsExecs(t *testing.T) {
+	_, e, ctr := runscEngine(t)
+	said := func(process string) (words string) {
+		e.await(process+" is ready", func() bool {
+			words = e.recorder.Output("runsc", process)
+			return strings.HasSuffix(words, "\n")
+		})
+		return words
+	}
+	e.exec(ctr, "traps", "trap 'exit 9' TERM; sleep 1000 & echo ready; wait")
+	e.exec(ctr, "dies", "echo $$; sleep 1000")
+	said("traps")
+	pid := said("dies")
+	e.must(ctr.Signal(e.ctx, "traps", syscall.SIGTERM))
+	e.ends(ctr, "traps", 9)
+	e.must(ctr.Signal(e.ctx, "dies", syscall.SIGKILL))
+	e.ends(ctr, "dies", 137)
+	e.exec(ctr, "look", "! kill -0 "+pid)
+	e.ends(ctr, "look", 0)
+	e.exec(ctr, "left", "sleep 1000")
+	e.must(ctr.Pause(e.ctx))
+	if err := e.daemon.Kill(e.ctx, "runsc", "left", syscall.SIGTERM, false); !errdefs.IsFailedPrecondition(err) {
+		e.Errorf("a signal to a frozen exec: %v", err)
+	}
+	e.must(ctr.Resume(e.ctx))
+}
+
+// TestRunscOutlivesRuntimed kills runtimed while a container on gVisor is paused: the
+// next one knows that it is, can resume it, and its signals reach the exec.
+func TestRunscOutlivesRuntimed(t *testing.T) {
+	daemon, e, ctr := runscEngine(t)
+	e.exec(ctr, "exec", "sleep 1000")
+	e.must(ctr.Pause(e.ctx))
+	e.must(syscall.Kill(daemon.runtimedPid(t), syscall.SIGKILL))
+	e.await("the next runtimed says that it is paused", func() bool {
+		task, err := e.daemon.Process(e.ctx, "runsc", libcontainerd.InitProcess)
+		return err == nil && task.Status == libcontainerd.TaskPaused
+	})
+	e.must(ctr.Resume(e.ctx))
+	e.must(ctr.Signal(e.ctx, "exec", syscall.SIGKILL))
+	e.ends(ctr, "exec", 137)
+	e.must(ctr.KillAll(e.ctx, syscall.SIGKILL))
+	e.ends(ctr, libcontainerd.InitProcess, 137)
+}
+
+// mustFail runs cases of a contract test, which may be part of another one, in a
+// process of their own since they are to fail, each of them.
 func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Without) {
-	var groups, names []string
+	var within, groups, names []string
+	for name := range strings.SplitSeq(test, "/") {
+		within = append(within, "^"+regexp.QuoteMeta(name)+"$")
+	}
 	for _, c := range cases {
 		group, name, _ := strings.Cut(strings.ReplaceAll(c.Case, " ", "_"), "/")
 		groups, names = append(groups, regexp.QuoteMeta(group)), append(names, regexp.QuoteMeta(name))
@@ -91,7 +161,7 @@ func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Wit
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run=^"+test+"$/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
+	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), variable+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {

@@ -18,10 +18,12 @@ import (
 func TestContractOnContainerd(t *testing.T) {
 	criuInPath(t)
 	rootfs := busyboxRootfs(t)
-	eachContainerd(t, func(t *testing.T, release containerdRelease) { contractOnContainerd(t, release, rootfs) })
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		contractOnContainerd(t, release, rootfs, libcontainerd.CreateOptions{})
+	})
 }
 
-func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string) {
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
 	daemon := startContainerd(t, release)
 	groups := newGroups(t)
 	var namespaces atomic.Int64
@@ -34,9 +36,10 @@ func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string
 			Stdio:   libcontainerd.FIFO(streams),
 			Spec:    func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) },
 			Process: scriptProcess,
+			Options: options,
 			Left:    func() []string { return entries(t, streams) },
 		}
-	})
+	}, without...)
 }
 
 // criuInPath puts the CRIU that hack/criu fetched into PATH, where runc looks

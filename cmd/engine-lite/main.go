@@ -1,6 +1,7 @@
 // Command engine-lite is a container engine: Docker's REST API over libcontainerd.
 //
 //	engine-lite [--root DIR] [--run DIR] [--runtime NAME] [--containerd ADDRESS | --containerd-binary PATH]
+//	            [--add-runtime NAME=PATH]... [--runtime-arg NAME=ARGUMENT]...
 //	engine-lite journal check|dump
 //	engine-lite oci COMMAND...
 //
@@ -55,6 +56,8 @@ type config struct {
 	quietProbes      bool
 
 	events retention
+
+	addRuntimes, runtimeArgs []string
 }
 
 func (c *config) command() *cobra.Command {
@@ -69,6 +72,8 @@ func (c *config) command() *cobra.Command {
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
 	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
 	f.StringVar(&c.runtime, "runtime", "", "OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
+	f.StringArrayVar(&c.addRuntimes, "add-runtime", nil, "further OCI runtime, as `NAME=PATH`, for docker run --runtime NAME; may be repeated")
+	f.StringArrayVar(&c.runtimeArgs, "runtime-arg", nil, "global argument of such a runtime, as `NAME=ARGUMENT`; may be repeated")
 	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
 	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")

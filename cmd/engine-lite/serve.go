@@ -31,6 +31,10 @@ const (
 // serve wires the parts and serves the API until ctx ends. Keeper, runtime
 // daemon and containers run on.
 func (c *config) serve(ctx context.Context) (err error) {
+	runtimes, err := c.addedRuntimes()
+	if err != nil {
+		return err
+	}
 	tracer, err := otlpfile.Open(c.trace, "engine-lite")
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, release)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: c.runtimeName(), Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
+		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},

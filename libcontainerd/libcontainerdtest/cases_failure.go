@@ -66,7 +66,7 @@ func deniedCommand(e *env) {
 	directory := &specs.Process{Args: []string{"/"}, Cwd: "/"}
 	spec := e.Spec("exit 0")
 	spec.Process = directory
-	ctr, err := e.client.Create(e.ctx, fmt.Sprintf("case-%d", ids.Add(1)), spec, e.Options)
+	ctr, err := e.client.Create(e.ctx, fmt.Sprintf("case-%04d", ids.Add(1)), spec, e.Options)
 	e.must(err)
 	_, err = ctr.Start(e.ctx, libcontainerd.StartOptions{})
 	e.notStarted(err, libcontainerd.ExitCommandDenied)

@@ -22,6 +22,7 @@ var stateCases = []contractCase{
 	{name: "state/pids and stats", run: pidsStats},
 	{name: "state/command lines", run: commandLines},
 	{name: "state/ids", run: badIDs},
+	{name: "state/ids that begin alike", run: idsAlike},
 	{name: "state/listing works while a call hangs", faults: true, run: listWhileHung},
 }
 
@@ -128,6 +129,36 @@ func badIDs(e *env) {
 	}
 	_, err := e.client.Create(e.ctx, "no-spec", nil, e.Options)
 	e.refused(err, errdefs.IsInvalidArgument)
+}
+
+// idsAlike has containers of which one's id is the beginning of others': an OCI
+// runtime may take it for an abbreviation of theirs.
+func idsAlike(e *env) {
+	short, missing := e.create("exit 3"), e.create("")
+	var longer []*libcontainerd.Container
+	for _, id := range []string{short.ID() + "0", short.ID() + "-1", missing.ID() + "0"} {
+		ctr, err := e.client.Create(e.ctx, id, e.Spec("sleep 1000"), e.Options)
+		e.must(err)
+		e.start(ctr, libcontainerd.StdioConfig{})
+		longer = append(longer, ctr)
+	}
+	ends := func() {
+		e.start(short, libcontainerd.StdioConfig{})
+		e.exits(short, initProcess, 3)
+	}
+	ends()
+	e.must(longer[1].Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
+	ends()
+	e.must(short.Delete(e.ctx, libcontainerd.DeleteOptions{}))
+	if _, err := missing.Start(e.ctx, libcontainerd.StartOptions{}); err == nil {
+		e.Fatal("a missing binary was started")
+	}
+	for _, ctr := range []*libcontainerd.Container{longer[0], longer[2]} {
+		exit, err := ctr.RunExec(e.ctx, "e1", e.Process("exit 4"), libcontainerd.StdioConfig{})
+		if err != nil || exit.Code != 4 {
+			e.Fatalf("exec in %s: %+v, %v", ctr.ID(), exit, err)
+		}
+	}
 }
 
 func listWhileHung(e *env) {

@@ -21,6 +21,7 @@ var stopCases = []contractCase{
 	{name: "stop/with execs", run: stopExecs},
 	{name: "stop/never ran, has ended, runs again", run: stopStatuses},
 	{name: "stop/while a pause hangs", faults: true, run: stopPausing},
+	{name: "stop/paused, where that takes no signal", faults: true, run: stopDeafWhilePaused},
 	{name: "stop/daemon doesn't answer", faults: true, run: stopUnavailable},
 	{name: "run/exit of one start", run: runOnce},
 	{name: "run/exit of an exec", run: runExec},
@@ -148,6 +149,36 @@ func stopPausing(e *env) {
 	}
 }
 
+// stopDeafWhilePaused has the daemon refuse signals to a paused container, as
+// gVisor does, also one that pauses just then.
+func stopDeafWhilePaused(e *env) {
+	deaf := Fault{Err: fmt.Errorf("cannot signal a paused container: %w", errdefs.ErrUnknown)}
+	ctr := e.stopping(obeys)
+	e.must(ctr.Pause(e.ctx))
+	e.Fake.Fail("Kill", 1, deaf)
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
+	ctr = e.stopping(ignores)
+	e.Fake.Fail("Pause", 1, Fault{Hang: true})
+	paused := make(chan error, 1)
+	go func() { paused <- ctr.Pause(e.ctx) }()
+	for ctr.Status() != libcontainerd.StatusPausing {
+		<-time.After(time.Millisecond)
+	}
+	e.Fake.Fail("Kill", 1, deaf)
+	deleted, kills := make(chan error, 1), e.Fake.Calls("Kill")
+	go func() { deleted <- ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}) }()
+	for e.Fake.Calls("Kill") == kills {
+		<-time.After(time.Millisecond)
+	}
+	e.Fake.Release()
+	e.must(errors.Join(<-paused, <-deleted))
+	running := e.started("sleep 1000")
+	e.Fake.Fail("Kill", 1, deaf)
+	e.Fake.Fail("Kill", 2, deaf)
+	e.refused(running.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}), errdefs.IsUnknown)
+	e.status(running, libcontainerd.StatusRunning)
+}
+
 func stopUnavailable(e *env) {
 	ctr := e.stopping(obeys)
 	e.Fake.SetDown(true)
@@ -236,7 +267,7 @@ func runExecContextEnds(e *env) {
 }
 
 func runContainer(e *env) {
-	id := fmt.Sprintf("case-%d", ids.Add(1))
+	id := fmt.Sprintf("case-%04d", ids.Add(1))
 	for range 2 {
 		exit, err := e.client.RunContainer(e.ctx, id, e.Spec("echo hello; exit 6"), e.Options, libcontainerd.StartOptions{})
 		if err != nil || exit.Code != 6 || e.recorder.Output(id, initProcess) != "hello\n" {

@@ -231,7 +231,7 @@ func (e *env) await(what string, done <-chan struct{}) {
 // create makes a container that runs a script.
 func (e *env) create(script string) *libcontainerd.Container {
 	e.Helper()
-	ctr, err := e.client.Create(e.ctx, fmt.Sprintf("case-%d", ids.Add(1)), e.Spec(script), e.Options)
+	ctr, err := e.client.Create(e.ctx, fmt.Sprintf("case-%04d", ids.Add(1)), e.Spec(script), e.Options)
 	e.must(err)
 	return ctr
 }

@@ -37,6 +37,8 @@ type Options struct {
 	Version string
 	// Runtime is the name of the OCI runtime in use.
 	Runtime string
+	// Runtimes are further ones by their names.
+	Runtimes map[string]OCIRuntime
 	// Spool is where the OCI command line tells of its containers; empty for none.
 	Spool string
 	// QuietProbes leaves the exec events of health probes out.

@@ -5,7 +5,18 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
+
+// OCIRuntime is an OCI runtime beside the default one, which users choose by a name.
+type OCIRuntime struct {
+	// Path is absolute.
+	Path string
+	// Args are global arguments, which only the embedded runtime daemon passes on.
+	Args []string
+}
 
 // shimType is the type of a runtime as containerd names it: io.containerd.kata.v2
 // is run by a program containerd-shim-kata-v2.
@@ -16,12 +27,15 @@ const runcType = "io.containerd.runc.v2"
 
 // checkRuntime refuses a runtime that the engine can't choose.
 func (e *Engine) checkRuntime(h *container.HostConfig) error {
+	if _, added := e.opts.Runtimes[h.Runtime]; added {
+		return nil
+	}
 	name := e.runtimeType(h)
 	switch {
 	case name == "" || name == runcType:
 		return nil
 	case !shimType.MatchString(name):
-		return refuse(errdefs.ErrInvalidArgument, "there is no runtime %q: engine-lite runs %s, and with containerd those named like io.containerd.kata.v2", name, e.opts.Runtime)
+		return refuse(errdefs.ErrInvalidArgument, "there is no runtime %q: engine-lite runs %s, those of --add-runtime, and with containerd those named like io.containerd.kata.v2", name, e.opts.Runtime)
 	case !e.opts.Shims:
 		return refuse(errdefs.ErrNotImplemented, "runtime %q needs a shim, which engine-lite has on containerd only (--containerd)", name)
 	}
@@ -35,4 +49,26 @@ func (e *Engine) runtimeType(h *container.HostConfig) string {
 		return ""
 	}
 	return h.Runtime
+}
+
+// chooseRuntime puts a container's runtime into the options of its record.
+func (e *Engine) chooseRuntime(o *libcontainerd.CreateOptions, h *container.HostConfig) error {
+	if err := e.checkRuntime(h); err != nil {
+		return err // it was there when the container was made
+	}
+	if added, ok := e.opts.Runtimes[h.Runtime]; ok {
+		o.RuntimePath, o.RuntimeArgs = added.Path, added.Args
+		return nil
+	}
+	o.Runtime = e.runtimeType(h)
+	return nil
+}
+
+// runtimes are all that have a name, for docker info.
+func (e *Engine) runtimes() map[string]system.RuntimeWithStatus {
+	all := map[string]system.RuntimeWithStatus{e.opts.Runtime: {Runtime: system.Runtime{Path: e.opts.Runtime}}}
+	for name, r := range e.opts.Runtimes {
+		all[name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: r.Path, Args: r.Args}}
+	}
+	return all
 }

@@ -88,22 +88,24 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 // prepare makes what a start needs: files, spec, and the container's record at
 // the runtime daemon.
 func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Container, error) {
+	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
+	if err := e.chooseRuntime(&options, r.HostConfig); err != nil {
+		return nil, err
+	}
 	_, s := span.Start(ctx, "mounts")
 	rootfs, err := e.images.Mounts(ctx, r.ID)
 	s.End(err)
 	if err != nil {
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
+	options.Rootfs = mountsOf(rootfs)
 	_, s = span.Start(ctx, "spec")
 	spec, err := e.furnishRun(ctx, r, rootfs)
 	s.End(err)
 	if err != nil {
 		return nil, err
 	}
-	return e.client.Create(ctx, r.ID, spec, libcontainerd.CreateOptions{
-		Labels: map[string]string{"engine-lite/name": r.Name}, Rootfs: mountsOf(rootfs),
-		Runtime: e.runtimeType(r.HostConfig),
-	})
+	return e.client.Create(ctx, r.ID, spec, options)
 }
 
 // furnishRun writes the files of a run, and makes its spec.

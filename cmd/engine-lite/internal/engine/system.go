@@ -56,7 +56,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		OperatingSystem: operatingSystem(), OSType: runtime.GOOS, Architecture: machine(),
 		NCPU: runtime.NumCPU(), MemTotal: memTotal(), DockerRootDir: e.opts.Root, ServerVersion: e.opts.Version,
 		IndexServerAddress: "https://index.docker.io/v1/", Labels: []string{}, LiveRestoreEnabled: true,
-		DefaultRuntime: e.opts.Runtime, Runtimes: map[string]system.RuntimeWithStatus{e.opts.Runtime: {Runtime: system.Runtime{Path: e.opts.Runtime}}},
+		DefaultRuntime: e.opts.Runtime, Runtimes: e.runtimes(),
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, volumes and builds yet"},
 	}
 	if err := e.journal.Room(ctx); err != nil {

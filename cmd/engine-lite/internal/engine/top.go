@@ -28,13 +28,17 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	if err != nil {
 		return none, refuse(errdefs.ErrConflict, "container %s is not running", o.id)
 	}
-	pids, err := ctr.Pids(ctx)
+	processes, err := ctr.Processes(ctx)
 	if err != nil {
 		return none, err
 	}
 	table, err := runPs(ctx, strings.Fields(orElse(psArgs, "-ef")))
 	if err != nil {
 		return none, err
+	}
+	var pids []int
+	for _, p := range processes {
+		pids = append(pids, p.Pid)
 	}
 	top, err := pickProcesses(table, pids)
 	if err != nil {

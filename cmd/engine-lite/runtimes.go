@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+)
+
+// takenRuntimes are names that mean something without a flag.
+var takenRuntimes = []string{"", "runc", "default", "containerd"}
+
+// addedRuntimes reads the flags --add-runtime, of the form NAME=PATH, and
+// --runtime-arg, of the form NAME=ARGUMENT. A path without a slash is looked for in
+// PATH.
+func (c *config) addedRuntimes() (map[string]engine.OCIRuntime, error) {
+	added := map[string]engine.OCIRuntime{}
+	for _, flag := range c.addRuntimes {
+		name, path, _ := strings.Cut(flag, "=")
+		_, twice := added[name]
+		if path == "" || twice || name == c.runtime || slices.Contains(takenRuntimes, name) || strings.ContainsAny(name, "./ ") {
+			return nil, fmt.Errorf("--add-runtime %q is not NAME=PATH with a name that is free", flag)
+		}
+		path, err := exec.LookPath(path)
+		if err == nil {
+			path, err = filepath.Abs(path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--add-runtime %q: %w", flag, err)
+		}
+		added[name] = engine.OCIRuntime{Path: path}
+	}
+	for _, flag := range c.runtimeArgs {
+		name, arg, _ := strings.Cut(flag, "=")
+		r, ok := added[name]
+		if !ok || !strings.HasPrefix(arg, "-") {
+			return nil, fmt.Errorf("--runtime-arg %q is not NAME=ARGUMENT with the name of an --add-runtime", flag)
+		}
+		r.Args = append(r.Args, arg)
+		added[name] = r
+	}
+	if c.onContainerd() && len(c.runtimeArgs) > 0 {
+		return nil, errors.New("--runtime-arg is for the embedded runtime daemon: for containerd --add-runtime a script that adds the arguments")
+	}
+	return added, nil
+}

@@ -1,0 +1,75 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+)
+
+// beyondRunscShim are the cases that gVisor can't pass below containerd's shims for
+// runc, whichever release they are of.
+var beyondRunscShim = []libcontainerdtest.Without{
+	{Case: "state/killed while paused", Reason: "runsc takes no signal for a paused container"},
+	{Case: "state/pids and stats", Reason: "the shim tells the pids inside of the sandbox"},
+	{Case: "state/command lines", Reason: "the shim tells the pids inside of the sandbox"},
+}
+
+// unprovedOnRunscShim are those of which nobody can demand that they fail, or that
+// leave what nobody can remove.
+var unprovedOnRunscShim = []libcontainerdtest.Without{
+	{Case: "state/ids that begin alike", Reason: "runsc takes an id for an abbreviation, and the shims give all of a namespace one root: such a task can't be deleted"},
+	{Case: "race/two hundred closes of stdin", Reason: "takes longer than its minute where two hundred shims and sandboxes start; it runs on runtimed"},
+	{Case: "race/two callers at once", Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
+}
+
+// ranOn24 keeps the time in bounds: the one release runs the whole suite, the other
+// what the shim and the OCI runtime have the most part in.
+var ranOn24 = func() []libcontainerdtest.Without {
+	var groups []libcontainerdtest.Without
+	for _, group := range []string{"run/", "stdin/", "failure/", "event/", "restore/", "checkpoint/"} {
+		groups = append(groups, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4"})
+	}
+	return groups
+}()
+
+// TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of
+// containerd's shims for runc: the whole of it on 2.4, and exec, state and stop on 1.6.
+func TestContractOnRunscShim(t *testing.T) {
+	criuInPath(t)
+	options := libcontainerd.CreateOptions{RuntimePath: wrappedRunsc(t)}
+	rootfs := busyboxRootfs(t)
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		without := slices.Concat(beyondRunscShim, unprovedOnRunscShim)
+		if release.version == "1.6" {
+			without = append(without, ranOn24...)
+		}
+		if os.Getenv(beyondRunscToo) != "" {
+			without = nil
+		}
+		contractOnContainerd(t, release, rootfs, options, without...)
+	})
+}
+
+// TestBeyondRunscShim runs what TestContractOnRunscShim leaves out.
+func TestBeyondRunscShim(t *testing.T) {
+	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+		mustFail(t, "TestContractOnRunscShim/"+release.version, beyondRunscToo, beyondRunscShim)
+	})
+}
+
+// wrappedRunsc is a program that runs runsc with runscArgs, which containerd's options
+// for runc have no place for.
+func wrappedRunsc(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "runsc")
+	script := "#!/bin/sh\nexec " + builtRunsc(t) + " " + strings.Join(runscArgs, " ") + " \"$@\"\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
