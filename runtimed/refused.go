@@ -23,12 +23,14 @@ func (p *process) isOver() bool {
 	if !ok {
 		return true
 	}
-	f, err := pidfd.Process{Pid: pid, Start: start}.Open()
+	process := pidfd.Process{Pid: pid, Start: start}
+	f, err := process.Open()
 	if err != nil {
 		return errdefs.IsNotFound(err)
 	}
 	defer f.Close()
-	return pidfd.Ended(f)
+	_, known := process.Status(f) // of a zombie, too, some of whose threads are still ending: OCI runtimes take it for ended
+	return known || pidfd.Ended(f)
 }
 
 // requireThawed refuses what the processes of a paused task would have to do: a process that is to join them would be frozen half way.
