@@ -45,7 +45,7 @@ func (c *collector) start() {
 	c.joined.Go(func() { c.run(ctx) })
 }
 
-// stop cancels a collection under way, does one that was asked for since, and
+// stop lets a collection under way end, does one that was asked for since, and
 // waits for the goroutine.
 func (c *collector) stop() {
 	c.cancel()
@@ -75,8 +75,14 @@ func (c *collector) run(ctx context.Context) {
 	}
 }
 
+// once collects. Where ctx ends meanwhile it has some more time: containerd's
+// collection leaves a goroutine behind when it is cancelled while it looks for
+// what is in use.
 func (c *collector) once(ctx context.Context) {
-	if err := c.collect(ctx); err != nil && ctx.Err() == nil {
+	collecting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, cancel) })()
+	if err := c.collect(collecting); err != nil && ctx.Err() == nil {
 		c.log.WithError(err).Warn("image garbage stays until the next collection")
 	}
 }

@@ -37,7 +37,8 @@ func TestCollectorWaitsForMore(t *testing.T) {
 	})
 }
 
-func TestCollectorStopCancels(t *testing.T) {
+// A collection under way at the end has a bounded time for its own.
+func TestCollectorStopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &collector{collect: func(ctx context.Context) error {
 			<-ctx.Done()
@@ -46,6 +47,10 @@ func TestCollectorStopCancels(t *testing.T) {
 		c.start()
 		c.request()
 		time.Sleep(2 * defaultCollectDelay)
+		stopping := time.Now()
 		c.stop()
+		if took := time.Since(stopping); took != lastTimeout {
+			t.Errorf("it took %v", took)
+		}
 	})
 }
