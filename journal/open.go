@@ -146,7 +146,7 @@ func (j *Journal) lock(file *os.File) error {
 		case !time.Now().Before(deadline):
 			return ErrInUse
 		}
-		time.Sleep(lockPoll)
+		<-time.After(lockPoll) // a lock has no condition to wait for, but one that blocks for ever
 	}
 }
 

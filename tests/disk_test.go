@@ -59,7 +59,7 @@ func (d *disk) fill(t *testing.T) {
 		for err = nil; err == nil; {
 			_, err = f.Write(make([]byte, size))
 		}
-		if pathError := new(os.PathError); !errors.As(err, &pathError) || pathError.Err != syscall.ENOSPC {
+		if !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
 		}
 	}
