@@ -129,14 +129,15 @@ const width = 50
 // request's begin and those that the step took. What a request left to the
 // background reaches beyond its end: the bars have the whole of it.
 func draw(out io.Writer, roots []*step) error {
-	w := bufio.NewWriter(out)
+	var text strings.Builder
 	for i, root := range roots {
 		if i > 0 {
-			fmt.Fprintln(w)
+			text.WriteByte('\n')
 		}
-		root.draw(w, root.begin, last(root).Sub(root.begin), 0)
+		root.draw(&text, root.begin, last(root).Sub(root.begin), 0)
 	}
-	return w.Flush()
+	_, err := io.WriteString(out, text.String())
+	return err
 }
 
 // last is when the last step below s, or s itself, ended.
@@ -150,7 +151,7 @@ func last(s *step) time.Time {
 	return end
 }
 
-func (s *step) draw(w io.Writer, zero time.Time, whole time.Duration, depth int) {
+func (s *step) draw(w *strings.Builder, zero time.Time, whole time.Duration, depth int) {
 	from, took := s.begin.Sub(zero), s.end.Sub(s.begin)
 	at := func(d time.Duration) int { return int(int64(d) * width / max(1, int64(whole))) }
 	bar := max(1, at(from+took)-at(from))
@@ -159,7 +160,7 @@ func (s *step) draw(w io.Writer, zero time.Time, whole time.Duration, depth int)
 	if s.failed != "" {
 		fmt.Fprintf(w, "  failed: %s", s.failed)
 	}
-	fmt.Fprintln(w)
+	w.WriteByte('\n')
 	for _, b := range s.below {
 		b.draw(w, zero, whole, depth+1)
 	}
