@@ -320,15 +320,3 @@ func TestPictures(t *testing.T) {
 		t.Errorf("%v\n%s", err, data)
 	}
 }
-
-// TestOwnProcess weighs this process, and finds it by its tag.
-func TestOwnProcess(t *testing.T) {
-	t.Parallel()
-	pss, err := pssOf(os.Getpid())
-	if err != nil || pss < 1e6 {
-		t.Errorf("%v bytes, %v", pss, err)
-	}
-	if w, err := weigh("nosuch"); err == nil {
-		t.Errorf("%+v of nobody", w)
-	}
-}

@@ -45,9 +45,11 @@ type session struct {
 // tells of what must not fail, and of what is left behind.
 func measure(ctx context.Context, o *options) (*report, error) {
 	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
-	err := s.prepare(ctx)
-	if err == nil {
-		err = firstError(s.weighAll(ctx), s.commits(ctx), s.rounds(ctx), s.growth(ctx))
+	var err error
+	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth} {
+		if err = step(ctx); err != nil {
+			break
+		}
 	}
 	s.report.finish(ctx)
 	for _, n := range s.report.NotRun {
@@ -55,7 +57,7 @@ func measure(ctx context.Context, o *options) (*report, error) {
 			err = errors.Join(err, errors.New(n.String()))
 		}
 	}
-	return s.report, errors.Join(err, context.Cause(ctx))
+	return s.report, firstError(err, context.Cause(ctx))
 }
 
 // prepare makes the root filesystem, and takes the spec for bare runtimes from an engine.
@@ -147,6 +149,9 @@ func (s *session) rounds(ctx context.Context) (err error) {
 		if t := s.bring(ctx, k); t != nil {
 			s.open = append(s.open, t)
 			s.noteVersion(ctx, t)
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
 		}
 	}
 	for round := range s.options.rounds + 1 { // the first one warms up and doesn't count

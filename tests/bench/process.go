@@ -13,17 +13,19 @@ import (
 type process struct {
 	fd    int // a pidfd
 	ended <-chan moment
+	done  <-chan struct{} // closed when nothing waits for the end any more
 }
 
-// watchProcess waits for a process's end in a thread of its own, which nothing but the kernel has to wake. It ends when the
-// process does, or after half a minute.
+// watchProcess waits for a process's end in a thread of its own, which nothing but the kernel has to wake, until the process
+// has ended or half a minute is over. The caller closes what it returns, which ends the process.
 func watchProcess(pid int) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	ended, ready := make(chan moment, 1), make(chan struct{})
+	ended, ready, done := make(chan moment, 1), make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		close(ready)
 		for {
@@ -40,9 +42,13 @@ func watchProcess(pid int) (*process, error) {
 		}
 	}()
 	<-ready
-	return &process{fd, ended}, nil
+	return &process{fd, ended, done}, nil
 }
 
 func (p *process) kill() error { return unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0) }
 
-func (p *process) close() { _ = unix.Close(p.fd) }
+func (p *process) close() {
+	_ = p.kill() // unless it has ended
+	<-p.done
+	_ = unix.Close(p.fd)
+}

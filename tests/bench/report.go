@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -73,7 +72,7 @@ func (r *report) series(row, target string) *series {
 // finish notes the end of the run.
 func (r *report) finish(ctx context.Context) {
 	r.Took = time.Since(r.Date).Round(time.Second).String()
-	r.Machine.BusyAfter = othersLoad(ctx)
+	r.Machine.BusyAfter = othersLoad(context.WithoutCancel(ctx)) // also of a run that was ended
 	r.evaluate()
 }
 
@@ -114,8 +113,11 @@ func (r *report) verdictOf(s *series) verdict {
 
 // provisional tells whether others used the machine so much that the figures are not to be compared with another run's.
 func (r *report) provisional() bool {
-	return math.Max(r.Machine.BusyBefore, r.Machine.BusyAfter) > 0.1
+	return r.busy() > 0.1
 }
+
+// busy is the part of the processors' time that others took, before the run or after it.
+func (r *report) busy() float64 { return max(r.Machine.BusyBefore, r.Machine.BusyAfter) }
 
 // print writes the table, medians with the ratios to the bare runtime, and what is missing.
 func (r *report) print(out io.Writer) error {
@@ -164,7 +166,7 @@ func (v verdict) String() string {
 func (r *report) circumstances() string {
 	text := fmt.Sprintf("%s, commit %s, %d rounds, %s; %s", r.Date.Format(time.DateTime+" MST"), r.Commit, r.Rounds, r.Took, r.Machine)
 	if r.provisional() {
-		text += fmt.Sprintf("; provisional: other work kept %.0f %% of the processors busy before, %.0f %% after", 100*r.Machine.BusyBefore, 100*r.Machine.BusyAfter)
+		text += fmt.Sprintf("; provisional: other work took %.0f %% of the processors' time", 100*r.busy())
 	}
 	return text
 }
