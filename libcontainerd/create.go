@@ -140,6 +140,31 @@ func (c *Client) unstore(id string) {
 	c.stray[id] = true
 }
 
+// ClearStray deletes at the daemon what a Create of this id that failed may have
+// left there. A reconcile does that too, but only this client knows of it: who
+// forgets the id calls it before. It asks the daemon nothing where nothing was
+// left; Unavailable where the daemon can't be asked.
+func (c *Client) ClearStray(id string) error {
+	if !c.isStray(id) {
+		return nil
+	}
+	if err := c.reserve(id); err != nil {
+		return err
+	}
+	defer c.release(id)
+	c.unstore(id)
+	if c.isStray(id) {
+		return fmt.Errorf("cannot delete what a failed creation of container %q may have left: %w", id, errdefs.ErrUnavailable)
+	}
+	return nil
+}
+
+func (c *Client) isStray(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stray[id]
+}
+
 // unstoreStray is unstore for all ids where it failed before.
 func (c *Client) unstoreStray() {
 	c.mu.Lock()
