@@ -117,7 +117,7 @@ func cases() []contractCase {
 // patient is how long a case waits for what must happen; with virtual time,
 // which costs nothing, it is virtualPatient.
 const (
-	patient        = time.Minute
+	patient        = 3 * time.Minute
 	virtualPatient = 24 * time.Hour
 )
 
