@@ -205,7 +205,7 @@ func (a *containersAPI) Delete(ctx context.Context, r *containers.DeleteContaine
 	if err != nil {
 		return nil, err
 	}
-	err = a.d.change(ctx, c, func(context.Context) error { return a.d.deleteContainer(c) })
+	err = a.d.change(ctx, c, func(op context.Context) error { return a.d.deleteContainer(op, c) })
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (d *Daemon) createContainer(ns string, record *containers.Container) error 
 // clearRemains empties a directory that no record belongs to: a create or delete was killed in the middle. One with a task is
 // not touched.
 func (d *Daemon) clearRemains(dir string) error {
-	if exists(filepath.Join(dir, "task.json")) {
+	if exists(filepath.Join(dir, taskFile)) {
 		return fmt.Errorf("%s holds a task that could not be read: %w", dir, errdefs.ErrFailedPrecondition)
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -277,12 +277,15 @@ func (c *container) store(record *containers.Container) error {
 }
 
 // deleteContainer removes a record from disk and then from the index. The caller has the container.
-func (d *Daemon) deleteContainer(c *container) error {
+func (d *Daemon) deleteContainer(ctx context.Context, c *container) error {
 	if c.isDeleted() {
 		return fmt.Errorf("no container %q: %w", c.id, errdefs.ErrNotFound)
 	}
 	if _, t := c.get(); t != nil {
 		return fmt.Errorf("cannot delete container %q while it has a task: %w", c.id, errdefs.ErrFailedPrecondition)
+	}
+	if err := d.discardRemains(ctx, c); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return err

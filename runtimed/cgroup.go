@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/cgroups/v3/cgroup2"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
+	"github.com/moby/sys/mountinfo"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -48,8 +49,7 @@ func groupsOf(pid int) (groups, error) {
 	return g, nil
 }
 
-// fillV1 makes the paths of /proc/PID/cgroup relative to what is mounted: inside a container's cgroup namespace-less mount the
-// root of the mount is a group itself (proc(5), /proc/PID/mountinfo, field 4).
+// fillV1 takes the paths of /proc/PID/cgroup.
 func (g *groups) fillV1(paths map[string]string) error {
 	all, err := hierarchiesOf(paths)
 	if err != nil {
@@ -61,17 +61,23 @@ func (g *groups) fillV1(paths map[string]string) error {
 		if m == nil {
 			continue
 		}
-		rel, err := filepath.Rel(m.Root, path)
-		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-			rel = path
-		}
-		rel = filepath.Join("/", rel) // of a group outside of the cgroup namespace the path begins with "/.."
+		rel := relativeTo(m, path)
 		g.V1[name] = rel
 		if name == "memory" {
 			g.OOMFile = filepath.Join(m.Mountpoint, rel, "memory.oom_control")
 		}
 	}
 	return nil
+}
+
+// relativeTo makes a path of /proc/PID/cgroup relative to what is mounted: inside a container's cgroup namespace-less mount the root of the mount is a
+// group itself (proc(5), /proc/PID/mountinfo, field 4). The result is absolute and clean.
+func relativeTo(m *mountinfo.Info, path string) string {
+	rel, err := filepath.Rel(m.Root, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		rel = path
+	}
+	return filepath.Join("/", rel) // of a group outside of the cgroup namespace the path begins with "/.."
 }
 
 // oomKills reads how many processes the kernel has killed in the group; 0 where that isn't known.

@@ -64,7 +64,9 @@ func (c *container) setTask(t *containerTask) {
 	c.task = t
 }
 
-// taskRecord is the file "task.json".
+const taskFile = "task.json"
+
+// taskRecord is the file taskFile.
 type taskRecord struct {
 	Runtime ociRuntime `json:"runtime"`
 	// Mounted tells that the request brought mounts for bundle/rootfs.
@@ -84,6 +86,8 @@ type taskRecord struct {
 	IoGID uint32 `json:"ioGID,omitempty"`
 	// Releasable tells that a start needs no process of the OCI runtime.
 	Releasable bool `json:"releasable,omitempty"`
+	// Planned are the control groups that the OCI runtime makes.
+	Planned plannedGroups `json:"planned,omitzero"`
 	// Restore is the checkpoint that the start restores; nil for a start of its own.
 	Restore *restorePlan `json:"restore,omitempty"`
 }

@@ -37,6 +37,10 @@ func (d *Daemon) createTask(ctx context.Context, c *container, r *tasks.CreateTa
 		if err != nil {
 			return err
 		}
+		if err := d.discardRemains(op, c); err != nil {
+			t.endPlan()
+			return err
+		}
 		if err := d.makeTask(op, ctx, t, r); err != nil {
 			return err
 		}
@@ -85,6 +89,9 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 		return nil, err
 	}
 	t.record.Releasable = t.record.Runtime.releasable(spec)
+	if t.record.Planned, err = t.record.Runtime.planGroups(spec, c.id); err != nil {
+		return nil, err
+	}
 	t.init = newProcess(t, "", processRecord{
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal, Asked: time.Now(),
 	}, creating)
@@ -202,7 +209,7 @@ func (d *Daemon) created(p *process, r *tasks.CreateTaskRequest) {
 
 func (t *containerTask) bundle() string { return filepath.Join(t.c.dir, "bundle") }
 func (t *containerTask) rootfs() string { return filepath.Join(t.bundle(), "rootfs") }
-func (t *containerTask) file() string   { return filepath.Join(t.c.dir, "task.json") }
+func (t *containerTask) file() string   { return filepath.Join(t.c.dir, taskFile) }
 
 // prepareBundle writes down what is going to be done, and then the bundle.
 func prepareBundle(t *containerTask) error {
@@ -341,7 +348,7 @@ func (d *Daemon) recordStart(p *process) error {
 // discardTask frees all that a task is made of, whatever part of it there is. It goes on after a failure and says what failed; a call
 // later does the rest.
 func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
-	if err := t.endRuntime(ctx); err != nil {
+	if err := d.endRuntime(ctx, t); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
 	}
 	var errs []error
@@ -358,11 +365,11 @@ func (d *Daemon) discardTask(ctx context.Context, t *containerTask) error {
 }
 
 // endRuntime has the OCI runtime delete the container, and unmounts the root filesystem: at the same time where no hook is run that might want it.
-func (t *containerTask) endRuntime(ctx context.Context) error {
+func (d *Daemon) endRuntime(ctx context.Context, t *containerTask) error {
 	var deleted, unmounted error
 	var both sync.WaitGroup
 	if exists(t.init.dir) {
-		both.Go(func() { deleted = t.deleteFromRuntime(ctx) })
+		both.Go(func() { deleted = d.deleteFromRuntime(ctx, t) })
 	}
 	if !t.record.Releasable {
 		both.Wait()
@@ -376,13 +383,32 @@ func (t *containerTask) endRuntime(ctx context.Context) error {
 	return errors.Join(deleted, unmounted)
 }
 
-// deleteFromRuntime frees what the OCI runtime has of a task, and its root directory, which a task of an earlier release shares with others.
-func (t *containerTask) deleteFromRuntime(ctx context.Context) error {
+// deleteFromRuntime frees what the OCI runtime has of a task, the control groups that it has left, and its root directory, which a task of an earlier
+// release shares with others.
+func (d *Daemon) deleteFromRuntime(ctx context.Context, t *containerTask) error {
 	oci := t.record.Runtime
-	if err := oci.delete(ctx, t.c.id, t.init.dir); err != nil || filepath.Base(oci.Root) != t.c.id {
+	if err := oci.delete(ctx, t.c.id, t.init.dir); err != nil {
+		return err
+	}
+	if err := d.removeGroups(ctx, t); err != nil || filepath.Base(oci.Root) != t.c.id {
 		return err
 	}
 	return os.RemoveAll(oci.Root)
+}
+
+// discardRemains frees what a discard that failed has left of a container's last task. The caller has the container, which has no task.
+func (d *Daemon) discardRemains(ctx context.Context, c *container) error {
+	t, err := readTask(c)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := t.init.loadRecords(); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return d.discardTask(ctx, t)
 }
 
 // discard is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// hierarchies are the control groups' mounts of version 1, as they were read last. The table of all mounts is long where many containers run, and read by line;
+// hierarchies are the control groups' mounts, as they were read last. The table of all mounts is long where many containers run, and read by line;
 // hierarchies come and go with the host.
 type hierarchies struct {
 	mounts []*mountinfo.Info
@@ -24,7 +24,7 @@ func hierarchiesOf(names map[string]string) (*hierarchies, error) {
 	if h.has(names) {
 		return h, nil
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup"))
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the control groups' mounts: %w", err)
 	}
@@ -51,9 +51,18 @@ func (h *hierarchies) has(names map[string]string) bool {
 	return true
 }
 
-// mount is where a controller of version 1, or "name=systemd", is mounted; nil if it isn't.
+// unifiedHierarchy is the name of version 2's hierarchy where the others have that of a controller, as in /proc/PID/cgroup (cgroups(7)).
+const unifiedHierarchy = ""
+
+// mount is where a controller of version 1, "name=systemd" or the unified hierarchy is mounted; nil if it isn't.
 func (h *hierarchies) mount(controller string) *mountinfo.Info {
 	for _, m := range h.mounts {
+		if m.FSType == "cgroup2" {
+			if controller == unifiedHierarchy {
+				return m
+			}
+			continue
+		}
 		for option := range strings.SplitSeq(m.VFSOptions, ",") {
 			if option == controller {
 				return m

@@ -23,22 +23,28 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, giveUpGrace)
 	defer cancel()
+	seen := make(map[int]uint64)
+	for d.endLeftovers(bounded, state, seen) { // what one has started meanwhile is another
+	}
+}
+
+// endLeftovers waits for the OCI runtimes that it hasn't seen, and tells whether there were any. Those that are left when ctx ends are killed.
+func (d *Daemon) endLeftovers(ctx context.Context, state string, seen map[int]uint64) (more bool) {
 	told := d.toldPids()
 	for _, pid := range runtimesOf(state) {
-		if slices.Contains(told, pid) {
-			continue
-		}
 		start, err := keeper.StartTime(pid)
-		if err != nil {
-			continue // it has ended
+		if err != nil || seen[pid] == start || slices.Contains(told, pid) {
+			continue // it has ended, or was killed and doesn't die
 		}
-		if _, err = awaitOrphan(bounded, pid, start); bounded.Err() != nil {
+		more, seen[pid] = true, start
+		if _, err = awaitOrphan(ctx, pid, start); ctx.Err() != nil {
 			err = signalProcess(pid, start, killSignal)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
 			d.log.WithError(err).WithField("pid", pid).Error("an OCI runtime of an earlier daemon is still there")
 		}
 	}
+	return more
 }
 
 // toldPids lists the processes that OCI runtimes have told of, which are no leftovers though they may look like one: a created container of crun's that waits for its

@@ -82,7 +82,7 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 // sweptRemains removes a directory without a record or a task: a create or delete of the container was killed in the middle, and nobody would come
 // for the rest of it.
 func (d *Daemon) sweptRemains(dir string) bool {
-	for _, name := range []string{containerFile, "task.json"} {
+	for _, name := range []string{containerFile, taskFile} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
 			return false // it is there, or can't be seen
 		}
@@ -115,16 +115,28 @@ func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, 
 	return c, nil
 }
 
+// readTask reads a task's own record, and no more. NotFound without one.
+func readTask(c *container) (*containerTask, error) {
+	t := &containerTask{c: c, execs: make(map[string]*process)}
+	t.init = newProcess(t, "", processRecord{}, creating)
+	return t, readJSON(t.file(), &t.record)
+}
+
 // loadTask takes over a container's task. NotFound without one; what a create had not finished is taken back.
 func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, error) {
-	t := &containerTask{c: c, execs: make(map[string]*process)}
-	if err := readJSON(filepath.Join(c.dir, "task.json"), &t.record); err != nil {
+	t, err := readTask(c)
+	if err != nil {
 		return nil, err
+	}
+	if d.rebooted {
+		t.record.Planned = plannedGroups{} // whoever has them now
+		if err := writeJSON(t.file(), t.record); err != nil {
+			return nil, err
+		}
 	}
 	if err := d.loadCheckpoint(c); err != nil {
 		d.log.WithError(err).WithField("container", c.id).Error("cannot end a checkpoint that was begun")
 	}
-	t.init = newProcess(t, "", processRecord{}, creating)
 	start, err := t.init.loadRecords()
 	if errdefs.IsNotFound(err) && exists(t.init.file(readyFile)) {
 		d.unwindRestore(ctx, t.init)

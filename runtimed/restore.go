@@ -130,7 +130,11 @@ func (d *Daemon) unwindRestore(ctx context.Context, p *process) {
 	ctx = context.WithoutCancel(ctx)
 	ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
 	defer cancel()
-	if err := p.task.record.Runtime.delete(ctx, p.task.c.id, p.dir); err != nil {
+	err := p.task.record.Runtime.delete(ctx, p.task.c.id, p.dir)
+	if err == nil {
+		err = d.removeGroups(ctx, p.task)
+	}
+	if err != nil {
 		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be restored left something behind")
 	}
 	d.unwind(p)

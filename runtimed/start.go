@@ -48,10 +48,7 @@ func (d *Daemon) startTask(ctx context.Context, p *process) error {
 func (t *containerTask) start(ctx context.Context) error {
 	if t.record.Releasable {
 		_, s := span.Start(ctx, "release")
-		err := t.record.Runtime.release(ctx, t.c.id, func() bool {
-			pid, start, ok := t.init.identity()
-			return ok && alive(pid, start)
-		})
+		err := t.record.Runtime.release(ctx, t.c.id, func() bool { return !t.init.isOver() })
 		s.End(err)
 		if !errors.Is(err, errNotReleased) {
 			return err
