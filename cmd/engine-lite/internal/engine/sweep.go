@@ -164,7 +164,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	case r.Status == statusRemoving && r.Version == 0: // its creation was never told
 		return e.forget(ctx, o)
 	case r.Status == statusRemoving:
-		return e.finishRemoval(ctx, o, "destroy")
+		return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
 	}
 	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
 		return err
@@ -175,10 +175,19 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 		}
 	}
 	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
-		return e.removeLocked(ctx, o)
+		return e.insist(o, e.removeLocked(ctx, o))
 	}
 	e.awaitRestart(o)
 	return nil
+}
+
+// insist has a removal that failed tried again where no user asked for it, who
+// could.
+func (e *Engine) insist(o *object, err error) error {
+	if err != nil && o.record().HostConfig.AutoRemove {
+		e.background.Go(func() { e.autoRemove(o) })
+	}
+	return err
 }
 
 // deleteRemains deletes the task and record that the runtime daemon has of a
