@@ -51,6 +51,7 @@ func serveBlockFile(t *testing.T, data []byte) *blockFile {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		unlooped(t, dir)
 		if err := server.Unmount(); err != nil {
 			t.Error(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,8 +44,27 @@ func newDisk(t *testing.T, kind string, megabytes int) *disk {
 		command(t, "mkfs."+kind, "-q", image)
 		command(t, "mount", "-o", "loop", image, d.dir)
 	}
-	t.Cleanup(func() { command(t, "umount", d.dir) })
+	t.Cleanup(func() {
+		unlooped(t, d.dir)
+		command(t, "umount", d.dir)
+	})
 	return d
+}
+
+// unlooped waits until no loop device has a file below dir. The one of a file system
+// that was unmounted stays as long as somebody looks at it: each mount looks at all.
+func unlooped(t *testing.T, dir string) {
+	t.Helper()
+	await(t, "the loop devices have let go of "+dir, func() bool {
+		backings, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(backings, func(path string) bool {
+			file, err := os.ReadFile(path)
+			return err == nil && strings.HasPrefix(string(file), dir+"/") // else it has gone meanwhile
+		})
+	})
 }
 
 // fill takes every block that is left.

@@ -46,6 +46,9 @@ type Options struct {
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
+	// OutputBound is how many bytes of a stream are kept for clients that lag; 0 is
+	// logs.DefaultBound.
+	OutputBound int64
 	// EventsMaxAge and EventsMaxBytes say how long events are kept, and the exits
 	// of containers that were removed; 0 is the journal's default.
 	EventsMaxAge   time.Duration

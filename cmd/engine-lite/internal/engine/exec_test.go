@@ -12,8 +12,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 )
 
 func TestExec(t *testing.T) {
@@ -128,6 +126,9 @@ func TestExecsMeetTheExit(t *testing.T) {
 // A client that doesn't read delays neither the exec's exit nor the container's.
 func TestClientThatDoesNotRead(t *testing.T) {
 	r := newRig(t)
+	r.close()
+	r.bound = 1 << 20
+	r.open()
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "none" })
 	stuck, release := stuckWriter()
 	var all sync.WaitGroup
@@ -142,7 +143,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		receive(t, notify(opened))
 	}
 	exec := r.execCreate(id, "cat")
-	much := bytes.NewReader(make([]byte, logs.DefaultBound+1<<20)) // more than is kept for those that lag
+	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for those that lag
 	all.Go(func() {
 		_ = r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
 	})

@@ -49,7 +49,7 @@ type lifeConfig struct {
 }
 
 func (e *Engine) newLife(c lifeConfig) (*life, error) {
-	output, err := logs.Open(logs.Config{Dir: c.rawDir, LogPath: c.logPath})
+	output, err := logs.Open(logs.Config{Dir: c.rawDir, LogPath: c.logPath, Bound: e.opts.OutputBound})
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,8 @@ type rig struct {
 	spool   string // empty for none
 	quiet   bool   // no exec events of probes
 	bytes   int64  // of events that are kept; 0 is the default
+	bound   int64  // of output that is kept for clients that lag; 0 is the default
+	images  func(ctx context.Context, root string) (Images, error)
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -72,7 +74,10 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := Open(ctx, Options{Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet, EventsMaxBytes: r.bytes}, r.daemon, streams, r.keeper)
+	e, err := Open(ctx, Options{
+		Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet,
+		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images,
+	}, r.daemon, streams, r.keeper)
 	must(r.t, err)
 	r.e = e
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -155,27 +154,6 @@ func TestRemovalThatFails(t *testing.T) {
 	r.reopen()
 	must(t, unmount(block))
 	must(t, r.e.ContainerRemove(t.Context(), "name", RemoveOptions{}))
-	r.empty()
-}
-
-// Who waits for a removal is told of its failure, with the exit code.
-func TestWaitForRemovalThatFails(t *testing.T) {
-	r := newRig(t)
-	id := r.create("", "exit 5", func(req *container.CreateRequest) { req.HostConfig = &container.HostConfig{AutoRemove: true} })
-	block := filepath.Join(r.e.containerDir(id), "busy")
-	must(t, os.MkdirAll(block, 0o755))
-	must(t, mountTmpfs(block, 0))
-	removed := r.wait(id, container.WaitConditionRemoved)
-	must(t, r.e.ContainerStart(t.Context(), id))
-	if got := receive(t, removed); got.StatusCode != 5 || got.Error == nil || !strings.Contains(got.Error.Message, "busy") {
-		t.Errorf("%+v", got)
-	}
-	must(t, unmount(block))
-	removed = r.wait(id, container.WaitConditionRemoved)
-	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
-	if got := receive(t, removed); got.StatusCode != 5 || got.Error != nil {
-		t.Errorf("%+v", got)
-	}
 	r.empty()
 }
 

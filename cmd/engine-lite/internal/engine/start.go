@@ -153,7 +153,7 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 	o.change(func() { o.tellLocked(r) })
 	e.awaitRestart(o)
 	if r.HostConfig.AutoRemove {
-		if err := e.removeLocked(ctx, o); err != nil {
+		if err := e.insist(o, e.removeLocked(ctx, o)); err != nil {
 			return errors.Join(refused, err)
 		}
 	}

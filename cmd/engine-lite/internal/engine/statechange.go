@@ -235,17 +235,40 @@ func (e *Engine) cleanUp(ctx context.Context, o *object, ctr *libcontainerd.Cont
 // cleanUpTimeout bounds the deletion of an ended task.
 const cleanUpTimeout = 2 * time.Minute
 
+// The delays between tries of the removal that follows an exit: twice as long
+// each time.
+const (
+	firstRemovalDelay   = 100 * time.Millisecond
+	longestRemovalDelay = 30 * time.Second
+)
+
+// autoRemove removes a container after its exit, and tries again as long as that
+// fails: nobody else would. It ends when the container is gone or was started
+// again, or with the engine.
 func (e *Engine) autoRemove(o *object) {
+	for delay := firstRemovalDelay; ; delay = min(2*delay, longestRemovalDelay) {
+		err := e.tryAutoRemove(o)
+		if err == nil || e.ctx.Err() != nil {
+			return
+		}
+		if delay == firstRemovalDelay {
+			log.WithError(err).WithField("container", o.id).Error("cannot remove the container after its exit; it is tried again")
+		}
+		ctx, cancel := context.WithTimeout(e.ctx, delay)
+		_ = o.await(ctx, func(v view) bool { return v.gone }) // in time or not, the next try knows
+		cancel()
+	}
+}
+
+func (e *Engine) tryAutoRemove(o *object) error {
 	if err := o.lock(e.ctx); err != nil {
-		return
+		return err
 	}
 	defer o.unlock()
-	if o.view().gone || o.record().running() {
-		return
+	if r := o.record(); o.view().gone || r.up() || !r.RestartAt.IsZero() {
+		return nil
 	}
-	if err := e.removeLocked(e.ctx, o); err != nil && e.ctx.Err() == nil {
-		log.WithError(err).WithField("container", o.id).Error("cannot remove the container after its exit")
-	}
+	return e.removeLocked(e.ctx, o)
 }
 
 func exitTime(x libcontainerd.Exit) time.Time {

@@ -1,0 +1,328 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// leftovers are what an earlier engine may have left of containers: at the
+// runtime daemon, by container, and of streams, by container and process.
+type leftovers struct {
+	daemon map[string]bool
+	held   map[string]map[string]bool
+}
+
+func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
+	left := &leftovers{daemon: map[string]bool{}, held: map[string]map[string]bool{}}
+	err := e.daemon.Containers(ctx, func(id string) error {
+		left.daemon[id] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what the runtime daemon has: %w", err)
+	}
+	held, err := e.stdio.keeper.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list what the keeper holds: %w", err)
+	}
+	for _, h := range held {
+		if parts := strings.Split(h.Key, "/"); len(parts) == 3 && parts[0] == Namespace {
+			left.hold(parts[1], parts[2])
+		}
+	}
+	// Streams that no keeper holds: killed before it did, or with it.
+	lister, ok := e.stdio.inner.(interface {
+		Leftovers() (map[string][]string, error)
+	})
+	if !ok {
+		return left, nil
+	}
+	streams, err := lister.Leftovers()
+	if err != nil {
+		return nil, err
+	}
+	for id, processes := range streams {
+		for _, process := range processes {
+			left.hold(id, process)
+		}
+	}
+	return left, nil
+}
+
+func (l *leftovers) hold(container, process string) {
+	if l.held[container] == nil {
+		l.held[container] = map[string]bool{}
+	}
+	l.held[container][process] = true
+}
+
+// sweep finishes what earlier engines died in: runs whose start or end they
+// didn't see through, removals, creations, execs that nobody knows any more. A
+// container that can't be swept stays as it is for the next engine.
+func (e *Engine) sweep(ctx context.Context, idle []*object) error {
+	left, err := e.findLeftovers(ctx)
+	if err != nil {
+		return err
+	}
+	var asking []func(context.Context) // what the runtime daemon may hang over
+	held := maps.Clone(left.held)
+	for _, o := range idle {
+		delete(held, o.id)
+		if !left.daemon[o.id] {
+			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+			continue
+		}
+		if err := o.lock(ctx); err != nil {
+			return err
+		}
+		asking = append(asking, func(ctx context.Context) {
+			defer o.unlock()
+			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(held)) {
+		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
+	}
+	for _, o := range e.roster.all() {
+		execs, err := e.strayExecs(o)
+		reportSweep(o.id, err)
+		if len(execs) > 0 {
+			asking = append(asking, func(ctx context.Context) { reportSweep(o.id, e.sweepStray(ctx, o, execs)) })
+		}
+	}
+	e.sweepBehind(ctx, asking)
+	return nil
+}
+
+func reportSweep(id string, err error) {
+	if err != nil {
+		log.WithError(err).WithField("container", id).Error("cannot clean up after an earlier engine")
+	}
+}
+
+const (
+	// sweepPatience bounds how long sweeping keeps the engine from serving, and
+	// sweepTimeout how long it goes on beside that. Who wants the container waits.
+	sweepPatience = 2 * time.Second
+	sweepTimeout  = 2 * time.Minute
+	sweepAtOnce   = 16
+)
+
+// sweepBehind returns when all is swept, or goes on when the engine serves.
+func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)) {
+	done := make(chan struct{})
+	e.background.Go(func() { // ends with the engine, or after sweepTimeout
+		defer close(done)
+		ctx, cancel := context.WithTimeout(e.ctx, sweepTimeout)
+		defer cancel()
+		var all errgroup.Group
+		all.SetLimit(sweepAtOnce)
+		for _, sweep := range sweeps {
+			all.Go(func() error { sweep(ctx); return nil })
+		}
+		_ = all.Wait() // each has reported
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-time.After(sweepPatience):
+		log.Warn("the runtime daemon hangs over what an earlier engine left; going on")
+	}
+}
+
+// sweepIdle brings a container that doesn't run to where its record says that
+// it is.
+func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) error {
+	r := o.record()
+	if left.daemon[o.id] {
+		if err := e.deleteRemains(ctx, r); err != nil {
+			return err
+		}
+	}
+	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
+		if r.Status != statusRemoving && process == libcontainerd.InitProcess {
+			continue // has output that the log may lack
+		}
+		if err := e.stdio.discard(ctx, o.id, process); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Status == statusRemoving && r.Version == 0: // its creation was never told
+		return e.forget(ctx, o)
+	case r.Status == statusRemoving:
+		return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
+	}
+	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
+		return err
+	}
+	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
+		if err := e.stopped(ctx, o); err != nil {
+			return err
+		}
+	}
+	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
+		return e.insist(o, e.removeLocked(ctx, o))
+	}
+	e.awaitRestart(o)
+	return nil
+}
+
+// insist has a removal that failed tried again where no user asked for it, who
+// could.
+func (e *Engine) insist(o *object, err error) error {
+	if err != nil && o.record().HostConfig.AutoRemove {
+		e.background.Go(func() { e.autoRemove(o) })
+	}
+	return err
+}
+
+// deleteRemains deletes the task and record that the runtime daemon has of a
+// container that doesn't run: the start was never told, or the exit was and the
+// rest not done.
+func (e *Engine) deleteRemains(ctx context.Context, r *record) error {
+	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{Generation: r.Generation})
+	if err != nil {
+		return err
+	}
+	return ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true})
+}
+
+// drainRest moves to the log what an earlier engine had not read of the output
+// of a run that has ended.
+func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
+	if _, err := os.Stat(e.rawDir(o.id)); errors.Is(err, os.ErrNotExist) && !held {
+		return nil
+	}
+	l, err := e.lifeOf(o)
+	if err != nil {
+		return err
+	}
+	streams, err := e.stdio.retake(ctx, libcontainerd.StdioConfig{
+		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
+	}, func() {}) // drained and closed, where they are gone
+	if err != nil {
+		return err
+	}
+	streams.ExitKnown()
+	l.attach(streams)
+	l.begin()
+	if err := l.drained(ctx); errors.Is(err, errStalled) {
+		e.drainLater(o, l, streams)
+		return nil
+	} else if err != nil {
+		return errors.Join(err, streams.Detach())
+	}
+	o.change(func() { o.life = nil })
+	return errors.Join(l.end(), streams.Close())
+}
+
+// drainLater has the clean-up of the run wait until the disk takes its output.
+func (e *Engine) drainLater(o *object, l *life, streams libcontainerd.Streams) {
+	cleanup := make(chan struct{})
+	o.change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
+	e.background.Go(func() { // ends with the output, the container or the engine
+		defer close(cleanup)
+		err := l.endDrained(e.ctx)
+		if e.ctx.Err() != nil {
+			err = errors.Join(err, streams.Detach())
+		} else {
+			err = errors.Join(err, streams.Close())
+		}
+		if err != nil {
+			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
+		}
+	})
+}
+
+// sweepHeld lets go of the streams of processes that have ended: those of
+// containers that are gone, and execs. Streams of living processes stay.
+func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
+	var errs []error
+	o, err := e.roster.find(id)
+	for _, process := range slices.Sorted(maps.Keys(processes)) {
+		if err == nil && isProbe(process) {
+			e.sweepProbe(o, process)
+			continue
+		}
+		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
+			continue
+		}
+		errs = append(errs, e.stdio.discard(ctx, id, process))
+	}
+	return errors.Join(errs...)
+}
+
+// knows tells whether a process is one that this engine started or took up.
+func (o *object) knows(process string) bool {
+	_, err := o.lifeFor(process)
+	return err == nil
+}
+
+// execDirPrefix begins the names of the directories of raw output of execs.
+const execDirPrefix = "exec-"
+
+// sweepExecs removes what is left of execs that this engine doesn't know and
+// that have ended.
+func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
+	execs, err := e.strayExecs(o)
+	return errors.Join(err, e.sweepStray(ctx, o, execs))
+}
+
+// strayExecs are execs that left raw output and that this engine doesn't know.
+func (e *Engine) strayExecs(o *object) ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
+	if err != nil {
+		return nil, fmt.Errorf("list execs: %w", err)
+	}
+	var stray []string
+	for _, dir := range dirs {
+		if id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix); !o.knows(id) {
+			stray = append(stray, id)
+		}
+	}
+	return stray, nil
+}
+
+// sweepStray removes what is left of those that have ended. One whose start an
+// earlier engine didn't live to write down keeps its streams while it runs, and
+// the keeper moves its output.
+func (e *Engine) sweepStray(ctx context.Context, o *object, execs []string) error {
+	var errs []error
+	for _, id := range execs {
+		if !e.execLives(ctx, o.id, id) {
+			dir := filepath.Join(e.containerDir(o.id), execDirPrefix+id)
+			errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// execLives tells whether the runtime daemon has a living exec, and deletes
+// there one that has ended. Where it doesn't say, the exec counts as living.
+func (e *Engine) execLives(ctx context.Context, id, exec string) bool {
+	t, err := e.daemon.Process(ctx, id, exec)
+	switch {
+	case errdefs.IsNotFound(err):
+		return false
+	case err != nil, t.Status == libcontainerd.TaskRunning, t.Status == libcontainerd.TaskPaused:
+		return true
+	}
+	if _, err := e.daemon.Delete(ctx, id, exec); err != nil && !errdefs.IsNotFound(err) {
+		log.WithError(err).WithField("exec", exec).Warn("cannot delete an ended exec at the runtime daemon: it goes with its container")
+	}
+	return false
+}
