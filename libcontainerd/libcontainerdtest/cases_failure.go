@@ -28,6 +28,7 @@ var failureCases = []contractCase{
 	{name: "failure/daemon goes down while starting", faults: true, run: downWhileStarting},
 	{name: "failure/delete of a task is retried", faults: true, run: deleteRetried},
 	{name: "failure/delete of a record", faults: true, run: recordDeleteFails},
+	{name: "failure/record of a create without an answer", faults: true, run: strayCleared},
 }
 
 func (e *env) nothingStarted(ctr *libcontainerd.Container, want libcontainerd.Status) {
@@ -222,4 +223,39 @@ func recordDeleteFails(e *env) {
 	e.refused(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}), errdefs.IsInternal)
 	e.status(ctr, libcontainerd.StatusStopped)
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
+}
+
+// strayCleared has a create that did its work and lost its answer, and whose
+// record couldn't be deleted either: who forgets the id has it deleted first.
+func strayCleared(e *env) {
+	const id = "stray"
+	e.Fake.Fail("CreateContainer", 1, Fault{Late: true, Err: errdefs.ErrUnavailable})
+	e.Fake.Fail("DeleteContainer", 1, Fault{Err: errdefs.ErrUnavailable})
+	_, err := e.client.Create(e.ctx, id, e.Spec("exit 0"), e.Options)
+	e.refused(err, errdefs.IsUnavailable)
+	e.stored(id, true)
+	e.Fake.Fail("DeleteContainer", 1, Fault{Err: errdefs.ErrInternal})
+	e.refused(e.client.ClearStray(id), errdefs.IsUnavailable)
+	e.stored(id, true)
+	e.must(e.client.ClearStray(id))
+	e.stored(id, false)
+	asked := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer")
+	e.must(e.client.ClearStray(id))
+	e.must(e.client.ClearStray("another"))
+	if more := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer") - asked; more > 0 {
+		e.Fatalf("asked %d times for what isn't there", more)
+	}
+}
+
+// stored tells whether the daemon has a container's record.
+func (e *env) stored(id string, want bool) {
+	e.Helper()
+	got := false
+	e.must(e.Daemon.Containers(e.ctx, func(other string) error {
+		got = got || other == id
+		return nil
+	}))
+	if got != want {
+		e.Fatalf("a record of %s: %v, want %v", id, got, want)
+	}
 }

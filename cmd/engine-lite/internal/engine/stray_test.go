@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+)
+
+// TestRemoveStray removes a container of which the daemon has a record that only
+// this engine's client knows of: the answer to its creation was lost. A removal
+// that can't delete it is refused, and nothing of it is left by one that can.
+func TestRemoveStray(t *testing.T) {
+	r := newRig(t)
+	id := r.create("c", "exit 0")
+	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
+	r.daemon.Fail("DeleteContainer", 1, libcontainerdtest.Fault{Err: errdefs.ErrUnavailable})
+	if err := r.e.ContainerStart(t.Context(), id); !errdefs.IsUnavailable(err) {
+		t.Fatalf("start: %v", err)
+	}
+	r.stored(id)
+	r.daemon.Fail("DeleteContainer", 1, libcontainerdtest.Fault{Err: errdefs.ErrUnavailable})
+	if err := r.e.ContainerRemove(t.Context(), id, RemoveOptions{}); !errdefs.IsUnavailable(err) {
+		t.Fatalf("remove: %v", err)
+	}
+	r.stored(id)
+	if got := r.object(id).record().Status; got == statusRemoving {
+		t.Errorf("the container is %s", got)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.stored()
+	r.empty()
+}
+
+// stored compares the records that the daemon has.
+func (r *rig) stored(want ...string) {
+	r.t.Helper()
+	var got []string
+	must(r.t, r.daemon.Containers(r.t.Context(), func(id string) error {
+		got = append(got, id)
+		return nil
+	}))
+	if !slices.Equal(got, want) {
+		r.t.Fatalf("the daemon has records of %v, want %v", got, want)
+	}
+}
