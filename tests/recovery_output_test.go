@@ -40,8 +40,8 @@ func (r *rig) quick(t *testing.T) {
 // Scripts that write numbered lines all the while, until there is a file "go": to
 // stdout, to stdout and stderr, and what is read from stdin.
 const (
-	writesOne  = "i=0; until [ -e /go ]; do n=$((i+20)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.05; done; exit 41"
-	writesBoth = "i=0; until [ -e /go ]; do n=$((i+10)); while [ $i != $n ]; do i=$((i+1)); echo $i; echo $i >&2; done; sleep 0.05; done; exit 42"
+	writesOne  = "i=0; until [ -e /go ]; do n=$((i+20)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.1; done; exit 41"
+	writesBoth = "i=0; until [ -e /go ]; do n=$((i+10)); while [ $i != $n ]; do i=$((i+1)); echo $i; echo $i >&2; done; sleep 0.1; done; exit 42"
 	writesRead = "while read x; do echo $x; [ $x != end ] || exit 43; done"
 )
 
@@ -69,7 +69,7 @@ func TestOutputOver200Kills(t *testing.T) {
 			continue
 		}
 		client := r.typeLine(t, reader, typed+1)
-		<-time.After(time.Duration(random.IntN(250)) * time.Millisecond) // any moment will do
+		<-time.After(time.Duration(random.IntN(100)) * time.Millisecond) // any moment between two bursts will do
 		r.kill(t, r.enginePid())
 		typed++
 		client.cut(t)
