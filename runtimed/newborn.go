@@ -29,6 +29,10 @@ func now() moment {
 	return moment{wall: time.Now(), ticks: uint64(boot.Nano()) / (uint64(time.Second) / ticksPerSecond)}
 }
 
+// releasedParent is what /proc/PID/stat has as the parent of a process that is reaped while the file is read. The first process of the pid namespace has it for ever,
+// as has one that came from a namespace above, of whom no ledger knows.
+const releasedParent = 0
+
 // newborn returns the start time of a process that an OCI runtime says it has made since a moment. What the pid file names is believed only if it is a child of
 // the keeper, as everything is that a runtime leaves behind, and began after the runtime did: a container must not be made of somebody else's
 // process. Of one that is gone already the keeper knows. Errors: Unknown if the pid is not that of a new process, Unavailable without the keeper.
@@ -43,7 +47,7 @@ func (d *Daemon) newborn(ctx context.Context, pid int, since moment) (start uint
 		parent, err = parentPid(pid)
 	}
 	switch {
-	case errdefs.IsNotFound(err):
+	case errdefs.IsNotFound(err) || err == nil && parent == releasedParent && pid != 1:
 		return d.shortLived(ctx, k, pid, since.wall)
 	case err != nil:
 		return 0, err

@@ -29,15 +29,16 @@ var layers = []layer{
 	{path: "fifo", never: embedder},
 	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"}},
 	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "cmd/keeper", ours: []string{"keeper"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+	{path: "cmd/keeper", ours: []string{"internal/stacks", "keeper"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "libcontainerd", ours: []string{"internal/span", "queue", "fifo"}, never: embedder},
 	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
 	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", ours: []string{"keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/spool", ours: []string{"internal/pidfd", "keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
 	{path: "internal/withheld", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
 	{path: "cmd/engine-lite-oci", ours: []string{"internal/pidfd", "internal/spool", "keeper"}, never: []string{"net/http"}, others: []string{
 		"golang.org/x/sys", "github.com/containerd/errdefs", "github.com/spf13/cobra", "github.com/spf13/pflag",
@@ -54,7 +55,7 @@ var layers = []layer{
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
+		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
 	}},
 }
 

@@ -21,6 +21,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/stacks"
 )
 
 // version is set by the linker.
@@ -100,6 +102,7 @@ func (c *config) start(ctx context.Context) error {
 		return err
 	}
 	defer locks.release()
+	defer stacks.OnSignal(filepath.Join(c.run, "engine.stacks"), func(err error) { logrus.Error(err) })()
 	return c.serve(ctx)
 }
 

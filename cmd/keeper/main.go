@@ -15,11 +15,13 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"syscall"
 
+	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/keeper"
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +102,7 @@ func run(ctx context.Context, opts options) error {
 	// A terminal that hangs up, or a log that nobody reads any more, must not end the keeper. (Ignoring them would be inherited by every container.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE)
 	opts.Log = log.New(os.Stderr, "keeper: ", log.LstdFlags|log.LUTC)
+	defer stacks.OnSignal(filepath.Join(opts.Dir, "keeper.stacks"), func(err error) { opts.Log.Print(err) })()
 	return keeper.Run(ctx, opts.Config, func() {
 		if err := redirect(opts.logPath); err != nil {
 			opts.Log.Print(err)

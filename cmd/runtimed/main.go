@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
+	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/runtimed"
 )
 
@@ -72,6 +73,7 @@ func run(args []string) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	defer stacks.OnSignal(filepath.Join(filepath.Dir(opts.Address), "runtimed.stacks"), func(err error) { logrus.Error(err) })()
 	d, err := runtimed.New(ctx, opts)
 	if err != nil {
 		return err

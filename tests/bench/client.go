@@ -86,6 +86,7 @@ type container struct {
 	args   []string
 	logged bool // json-file, else no log
 	stdin  bool
+	health time.Duration // between two probes; 0 for none
 }
 
 // image is the name of the image that all engines get.
@@ -98,10 +99,14 @@ func (c *client) create(ctx context.Context, k container) (string, error) {
 		driver = "json-file"
 	}
 	var made struct{ ID string }
-	err := c.post(ctx, "/containers/create", map[string]any{
+	asked := map[string]any{
 		"Image": image, "Cmd": k.args, "OpenStdin": k.stdin, "StdinOnce": k.stdin, "AttachStdin": k.stdin,
 		"HostConfig": map[string]any{"NetworkMode": "none", "LogConfig": map[string]string{"Type": driver}},
-	}, &made)
+	}
+	if k.health > 0 {
+		asked["Healthcheck"] = map[string]any{"Test": append([]string{"CMD"}, trueArgs...), "Interval": k.health}
+	}
+	err := c.post(ctx, "/containers/create", asked, &made)
 	return made.ID, err
 }
 

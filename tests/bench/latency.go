@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -119,30 +120,44 @@ func execDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 		return nil, err
 	}
 	elapsed := stopwatch()
+	err = d.client.exec(ctx, held)
+	return figures{"exec": elapsed()}, err
+}
+
+// startExec starts a process in a container, and returns its id and its output, which the caller closes.
+func (c *client) startExec(ctx context.Context, id string, args []string) (string, *stream, error) {
 	var made struct{ ID string }
-	err = d.post(ctx, "/containers/"+held+"/exec", map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": trueArgs}, &made)
+	err := c.post(ctx, "/containers/"+id+"/exec", map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": args}, &made)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	s, err := d.hijack(ctx, "/exec/"+made.ID+"/start", `{"Detach":false,"Tty":false}`)
+	s, err := c.hijack(ctx, "/exec/"+made.ID+"/start", `{"Detach":false,"Tty":false}`)
+	return made.ID, s, err
+}
+
+// exec runs a process that says nothing and ends with 0.
+func (c *client) exec(ctx context.Context, id string) error {
+	made, s, err := c.startExec(ctx, id, trueArgs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n, err := count(s)
+	words, err := io.ReadAll(s)
 	s.close()
-	if err != nil || n > 0 {
-		return nil, fmt.Errorf("the exec wrote %d bytes, %v", n, err)
+	if len(words) > 0 {
+		err = errors.Join(err, fmt.Errorf("the exec wrote %q", words))
+	}
+	if err != nil {
+		return err
 	}
 	var end struct {
 		Running  bool
 		ExitCode *int
 	}
-	err = d.get(ctx, "/exec/"+made.ID+"/json", &end)
-	f := figures{"exec": elapsed()}
+	err = c.get(ctx, "/exec/"+made+"/json", &end)
 	if err == nil && (end.Running || end.ExitCode == nil || *end.ExitCode != 0) {
 		err = fmt.Errorf("the exec has not ended with 0: %+v", end)
 	}
-	return f, err
+	return err
 }
 
 // resident is a container that runs as long as the daemon does.

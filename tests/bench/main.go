@@ -29,6 +29,9 @@ func main() {
 
 // run measures, or takes what was measured from a file, and writes what was asked for.
 func (o *options) run(ctx context.Context, out *os.File) error {
+	if o.soak > 0 {
+		return o.runSoak(ctx, out)
+	}
 	if o.kill {
 		return o.runSurvey(ctx, out)
 	}

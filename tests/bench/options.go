@@ -16,6 +16,8 @@ type options struct {
 	newest  bool
 	grow    bool
 	kill    bool          // reliability instead of speed
+	soak    int           // minutes of churn instead of all that; 0 for none
+	seed    uint64        // of the churn
 	limit   time.Duration // of the whole run
 
 	work  string // the repository
@@ -57,6 +59,8 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.newest, "newest", false, "also the newest dockerd and containerd, which hack/dockerd builds")
 	f.BoolVar(&o.grow, "grow", false, "also engine-lite with up to 1,000 containers and subscribers")
 	f.BoolVar(&o.kill, "reliability", false, "measure nothing of all that: kill engines, and see what they know afterwards (hack/reliability)")
+	f.IntVar(&o.soak, "minutes", 0, "measure nothing of all that: so many minutes of churn, after which nothing may have grown (hack/soak)")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "what the churn's containers do depends on it")
 	f.DurationVar(&o.limit, "limit", 25*time.Minute, "end the run after this time")
 	f.StringVar(&o.json, "json", "", "write all figures to this `file`")
 	f.StringVar(&o.svg, "svg", "", "draw pictures into this `directory`")
@@ -90,6 +94,9 @@ func (o *options) complete() error {
 	}
 	if o.rounds < 1 || o.rounds > 1000 {
 		return fmt.Errorf("%d rounds: 1 to 1000", o.rounds)
+	}
+	if o.soak < 0 || o.soak == 1 || o.soak > 24*60 {
+		return fmt.Errorf("%d minutes: 2, of which the first is the measure of the others, to a day", o.soak)
 	}
 	if o.dir == "" && o.from == "" {
 		return fmt.Errorf("run hack/bench, which gives this a directory and namespaces of its own")

@@ -59,19 +59,22 @@ func namesIn(dir string) []os.DirEntry {
 	return entries
 }
 
-// pssOf reads the proportional set size of a process, in bytes: proc_pid_smaps(5).
-func pssOf(pid int) (float64, error) {
+// pssOf reads the proportional set size of a process, in bytes.
+func pssOf(pid int) (float64, error) { return memoryOf(pid, "Pss:") }
+
+// memoryOf reads a line of proc_pid_smaps(5), summed up, in bytes.
+func memoryOf(pid int, name string) (float64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Pss:" {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
 			kib, err := strconv.ParseFloat(fields[1], 64)
 			return kib * 1024, err
 		}
 	}
-	return 0, fmt.Errorf("process %d: no Pss", pid)
+	return 0, fmt.Errorf("process %d: no %s", pid, name)
 }
 
 // removeCgroups removes a control group in which nothing is any more, in all hierarchies.

@@ -95,7 +95,7 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 	}
 	e := &Engine{
 		opts: opts, daemon: d, roster: newRoster(), gate: newGate(),
-		execs: execTable{byID: map[string]*execution{}}, runErr: make(chan error, 1),
+		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.stdio = &stdio{inner: inner, keeper: hold, engine: e.ctx, lifeOf: e.processLife}

@@ -44,8 +44,9 @@ const keepExecs = 5 * time.Minute
 
 // execTable finds execs by id.
 type execTable struct {
-	mu   sync.Mutex
-	byID map[string]*execution
+	mu    sync.Mutex
+	byID  map[string]*execution
+	ended map[string]ExecInspect // not the execution, which holds all of its container
 }
 
 func (t *execTable) add(x *execution) {
@@ -58,6 +59,7 @@ func (t *execTable) remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, id)
+	delete(t.ended, id)
 }
 
 func (t *execTable) find(id string) (*execution, error) {
@@ -65,6 +67,9 @@ func (t *execTable) find(id string) (*execution, error) {
 	defer t.mu.Unlock()
 	if x, ok := t.byID[id]; ok {
 		return x, nil
+	}
+	if _, ok := t.ended[id]; ok {
+		return nil, refuse(errdefs.ErrConflict, "exec %s has already run", id)
 	}
 	return nil, refuse(errdefs.ErrNotFound, "No such exec instance: %s", id)
 }
@@ -355,7 +360,9 @@ func (e *Engine) finishExec(x *execution) {
 		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
 	}
 	x.owner.change(func() { delete(x.owner.execs, x.id) })
-	time.AfterFunc(keepExecs, func() { e.execs.remove(x.id) })
+	id := x.id
+	e.execs.end(id, x.inspect())
+	time.AfterFunc(keepExecs, func() { e.execs.remove(id) })
 }
 
 // abandonExecs ends the execs that were made and never started when their

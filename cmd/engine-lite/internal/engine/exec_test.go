@@ -33,9 +33,16 @@ func TestExec(t *testing.T) {
 		t.Errorf("a second start: %v", err)
 	}
 	eventually(t, func() bool { return len(r.object(id).execIDs()) == 0 })
+	if _, err := r.e.execs.find(exec); !errdefs.IsConflict(err) {
+		t.Errorf("its container's memory is held for it: %v", err)
+	}
 	want := []string{"exec_create: sh -c echo hello; exit 4", "exec_start: sh -c echo hello; exit 4", "exec_die"}
 	if got := r.actions(id)[2:]; !slices.Equal(got, want) {
 		t.Errorf("events %q", got)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.ContainerID != id || got.ExitCode == nil || *got.ExitCode != 4 {
+		t.Errorf("after the container: %+v, %v", got, err)
 	}
 }
 

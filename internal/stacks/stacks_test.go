@@ -1,0 +1,75 @@
+package stacks
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestOnSignal asks twice, with a goroutine more the second time.
+func TestOnSignal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stacks")
+	stop := OnSignal(path, func(err error) { t.Error(err) })
+	ask := func() []byte {
+		if err := unix.Kill(os.Getpid(), unix.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			data, err := os.ReadFile(path)
+			if err == nil {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+				return data
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	}
+	const mine = "stacks.linger"
+	if first := ask(); !bytes.HasPrefix(first, []byte("goroutine ")) || bytes.Contains(first, []byte(mine)) {
+		t.Errorf("at first:\n%s", first)
+	}
+	begun, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() { linger(begun, end); close(ended) }()
+	<-begun
+	if second := ask(); !bytes.Contains(second, []byte(mine)) {
+		t.Errorf("the second time:\n%s", second)
+	}
+	close(end)
+	<-ended
+	stop()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func linger(begun chan<- struct{}, end <-chan struct{}) { close(begun); <-end }
+
+// TestTellsOfFailure has it write where there is no directory.
+func TestTellsOfFailure(t *testing.T) {
+	failures := make(chan error, 1)
+	stop := OnSignal(filepath.Join(t.TempDir(), "none", "stacks"), func(err error) { failures <- err })
+	defer stop()
+	if err := unix.Kill(os.Getpid(), unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failures:
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nothing was said")
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// soak is an engine on which containers come and go, and what is found of it minute by minute.
+type soak struct {
+	*daemon
+	seed     uint64
+	made     atomic.Int64 // containers
+	readings []*reading
+}
+
+const (
+	// period is how long containers come and go between two readings.
+	period = time.Minute
+	// probeEvery is short, so that each container that lives for a moment has been probed.
+	probeEvery = 500 * time.Millisecond
+	// residents are containers that run, and are probed, from the beginning to the end; seldom enough that there is a
+	// moment without a probe.
+	residents     = 3
+	residentEvery = 5 * time.Second
+)
+
+// runSoak is a whole run. Its error tells of what has grown.
+func (o *options) runSoak(ctx context.Context, out io.Writer) error {
+	limit := 2*time.Duration(o.soak)*period + 5*time.Minute
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
+	defer cancel()
+	s := &session{options: o, shared: &shared{}}
+	var err error
+	if s.image, err = newRootfs(filepath.Join(s.dir, "rootfs")); err != nil {
+		return err
+	}
+	p, err := s.place("soak")
+	if err != nil {
+		return err
+	}
+	k := &soak{daemon: newEngineLite(o, p, "runc", "").(*daemon), seed: o.seed}
+	// The least that can be kept: the journal's size is what it stays at before the first minute is over.
+	k.args = append(k.args, "--events-max-size", "1MiB")
+	fmt.Fprintf(out, "soak: %d minutes, seed %d\n", o.soak, o.seed)
+	err = k.open(ctx)
+	if err == nil {
+		err = k.soak(ctx, o.soak, out)
+	}
+	err = errors.Join(err, k.close(context.WithoutCancel(ctx)))
+	if err == nil {
+		fmt.Fprintf(out, "soak: nothing has grown over %d containers\n", k.made.Load())
+	}
+	return err
+}
+
+// soak has containers come and go for so many minutes, prints what there is after each, and compares.
+func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
+	for range residents {
+		id, err := k.create(ctx, container{args: sleepArgs, logged: true, health: residentEvery})
+		if err == nil {
+			err = k.start(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(out, heading())
+	for minute := range minutes {
+		if err := k.churn(ctx, minute); err != nil {
+			return err
+		}
+		r, err := k.look(ctx)
+		if err != nil {
+			return err
+		}
+		k.readings = append(k.readings, r)
+		fmt.Fprintln(out, r.row(minute+1, k.made.Load()))
+	}
+	return compare(k.readings[0], k.readings[len(k.readings)-1])
+}
+
+// churn is a period in which some containers at a time come, live and go. It returns when the last is gone, with the
+// first error of each of those who made them.
+func (k *soak) churn(ctx context.Context, minute int) error {
+	var users sync.WaitGroup
+	errs, end := make([]error, abreast), time.Now().Add(period)
+	for i := range abreast {
+		random := rand.New(rand.NewPCG(k.seed, uint64(minute*abreast+i)))
+		users.Go(func() {
+			for errs[i] == nil && time.Now().Before(end) {
+				errs[i] = errors.Join(k.live(ctx, lives[random.IntN(len(lives))], random), context.Cause(ctx))
+			}
+		})
+	}
+	users.Wait()
+	return errors.Join(errs...)
+}
+
+// look reads everything once the engine rests.
+func (k *soak) look(ctx context.Context) (*reading, error) {
+	k.http.CloseIdleConnections()
+	r := &reading{}
+	for range looks {
+		if err := pause(ctx, lookEvery); err != nil {
+			return nil, err
+		}
+		next, err := k.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.least(next)
+	}
+	return r, nil
+}
