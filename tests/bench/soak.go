@@ -48,14 +48,14 @@ func (o *options) runSoak(ctx context.Context, out io.Writer) error {
 	k := &soak{daemon: newEngineLite(o, p, "runc", "").(*daemon), seed: o.seed}
 	// The least that can be kept: the journal's size is what it stays at before the first minute is over.
 	k.args = append(k.args, "--events-max-size", "1MiB")
-	fmt.Fprintf(out, "soak: %d minutes, seed %d\n", o.soak, o.seed)
+	_, _ = fmt.Fprintf(out, "soak: %d minutes, seed %d\n", o.soak, o.seed)
 	err = k.open(ctx)
 	if err == nil {
 		err = k.soak(ctx, o.soak, out)
 	}
 	err = errors.Join(err, k.close(context.WithoutCancel(ctx)))
 	if err == nil {
-		fmt.Fprintf(out, "soak: nothing has grown over %d containers\n", k.made.Load())
+		_, _ = fmt.Fprintf(out, "soak: nothing has grown over %d containers\n", k.made.Load())
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintln(out, heading())
+	_, _ = fmt.Fprintln(out, heading())
 	for minute := range minutes {
 		if err := k.churn(ctx, minute); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
 			return err
 		}
 		k.readings = append(k.readings, r)
-		fmt.Fprintln(out, r.row(minute+1, k.made.Load()))
+		_, _ = fmt.Fprintln(out, r.row(minute+1, k.made.Load()))
 	}
 	return compare(k.readings[0], k.readings[len(k.readings)-1])
 }
