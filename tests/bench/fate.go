@@ -110,20 +110,21 @@ func (f *fates) cells() []string {
 }
 
 func (o *ordeal) print(out io.Writer) error {
+	// Flush tells of errors.
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells []string) {
 		for _, cell := range cells {
-			fmt.Fprintf(w, "%s\t", cell)
+			_, _ = fmt.Fprintf(w, "%s\t", cell)
 		}
-		fmt.Fprintln(w)
+		_, _ = fmt.Fprintln(w)
 	}
 	row(fateColumns)
 	for _, f := range o.Fates {
 		row(f.cells())
 	}
-	fmt.Fprintf(w, "\n%s\n", o.circumstances())
+	_, _ = fmt.Fprintf(w, "\n%s\n", o.circumstances())
 	for _, n := range o.NotRun {
-		fmt.Fprintf(w, "not run: %s\n", n)
+		_, _ = fmt.Fprintf(w, "not run: %s\n", n)
 	}
 	return w.Flush()
 }
