@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ var (
 	lifecyclesFlag = flag.Int("simulation.lifecycles", 3000, "how many lifecycles, of all seeds together; 1 is one seed")
 	untilFlag      = flag.Duration("simulation.for", 0, "how long, in place of a number of lifecycles")
 	traceFlag      = flag.Bool("simulation.trace", false, "print all that happened")
-	replayFlag     = flag.Int("simulation.replays", 20, "how many seeds are run twice")
 )
 
 // What one seed has. A seed means the same run only with the same of both.
@@ -74,31 +71,6 @@ func enough(lifecycles int, passed time.Duration) bool {
 		return passed >= *untilFlag
 	}
 	return lifecycles >= *lifecyclesFlag
-}
-
-// TestReplay runs seeds twice: each decision, each message and its moment have
-// to be the same.
-func TestReplay(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	for seed := range uint64(*replayFlag) {
-		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, print: true}
-		first, second := simulate(t, p, memoryDir(t)), simulate(t, p, memoryDir(t))
-		if first.hash != second.hash {
-			t.Errorf("seed %d: %s, and again %s:\n%s", p.seed, first.hash, second.hash, difference(first.trace, second.trace))
-		}
-	}
-}
-
-// difference shows where two traces part.
-func difference(a, b string) string {
-	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for n := range x {
-		if n >= len(y) || x[n] != y[n] {
-			from := max(0, n-15)
-			return strings.Join(x[from:min(len(x), n+10)], "\n") + "\n\n" + strings.Join(y[from:min(len(y), n+10)], "\n")
-		}
-	}
-	return "the second goes on after the first"
 }
 
 // memoryDir is an empty directory, in memory where there is /dev/shm, that goes
