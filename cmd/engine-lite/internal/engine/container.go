@@ -52,6 +52,10 @@ type object struct {
 	probe *probe
 	// watched is the generation that was last given a monitor of its health.
 	watched uint64
+	// swept is closed when what an earlier engine left of the container was dealt
+	// with; nil where that was before this one served. Its log may lack the end
+	// until then.
+	swept chan struct{}
 	// untold is the exit whose output is being drained.
 	untold *exit
 	// generation is that of the run under way or being started.
@@ -84,6 +88,19 @@ func (o *object) lock(ctx context.Context) error {
 }
 
 func (o *object) unlock() { <-o.op }
+
+// awaitSwept waits until what an earlier engine left was dealt with.
+func (o *object) awaitSwept(ctx context.Context) error {
+	if o.swept == nil {
+		return nil
+	}
+	select {
+	case <-o.swept:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // record returns the newest record. It is not to be written to.
 func (o *object) record() *record {

@@ -24,6 +24,10 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 	case path == "":
 		return refuse(errdefs.ErrNotImplemented, "configured logging driver does not support reading")
 	}
+	if err := o.awaitSwept(ctx); err != nil {
+		return err
+	}
+	r = o.record()
 	follow, leave, err := e.followed(o, r, opts.Follow)
 	if err != nil {
 		return err

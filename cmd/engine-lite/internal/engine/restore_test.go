@@ -121,6 +121,32 @@ func TestExitHalfDone(t *testing.T) {
 	}
 }
 
+// TestLogsWaitForTheSweep has the daemon hang over the deletion of a task whose
+// last output an earlier engine hasn't read: who asks for the log gets that too.
+func TestLogsWaitForTheSweep(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "cat; echo last words; exit 3", withStdin)
+	r.close()
+	must(t, r.daemon.CloseIO(t.Context(), id, libcontainerd.InitProcess))
+	_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
+	must(t, err)
+	r.daemon.Fail("Delete", 1, libHang())
+	r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+	log := make(chan string)
+	go func() { log <- r.logs(id) }()
+	select {
+	case got := <-log:
+		t.Errorf("%q, and the output wasn't read yet", got)
+	case <-time.After(100 * time.Millisecond):
+		r.daemon.Release()
+		if got := <-log; got != "last words\n" {
+			t.Errorf("the log has %q", got)
+		}
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
 func TestRemovalHalfDone(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")

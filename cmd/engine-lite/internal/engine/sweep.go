@@ -88,8 +88,10 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 		if err := o.lock(ctx); err != nil {
 			return err
 		}
+		o.swept = make(chan struct{}) // nobody else has seen the object yet
 		asking = append(asking, func(ctx context.Context) {
 			defer o.unlock()
+			defer close(o.swept)
 			reportSweep(o.id, e.sweepIdle(ctx, o, left))
 		})
 	}
