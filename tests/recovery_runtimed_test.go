@@ -320,7 +320,7 @@ func deleteAll(ctx context.Context, t *testing.T, d *remote.Daemon) {
 // slowStart is a runc that takes half a second before each start.
 func slowStart(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "runc")
+	path := filepath.Join(t.TempDir(), "slow-runc") // with the name runc, runtimed would start without it
 	script := "#!/bin/sh\nfor arg in \"$@\"; do [ \"$arg\" = start ] && sleep 0.5; done\nexec runc \"$@\"\n"
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
