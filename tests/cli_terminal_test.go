@@ -18,6 +18,7 @@ import (
 type terminal struct {
 	*running
 	master console.Console
+	read   chan struct{} // closed when nobody has the terminal any more and all was read
 }
 
 // terminal starts a command on a terminal of 25 lines and 81 columns.
@@ -38,21 +39,30 @@ func (d docker) terminal(t testing.TB, args ...string) *terminal {
 	term.running = &running{what: fmt.Sprintf("docker %q", args), cmd: d.command(ctx, args...), ended: make(chan struct{})}
 	term.cmd.Stdin, term.cmd.Stdout, term.cmd.Stderr = slave, slave, slave
 	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	read := make(chan struct{})
+	term.read = make(chan struct{})
 	t.Cleanup(func() { // after the command's end
-		<-read
+		<-term.read
 		if err := master.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	term.start(t, cancel)
 	go func() { // ends with the last process that has the terminal: EIO
-		defer close(read)
+		defer close(term.read)
 		if _, err := io.Copy(&term.stdout, master); err != nil && !errors.Is(err, syscall.EIO) {
 			t.Error(err)
 		}
 	}()
 	return term
+}
+
+// wait waits for the end of the command and until its last words were read.
+func (term *terminal) wait(t testing.TB) result {
+	t.Helper()
+	r := term.running.wait(t)
+	<-term.read
+	r.stdout = term.stdout.String()
+	return r
 }
 
 func (term *terminal) resize(t testing.TB, height, width uint16) {

@@ -149,6 +149,9 @@ func (l *life) drained(ctx context.Context) error {
 	case <-l.output.Drained():
 		return nil
 	case <-l.output.Stalled():
+		if !l.unread() {
+			return nil // the disk has taken all since
+		}
 		return errStalled
 	case <-ctx.Done():
 		return fmt.Errorf("the rest of the output is left to the next engine: %w", context.Cause(ctx))
