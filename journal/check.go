@@ -7,6 +7,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// Torn tells that one of the two meta pages made no sense when the journal was opened, and it goes by the other one, which
+// may be a commit older: one that a crash cut off and nobody was told of is missing then, or, where the disk doesn't keep what it
+// has synced, one that was acknowledged. The next commits mend the page.
+func (j *Journal) Torn() bool { return j.torn }
+
 // Check goes over the whole file as one commit left it, and calls report for each thing that is wrong: pages, checksums,
 // the numbering of events without a hole, what is kept beside them to find them. After a page that makes no sense it knows of
 // no more. Nobody waits for it, but space can't be used again meanwhile.

@@ -64,8 +64,18 @@ func TestCheckFindsAMetaPage(t *testing.T) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if got := findings(t, open(t, path, Options{})); len(got) != 1 || !strings.Contains(got[0], "meta pages") {
-		t.Errorf("got %q", got)
+	j := open(t, path, Options{})
+	if got := findings(t, j); len(got) != 1 || !strings.Contains(got[0], "meta pages") || !j.Torn() {
+		t.Errorf("got %q, torn %v", got, j.Torn())
+	}
+	for range 2 { // in turns
+		commit(t, j, func(tx *Tx) { tx.Put("kind", "key", nil) })
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := open(t, path, Options{}); again.Torn() {
+		t.Error("two commits don't mend it")
 	}
 }
 

@@ -35,7 +35,7 @@ func sound(t testing.TB) (file []byte, events []string, kept map[string]string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newestMeta(bytes.NewReader(file))
+	m, _, err := newestMeta(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type Journal struct {
 	// opened is what the database took of the file when it was opened; reserved is where the allocated part of the file
 	// ends, as far as known: the committer's.
 	opened, reserved int64
+	torn             bool // one meta page made no sense at opening
 
 	committer sync.WaitGroup
 	closing   sync.Once

@@ -120,7 +120,7 @@ func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, e
 	case info.Size() == 0:
 		err = fmt.Errorf("it is empty: %w", errdefs.ErrDataLoss)
 	default:
-		err = checkFile(file, info.Size())
+		err = j.checkFile(file, info.Size())
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -155,11 +155,12 @@ const lockPoll = 50 * time.Millisecond
 
 // checkFile walks the pages and reads all records: one whose key is damaged would look as if it weren't there. Events are
 // checked as they are read.
-func checkFile(file *os.File, size int64) error {
-	m, err := newestMeta(file)
+func (j *Journal) checkFile(file *os.File, size int64) error {
+	m, whole, err := newestMeta(file)
 	if err != nil {
 		return err
 	}
+	j.torn = !whole
 	_, err = checkPages(file, size, m, func(bucket string, key, sealed []byte) error {
 		if bucket != recordsBucket {
 			return nil

@@ -77,17 +77,17 @@ func readMetas(file io.ReaderAt) (metas [2]meta, whole bool) {
 	return [2]meta{first, second}, firstOK && secondOK
 }
 
-// newestMeta returns the meta that bbolt goes by.
-func newestMeta(file io.ReaderAt) (meta, error) {
-	metas, _ := readMetas(file)
-	m := metas[0]
+// newestMeta returns the meta that bbolt goes by; whole is that of readMetas.
+func newestMeta(file io.ReaderAt) (m meta, whole bool, err error) {
+	metas, whole := readMetas(file)
+	m = metas[0]
 	if metas[1].txid > m.txid {
 		m = metas[1]
 	}
 	if m.pageSize == 0 {
-		return m, fmt.Errorf("it is corrupt, or not a journal: %w", errdefs.ErrDataLoss)
+		return m, false, fmt.Errorf("it is corrupt, or not a journal: %w", errdefs.ErrDataLoss)
 	}
-	return m, nil
+	return m, whole, nil
 }
 
 // walker goes over all pages of a database that a meta tells of. Its errors are of class DataLoss.

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/opencontainers/go-digest"
+	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/journal"
@@ -57,6 +58,9 @@ func (o Options) openJournal(path string) (Journal, error) {
 	j, err := journal.Open(path, journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes})
 	if errdefs.IsDataLoss(err) {
 		err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
+	}
+	if err == nil && j.Torn() {
+		log.WithField("journal", path).Warn("one of the journal's meta pages is torn, so the last commit may be missing: one that a crash cut off, unless the disk has lost what it had synced")
 	}
 	return j, err
 }
