@@ -92,7 +92,7 @@ func (w *world) judge(l *life, list []events.Event, t *tally) (faults []string) 
 	l.judgeEnd(runs, t, fault)
 	w.judgeExecs(l, list, t, fault)
 	if l.last != nil {
-		t.lines += l.judgeLogs(w.ledger.of(l.name, false), matched, fault)
+		t.lines += l.judgeLogs(w.ledger.of(l.name, false), matched, failedStarts(runs), fault)
 	}
 	return faults
 }
@@ -317,9 +317,23 @@ func (w *world) judgeExecs(l *life, list []events.Event, t *tally, fault func(st
 	}
 }
 
+func failedStarts(runs []told) (n int) {
+	for _, r := range runs {
+		if r.start == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// cutStart begins what runc's init process says, in the container's place, when
+// runtimed dies after it has opened the FIFO of its start and before it has written.
+const cutStart = "write exec fifo "
+
 // judgeLogs checks that each stream of the log has each line of each run that is
-// told of once, and in order. It returns how many lines there are.
-func (l *life) judgeLogs(had []run, matched map[string]bool, fault func(string, ...any)) int {
+// told of once, and in order; a start that failed may have left a line of cutStart.
+// It returns how many lines there are.
+func (l *life) judgeLogs(had []run, matched map[string]bool, failed int, fault func(string, ...any)) int {
 	lines := 0
 	for stream, name := range []string{1: "out", 2: "err"} {
 		if name == "" {
@@ -332,6 +346,10 @@ func (l *life) judgeLogs(had []run, matched map[string]bool, fault func(string, 
 		}
 		count := map[string]int{}
 		for line := range bytes.Lines(text) {
+			if name == "err" && failed > 0 && bytes.HasPrefix(line, []byte(cutStart)) {
+				failed--
+				continue
+			}
 			var token, of string
 			var n int
 			if _, err := fmt.Sscanf(string(line), "%s %s %d ", &token, &of, &n); err != nil || of != name || n != count[token]+1 {
