@@ -26,6 +26,7 @@ var workloads = []workload{
 	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
 	{[]string{"logs"}, 4, logsDaemon, logsBare},
 	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
+	{[]string{"echo", aside, busied}, 8, echoDaemon, echoBare},
 	{[]string{"many", "remove", "many-detached"}, 8, crowdDaemon, crowdBare},
 }
 
@@ -46,7 +47,7 @@ type session struct {
 func measure(ctx context.Context, o *options) (*report, error) {
 	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
 	var err error
-	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth} {
+	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth, s.histories} {
 		if err = step(ctx); err != nil {
 			break
 		}
