@@ -65,7 +65,7 @@ func parseOptions(args []string) (*options, error) {
 	f.DurationVar(&o.limit, "limit", 25*time.Minute, "end the run after this time")
 	f.StringVar(&o.json, "json", "", "write all figures to this `file`")
 	f.StringVar(&o.svg, "svg", "", "draw pictures into this `directory`")
-	docs := f.Bool("write-docs", false, "write the tables of docs/performance.md, its pictures and docs/bench.json")
+	docs := f.Bool("write-docs", false, "write the tables of docs/performance.md, its pictures and docs/bench.json; of docs/reliability.md or docs/testing.md, if those are measured")
 	f.StringVar(&o.from, "from", "", "measure nothing, take the figures from a `file` of --json")
 	f.StringVar(&o.work, "work", ".", "the repository's `directory`, which hack/bench sets")
 	f.StringVar(&o.dir, "dir", "", "`directory` for images and logs, which hack/bench makes and removes")
