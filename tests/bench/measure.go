@@ -132,8 +132,11 @@ func (s *session) fail(target, row string, err error) {
 	s.report.NotRun = append(s.report.NotRun, notRun{Target: target, Row: row, Why: err.Error(), Times: 1, must: must})
 }
 
+var begun = time.Now()
+
+// progress tells what is being done, and how long the run has taken so far.
 func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+	fmt.Fprintf(os.Stderr, "bench: %6s "+format+"\n", append([]any{time.Since(begun).Round(time.Second)}, args...)...)
 }
 
 // rounds opens all targets and has them do all workloads in turn.
