@@ -2,7 +2,7 @@
 // from a file of OTLP's JSON lines; of several traces that whose requests took the
 // median time:
 //
-//	waterfall FILE TRACE...
+//	waterfall FILE TRACE [TRACE]...
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	if len(args) < 2 {
-		return errors.New("usage: waterfall FILE TRACE...")
+		return errors.New("usage: waterfall FILE TRACE [TRACE]...: a file and a trace are needed")
 	}
 	file, err := os.Open(args[0])
 	if err != nil {
