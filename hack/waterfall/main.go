@@ -1,7 +1,8 @@
 // Command waterfall prints the spans of one trace, in the order of their begin,
-// from a file of OTLP's JSON lines:
+// from a file of OTLP's JSON lines; of several traces that whose requests took the
+// median time:
 //
-//	waterfall FILE TRACE
+//	waterfall FILE TRACE [TRACE]...
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,19 +30,36 @@ func main() {
 }
 
 func run(args []string, out io.Writer) error {
-	if len(args) != 2 {
-		return errors.New("usage: waterfall FILE TRACE")
+	if len(args) < 2 {
+		return errors.New("usage: waterfall FILE TRACE [TRACE]...: a file and a trace are needed")
 	}
 	file, err := os.Open(args[0])
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	steps, err := read(file, args[1])
+	traces, err := read(file, args[1:])
 	if err != nil {
 		return err
 	}
-	return draw(out, steps)
+	slices.SortStableFunc(traces, func(a, b []*step) int { return cmp.Compare(requests(a), requests(b)) })
+	middle := traces[(len(traces)-1)/2]
+	if len(traces) > 1 {
+		_, err = fmt.Fprintf(out, "%-52s %8s %8.2f  of %d from %.2f to %.2f\n", "all requests", "", milliseconds(requests(middle)),
+			len(traces), milliseconds(requests(traces[0])), milliseconds(requests(traces[len(traces)-1])))
+		if err != nil {
+			return err
+		}
+	}
+	return draw(out, middle)
+}
+
+// requests is how long those took that are below no other step.
+func requests(roots []*step) (sum time.Duration) {
+	for _, r := range roots {
+		sum += r.end.Sub(r.begin)
+	}
+	return sum
 }
 
 // step is a span, and what is below it.
@@ -54,9 +73,12 @@ type step struct {
 // longestLine is what a batch of spans may have, in bytes.
 const longestLine = 16 << 20
 
-// read finds the spans of a trace and returns those that are below none of them.
-func read(r io.Reader, trace string) ([]*step, error) {
-	byID := map[string]*step{}
+// read finds the spans of traces and returns, for each, those that are below none of them.
+func read(r io.Reader, traces []string) ([][]*step, error) {
+	found := map[string]map[string]*step{} // by trace, by id
+	for _, t := range traces {
+		found[t] = map[string]*step{}
+	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, longestLine)
 	for lines.Scan() {
@@ -65,7 +87,8 @@ func read(r io.Reader, trace string) ([]*step, error) {
 			return nil, fmt.Errorf("not a line of spans: %w", err)
 		}
 		for _, s := range b.Spans() {
-			if s.Trace != trace {
+			byID := found[s.Trace]
+			if byID == nil {
 				continue
 			}
 			step, err := newStep(s)
@@ -78,10 +101,14 @@ func read(r io.Reader, trace string) ([]*step, error) {
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
-	if len(byID) == 0 {
-		return nil, fmt.Errorf("no span of trace %s", trace)
+	var roots [][]*step
+	for _, t := range traces {
+		if len(found[t]) == 0 {
+			return nil, fmt.Errorf("no span of trace %s", t)
+		}
+		roots = append(roots, tree(found[t]))
 	}
-	return tree(byID), nil
+	return roots, nil
 }
 
 func newStep(s otlpfile.Span) (*step, error) {
@@ -151,11 +178,14 @@ func last(s *step) time.Time {
 	return end
 }
 
+// id is that of a container or an exec, which says nothing in a picture.
+var id = regexp.MustCompile(`[0-9a-f]{64}`)
+
 func (s *step) draw(w *strings.Builder, zero time.Time, whole time.Duration, depth int) {
 	from, took := s.begin.Sub(zero), s.end.Sub(s.begin)
 	at := func(d time.Duration) int { return int(int64(d) * width / max(1, int64(whole))) }
 	bar := max(1, at(from+took)-at(from))
-	name := strings.Repeat("  ", depth) + s.name
+	name := strings.Repeat("  ", depth) + id.ReplaceAllString(s.name, "ID")
 	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took), strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
 	if s.failed != "" {
 		fmt.Fprintf(w, "  failed: %s", s.failed)

@@ -40,6 +40,32 @@ func TestWaterfall(t *testing.T) {
 	}
 }
 
+// TestWaterfallOfMany draws the trace whose requests took the median time, and names no container.
+func TestWaterfallOfMany(t *testing.T) {
+	var file strings.Builder
+	id := strings.Repeat("0a", 32)
+	for trace, end := range map[string]string{"slow": "1009000000", "middle": "1005000000", "fast": "1002000000", "faster": "1001000000"} {
+		file.WriteString(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"` + trace + `","spanId":"1","name":"GET /exec/` + id +
+			`/json of ` + trace + `","startTimeUnixNano":"1000000000","endTimeUnixNano":"` + end + `"}]}]}]}` + "\n")
+	}
+	path := filepath.Join(t.TempDir(), "trace")
+	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run([]string{path, "slow", "middle", "fast"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(out.String()), " ")
+	want := "all requests 5.00 of 3 from 2.00 to 9.00 GET /exec/ID/json of middle 0.00 5.00 " + strings.Repeat("#", width)
+	if got != want {
+		t.Errorf("got %s, not %s", got, want)
+	}
+	if err := run([]string{path, "slow", "nosuch"}, &bytes.Buffer{}); err == nil {
+		t.Error("a trace that isn't there: no error")
+	}
+}
+
 func TestWaterfallRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{

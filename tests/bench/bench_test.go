@@ -206,8 +206,9 @@ func sample() *report {
 		r.add("docker-20.10", "runc", round, figures{"run": 70 * f})
 		r.add(commitTarget, "", round, figures{"commit": f})
 	}
-	r.Growth = []grown{{Containers: 1000, Start: 12.5}}
+	r.Growth = []grown{{Containers: 10, Start: 9}, {Containers: 1000, Start: 12.5, Restart: 1000.5}}
 	r.Told = []told{{Subscribers: 100, Last: 3.25}}
+	r.Histories = []history{{Events: 77, Since: spread{1.25, 2.5}}}
 	r.NotRun = []notRun{{Target: "crun", Why: "two\nlines"}}
 	r.evaluate()
 	return r
@@ -236,7 +237,7 @@ func TestReport(t *testing.T) {
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "1000", "not run: crun: two"} {
+	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "12.5 missed (1.39 × that with 10)", "1000 missed", "77", "not run: crun: two"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
@@ -264,7 +265,7 @@ func TestDocs(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	for _, want := range []string{
-		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms", "| 1000 | 12.5 |", "| 100 | 0.00 | 3.25 |", "* crun: two lines",
+		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms", "| 1000 | **12.5** (1.39 × that with 10) | 0.00 | **1000** |", "| 77 |", "| 1.25 (2.50) |", "| 100 | 0.00 | 3.25 |", "* crun: two lines",
 	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("not once: %q in\n%s", want, got)

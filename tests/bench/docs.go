@@ -102,23 +102,6 @@ func (r *report) cell(row row, target string) string {
 	return text
 }
 
-func (r *report) markdownGrowth(b *bytes.Buffer) {
-	if len(r.Growth) > 0 {
-		fmt.Fprintf(b, "\n%s, with so many running containers. Restart is from the launch of the next engine until it has listed them all. Goals: restart ≤ 1 s "+
-			"with 1,000, one more start there ≤ 1.3 × that with 10.\n\n", growTarget)
-		b.WriteString("| containers | one more start, ms | list, ms | restart, ms | memory, MB | descriptors | threads | the engine's goroutines |\n|---|---|---|---|---|---|---|---|\n")
-	}
-	for _, g := range r.Growth {
-		fmt.Fprintf(b, "| %d | %.1f | %.2f | %.0f | %.1f | %d | %d | %d |\n", g.Containers, g.Start, g.List, g.Restart, g.Memory, g.Descriptors, g.Threads, g.Goroutines)
-	}
-	if len(r.Told) > 0 {
-		b.WriteString("\n| subscribers | the first has an event after, ms | all have it after, ms |\n|---|---|---|\n")
-	}
-	for _, t := range r.Told {
-		fmt.Fprintf(b, "| %d | %.2f | %.2f |\n", t.Subscribers, t.First, t.Last)
-	}
-}
-
 func (r *report) markdownRest(b *bytes.Buffer) {
 	b.WriteString("\nVersions:")
 	for i, name := range targetNames() {

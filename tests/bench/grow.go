@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,20 +39,15 @@ func (s *session) growth(ctx context.Context) (err error) {
 	if !s.grow {
 		return nil
 	}
-	for _, k := range targetKinds {
-		if k.name != growTarget {
-			continue
-		}
-		d, _ := s.bring(ctx, k).(*daemon)
-		if d == nil {
-			return nil
-		}
-		s.noteVersion(ctx, d)
-		defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
-		err := errors.Join(s.containers(ctx, d), s.subscribers(ctx, d))
-		if err != nil {
-			s.fail(k.name, "growth", err)
-		}
+	k := kindNamed(growTarget)
+	d, _ := s.bring(ctx, k).(*daemon)
+	if d == nil {
+		return nil
+	}
+	s.noteVersion(ctx, d)
+	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
+	if err := errors.Join(s.containers(ctx, d), s.subscribers(ctx, d)); err != nil {
+		s.fail(k.name, "growth", err)
 	}
 	return nil
 }
@@ -225,19 +219,4 @@ func gather(ctx context.Context, seen <-chan moment, n int) (soonest, latest tim
 		}
 	}
 	return soonest, latest, nil
-}
-
-func (r *report) printGrowth(w *bytes.Buffer) {
-	if len(r.Growth) > 0 {
-		fmt.Fprintf(w, "\n%s, containers\tstart, ms\tlist, ms\tmemory, MB\trestart, ms\tdescriptors\tthreads\tgoroutines\n", growTarget)
-	}
-	for _, g := range r.Growth {
-		fmt.Fprintf(w, "  %d\t%.1f\t%.2f\t%.1f\t%.0f\t%d\t%d\t%d\n", g.Containers, g.Start, g.List, g.Memory, g.Restart, g.Descriptors, g.Threads, g.Goroutines)
-	}
-	if len(r.Told) > 0 {
-		fmt.Fprintf(w, "\n%s, subscribers\tthe first has an event, ms\tall have it, ms\n", growTarget)
-	}
-	for _, t := range r.Told {
-		fmt.Fprintf(w, "  %d\t%.2f\t%.2f\n", t.Subscribers, t.First, t.Last)
-	}
 }

@@ -26,6 +26,7 @@ var workloads = []workload{
 	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
 	{[]string{"logs"}, 4, logsDaemon, logsBare},
 	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
+	{[]string{"echo", aside, busied}, 8, echoDaemon, echoBare},
 	{[]string{"many", "remove", "many-detached"}, 8, crowdDaemon, crowdBare},
 }
 
@@ -46,7 +47,7 @@ type session struct {
 func measure(ctx context.Context, o *options) (*report, error) {
 	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
 	var err error
-	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth} {
+	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth, s.histories} {
 		if err = step(ctx); err != nil {
 			break
 		}
@@ -131,8 +132,11 @@ func (s *session) fail(target, row string, err error) {
 	s.report.NotRun = append(s.report.NotRun, notRun{Target: target, Row: row, Why: err.Error(), Times: 1, must: must})
 }
 
+var begun = time.Now()
+
+// progress tells what is being done, and how long the run has taken so far.
 func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+	fmt.Fprintf(os.Stderr, "bench: %6s "+format+"\n", append([]any{time.Since(begun).Round(time.Second)}, args...)...)
 }
 
 // rounds opens all targets and has them do all workloads in turn.

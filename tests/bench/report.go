@@ -16,17 +16,18 @@ import (
 
 // report is what a run found out: all that --json writes.
 type report struct {
-	Date     time.Time         `json:"date"` // of the begin
-	Took     string            `json:"took"`
-	Commit   string            `json:"commit"`
-	Short    bool              `json:"short,omitempty"`
-	Rounds   int               `json:"rounds"`
-	Machine  machine           `json:"machine"`
-	Versions map[string]string `json:"versions"` // by target
-	Series   []*series         `json:"series"`
-	Growth   []grown           `json:"growth,omitempty"`
-	Told     []told            `json:"told,omitempty"`
-	NotRun   []notRun          `json:"notRun,omitempty"`
+	Date      time.Time         `json:"date"` // of the begin
+	Took      string            `json:"took"`
+	Commit    string            `json:"commit"`
+	Short     bool              `json:"short,omitempty"`
+	Rounds    int               `json:"rounds"`
+	Machine   machine           `json:"machine"`
+	Versions  map[string]string `json:"versions"` // by target
+	Series    []*series         `json:"series"`
+	Growth    []grown           `json:"growth,omitempty"`
+	Told      []told            `json:"told,omitempty"`
+	Histories []history         `json:"histories,omitempty"`
+	NotRun    []notRun          `json:"notRun,omitempty"`
 }
 
 // series are the figures of a row and a target.

@@ -37,7 +37,7 @@ func newRootfs(dir string) (*rootfs, error) {
 		os.WriteFile(filepath.Join(dir, "etc/group"), []byte("root:x:0:\n"), 0o644),
 		os.WriteFile(filepath.Join(dir, textPath), text(textSize), 0o644),
 	)
-	for _, applet := range []string{"cat", "dd", "sh", "sleep", "true"} {
+	for _, applet := range []string{"cat", "dd", "sh", "sleep", "true", "yes"} {
 		err = firstError(err, os.Symlink("busybox", filepath.Join(dir, "bin", applet)))
 	}
 	return &rootfs{dir, sync.OnceValues(func() ([]byte, error) { return pack(dir) })}, err

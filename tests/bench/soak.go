@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +33,34 @@ const (
 	residentEvery = 5 * time.Second
 )
 
-// runSoak is a whole run. Its error tells of what has grown.
+// runSoak is a whole run. Its error tells of what has grown; without one the documents get the table, if they are to.
 func (o *options) runSoak(ctx context.Context, out io.Writer) error {
 	limit := 2*time.Duration(o.soak)*period + 5*time.Minute
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
 	defer cancel()
+	if o.docs == "" {
+		return o.soakOnce(ctx, out)
+	}
+	r := newReport(ctx, o)
+	var table bytes.Buffer
+	if err := o.soakOnce(ctx, io.MultiWriter(out, &table)); err != nil {
+		return err
+	}
+	r.finish(ctx)
+	return writeBetween(filepath.Join(o.docs, "testing.md"), soakMarkdown(r, table.String()))
+}
+
+// soakMarkdown is what was printed, with where and when.
+func soakMarkdown(r *report, table string) string {
+	text := fmt.Sprintf("%s, commit %s, %s; other work took %.0f %% of the processors' time before it, %.0f %% after it:\n\n",
+		r.Date.Format(time.DateTime+" MST"), r.Commit, r.Machine, 100*r.Machine.BusyBefore, 100*r.Machine.BusyAfter)
+	for line := range strings.Lines(table) {
+		text += "    " + line
+	}
+	return text
+}
+
+func (o *options) soakOnce(ctx context.Context, out io.Writer) error {
 	s := &session{options: o, shared: &shared{}}
 	var err error
 	if s.image, err = newRootfs(filepath.Join(s.dir, "rootfs")); err != nil {

@@ -62,8 +62,8 @@ func (k *soak) read(ctx context.Context) (*reading, error) {
 }
 
 func programOf(pid int) string {
-	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // none once it is gone
-	return filepath.Base(exe)
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))     // none once it is gone
+	return filepath.Base(strings.TrimSuffix(exe, " (deleted)")) // as it is called once another was built in its place
 }
 
 // readMachine reads what is not the engine's alone, in namespaces in which nobody else is.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -49,6 +50,18 @@ func TestCompare(t *testing.T) {
 				t.Errorf("%s, %s: it should name what has grown: %v", g.name, tt.name, err)
 			}
 		}
+	}
+}
+
+// TestSoakDocs puts a table where docs/testing.md has the one of an earlier run.
+func TestSoakDocs(t *testing.T) {
+	data, err := os.ReadFile("../../docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := between(string(data), soakMarkdown(sample(), "heading\nrow\n"))
+	if err != nil || !strings.Contains(got, "before it, 0 % after it:\n\n    heading\n    row\n\n"+endMark) || len(got) < len(data)/2 {
+		t.Errorf("%v\n%s", err, got)
 	}
 }
 

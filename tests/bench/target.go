@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // A target is an engine or a bare runtime. Its methods are called one at a time.
@@ -50,6 +51,11 @@ func targetNames() []string {
 		names = append(names, k.name)
 	}
 	return names
+}
+
+// kindNamed is the kind with a name that is in the list.
+func kindNamed(name string) targetKind {
+	return targetKinds[slices.IndexFunc(targetKinds, func(k targetKind) bool { return k.name == name })]
 }
 
 // wanted tells whether a target is to be measured.
