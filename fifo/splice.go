@@ -47,12 +47,10 @@ func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
 }
 
 // SpliceTo is Splice into a socket or a pipe: any connection of package net
-// that is one, or an *os.File that is non-blocking. It waits for output, then
-// until dst takes some of it.
+// that is one, or an *os.File that is non-blocking. It waits for output, but not
+// for dst: 0 without an error says that dst has no room now.
 //
-// Errors: as for Splice, and dst's own (EPIPE, a deadline). Close ends the wait
-// for output, but not the one for dst: closing dst, or a write deadline on it,
-// does.
+// Errors: as for Splice, and dst's own (EPIPE).
 func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if limit < 1 {
 		return 0, fmt.Errorf("cannot splice %d bytes: %w", limit, errdefs.ErrInvalidArgument)
@@ -61,25 +59,15 @@ func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
-	for {
-		n, err := r.take(limit, func(in, limit int) (int, error) { return spliceInto(in, out, limit) })
-		if errors.Is(err, errFull) {
-			err = waitWritable(out)
-			if err == nil {
-				continue
-			}
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
-		}
-		return int64(n), err
+	n, err := r.take(limit, func(in, limit int) (int, error) { return spliceInto(in, out, limit) })
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
+	return int64(n), err
 }
 
-// errFull says that it is the other side that has to be waited for. splice's
-// EAGAIN does not say which of the two it is.
-var errFull = errors.New("no room at the destination")
-
+// spliceInto moves nothing, without an error, where it is the destination that
+// would have to be waited for: splice's EAGAIN doesn't say which of the two.
 func spliceInto(in int, out syscall.RawConn, limit int) (n int, err error) {
 	controlErr := out.Control(func(fd uintptr) {
 		n, err = splice(in, int(fd), nil, limit)
@@ -88,22 +76,9 @@ func spliceInto(in int, out syscall.RawConn, limit int) (n int, err error) {
 	case controlErr != nil:
 		return 0, controlErr
 	case errors.Is(err, unix.EAGAIN) && !isEmpty(in):
-		return 0, errFull
+		return 0, nil
 	}
 	return n, err
-}
-
-// waitWritable waits in out's poller, so that the Reader is free meanwhile.
-func waitWritable(out syscall.RawConn) error {
-	var pollErr error
-	err := out.Write(func(fd uintptr) bool {
-		n, err := ignoringEINTR(func() (int, error) {
-			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
-		})
-		pollErr = err
-		return n > 0 || err != nil
-	})
-	return errors.Join(err, pollErr)
 }
 
 func isEmpty(pipe int) bool {

@@ -81,7 +81,7 @@ func (s *session) streams(terminal bool) engine.Streams {
 	}
 	if terminal {
 		if s.stdout || s.stderr {
-			st.Stdout = s.conn
+			st.Stdout = rawWriter{s.conn}
 		}
 		return st
 	}

@@ -3,7 +3,9 @@ package logs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"sync"
 )
 
@@ -30,9 +32,15 @@ type Follower struct {
 	err    error // why it can't follow
 	// logged is how much of the log is replayed first.
 	logged int64
-	turn   int // the stream that is looked at first
-	// position is guarded by the output's lock.
+	turn   int      // the stream that is looked at first
+	conn   net.Conn // that debt is owed to
+
+	// What follows is guarded by the output's lock.
 	position map[string]int64
+	state    leaning
+	recalled bool              // somebody waits for the end of a borrow
+	sockets  map[string]Socket // that the movers may splice past, while in Copy
+	debt     debt              // touched by who has the follower, without the lock
 }
 
 // Follow begins to follow at the moment of the call, also before Start. The
@@ -60,6 +68,7 @@ func (o *Output) Follow(want FollowOptions) *Follower {
 	if replay {
 		f.logged = o.log.size
 	}
+	o.changedLocked() // a mover may wait for the follower that was alone so far
 	return f
 }
 
@@ -71,15 +80,16 @@ func (f *Follower) wants(i int) bool {
 // nil writer drops its stream. Copy never writes to both writers at once, and it
 // is called once.
 //
-// The bytes are copied, also where the writer is a socket. sendfile(2) would only
-// lend it the file's pages, and what waits in the socket's queue would turn to
-// zeros when the file's beginning is freed.
+// From a raw file the bytes are copied, also where the writer is a socket.
+// sendfile(2) would only lend it the file's pages, and what waits in the socket's
+// queue would turn to zeros when the file's beginning is freed. To a writer that
+// is a [Socket] the movers may splice past the file.
 //
 // Errors: ErrLagging; ctx's; the writer's; os.ErrClosed where the output or its
 // sources were closed before their end. A Write that blocks is ended by whoever
 // owns the writer, not by ctx.
 func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
-	if f.err != nil {
+	if f.err != nil { // nobody borrows it yet
 		return f.err
 	}
 	writers := map[string]io.Writer{Stdout: stdout, Stderr: stderr}
@@ -87,6 +97,10 @@ func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
 		if err := f.replay(ctx, writers); err != nil {
 			return err
 		}
+	}
+	if f.output.log == nil {
+		f.offer(spliceable(writers))
+		defer f.offer(nil)
 	}
 	for {
 		r, at, err := f.next(ctx)
@@ -100,6 +114,15 @@ func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+}
+
+// offer lets the movers borrow the follower, with sockets, or no more.
+func (f *Follower) offer(sockets map[string]Socket) {
+	o := f.output
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f.state, f.sockets = busy, sockets
+	o.changedLocked()
 }
 
 // replay writes what the log has.
@@ -116,28 +139,59 @@ func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) err
 }
 
 // next waits for a stream that is ahead of the follower; io.EOF when all have
-// ended.
+// ended. The follower is busy when it returns.
 func (f *Follower) next(ctx context.Context) (r *raw, at int64, err error) {
-	o := f.output
 	for {
-		if err := ctx.Err(); err != nil {
-			return nil, 0, err
-		}
-		o.mu.Lock()
-		r, at, err := f.readyLocked()
-		var wait <-chan struct{}
-		if r == nil && err == nil {
-			wait = o.waitLocked()
-		}
-		o.mu.Unlock()
-		if wait == nil {
+		ended := ctx.Err()
+		r, at, wait, err := f.look(ended)
+		switch {
+		case errors.Is(err, errFull):
+			if err := waitWritable(f.conn); err != nil {
+				return nil, 0, err
+			}
+		case wait == nil:
 			return r, at, err
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
+		case ended != nil: // a mover has the follower, for a moment
+			<-wait
+		default:
+			select {
+			case <-wait:
+			case <-ctx.Done():
+			}
 		}
 	}
+}
+
+// errFull says that it is the client that has to be waited for.
+var errFull = errors.New("the client takes no more")
+
+// look finds what the follower has to do next, or what it has to wait for.
+func (f *Follower) look(ended error) (r *raw, at int64, wait <-chan struct{}, err error) {
+	o := f.output
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f.state == borrowed {
+		f.recalled = true
+		return nil, 0, o.waitLocked(), nil
+	}
+	was := f.state
+	f.state = busy
+	switch {
+	case ended != nil:
+		return nil, 0, nil, ended
+	case f.err != nil:
+		return nil, 0, nil, f.err
+	case was == full:
+		return nil, 0, nil, errFull
+	}
+	if r, at, err := f.readyLocked(); r != nil || err != nil {
+		return r, at, nil, err
+	}
+	f.state = idle
+	if was != idle && f.sockets != nil {
+		o.changedLocked() // a mover may wait for it
+	}
+	return nil, 0, o.waitLocked(), nil
 }
 
 // readyLocked finds a stream that is ahead of the follower, the two in turns, or
@@ -159,9 +213,13 @@ func (f *Follower) readyLocked() (*raw, int64, error) {
 		}
 		at, follows := f.position[r.name]
 		switch {
+		case f.debt.left > 0 && f.debt.r != r: // not within another one's frame
+			end = nil
 		case follows && at < r.size:
 			f.turn = i + 1
 			return r, at, nil
+		case f.debt.left > 0 && r.over():
+			return nil, 0, fmt.Errorf("%s ended within a frame: %w", r.name, io.ErrUnexpectedEOF)
 		case !follows && len(f.position) > 0: // not the follower's
 		case !r.over():
 			end = nil
@@ -180,6 +238,9 @@ func (f *Follower) pass(r *raw, at int64, w io.Writer) error {
 	}
 	buf := followBuffers.Get().(*[followChunk]byte)
 	defer followBuffers.Put(buf)
+	if f.debt.left > 0 {
+		return f.repay(r, at, buf[:])
+	}
 	n, err := f.read(r, at, buf[:])
 	if err != nil {
 		return err

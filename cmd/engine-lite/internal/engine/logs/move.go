@@ -20,15 +20,14 @@ const (
 	encoderLead = 2 << 20
 )
 
-// move brings the stream into its raw file until it ends.
+// move brings the stream to where it is wanted until it ends.
 func (o *Output) move(r *raw, src Source) {
 	var delay backoff
 	for {
-		at, err := o.room(r)
-		if err != nil {
-			return // closed: the rest stays where it is
+		n, err := o.bring(r, src)
+		if errors.Is(err, errClosed) {
+			return // the rest stays where it is
 		}
-		n, err := src.Splice(r.file, at, moveChunk)
 		if err != nil && retryable(err) {
 			o.tookDisk(false)
 			if delay.first() {
@@ -53,6 +52,25 @@ func (o *Output) move(r *raw, src Source) {
 			return
 		}
 	}
+}
+
+// bring moves some of the stream: directly to its only follower, or into its raw
+// file, and then returns how much. errClosed at Close.
+func (o *Output) bring(r *raw, src Source) (int64, error) {
+	if d, ok := src.(directSource); ok && o.log == nil {
+		for {
+			if direct, err := o.direct(r, d); err != nil {
+				return 0, err
+			} else if !direct {
+				break
+			}
+		}
+	}
+	at, err := o.room(r)
+	if err != nil {
+		return 0, err
+	}
+	return src.Splice(r.file, at, moveChunk)
 }
 
 // retryable tells errors that will pass when somebody makes room.
