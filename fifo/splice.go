@@ -47,8 +47,9 @@ func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
 }
 
 // SpliceTo is Splice into a socket or a pipe: any connection of package net
-// that is one, or an *os.File that is non-blocking. It waits for output, but not
-// for dst: 0 without an error says that dst has no room now.
+// that is one, or an *os.File that is non-blocking. It waits for nothing: 0
+// without an error says that dst has no room now or that there is no output,
+// which [Reader.Pending] waits for.
 //
 // Errors: as for Splice, and dst's own (EPIPE).
 func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
@@ -59,31 +60,20 @@ func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
-	n, err := r.take(limit, func(in, limit int) (int, error) { return spliceInto(in, out, limit) })
+	n, err := r.take(limit, func(in, limit int) (n int, err error) {
+		controlErr := out.Control(func(fd uintptr) { n, err = splice(in, int(fd), nil, limit) })
+		if controlErr != nil {
+			return 0, controlErr
+		}
+		if errors.Is(err, unix.EAGAIN) { // it doesn't say which of the two
+			return 0, nil
+		}
+		return n, err
+	})
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
 	return int64(n), err
-}
-
-// spliceInto moves nothing, without an error, where it is the destination that
-// would have to be waited for: splice's EAGAIN doesn't say which of the two.
-func spliceInto(in int, out syscall.RawConn, limit int) (n int, err error) {
-	controlErr := out.Control(func(fd uintptr) {
-		n, err = splice(in, int(fd), nil, limit)
-	})
-	switch {
-	case controlErr != nil:
-		return 0, controlErr
-	case errors.Is(err, unix.EAGAIN) && !isEmpty(in):
-		return 0, nil
-	}
-	return n, err
-}
-
-func isEmpty(pipe int) bool {
-	n, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
-	return err != nil || n == 0
 }
 
 // splice moves bytes out of a non-blocking pipe. The pipe has a writer as long

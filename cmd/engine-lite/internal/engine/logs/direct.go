@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,9 +21,19 @@ import (
 //	  └─────────────────────────────────────────────────────────────────┘
 //
 // Only who has the follower (the mover while it is borrowed, else Copy) writes to
-// the client and touches its debt. The mover waits for a full client as for a
-// full pipe, until another one follows or the process has exited: then what comes
-// goes to the raw file, the rest of a frame that was begun too.
+// the client and touches its debt. The mover waits for a full client, but not
+// longer than [patience]: then, and where another one follows or the process has
+// exited, what comes goes to the raw file, the rest of a frame that was begun too.
+// So a process that writes is held up only at the bound, and a terminal's last
+// output, for which the runtime daemon waits two seconds, always finds room.
+
+const (
+	// patience is how long a mover waits for a client at once.
+	patience = 100 * time.Millisecond
+	// haste is how long it waits for none after it has lost its patience. Then a
+	// client that reads as fast as it can is given the time to catch up.
+	haste = 500 * time.Millisecond
+)
 
 // Socket is a client's writer that bytes can be spliced past.
 type Socket interface {
@@ -38,7 +49,8 @@ type directSource interface {
 	// Pending waits for the first byte and returns how many there are; errors
 	// are Splice's.
 	Pending() (int, error)
-	// SpliceTo moves at most max bytes to a socket, 0 where that has no room.
+	// SpliceTo moves at most max bytes to a socket, and waits neither for room in
+	// that nor for output: 0 then.
 	SpliceTo(dst syscall.Conn, max int) (int64, error)
 }
 
@@ -82,28 +94,45 @@ func (o *Output) direct(r *raw, src directSource) (bool, error) {
 // borrow waits until the only follower is idle; nil where there are none or
 // several, and where nobody waits for them any more.
 func (o *Output) borrow(r *raw) (*Follower, error) {
+	var timeout <-chan time.Time
 	for {
-		o.mu.Lock()
-		f := o.onlyLocked(r)
-		var wait <-chan struct{}
-		switch {
-		case f == nil:
-		case f.idleLocked(r):
-			f.state = borrowed
-		default:
-			f.recalled = true
-			wait = o.waitLocked()
-		}
-		o.mu.Unlock()
+		f, wait := o.tryBorrow(r)
 		if wait == nil {
 			return f, nil
 		}
+		if timeout == nil {
+			if time.Now().Before(r.haste) {
+				return nil, nil
+			}
+			timer := time.NewTimer(o.patience)
+			defer timer.Stop()
+			timeout = timer.C
+		}
 		select {
 		case <-wait:
+		case <-timeout:
+			r.haste = time.Now().Add(haste)
+			return nil, nil
 		case <-o.ctx.Done():
 			return nil, errClosed
 		}
 	}
+}
+
+// tryBorrow returns the only follower, or what to wait for until it is idle.
+func (o *Output) tryBorrow(r *raw) (*Follower, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := o.onlyLocked(r)
+	switch {
+	case f == nil:
+		return nil, nil
+	case f.idleLocked(r):
+		f.state = borrowed
+		return f, nil
+	}
+	f.recalled = true
+	return nil, o.waitLocked()
 }
 
 // onlyLocked is the follower that the stream can go to directly.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +35,9 @@ func (s framed) Write(p []byte) (int, error) {
 	return max(n-len(head), 0), err
 }
 
+// patient is longer than any wait on a starved machine.
+const patient = time.Hour
+
 // directOutput is one with nothing logged, and a follower that copies to a
 // connection in frames; copied has what Copy returned.
 type directOutput struct {
@@ -48,13 +52,14 @@ type directOutput struct {
 	stdout, stder strings.Builder
 }
 
-func newDirectOutput(t *testing.T) *directOutput {
+func newDirectOutput(t *testing.T, patience time.Duration) *directOutput {
 	checkLeaks(t)
 	p := newPlace(t)
 	p.log = ""
 	d := &directOutput{t: t, o: p.open(0), out: newStream(t), err: newStream(t), copied: make(chan error, 1)}
 	d.conn, d.client = socketPair(t)
 	t.Cleanup(func() { d.conn.Close(); d.client.Close() })
+	d.o.patience = patience
 	d.f = d.o.Follow(FollowOptions{Stdout: true, Stderr: true})
 	var ctx context.Context
 	ctx, d.cancel = context.WithCancel(t.Context())
@@ -87,7 +92,7 @@ func (d *directOutput) stuck() {
 	waitFor(d.t, "a full client", func() bool {
 		d.o.mu.Lock()
 		defer d.o.mu.Unlock()
-		return d.f.debt.left > 0 && (d.f.state == full || d.f.state == busy)
+		return (d.f.state == full || d.f.state == busy) && d.f.debt.left > 0
 	})
 }
 
@@ -130,7 +135,7 @@ func (d *directOutput) inFile(i int) int64 { return d.o.sizeOf(d.o.streams[i]) }
 
 // TestDirect delivers both streams whole, in frames, past the raw files.
 func TestDirect(t *testing.T) {
-	d := newDirectOutput(t)
+	d := newDirectOutput(t, patient)
 	want, wantErr := numbered(0, 200000), numbered(500000, 600000)
 	go func() { _, _ = io.WriteString(d.out.w, want); d.out.end() }()
 	go func() { _, _ = io.WriteString(d.err.w, wantErr); d.err.end() }()
@@ -144,7 +149,7 @@ func TestDirect(t *testing.T) {
 // TestDirectBeyondExit has a client that takes nothing when the process exits:
 // the rest, that of a frame first, comes to it from the raw file.
 func TestDirectBeyondExit(t *testing.T) {
-	d := newDirectOutput(t)
+	d := newDirectOutput(t, patient)
 	want := numbered(0, 30000) // 1 MB: a socket holds less, with the pipe it holds more
 	d.out.write(t, want)
 	d.stuck()
@@ -159,10 +164,36 @@ func TestDirectBeyondExit(t *testing.T) {
 	d.finish(want, "an error")
 }
 
+// TestDirectStuckClient has a client that takes nothing: the writer goes on, as
+// far as the bound allows, and the client gets all once it reads, then directly
+// again.
+func TestDirectStuckClient(t *testing.T) {
+	d := newDirectOutput(t, 10*time.Millisecond)
+	want, wantErr := numbered(0, 200000), numbered(0, 5000)
+	d.out.write(t, want)
+	d.err.write(t, wantErr)
+	waitFor(t, "room in the pipes", func() bool { return d.inFile(0) > 0 && d.inFile(1) == int64(len(wantErr)) })
+	for d.stdout.Len() < len(want) || d.stder.Len() < len(wantErr) {
+		d.readFrame()
+	}
+	through := d.inFile(0)
+	if through == int64(len(want)) {
+		t.Error("nothing was spliced to the client")
+	}
+	waitFor(t, "an idle client", func() bool { return d.state() == idle })
+	d.out.write(t, "later")
+	d.out.end()
+	d.err.end()
+	d.finish(want+"later", wantErr)
+	if d.inFile(0) != through {
+		t.Error("the end went through the file")
+	}
+}
+
 // TestDirectUntilAnotherFollows has a client that takes nothing when a second
 // one comes: that one gets all from then on, and the first one misses nothing.
 func TestDirectUntilAnotherFollows(t *testing.T) {
-	d := newDirectOutput(t)
+	d := newDirectOutput(t, patient)
 	want := numbered(0, 30000)
 	d.out.write(t, want)
 	d.stuck()
@@ -195,7 +226,7 @@ func TestDirectClientGoes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDirectOutput(t)
+			d := newDirectOutput(t, patient)
 			d.out.write(t, "first")
 			for d.stdout.Len() < len("first") {
 				d.readFrame()
@@ -217,7 +248,7 @@ func TestDirectClientGoes(t *testing.T) {
 
 // TestDirectClosed ends a mover that waits for a full client.
 func TestDirectClosed(t *testing.T) {
-	d := newDirectOutput(t)
+	d := newDirectOutput(t, patient)
 	d.out.write(t, numbered(0, 30000))
 	d.stuck()
 	must(t, errors.Join(d.out.Close(), d.err.Close()))
@@ -232,7 +263,7 @@ func TestDirectClosed(t *testing.T) {
 // TestDirectStolenBytes has the container read its own output, between a frame's
 // header and its payload: the client learns that the frame isn't whole.
 func TestDirectStolenBytes(t *testing.T) {
-	d := newDirectOutput(t)
+	d := newDirectOutput(t, patient)
 	d.out.write(t, numbered(0, 30000))
 	d.stuck()
 	thief, err := os.OpenFile(d.out.set.Paths().Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // followChunk is what a follower reads at once.
@@ -34,10 +35,13 @@ type Follower struct {
 	logged int64
 	turn   int      // the stream that is looked at first
 	conn   net.Conn // that debt is owed to
+	// took is when it took something for the last time, as Output.now.
+	took atomic.Int64
 
 	// What follows is guarded by the output's lock.
 	position map[string]int64
 	state    leaning
+	lagging  bool              // it was cut off
 	recalled bool              // somebody waits for the end of a borrow
 	sockets  map[string]Socket // that the movers may splice past, while in Copy
 	debt     debt              // touched by who has the follower, without the lock
@@ -130,6 +134,7 @@ func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) err
 	o := ReadOptions{Stdout: f.want.Stdout, Stderr: f.want.Stderr, Tail: -1}
 	log := io.NewSectionReader(f.output.log.file, 0, f.logged)
 	return readEntries(ctx, log, o, func(e Entry) error {
+		f.took.Store(int64(f.output.now()))
 		if w := writers[e.Stream]; w != nil {
 			_, err := w.Write(e.Line)
 			return err
@@ -181,6 +186,8 @@ func (f *Follower) look(ended error) (r *raw, at int64, wait <-chan struct{}, er
 		return nil, 0, nil, ended
 	case f.err != nil:
 		return nil, 0, nil, f.err
+	case f.lagging:
+		return nil, 0, nil, ErrLagging
 	case was == full:
 		return nil, 0, nil, errFull
 	}
@@ -269,36 +276,43 @@ func (f *Follower) read(r *raw, at int64, buf []byte) (int, error) {
 	return n, nil
 }
 
-// advance moves the position from at on by n; false if what was there had been
-// freed by then.
+// advance moves the position from at on by n; false if the follower was cut off,
+// and what was there may have been freed by then.
 func (f *Follower) advance(r *raw, at, n int64) bool {
 	o := f.output
+	f.took.Store(int64(o.now()))
 	o.mu.Lock()
-	kept := at >= r.freed
+	lagging := f.lagging
 	f.position[r.name] = at + n
-	if o.log == nil {
+	if o.log == nil || r.held {
 		o.changedLocked() // the mover may wait for this follower
 	}
 	o.mu.Unlock()
 	o.free(r)
-	return kept
+	return !lagging
+}
+
+// leaveLocked lets the movers go on without the follower.
+func (f *Follower) leaveLocked() {
+	for _, r := range f.output.streams {
+		if r != nil {
+			delete(r.followers, f)
+		}
+	}
 }
 
 // Close ends the follower; Copy has to have returned.
 func (f *Follower) Close() error {
 	o := f.output
 	o.mu.Lock()
-	var left []*raw
-	for _, r := range o.streams {
-		if r != nil {
-			delete(r.followers, f)
-			left = append(left, r)
-		}
-	}
+	f.leaveLocked()
+	left := o.streams
 	o.changedLocked()
 	o.mu.Unlock()
 	for _, r := range left {
-		o.free(r)
+		if r != nil {
+			o.free(r)
+		}
 	}
 	return nil
 }
