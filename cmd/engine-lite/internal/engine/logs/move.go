@@ -113,11 +113,13 @@ func (o *Output) room(r *raw) (int64, error) {
 func (o *Output) tryRoom(r *raw, since time.Duration) (at int64, wait <-chan struct{}, cut <-chan time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if r.held = !o.nearLocked(r); r.held {
+	near := o.nearLocked(r)
+	if !near {
 		cut = o.cutLocked(r, since)
-		r.held = !o.nearLocked(r)
+		near = o.nearLocked(r)
 	}
-	if r.held {
+	r.held = !near && r.size-r.slowestFollower() >= o.config.Bound
+	if !near {
 		wait = o.waitLocked()
 	}
 	return r.size, wait, cut

@@ -31,7 +31,7 @@ type raw struct {
 	// the end of a line, freed how much of the file is, or soon is, a hole.
 	encoded, seen, freed int64
 	followers            map[*Follower]struct{}
-	held                 bool // the mover waits for its readers
+	held                 bool // the mover waits for a follower
 
 	haste time.Time // until then the mover, which it belongs to, waits for no client
 }
