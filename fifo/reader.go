@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +36,7 @@ type Reader struct {
 
 	exited atomic.Bool
 	closed atomic.Bool
-	left   atomic.Int64 // bytes still to take after the exit; only take changes it
+	left   atomic.Int64 // bytes still to take after the exit; only take and step change it
 }
 
 // NewReader makes a Reader of a FIFO's descriptor that came from elsewhere,
@@ -150,9 +151,41 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take waits until move, called with the descriptor and the number of bytes that
-// it may move, moves something or fails with anything but EAGAIN.
+// Pending waits until there is output and returns how many bytes of it are in
+// the pipe. They stay there.
+//
+// Errors: as for Read.
+func (r *Reader) Pending() (int, error) {
+	n, err := r.wait(math.MaxInt, func(fd, limit int) (int, error) {
+		n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+		switch {
+		case err != nil:
+			return 0, os.NewSyscallError("ioctl", err)
+		case n == 0:
+			return 0, unix.EAGAIN
+		}
+		return min(n, limit), nil
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("cannot read from %q: %w", r.file.Name(), err)
+	}
+	return n, err
+}
+
+// take is wait for a move that takes what it moves out of the pipe.
 func (r *Reader) take(limit int, move func(fd, limit int) (int, error)) (int, error) {
+	return r.wait(limit, func(fd, limit int) (int, error) {
+		n, err := move(fd, limit)
+		if left := r.left.Load(); err == nil && left != unmeasured {
+			r.left.Store(left - int64(n))
+		}
+		return n, err
+	})
+}
+
+// wait waits until move, called with the descriptor and the number of bytes that
+// it may move, moves something or fails with anything but EAGAIN.
+func (r *Reader) wait(limit int, move func(fd, limit int) (int, error)) (int, error) {
 	for {
 		var n int
 		var moveErr error
@@ -202,9 +235,6 @@ func (r *Reader) step(fd, limit int, move func(fd, limit int) (int, error)) (int
 		// packet (O_DIRECT, see pipe(2)): there is no more to come.
 		r.left.Store(0)
 		return 0, io.EOF
-	}
-	if err == nil {
-		r.left.Store(left - int64(n))
 	}
 	return n, err
 }

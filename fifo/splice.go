@@ -47,12 +47,11 @@ func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
 }
 
 // SpliceTo is Splice into a socket or a pipe: any connection of package net
-// that is one, or an *os.File that is non-blocking. It waits for output, then
-// until dst takes some of it.
+// that is one, or an *os.File that is non-blocking. It waits for nothing: 0
+// without an error says that dst has no room now or that there is no output,
+// which [Reader.Pending] waits for.
 //
-// Errors: as for Splice, and dst's own (EPIPE, a deadline). Close ends the wait
-// for output, but not the one for dst: closing dst, or a write deadline on it,
-// does.
+// Errors: as for Splice, and dst's own (EPIPE).
 func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if limit < 1 {
 		return 0, fmt.Errorf("cannot splice %d bytes: %w", limit, errdefs.ErrInvalidArgument)
@@ -61,54 +60,20 @@ func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
-	for {
-		n, err := r.take(limit, func(in, limit int) (int, error) { return spliceInto(in, out, limit) })
-		if errors.Is(err, errFull) {
-			err = waitWritable(out)
-			if err == nil {
-				continue
-			}
+	n, err := r.take(limit, func(in, limit int) (n int, err error) {
+		controlErr := out.Control(func(fd uintptr) { n, err = splice(in, int(fd), nil, limit) })
+		if controlErr != nil {
+			return 0, controlErr
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
+		if errors.Is(err, unix.EAGAIN) { // it doesn't say which of the two
+			return 0, nil
 		}
-		return int64(n), err
-	}
-}
-
-// errFull says that it is the other side that has to be waited for. splice's
-// EAGAIN does not say which of the two it is.
-var errFull = errors.New("no room at the destination")
-
-func spliceInto(in int, out syscall.RawConn, limit int) (n int, err error) {
-	controlErr := out.Control(func(fd uintptr) {
-		n, err = splice(in, int(fd), nil, limit)
+		return n, err
 	})
-	switch {
-	case controlErr != nil:
-		return 0, controlErr
-	case errors.Is(err, unix.EAGAIN) && !isEmpty(in):
-		return 0, errFull
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("cannot splice from %q: %w", r.file.Name(), err)
 	}
-	return n, err
-}
-
-// waitWritable waits in out's poller, so that the Reader is free meanwhile.
-func waitWritable(out syscall.RawConn) error {
-	var pollErr error
-	err := out.Write(func(fd uintptr) bool {
-		n, err := ignoringEINTR(func() (int, error) {
-			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
-		})
-		pollErr = err
-		return n > 0 || err != nil
-	})
-	return errors.Join(err, pollErr)
-}
-
-func isEmpty(pipe int) bool {
-	n, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
-	return err != nil || n == 0
+	return int64(n), err
 }
 
 // splice moves bytes out of a non-blocking pipe. The pipe has a writer as long

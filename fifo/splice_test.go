@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -185,19 +184,22 @@ func TestSpliceToSocket(t *testing.T) {
 	reader := openStdout(t, set)
 	ours, theirs := socketPair(t)
 	cmd := start(t, openContainer(t, Paths{Stdout: set.Paths().Stdout}), "seq", "1", "300000")
+	if err := spliceUntilFull(reader, ours); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer ours.CloseWrite()
 		for {
-			if _, err := reader.SpliceTo(ours, 1<<20); errors.Is(err, io.EOF) {
+			if err := spliceUntilFull(reader, ours); errors.Is(err, io.EOF) {
 				return
 			} else if err != nil {
 				t.Error(err)
 				return
 			}
+			waitRoom(t, ours)
 		}
 	})
-	waitParked(t, "IO wait", "fifo.waitWritable")
 	wg.Go(func() {
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
@@ -222,13 +224,9 @@ func TestSpliceToBrokenSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours, theirs := socketPair(t)
-	for err := error(nil); err == nil; {
-		ours.SetWriteDeadline(time.Now().Add(time.Millisecond))
-		if _, err = reader.SpliceTo(ours, 1<<20); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("past the deadline: %v", err)
-		}
+	if err := spliceUntilFull(reader, ours); err != nil {
+		t.Fatal(err)
 	}
-	ours.SetWriteDeadline(time.Time{})
 	theirs.Close()
 	if _, err := reader.SpliceTo(ours, 1<<20); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("to a peer that is gone: %v", err)
@@ -239,33 +237,77 @@ func TestSpliceToBrokenSocket(t *testing.T) {
 	}
 }
 
-// The reader can be closed while the other side makes it wait.
-func TestCloseWhileSpliceToWaits(t *testing.T) {
+// spliceUntilFull splices until conn has no room, or to an error.
+func spliceUntilFull(reader *Reader, conn *net.UnixConn) error {
+	for {
+		if _, err := reader.Pending(); err != nil {
+			return err
+		}
+		if n, err := reader.SpliceTo(conn, 1<<20); n == 0 || err != nil {
+			return err
+		}
+	}
+}
+
+// waitRoom waits until conn takes something.
+func waitRoom(t *testing.T, conn *net.UnixConn) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Write(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// What Pending tells of stays in the pipe, and after the exit it is no more
+// than what was there then.
+func TestPending(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
 	reader := openStdout(t, set)
+	defer reader.Close()
 	files := openContainer(t, Paths{Stdout: set.Paths().Stdout})
 	defer files.Close()
-	if _, err := files.Stdout.Write(make([]byte, 1<<20)); err != nil {
-		t.Fatal(err)
-	}
-	ours, theirs := socketPair(t)
-	defer theirs.Close()
-	ended := make(chan error)
+	pending := make(chan int)
 	go func() {
-		var err error
-		for err == nil {
-			_, err = reader.SpliceTo(ours, 1<<20)
+		n, err := reader.Pending()
+		if err != nil {
+			t.Error(err)
 		}
-		ended <- err
+		pending <- n
 	}()
-	waitParked(t, "IO wait", "fifo.waitWritable")
-	if err := reader.Close(); err != nil {
-		t.Error(err)
+	waitParked(t, "IO wait", "fifo.(*Reader).Pending")
+	write := func(text string) {
+		t.Helper()
+		if _, err := files.Stdout.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ours.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("splice: %v", err)
+	write("1234")
+	if n := <-pending; n != 4 {
+		t.Errorf("%d bytes pending", n)
+	}
+	reader.ExitKnown()
+	for range 2 {
+		if n, err := reader.Pending(); n != 4 || err != nil {
+			t.Errorf("after the exit: %d, %v", n, err)
+		}
+		write("too late")
+	}
+	if all, err := io.ReadAll(reader); string(all) != "1234" || err != nil {
+		t.Errorf("read %q, %v", all, err)
+	}
+	if _, err := reader.Pending(); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+	reader.Close()
+	if _, err := reader.Pending(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after Close: %v", err)
 	}
 }
 
@@ -299,21 +341,19 @@ func socketPair(t testing.TB) (ours, theirs *net.UnixConn) {
 	return conns[0], conns[1]
 }
 
-// It is the pipe that is empty, so it is the pipe that is waited for.
-func TestSpliceToWaitsForOutput(t *testing.T) {
+// An empty pipe is not waited for either: who splices holds the destination.
+func TestSpliceToWaitsForNothing(t *testing.T) {
 	checkLeaks(t)
 	reader := openStdout(t, newSet(t))
+	defer reader.Close()
 	ours, theirs := socketPair(t)
 	defer theirs.Close()
 	defer ours.Close()
-	ended := make(chan error)
-	go func() {
-		_, err := reader.SpliceTo(ours, 10)
-		ended <- err
-	}()
-	waitParked(t, "IO wait", "fifo.(*Reader).take")
+	if n, err := reader.SpliceTo(ours, 10); n != 0 || err != nil {
+		t.Errorf("splice: %d, %v", n, err)
+	}
 	reader.ExitKnown()
-	if err := <-ended; !errors.Is(err, io.EOF) {
-		t.Errorf("splice: %v", err)
+	if _, err := reader.SpliceTo(ours, 10); !errors.Is(err, io.EOF) {
+		t.Errorf("splice after the exit: %v", err)
 	}
 }

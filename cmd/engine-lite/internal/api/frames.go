@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
 const (
@@ -34,6 +36,8 @@ func (m *multiplexer) stream(t stdcopy.StdType) io.Writer {
 	return frameWriter{m, t}
 }
 
+var _, _ engine.Socket = frameWriter{}, rawWriter{}
+
 type frameWriter struct {
 	m    *multiplexer
 	kind stdcopy.StdType
@@ -54,4 +58,28 @@ func (f frameWriter) Write(p []byte) (int, error) {
 	n, err := m.vector.WriteTo(m.w)
 	m.parts[1] = nil
 	return max(int(n)-frameHeader, 0), err
+}
+
+// Frame makes the same header for n bytes that are sent past Write.
+func (f frameWriter) Frame(n int) ([]byte, net.Conn) {
+	head := [frameHeader]byte{byte(f.kind)}
+	binary.BigEndian.PutUint32(head[4:], uint32(n))
+	return head[:], bareSocket(f.m.w)
+}
+
+// rawWriter is the output of a terminal, as it is.
+type rawWriter struct{ net.Conn }
+
+// Frame has no header.
+func (w rawWriter) Frame(int) ([]byte, net.Conn) { return nil, bareSocket(w.Conn) }
+
+// bareSocket is w if its bytes are what goes over the wire, else nil.
+func bareSocket(w io.Writer) net.Conn {
+	switch conn := w.(type) {
+	case *net.UnixConn:
+		return conn
+	case *net.TCPConn:
+		return conn
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
@@ -59,6 +60,7 @@ func (s *session) open(terminal bool) (engine.Streams, error) {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return engine.Streams{}, fmt.Errorf("cannot take the connection over: %w", err)
 	}
+	growSendBuffer(conn)
 	if _, err := conn.Write(s.head(terminal)); err != nil {
 		return engine.Streams{}, fmt.Errorf("cannot answer: %w", err)
 	}
@@ -72,6 +74,25 @@ func (s *session) open(terminal bool) (engine.Streams, error) {
 	return s.streams(terminal), nil
 }
 
+// sendBuffer is what a client's socket may hold, in bytes; the kernel doubles it.
+// Less costs a change of goroutines more often, more than that leaves the
+// processor's cache.
+const sendBuffer = 512 << 10
+
+// growSendBuffer lets output get further ahead of the client. What may not be so
+// large is no error.
+func growSendBuffer(conn net.Conn) {
+	raw, err := rawConn(conn)
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+		}
+	})
+}
+
 // streams are the ends that the client asked for. With a terminal there is one
 // output, as it is; without, each write is a frame.
 func (s *session) streams(terminal bool) engine.Streams {
@@ -81,7 +102,7 @@ func (s *session) streams(terminal bool) engine.Streams {
 	}
 	if terminal {
 		if s.stdout || s.stderr {
-			st.Stdout = s.conn
+			st.Stdout = rawWriter{s.conn}
 		}
 		return st
 	}

@@ -338,6 +338,34 @@ func TestMultiplexer(t *testing.T) {
 	}
 }
 
+// TestFrame: what is sent past Write is framed as what is written, and only
+// where the bytes go over the wire as they are.
+func TestFrame(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	bare := &net.UnixConn{}
+	var written bytes.Buffer
+	if _, err := (&multiplexer{w: &written}).stream(stderrFrame).Write(make([]byte, 70000)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		w    io.Writer
+		head []byte
+		conn net.Conn
+	}{
+		"in frames":            {(&multiplexer{w: bare}).stream(stderrFrame), written.Bytes()[:frameHeader], bare},
+		"a terminal's":         {rawWriter{bare}, nil, bare},
+		"in frames, no socket": {(&multiplexer{w: here}).stream(stderrFrame), written.Bytes()[:frameHeader], nil},
+		"terminal, no socket":  {rawWriter{here}, nil, nil},
+	} {
+		head, conn := c.w.(engine.Socket).Frame(70000)
+		if !bytes.Equal(head, c.head) || conn != c.conn {
+			t.Errorf("%s: head %x, connection %v", name, head, conn)
+		}
+	}
+}
+
 func BenchmarkMultiplexer(b *testing.B) {
 	w := (&multiplexer{w: io.Discard}).stream(stdoutFrame)
 	p := make([]byte, 4096)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -40,6 +41,29 @@ func (r *rig) logs(id string) string {
 		Open: func(bool) (io.Writer, io.Writer, error) { return &out, &out, nil },
 	}))
 	return out.String()
+}
+
+// TestLogsOfAnExitNotTold: a container may be seen to have exited before its
+// last output is in the log. Who asks for the log waits for that.
+func TestLogsOfAnExitNotTold(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "echo last words; exit 3")
+	r.ended(id)
+	o := r.object(id)
+	o.change(func() { o.told-- }) // as long as the output is being drained
+	log := make(chan string)
+	go func() { log <- r.logs(id) }()
+	select {
+	case <-log:
+		t.Error("the log was read before the exit was told")
+	case <-time.After(100 * time.Millisecond):
+		o.change(func() { o.tellLocked(o.rec) })
+		if got := receive(t, log); got != "last words\n" {
+			t.Errorf("the log has %q", got)
+		}
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
 }
 
 func TestRunsAgain(t *testing.T) {

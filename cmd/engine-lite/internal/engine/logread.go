@@ -27,6 +27,11 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 	if err := o.awaitSwept(ctx); err != nil {
 		return err
 	}
+	// Of a run that is seen to have exited the last output may not be in the log
+	// before waiters and subscribers are told.
+	if err := o.await(ctx, func(v view) bool { return v.rec.running() || v.told == v.rec.Exits }); err != nil {
+		return err
+	}
 	r = o.record()
 	follow, leave, err := e.followed(o, r, opts.Follow)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 )
 
 // Filters are the values asked for, by filter name. An object passes a name
@@ -39,12 +41,15 @@ type RemoveOptions struct {
 
 // Streams are a client's ends of an attached process. A nil stream is not
 // attached. Without a terminal, Stdout and Stderr are already told apart by the
-// caller.
+// caller. To outputs that are Sockets bytes may be spliced past Write.
 type Streams struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 }
+
+// Socket is an output to a bare socket.
+type Socket = logs.Socket
 
 // AttachOptions says what an attached client wants.
 type AttachOptions struct {

@@ -82,7 +82,17 @@ func BenchmarkTextToLog(b *testing.B)  { benchmarkMove(b, true, textFile(b), nil
 func BenchmarkZerosToLog(b *testing.B) { benchmarkMove(b, true, "/dev/zero", nil) }
 func BenchmarkDropped(b *testing.B)    { benchmarkMove(b, false, "/dev/zero", nil) }
 
+// BenchmarkToSocket copies from the raw file.
 func BenchmarkToSocket(b *testing.B) {
+	benchmarkSocket(b, func(conn *net.UnixConn) io.Writer { return conn })
+}
+
+// BenchmarkDirect splices past the raw file.
+func BenchmarkDirect(b *testing.B) {
+	benchmarkSocket(b, func(conn *net.UnixConn) io.Writer { return socket{conn} })
+}
+
+func benchmarkSocket(b *testing.B, writer func(*net.UnixConn) io.Writer) {
 	benchmarkMove(b, false, "/dev/zero", func(f *Follower) {
 		here, there := socketPair(b)
 		read := make(chan int64)
@@ -90,7 +100,7 @@ func BenchmarkToSocket(b *testing.B) {
 			n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{there}, make([]byte, 1<<20))
 			read <- n
 		}()
-		if err := f.Copy(b.Context(), here, nil); err != nil {
+		if err := f.Copy(b.Context(), writer(here), nil); err != nil {
 			b.Error(err)
 		}
 		here.Close()

@@ -10,11 +10,15 @@
 // splice(2) can't be torn by a kill, and the keeper appends to the same file
 // while no engine is there.
 //
+// Where nothing is logged and the only client's connection is a bare socket, the
+// mover splices past the raw file, see [Socket].
+//
 // Who waits for whom: a lagging encoder makes the mover wait, and in the end the
-// writer, as a full pipe does. A follower that lags by more than the bound is cut
-// off and told so; where nothing is logged, followers are the only readers and
-// the mover waits for the slowest until the process has exited. A full disk makes
-// the mover or the encoder wait, and loses nothing.
+// writer, as a full pipe does. So does a follower that lags by the bound, until
+// the process has exited; beside a log only as long as it takes something now and
+// then, else it is cut off and told so. Where nothing is logged, followers are the
+// only readers and the mover waits for the slowest. A full disk makes the mover or
+// the encoder wait, and loses nothing.
 //
 // The encoder writes down how far it came after each batch that it appended.
 // What was appended after that is cut off when the next engine opens the output,

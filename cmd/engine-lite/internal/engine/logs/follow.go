@@ -3,8 +3,11 @@ package logs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // followChunk is what a follower reads at once.
@@ -30,9 +33,18 @@ type Follower struct {
 	err    error // why it can't follow
 	// logged is how much of the log is replayed first.
 	logged int64
-	turn   int // the stream that is looked at first
-	// position is guarded by the output's lock.
+	turn   int      // the stream that is looked at first
+	conn   net.Conn // that debt is owed to
+	// took is when it took something for the last time, as Output.now.
+	took atomic.Int64
+
+	// What follows is guarded by the output's lock.
 	position map[string]int64
+	state    leaning
+	lagging  bool              // it was cut off
+	recalled bool              // somebody waits for the end of a borrow
+	sockets  map[string]Socket // that the movers may splice past, while in Copy
+	debt     debt              // touched by who has the follower, without the lock
 }
 
 // Follow begins to follow at the moment of the call, also before Start. The
@@ -60,6 +72,7 @@ func (o *Output) Follow(want FollowOptions) *Follower {
 	if replay {
 		f.logged = o.log.size
 	}
+	o.changedLocked() // a mover may wait for the follower that was alone so far
 	return f
 }
 
@@ -71,15 +84,16 @@ func (f *Follower) wants(i int) bool {
 // nil writer drops its stream. Copy never writes to both writers at once, and it
 // is called once.
 //
-// The bytes are copied, also where the writer is a socket. sendfile(2) would only
-// lend it the file's pages, and what waits in the socket's queue would turn to
-// zeros when the file's beginning is freed.
+// From a raw file the bytes are copied, also where the writer is a socket.
+// sendfile(2) would only lend it the file's pages, and what waits in the socket's
+// queue would turn to zeros when the file's beginning is freed. To a writer that
+// is a [Socket] the movers may splice past the file.
 //
 // Errors: ErrLagging; ctx's; the writer's; os.ErrClosed where the output or its
 // sources were closed before their end. A Write that blocks is ended by whoever
 // owns the writer, not by ctx.
 func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
-	if f.err != nil {
+	if f.err != nil { // nobody borrows it yet
 		return f.err
 	}
 	writers := map[string]io.Writer{Stdout: stdout, Stderr: stderr}
@@ -87,6 +101,10 @@ func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
 		if err := f.replay(ctx, writers); err != nil {
 			return err
 		}
+	}
+	if f.output.log == nil {
+		f.offer(spliceable(writers))
+		defer f.offer(nil)
 	}
 	for {
 		r, at, err := f.next(ctx)
@@ -102,11 +120,21 @@ func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 }
 
+// offer lets the movers borrow the follower, with sockets, or no more.
+func (f *Follower) offer(sockets map[string]Socket) {
+	o := f.output
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f.state, f.sockets = busy, sockets
+	o.changedLocked()
+}
+
 // replay writes what the log has.
 func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) error {
 	o := ReadOptions{Stdout: f.want.Stdout, Stderr: f.want.Stderr, Tail: -1}
 	log := io.NewSectionReader(f.output.log.file, 0, f.logged)
 	return readEntries(ctx, log, o, func(e Entry) error {
+		f.took.Store(int64(f.output.now()))
 		if w := writers[e.Stream]; w != nil {
 			_, err := w.Write(e.Line)
 			return err
@@ -116,28 +144,61 @@ func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) err
 }
 
 // next waits for a stream that is ahead of the follower; io.EOF when all have
-// ended.
+// ended. The follower is busy when it returns.
 func (f *Follower) next(ctx context.Context) (r *raw, at int64, err error) {
-	o := f.output
 	for {
-		if err := ctx.Err(); err != nil {
-			return nil, 0, err
-		}
-		o.mu.Lock()
-		r, at, err := f.readyLocked()
-		var wait <-chan struct{}
-		if r == nil && err == nil {
-			wait = o.waitLocked()
-		}
-		o.mu.Unlock()
-		if wait == nil {
+		ended := ctx.Err()
+		r, at, wait, err := f.look(ended)
+		switch {
+		case errors.Is(err, errFull):
+			if err := waitWritable(f.conn); err != nil {
+				return nil, 0, err
+			}
+		case wait == nil:
 			return r, at, err
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
+		case ended != nil: // a mover has the follower, for a moment
+			<-wait
+		default:
+			select {
+			case <-wait:
+			case <-ctx.Done():
+			}
 		}
 	}
+}
+
+// errFull says that it is the client that has to be waited for.
+var errFull = errors.New("the client takes no more")
+
+// look finds what the follower has to do next, or what it has to wait for.
+func (f *Follower) look(ended error) (r *raw, at int64, wait <-chan struct{}, err error) {
+	o := f.output
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f.state == borrowed {
+		f.recalled = true
+		return nil, 0, o.waitLocked(), nil
+	}
+	was := f.state
+	f.state = busy
+	switch {
+	case ended != nil:
+		return nil, 0, nil, ended
+	case f.err != nil:
+		return nil, 0, nil, f.err
+	case f.lagging:
+		return nil, 0, nil, ErrLagging
+	case was == full:
+		return nil, 0, nil, errFull
+	}
+	if r, at, err := f.readyLocked(); r != nil || err != nil {
+		return r, at, nil, err
+	}
+	f.state = idle
+	if was != idle && f.sockets != nil {
+		o.changedLocked() // a mover may wait for it
+	}
+	return nil, 0, o.waitLocked(), nil
 }
 
 // readyLocked finds a stream that is ahead of the follower, the two in turns, or
@@ -159,9 +220,13 @@ func (f *Follower) readyLocked() (*raw, int64, error) {
 		}
 		at, follows := f.position[r.name]
 		switch {
+		case f.debt.left > 0 && f.debt.r != r: // not within another one's frame
+			end = nil
 		case follows && at < r.size:
 			f.turn = i + 1
 			return r, at, nil
+		case f.debt.left > 0 && r.over():
+			return nil, 0, fmt.Errorf("%s ended within a frame: %w", r.name, io.ErrUnexpectedEOF)
 		case !follows && len(f.position) > 0: // not the follower's
 		case !r.over():
 			end = nil
@@ -180,6 +245,9 @@ func (f *Follower) pass(r *raw, at int64, w io.Writer) error {
 	}
 	buf := followBuffers.Get().(*[followChunk]byte)
 	defer followBuffers.Put(buf)
+	if f.debt.left > 0 {
+		return f.repay(r, at, buf[:])
+	}
 	n, err := f.read(r, at, buf[:])
 	if err != nil {
 		return err
@@ -208,36 +276,43 @@ func (f *Follower) read(r *raw, at int64, buf []byte) (int, error) {
 	return n, nil
 }
 
-// advance moves the position from at on by n; false if what was there had been
-// freed by then.
+// advance moves the position from at on by n; false if the follower was cut off,
+// and what was there may have been freed by then.
 func (f *Follower) advance(r *raw, at, n int64) bool {
 	o := f.output
+	f.took.Store(int64(o.now()))
 	o.mu.Lock()
-	kept := at >= r.freed
+	lagging := f.lagging
 	f.position[r.name] = at + n
-	if o.log == nil {
+	if o.log == nil || r.held {
 		o.changedLocked() // the mover may wait for this follower
 	}
 	o.mu.Unlock()
 	o.free(r)
-	return kept
+	return !lagging
+}
+
+// leaveLocked lets the movers go on without the follower.
+func (f *Follower) leaveLocked() {
+	for _, r := range f.output.streams {
+		if r != nil {
+			delete(r.followers, f)
+		}
+	}
 }
 
 // Close ends the follower; Copy has to have returned.
 func (f *Follower) Close() error {
 	o := f.output
 	o.mu.Lock()
-	var left []*raw
-	for _, r := range o.streams {
-		if r != nil {
-			delete(r.followers, f)
-			left = append(left, r)
-		}
-	}
+	f.leaveLocked()
+	left := o.streams
 	o.changedLocked()
 	o.mu.Unlock()
 	for _, r := range left {
-		o.free(r)
+		if r != nil {
+			o.free(r)
+		}
 	}
 	return nil
 }

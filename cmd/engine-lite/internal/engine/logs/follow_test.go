@@ -107,27 +107,69 @@ func TestSlowClientWithoutLog(t *testing.T) {
 	assertText(t, "client", client.String(), want)
 }
 
-// TestExitedBesideStuckClient has a client that takes nothing: the news of the
-// exit doesn't wait for it, and it gets all later.
-func TestExitedBesideStuckClient(t *testing.T) {
+// TestSlowClientBesideLog takes something now and then: the writer waits for it,
+// and it gets all.
+func TestSlowClientBesideLog(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
-	p.log = ""
-	o, s := p.open(64<<10), newStream(t)
+	const bound = 1 << 20
+	o, s := p.open(bound), newStream(t)
+	o.lagTime = time.Hour
 	f := o.Follow(FollowOptions{Stdout: true})
+	client := newStuckClient()
+	copied := make(chan error, 1)
+	go func() { copied <- f.Copy(context.Background(), client, nil) }()
 	o.Start(s, nil)
-	want := strings.Repeat("x", 400<<10)
-	s.write(t, want[:100<<10])
-	waitFor(t, "the bound", func() bool { return o.sizeOf(o.streams[0]) >= 64<<10 })
-	s.write(t, want[100<<10:])
-	s.end()
-	o.Exited()
+	want := numbered(0, 200000)
+	written := make(chan struct{})
+	go func() { defer close(written); s.write(t, want); s.end() }()
+	within(t, "the first write", client.busy)
+	waitFor(t, "the bound", func() bool { return o.sizeOf(o.streams[0]) >= bound })
+	select {
+	case <-written:
+		t.Error("the writer didn't wait")
+	default:
+	}
+	if n := allocated(t, filepath.Join(p.dir, Stdout)); n > bound+moveChunk+2*freeStep {
+		t.Errorf("%d bytes are allocated for it", n)
+	}
+	close(client.free)
+	within(t, "the writer", written)
+	must(t, <-copied)
 	within(t, "the end", o.Drained())
-	must(t, o.Remove())
-	var client lockedBuffer
-	must(t, f.Copy(t.Context(), &client, nil))
 	must(t, f.Close())
 	assertText(t, "client", client.String(), want)
+	assertText(t, "log", p.entries()[Stdout], want)
+}
+
+// TestExitedBesideStuckClient has a client that takes nothing: the news of the
+// exit doesn't wait for it, and it gets all later, with a log and without.
+func TestExitedBesideStuckClient(t *testing.T) {
+	for name, logged := range map[string]bool{"logged": true, "not logged": false} {
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			p := newPlace(t)
+			if !logged {
+				p.log = ""
+			}
+			o, s := p.open(64<<10), newStream(t)
+			o.lagTime = time.Hour
+			f := o.Follow(FollowOptions{Stdout: true})
+			o.Start(s, nil)
+			want := strings.Repeat("a line of forty bytes, that it is. .. .\n", 10<<10)
+			s.write(t, want[:100<<10])
+			waitFor(t, "the bound", func() bool { return o.sizeOf(o.streams[0]) >= 64<<10 })
+			s.write(t, want[100<<10:])
+			s.end()
+			o.Exited()
+			within(t, "the end", o.Drained())
+			must(t, o.Remove())
+			var client lockedBuffer
+			must(t, f.Copy(t.Context(), &client, nil))
+			must(t, f.Close())
+			assertText(t, "client", client.String(), want)
+		})
+	}
 }
 
 // joined is a client that wants what was logged and what comes.

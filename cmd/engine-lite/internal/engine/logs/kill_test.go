@@ -16,18 +16,7 @@ import (
 // encodeUntilKilled is an engine: it moves the FIFOs below dir until it dies, or
 // until the process named by stdin has ended.
 func encodeUntilKilled(dir string) {
-	open := func(name string) *fifo.Reader {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
-		if err != nil {
-			panic(err)
-		}
-		r, err := fifo.NewReader(f)
-		if err != nil {
-			panic(err)
-		}
-		return r
-	}
-	stdout, stderr := open("out"), open("err")
+	stdout, stderr := openFIFO(dir, "out"), openFIFO(dir, "err")
 	o, err := Open(Config{Dir: filepath.Join(dir, "raw"), LogPath: filepath.Join(dir, "log")})
 	if err != nil {
 		panic(err)
@@ -37,6 +26,18 @@ func encodeUntilKilled(dir string) {
 	stdout.ExitKnown()
 	stderr.ExitKnown()
 	<-o.Drained()
+}
+
+func openFIFO(dir, name string) *fifo.Reader {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+	if err != nil {
+		panic(err)
+	}
+	r, err := fifo.NewReader(f)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 // TestKilledEngines has engines killed with -9, one after the other, while a

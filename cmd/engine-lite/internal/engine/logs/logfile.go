@@ -85,7 +85,7 @@ func (l *logFile) adopt(noted []byte, streams *[len(streamNames)]*raw) {
 			log.WithField("log", l.file.Name()).Warnf("%s has %d bytes and should have %d", r.name, r.size, at)
 			at = r.size
 		}
-		r.encoded, r.freed = at, at-at%freeUnit
+		r.encoded = at // an earlier engine's followers may have kept it from being freed
 	}
 }
 

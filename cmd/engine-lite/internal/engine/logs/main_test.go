@@ -22,11 +22,16 @@ import (
 const (
 	busybox   = "/bin/busybox"
 	helperEnv = "LOGS_TEST_HELPER"
+	directEnv = "LOGS_TEST_DIRECT"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperEnv); dir != "" {
 		encodeUntilKilled(dir)
+		return
+	}
+	if dir := os.Getenv(directEnv); dir != "" {
+		spliceUntilKilled(dir)
 		return
 	}
 	log.SetOutput(io.Discard)

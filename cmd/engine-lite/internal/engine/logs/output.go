@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // The names of the streams.
@@ -43,7 +44,8 @@ type Config struct {
 	Bound int64
 }
 
-// ErrLagging ends a follower that stayed too far behind.
+// ErrLagging ends a follower beside a log that was as far behind as the bound and
+// took nothing for lagTime.
 var ErrLagging = errors.New("the client read too slowly and was cut off")
 
 // errClosed ends a follower whose output ended before its process.
@@ -53,11 +55,14 @@ var errClosed = fmt.Errorf("the output is closed: %w", fs.ErrClosed)
 // any goroutine.
 type Output struct {
 	config  Config
+	opened  time.Time
 	ctx     context.Context // ends at Close
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // of movers and the encoder
 	drained chan struct{}
 	log     *logFile // nil where nothing is logged
+
+	patience, lagTime time.Duration // the constants', but in tests
 
 	mu      sync.Mutex
 	wake    chan struct{} // made by who waits, closed by who changes something
@@ -85,7 +90,7 @@ func Open(c Config) (*Output, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open output: %w", err)
 	}
-	o := &Output{config: c, drained: make(chan struct{}), stalled: make(chan struct{})}
+	o := &Output{config: c, opened: time.Now(), drained: make(chan struct{}), stalled: make(chan struct{}), patience: patience, lagTime: lagTime}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	if err := o.pickUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open output: %w", err), o.Close())
@@ -178,9 +183,9 @@ func (o *Output) startStreamLocked(i int, src Source) {
 	o.wg.Go(func() { o.move(r, src) })
 }
 
-// Exited says that the process has exited. Where nothing is logged, the movers
-// don't wait for clients any more: what is left in a pipe is little, and no
-// client shall delay the news of the exit.
+// Exited says that the process has exited. The movers don't wait for clients any
+// more: what is left in a pipe is little, and no client shall delay the news of
+// the exit.
 func (o *Output) Exited() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

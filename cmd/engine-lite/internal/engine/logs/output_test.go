@@ -407,3 +407,27 @@ func TestOpenFails(t *testing.T) {
 	}
 	must(t, errors.Join(o.Close(), o.Close()))
 }
+
+// TestNextEngineFrees what the first one's follower had held, lest the keeper
+// find the bound reached.
+func TestNextEngineFrees(t *testing.T) {
+	checkLeaks(t)
+	p := newPlace(t)
+	o, s := p.open(0), newStream(t)
+	f := o.Follow(FollowOptions{Stdout: true})
+	o.Start(s, nil)
+	text := numbered(0, 150000)
+	s.write(t, text)
+	waitLogged(t, o, 0, int64(len(text)))
+	must(t, errors.Join(s.Close(), o.Close(), f.Close()))
+	if n := allocated(t, filepath.Join(p.dir, Stdout)); n < 4<<20 {
+		t.Fatalf("%d bytes are allocated: the follower held nothing", n)
+	}
+	o, next := p.open(0), newStream(t)
+	o.Start(next, nil)
+	next.write(t, "a line\n")
+	waitFor(t, "less on the disk", func() bool { return allocated(t, filepath.Join(p.dir, Stdout)) < 2*freeStep })
+	next.end()
+	within(t, "the end", o.Drained())
+	assertText(t, "log", p.entries()[Stdout], text+"a line\n")
+}

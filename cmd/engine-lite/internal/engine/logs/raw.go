@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type raw struct {
 	// the end of a line, freed how much of the file is, or soon is, a hole.
 	encoded, seen, freed int64
 	followers            map[*Follower]struct{}
+	held                 bool // the mover waits for a follower
+
+	haste time.Time // until then the mover, which it belongs to, waits for no client
 }
 
 // over says that nothing more comes.
@@ -98,11 +102,10 @@ func (r *raw) slowestFollower() int64 {
 }
 
 // claimLocked returns what every reader has passed and is to be freed now.
-// Beside an encoder, followers can hold back no more than the bound.
 func (o *Output) claimLocked(r *raw) (from, to int64) {
 	low := r.slowestFollower()
 	if o.log != nil {
-		low = min(r.encoded, max(low, r.size-o.config.Bound))
+		low = min(r.encoded, low)
 	}
 	low -= low % freeUnit
 	if low-r.freed < freeStep {
