@@ -134,7 +134,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	for _, o := range e.roster.all() {
 		e.watchHealth(o)
-		if o.record().Stop != nil {
+		if o.record().Stop != nil && o.swept == nil { // else the sweep does it
 			e.resumeStop(o)
 		}
 	}

@@ -28,7 +28,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 		return err
 	}
 	r = o.record()
-	follow, leave, err := e.followed(o, r, opts.Follow)
+	follow, leave, err := e.followed(ctx, o, r, opts.Follow)
 	if err != nil {
 		return err
 	}
@@ -44,12 +44,12 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 }
 
 // followed returns the output to follow: that of the run under way.
-func (e *Engine) followed(o *object, r *record, follow bool) (*logs.Output, func(), error) {
+func (e *Engine) followed(ctx context.Context, o *object, r *record, follow bool) (*logs.Output, func(), error) {
 	none := func() {}
 	if !follow || (!r.running() && r.Status != statusCreated) {
 		return nil, none, nil
 	}
-	l, err := e.lifeOf(o)
+	l, err := e.lifeOf(ctx, o)
 	if err != nil || !l.join() {
 		return nil, none, err
 	}
