@@ -158,6 +158,7 @@ func (e *Engine) Close() error {
 	e.cancel()
 	e.background.Wait()
 	errs := []error{e.endClient()}
+	e.background.Wait() // what followed exits that were told meanwhile
 	for _, o := range e.roster.all() {
 		for _, l := range o.lives() {
 			errs = append(errs, l.suspend())

@@ -288,12 +288,15 @@ func (e *Engine) makeLife(o *object) (_ *life, cleanup <-chan struct{}, _ error)
 	o.mu.Lock()
 	l, r, err := o.life, o.rec, o.lifelessLocked()
 	cleanup = o.cleaningLocked()
+	ended := r.Exits >= o.generation // else there is a run, or a start, and no clean-up yet
 	o.mu.Unlock()
 	switch {
-	case l != nil || err != nil:
-		return l, nil, err
-	case cleanup != nil:
+	case err != nil:
+		return nil, nil, err
+	case cleanup != nil && ended:
 		return nil, cleanup, nil
+	case l != nil:
+		return l, nil, nil
 	}
 	l, err = e.newContainerLife(r)
 	if err != nil {

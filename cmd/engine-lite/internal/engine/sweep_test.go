@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -177,13 +178,13 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	r.empty()
 }
 
-// lateEnd has the end of outputs wait.
-type lateEnd struct {
+// lateOutputs are streams whose outputs nothing can be read of yet.
+type lateOutputs struct {
 	withConn
 	free <-chan struct{}
 }
 
-func (s lateEnd) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s lateOutputs) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	streams, err := s.withConn.Create(ctx, c)
 	return lateStreams{streams, s.free}, err
 }
@@ -203,30 +204,103 @@ type lateOutput struct {
 }
 
 func (o lateOutput) Splice(dst *os.File, off int64, most int) (int64, error) {
-	n, err := o.connOutput.Splice(dst, off, most)
-	if errors.Is(err, io.EOF) {
-		<-o.free
-	}
-	return n, err
+	<-o.free
+	return o.connOutput.Splice(dst, off, most)
+}
+
+// endedLate has a container be seen to have ended, with 143, whose output is not
+// read before free is closed.
+func (r *rig) endedLate() (id string, free chan struct{}) {
+	r.t.Helper()
+	id, free = r.create("", "echo last words; sleep 1000"), make(chan struct{})
+	r.close()
+	r.openWith(lateOutputs{withConn{r.streams}, free})
+	must(r.t, r.e.ContainerStart(r.t.Context(), id))
+	must(r.t, r.e.ContainerKill(r.t.Context(), id, "TERM"))
+	r.until(id, func(v view) bool { return !v.rec.running() })
+	return id, free
 }
 
 // TestNextExitIsNotTheLast waits for the next exit of a container that is seen to
 // have ended, and whose output is still being drained.
 func TestNextExitIsNotTheLast(t *testing.T) {
 	r := newRig(t)
-	id := r.create("", "sleep 1000")
-	r.close()
-	free := make(chan struct{})
-	r.openWith(lateEnd{withConn{r.streams}, free})
-	must(t, r.e.ContainerStart(t.Context(), id))
-	must(t, r.e.ContainerKill(t.Context(), id, "TERM"))
-	r.until(id, func(v view) bool { return !v.rec.running() })
+	id, free := r.endedLate()
 	next := r.wait(id, container.WaitConditionNextExit)
 	close(free)
 	must(t, r.e.ContainerStart(t.Context(), id))
 	must(t, r.e.ContainerKill(t.Context(), id, "KILL"))
 	if got := receive(t, next).StatusCode; got != 137 {
 		t.Errorf("the next exit is %d", got)
+	}
+	r.ended(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// TestLogsOfAnEndedContainer reads the log of a container that is seen to have
+// ended, and whose output is still being drained.
+func TestLogsOfAnEndedContainer(t *testing.T) {
+	for _, follow := range []bool{false, true} {
+		r := newRig(t)
+		id, free := r.endedLate()
+		done := make(chan string, 1)
+		go func() {
+			var out bytes.Buffer
+			err := r.e.ContainerLogs(t.Context(), id, LogsOptions{
+				Stdout: true, Tail: -1, Follow: follow, Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- out.String()
+		}()
+		select {
+		case got := <-done:
+			done <- got
+		case <-time.After(100 * time.Millisecond):
+		}
+		close(free)
+		if got := receive(t, done); got != "last words\n" {
+			t.Errorf("follow %t: the log has %q", follow, got)
+		}
+		r.ended(id)
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+		r.empty()
+	}
+}
+
+// TestAttachToAnEndedContainer attaches to a container that is seen to have ended,
+// and whose output is still being drained: the client is one of the next run.
+func TestAttachToAnEndedContainer(t *testing.T) {
+	r := newRig(t)
+	id, free := r.endedLate()
+	opened, attached := make(chan struct{}), make(chan error, 1)
+	var out bytes.Buffer
+	go func() {
+		attached <- r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+			close(opened)
+			return Streams{Stdout: &out}, nil
+		}})
+	}()
+	select {
+	case <-opened:
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(free)
+	receive(t, notify(opened))
+	r.ended(id)
+	select {
+	case err := <-attached:
+		t.Errorf("the client got the last run, and %v", err)
+		attached <- err
+	default:
+	}
+	must(t, r.e.ContainerStart(t.Context(), id))
+	must(t, r.e.ContainerKill(t.Context(), id, "TERM"))
+	must(t, receive(t, attached))
+	if got := out.String(); got != "last words\n" {
+		t.Errorf("%q", got)
 	}
 	r.ended(id)
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
