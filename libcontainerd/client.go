@@ -33,8 +33,11 @@ type Client struct {
 	containers map[string]*Container
 	reserved   map[string]bool // ids whose Create or Restore is in flight
 	stray      map[string]bool // ids whose record a failed Create may have left at the daemon
-	reconciled chan struct{}   // closed and replaced by each reconcile
-	closed     bool            // no goroutine may be added to watchers any more
+	// clearing are the reserved ids whose record a reconcile deletes: who wants one
+	// of them waits until the channel is closed.
+	clearing   map[string]chan struct{}
+	reconciled chan struct{} // closed and replaced by each reconcile
+	closed     bool          // no goroutine may be added to watchers any more
 }
 
 // New returns a client of the daemon d that makes streams with s and tells b.
@@ -51,6 +54,7 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 		containers: map[string]*Container{},
 		reserved:   map[string]bool{},
 		stray:      map[string]bool{},
+		clearing:   map[string]chan struct{}{},
 		reconciled: make(chan struct{}),
 		ready:      make(chan struct{}),
 	}
@@ -96,12 +100,27 @@ func (c *Client) List() []*Container {
 }
 
 // reserve takes an id until it is handed to add or release.
-func (c *Client) reserve(id string) error {
+func (c *Client) reserve(ctx context.Context, id string) error {
 	if err := CheckID(id); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	for {
+		c.mu.Lock()
+		clearing := c.clearing[id]
+		err := c.reserveLocked(id)
+		c.mu.Unlock()
+		if clearing == nil {
+			return err
+		}
+		select {
+		case <-clearing:
+		case <-ctx.Done():
+			return fmt.Errorf("what a failed creation of container %q left is still being deleted: %w", id, context.Cause(ctx))
+		}
+	}
+}
+
+func (c *Client) reserveLocked(id string) error {
 	if c.closed {
 		return errShutdown("create container", id)
 	}

@@ -94,7 +94,7 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 			return nil, fmt.Errorf("label %q=%q of container %q is not UTF-8: %w", name, value, id, errdefs.ErrInvalidArgument)
 		}
 	}
-	if err := c.reserve(id); err != nil {
+	if err := c.reserve(ctx, id); err != nil {
 		return nil, err
 	}
 	rec := Record{ID: id, Spec: spec, Labels: opts.Labels, Runtime: opts.Runtime,
@@ -148,7 +148,9 @@ func (c *Client) ClearStray(id string) error {
 	if !c.isStray(id) {
 		return nil
 	}
-	if err := c.reserve(id); err != nil {
+	ctx, cancel := c.undoing()
+	defer cancel()
+	if err := c.reserve(ctx, id); err != nil {
 		return err
 	}
 	defer c.release(id)
@@ -171,11 +173,28 @@ func (c *Client) unstoreStray() {
 	ids := slices.Sorted(maps.Keys(c.stray))
 	c.mu.Unlock()
 	for _, id := range ids {
-		if c.reserve(id) == nil {
-			c.unstore(id)
-			c.release(id)
-		}
+		c.clearStray(id)
 	}
+}
+
+// clearStray does nothing where somebody has the id, who clears it first.
+func (c *Client) clearStray(id string) {
+	done := make(chan struct{})
+	c.mu.Lock()
+	err := c.reserveLocked(id)
+	if err == nil {
+		c.clearing[id] = done
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return
+	}
+	c.unstore(id)
+	c.mu.Lock()
+	delete(c.clearing, id)
+	delete(c.reserved, id)
+	c.mu.Unlock()
+	close(done)
 }
 
 // clearRemains deletes what is left at the daemon of a container that nobody
@@ -213,7 +232,7 @@ func (c *Client) Restore(ctx context.Context, id string, opts RestoreOptions) (*
 	if err := opts.check(id); err != nil {
 		return nil, fmt.Errorf("cannot restore container %q: %w", id, err)
 	}
-	if err := c.reserve(id); err != nil {
+	if err := c.reserve(ctx, id); err != nil {
 		return nil, err
 	}
 	ctr := newContainer(c, id, opts.CreateOptions)

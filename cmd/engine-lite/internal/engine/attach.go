@@ -25,7 +25,10 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if err != nil {
 		return err
 	}
-	l, err := e.lifeOf(c)
+	if err := c.awaitSwept(ctx); err != nil {
+		return err
+	}
+	l, err := e.lifeOf(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,9 @@ func (o *object) lock(ctx context.Context) error {
 
 func (o *object) unlock() { <-o.op }
 
-// awaitSwept waits until what an earlier engine left was dealt with.
+// awaitSwept waits until what an earlier engine left was dealt with: who asks for
+// the log or the exit of the last run must not be faster, and who waits for the
+// next one must not be given the last.
 func (o *object) awaitSwept(ctx context.Context) error {
 	if o.swept == nil {
 		return nil
@@ -188,8 +190,8 @@ type change struct {
 	// attributes are added to those that every event of the container has.
 	attributes func(r *record) map[string]string
 	recovered  bool
-	// hold keeps the event from subscribers until release is called with its
-	// number.
+	// hold keeps the event, which is a die, from subscribers until release is
+	// called with its number.
 	hold bool
 	also func(tx *journal.Tx, r *record) error
 }
@@ -210,18 +212,19 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 			return err
 		}
 		r.Version++
+		if c.action != "" {
+			seq = tx.Append(containerEvent(r, c))
+			if c.hold {
+				e.gate.hold(seq)
+				r.DieSeq = seq
+			}
+		}
 		if err := r.put(tx); err != nil {
 			return err
 		}
 		if c.also != nil {
 			if err := c.also(tx, r); err != nil {
 				return err
-			}
-		}
-		if c.action != "" {
-			seq = tx.Append(containerEvent(r, c))
-			if c.hold {
-				e.gate.hold(seq)
 			}
 		}
 		next = r

@@ -134,7 +134,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	for _, o := range e.roster.all() {
 		e.watchHealth(o)
-		if o.record().Stop != nil {
+		if o.record().Stop != nil && o.swept == nil { // else the sweep does it
 			e.resumeStop(o)
 		}
 	}
@@ -158,6 +158,7 @@ func (e *Engine) Close() error {
 	e.cancel()
 	e.background.Wait()
 	errs := []error{e.endClient()}
+	e.background.Wait() // what followed exits that were told meanwhile
 	for _, o := range e.roster.all() {
 		for _, l := range o.lives() {
 			errs = append(errs, l.suspend())

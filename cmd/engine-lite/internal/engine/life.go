@@ -264,19 +264,43 @@ func (e *Engine) newContainerLife(r *record) (*life, error) {
 }
 
 // lifeOf returns the stdio of the container's run under way, or of its next
-// one; Conflict where there will be none, since the container is being removed.
-func (e *Engine) lifeOf(o *object) (*life, error) {
+// one, which has to wait until nothing of the last one is left; Conflict where
+// there will be none, since the container is being removed.
+func (e *Engine) lifeOf(ctx context.Context, o *object) (*life, error) {
+	for {
+		l, cleanup, err := e.makeLife(o)
+		if cleanup == nil {
+			return l, err
+		}
+		select {
+		case <-cleanup:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// makeLife is lifeOf, but for the wait: it returns the clean-up that has to be
+// waited for. The files of the last run have the names of the next one's.
+func (e *Engine) makeLife(o *object) (_ *life, cleanup <-chan struct{}, _ error) {
 	o.making.Lock()
 	defer o.making.Unlock()
 	o.mu.Lock()
 	l, r, err := o.life, o.rec, o.lifelessLocked()
+	cleanup = o.cleaningLocked()
+	ended := r.Exits >= o.generation // else there is a run, or a start, and no clean-up yet
 	o.mu.Unlock()
-	if l != nil || err != nil {
-		return l, err
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case cleanup != nil && ended:
+		return nil, cleanup, nil
+	case l != nil:
+		return l, nil, nil
 	}
 	l, err = e.newContainerLife(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l.note = func() { e.noteStdinClosed(o, l) }
 	o.mu.Lock()
@@ -286,9 +310,19 @@ func (e *Engine) lifeOf(o *object) (*life, error) {
 	}
 	o.mu.Unlock()
 	if err != nil {
-		return nil, errors.Join(err, l.end())
+		return nil, nil, errors.Join(err, l.end())
 	}
-	return l, nil
+	return l, nil, nil
+}
+
+// cleaningLocked is the clean-up that isn't done yet; nil where it is.
+func (o *object) cleaningLocked() <-chan struct{} {
+	select {
+	case <-o.cleanup:
+		return nil
+	default:
+		return o.cleanup
+	}
 }
 
 // lifelessLocked is why the container has no further run.
@@ -299,14 +333,17 @@ func (o *object) lifelessLocked() error {
 	return nil
 }
 
-// takeLife ends that there is a life, if there is one, and waits for one that
-// is being made.
-func (o *object) takeLife() *life {
+// endLife ends the life that there is, or that is being made. The next one is
+// made when its files are gone.
+func (o *object) endLife() error {
 	o.making.Lock()
 	defer o.making.Unlock()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	l := o.life
 	o.life = nil
-	return l
+	o.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return l.end()
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // ContainerLogs hands over what the container's log has and, followed, what
@@ -33,7 +34,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 		return err
 	}
 	r = o.record()
-	follow, leave, err := e.followed(o, r, opts.Follow)
+	follow, leave, err := e.followed(ctx, o, r, opts.Follow)
 	if err != nil {
 		return err
 	}
@@ -48,17 +49,24 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 	}, line.write)
 }
 
-// followed returns the output to follow: that of the run under way.
-func (e *Engine) followed(o *object, r *record, follow bool) (*logs.Output, func(), error) {
+// followed returns the output to follow: that of the run under way, or of the
+// first one. Where the run has just ended it waits until all of it is in the log.
+func (e *Engine) followed(ctx context.Context, o *object, r *record, follow bool) (*logs.Output, func(), error) {
 	none := func() {}
 	if !follow || (!r.running() && r.Status != statusCreated) {
 		return nil, none, nil
 	}
-	l, err := e.lifeOf(o)
-	if err != nil || !l.join() {
-		return nil, none, err
+	l, err := o.lifeFor(libcontainerd.InitProcess) // lifeOf would be that of a run to come
+	if err != nil && !r.running() {
+		l, err = e.lifeOf(ctx, o)
+		if err != nil {
+			return nil, none, err
+		}
 	}
-	return l.output, func() { _ = l.leave() }, nil
+	if err == nil && l.join() {
+		return l.output, func() { _ = l.leave() }, nil
+	}
+	return nil, none, o.await(ctx, func(v view) bool { return v.told >= r.Generation })
 }
 
 // lineWriter writes a log's entries as a client asked for them.

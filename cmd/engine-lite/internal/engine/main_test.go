@@ -289,6 +289,12 @@ func (s withConn) Restore(ctx context.Context, c libcontainerd.StdioConfig) (lib
 	return connStreams{streams}, nil
 }
 
+// RemoveStreams is there as with FIFOs, which are gone with their container at
+// the runtime daemon.
+func (s withConn) RemoveStreams(ctx context.Context, id string) error {
+	return s.Stdio.(libcontainerd.StreamRemover).RemoveStreams(ctx, id)
+}
+
 type connStreams struct{ libcontainerd.Streams }
 
 func (s connStreams) Stdout() libcontainerd.Output { return withDescriptor(s.Streams.Stdout()) }

@@ -56,7 +56,10 @@ type record struct {
 	// Generation counts the starts.
 	Generation uint64
 	// Exits counts the exits; it equals Generation while nothing runs.
-	Exits    uint64
+	Exits uint64
+	// DieSeq is the number of the event of the last exit; 0 where there was none,
+	// or its start failed.
+	DieSeq   uint64 `json:",omitempty"`
 	ExitCode int
 	// ExitUnknown is the reason why nobody knows the exit code; empty where it is known.
 	ExitUnknown string

@@ -122,10 +122,8 @@ func (e *Engine) forget(ctx context.Context, o *object) error {
 }
 
 func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
-	if l := o.takeLife(); l != nil {
-		if err := l.end(); err != nil {
-			return err
-		}
+	if err := o.endLife(); err != nil {
+		return err
 	}
 	_, s := span.Start(ctx, "snapshot")
 	err := e.images.RemoveRootfs(ctx, o.id)

@@ -49,7 +49,7 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 // restoreRun takes a container up that ran when the journal last knew. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
 func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []execRecord) error {
-	l, err := e.lifeOf(o)
+	l, err := e.lifeOf(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 	if err != nil {
 		return err
 	}
-	l, err := e.lifeOf(o)
+	l, err := e.lifeOf(ctx, o)
 	if err != nil {
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
@@ -128,10 +128,8 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 // comes, and gives the error the class and words that clients know.
 func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error {
 	code, text, class := startFailure(cause)
-	if l := o.takeLife(); l != nil {
-		if err := l.end(); err != nil {
-			log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
-		}
+	if err := o.endLife(); err != nil {
+		log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
 	}
 	refused := refuse(class, "%s", text)
 	r, _, err := e.commit(ctx, o, change{

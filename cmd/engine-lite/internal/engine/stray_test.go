@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -31,6 +32,34 @@ func TestRemoveStray(t *testing.T) {
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.stored()
+	r.empty()
+}
+
+// TestRemoveWhileAStrayIsCleared removes a container while the record that a failed
+// start may have left is being deleted by the client layer itself.
+func TestRemoveWhileAStrayIsCleared(t *testing.T) {
+	r := newRig(t)
+	id := r.create("c", "exit 0")
+	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
+	r.daemon.Fail("DeleteContainer", 1, libcontainerdtest.Fault{Err: errdefs.ErrUnavailable})
+	if err := r.e.ContainerStart(t.Context(), id); !errdefs.IsUnavailable(err) {
+		t.Fatalf("start: %v", err)
+	}
+	r.daemon.Fail("DeleteContainer", 1, libHang())
+	before := r.daemon.Calls("DeleteContainer")
+	r.daemon.SetDown(true)
+	r.daemon.SetDown(false) // it is compared with again
+	eventually(t, func() bool { return r.daemon.Calls("DeleteContainer") > before })
+	removed := make(chan error, 1)
+	go func() { removed <- r.e.ContainerRemove(t.Context(), id, RemoveOptions{}) }()
+	select {
+	case err := <-removed:
+		t.Errorf("it was removed with a record left: %v", err)
+		removed <- err
+	case <-time.After(100 * time.Millisecond):
+	}
+	r.daemon.Release()
+	must(t, receive(t, removed))
 	r.empty()
 }
 

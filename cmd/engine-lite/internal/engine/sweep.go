@@ -89,8 +89,11 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 			return err
 		}
 		o.swept = make(chan struct{}) // nobody else has seen the object yet
+		die := o.record().DieSeq
+		e.gate.hold(die)
 		asking = append(asking, func(ctx context.Context) {
 			defer o.unlock()
+			defer e.gate.release(die)
 			defer close(o.swept)
 			reportSweep(o.id, e.sweepIdle(ctx, o, left))
 		})
@@ -149,26 +152,19 @@ func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)
 // it is.
 func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) error {
 	r := o.record()
-	if left.daemon[o.id] {
-		if err := e.deleteRemains(ctx, r); err != nil {
-			return err
-		}
+	if r.Status == statusRemoving {
+		return e.sweepRemoval(ctx, o, left)
 	}
-	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
-		if r.Status != statusRemoving && process == libcontainerd.InitProcess {
-			continue // has output that the log may lack
-		}
-		if err := e.stdio.discard(ctx, o.id, process); err != nil {
-			return err
-		}
+	// The streams are opened first: the deletion takes their names away, and
+	// the keeper may not have moved all that is in them.
+	rest, err := e.openRest(ctx, o, left.held[o.id][libcontainerd.InitProcess])
+	if err != nil {
+		return err
 	}
-	switch {
-	case r.Status == statusRemoving && r.Version == 0: // its creation was never told
-		return e.forget(ctx, o)
-	case r.Status == statusRemoving:
-		return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
+	if err := e.sweepDaemon(ctx, o, left); err != nil {
+		return errors.Join(err, rest.leave(o))
 	}
-	if err := e.drainRest(ctx, o, left.held[o.id][libcontainerd.InitProcess]); err != nil {
+	if err := e.drainRest(ctx, o, rest); err != nil {
 		return err
 	}
 	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
@@ -183,6 +179,20 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 	return nil
 }
 
+// sweepRemoval goes on with a removal.
+func (e *Engine) sweepRemoval(ctx context.Context, o *object, left *leftovers) error {
+	if err := e.sweepDaemon(ctx, o, left); err != nil {
+		return err
+	}
+	if err := e.sweepStreams(ctx, o, left, libcontainerd.InitProcess); err != nil {
+		return err
+	}
+	if o.record().Version == 0 { // its creation was never told
+		return e.forget(ctx, o)
+	}
+	return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
+}
+
 // insist has a removal that failed tried again where no user asked for it, who
 // could.
 func (e *Engine) insist(o *object, err error) error {
@@ -192,63 +202,54 @@ func (e *Engine) insist(o *object, err error) error {
 	return err
 }
 
+// sweepDaemon frees what an earlier engine left of a container that doesn't run
+// at the runtime daemon, and the streams of its execs.
+func (e *Engine) sweepDaemon(ctx context.Context, o *object, left *leftovers) error {
+	if left.daemon[o.id] {
+		if err := e.deleteRemains(ctx, o.record()); err != nil {
+			return err
+		}
+	}
+	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
+		if process != libcontainerd.InitProcess {
+			if err := e.sweepStreams(ctx, o, left, process); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) sweepStreams(ctx context.Context, o *object, left *leftovers, process string) error {
+	if !left.held[o.id][process] {
+		return nil
+	}
+	return e.stdio.discard(ctx, o.id, process)
+}
+
 // deleteRemains deletes the task and record that the runtime daemon has of a
 // container that doesn't run: the start was never told, or the exit was and the
-// rest not done.
+// rest not done. A daemon that is away just now is waited for.
 func (e *Engine) deleteRemains(ctx context.Context, r *record) error {
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{Generation: r.Generation})
 	if err != nil {
 		return err
 	}
-	return ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true})
+	for {
+		err := ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true})
+		if !errdefs.IsUnavailable(err) {
+			return err
+		}
+		select {
+		case <-time.After(sweepRetry):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
-// drainRest moves to the log what an earlier engine had not read of the output
-// of a run that has ended.
-func (e *Engine) drainRest(ctx context.Context, o *object, held bool) error {
-	if _, err := os.Stat(e.rawDir(o.id)); errors.Is(err, os.ErrNotExist) && !held {
-		return nil
-	}
-	l, err := e.lifeOf(o)
-	if err != nil {
-		return err
-	}
-	streams, err := e.stdio.retake(ctx, libcontainerd.StdioConfig{
-		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
-	}, func() {}) // drained and closed, where they are gone
-	if err != nil {
-		return err
-	}
-	streams.ExitKnown()
-	l.attach(streams)
-	l.begin()
-	if err := l.drained(ctx); errors.Is(err, errStalled) {
-		e.drainLater(o, l, streams)
-		return nil
-	} else if err != nil {
-		return errors.Join(err, streams.Detach())
-	}
-	o.change(func() { o.life = nil })
-	return errors.Join(l.end(), streams.Close())
-}
-
-// drainLater has the clean-up of the run wait until the disk takes its output.
-func (e *Engine) drainLater(o *object, l *life, streams libcontainerd.Streams) {
-	cleanup := make(chan struct{})
-	o.change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
-	e.background.Go(func() { // ends with the output, the container or the engine
-		defer close(cleanup)
-		err := l.endDrained(e.ctx)
-		if e.ctx.Err() != nil {
-			err = errors.Join(err, streams.Detach())
-		} else {
-			err = errors.Join(err, streams.Close())
-		}
-		if err != nil {
-			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
-		}
-	})
-}
+// sweepRetry is the pause between two tries to reach the runtime daemon.
+const sweepRetry = 200 * time.Millisecond
 
 // sweepHeld lets go of the streams of processes that have ended: those of
 // containers that are gone, and execs. Streams of living processes stay.

@@ -20,13 +20,16 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	if err != nil {
 		return nil, err
 	}
+	if err := o.awaitSwept(ctx); err != nil {
+		return nil, err
+	}
 	v := o.view()
 	var met func(v view) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
 		met = func(v view) bool { return v.gone || (!v.rec.up() && v.told == v.rec.Exits) }
 	case container.WaitConditionNextExit:
-		next := v.told + 1
+		next := v.rec.Exits + 1 // not one that is seen and whose output is being drained
 		met = func(v view) bool { return v.gone || v.told >= next }
 	case container.WaitConditionRemoved:
 		tries := v.failedRemovals

@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// halfDone leaves a container whose exit, with 3, is in the journal, and whose
+// last words are in the pipe.
+func (r *rig) halfDone(more func(rec *record)) (id string, crash func(tx *journal.Tx) error) {
+	r.t.Helper()
+	id = r.run("", "cat; echo last words; exit 3", withStdin)
+	seq := r.e.journal.Newest()
+	r.close()
+	must(r.t, r.daemon.CloseIO(r.t.Context(), id, libcontainerd.InitProcess))
+	_, err := r.daemon.Wait(r.t.Context(), id, libcontainerd.InitProcess)
+	must(r.t, err)
+	return id, edit(id, func(rec *record) {
+		rec.exited(3, "", false, time.Now())
+		rec.DieSeq = seq // the start's number stands for it
+		more(rec)
+	})
+}
+
+func nothingMore(*record) {}
+
+// TestSweepWhileTheDaemonIsAway has the runtime daemon be restarted while an
+// engine cleans up after its predecessor.
+func TestSweepWhileTheDaemonIsAway(t *testing.T) {
+	for _, op := range []string{"Delete", "DeleteContainer"} {
+		r := newRig(t)
+		id, crash := r.halfDone(nothingMore)
+		for n := range 3 {
+			r.daemon.Fail(op, n+1, libFault(errdefs.ErrUnavailable))
+		}
+		r.reopen(crash)
+		if got := r.logs(id); got != "last words\n" {
+			t.Errorf("%s fails: the log has %q", op, got)
+		}
+		must(t, r.e.ContainerStart(t.Context(), id))
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+		r.empty()
+	}
+}
+
+// TestExitIsToldAfterTheSweep has the daemon hang over the deletion of an ended
+// task: who asks for the exit gets it when the log is whole, and who waits for
+// the next one doesn't get this one.
+func TestExitIsToldAfterTheSweep(t *testing.T) {
+	r := newRig(t)
+	id, crash := r.halfDone(nothingMore)
+	r.daemon.Fail("Delete", 1, libHang())
+	r.reopen(crash)
+	o, seq := r.object(id), r.object(id).record().DieSeq
+	told := make(chan string, 3)
+	whole := func(who string) {
+		select {
+		case <-o.swept:
+		default:
+			t.Errorf("%s was told before the log was whole", who)
+		}
+		told <- who
+	}
+	next := make(chan (<-chan container.WaitResponse), 1)
+	go func() {
+		answer := r.wait(id, "")
+		if got := (<-answer).StatusCode; got != 3 {
+			t.Errorf("the exit is %d", got)
+		}
+		whole("who waited")
+	}()
+	go func() {
+		next <- r.wait(id, container.WaitConditionNextExit)
+		whole("who waits for the next exit")
+	}()
+	go func() {
+		err := r.e.deliver(t.Context(), r.e.journal.Cursor(seq-1), EventsOptions{}, func(Event) error { return errEnough })
+		if !errors.Is(err, errEnough) {
+			t.Errorf("events: %v", err)
+		}
+		whole("who reads events")
+	}()
+	select {
+	case who := <-told: // and has said so
+		told <- who
+	case <-time.After(100 * time.Millisecond):
+	}
+	r.daemon.Release()
+	for range cap(told) {
+		receive(t, told)
+	}
+	later := receive(t, next)
+	must(t, r.e.ContainerStart(t.Context(), id))
+	must(t, r.e.ContainerKill(t.Context(), id, ""))
+	if got := receive(t, later).StatusCode; got != 137 {
+		t.Errorf("the next exit is %d", got)
+	}
+	r.ended(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// TestStopIsToldOnceAfterTheSweep has an engine go on with a stop while it cleans
+// up after the container.
+func TestStopIsToldOnceAfterTheSweep(t *testing.T) {
+	r := newRig(t)
+	id, crash := r.halfDone(func(rec *record) { rec.Stop = &stopIntent{Sent: true} })
+	r.daemon.Fail("Delete", 1, libHang())
+	r.reopen(crash)
+	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_ = r.object(id).await(early, func(v view) bool { return v.rec.Stop == nil }) // it must not be
+	r.daemon.Release()
+	must(t, r.object(id).awaitSwept(t.Context()))
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	stops := 0
+	for _, action := range r.actions(id) {
+		if action == "stop" {
+			stops++
+		}
+	}
+	if stops != 1 {
+		t.Errorf("events %v", r.actions(id))
+	}
+	r.empty()
+}
+
+// TestAttachDuringCleanUp attaches to a container whose last run is still being
+// cleaned up after: the raw files of its next run have to outlive that, since an
+// engine that comes after this one looks for them.
+func TestAttachDuringCleanUp(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "echo x; cat", withStdin)
+	must(t, r.e.ContainerStart(t.Context(), id))
+	r.daemon.Fail("Delete", 1, libHang())
+	must(t, r.e.ContainerKill(t.Context(), id, ""))
+	r.until(id, func(v view) bool { return v.told == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	opened, attached := make(chan struct{}), make(chan error, 1)
+	go func() {
+		attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+			close(opened)
+			return Streams{Stdout: io.Discard}, nil
+		}})
+	}()
+	select {
+	case <-opened: // in time for its files to be removed
+	case <-time.After(100 * time.Millisecond):
+	}
+	r.daemon.Release()
+	must(t, r.e.ContainerStart(t.Context(), id))
+	receive(t, notify(opened))
+	l, err := r.object(id).lifeFor(libcontainerd.InitProcess)
+	must(t, err)
+	file, err := l.output.Raw(logs.Stdout)
+	must(t, err)
+	has, err := file.Stat()
+	must(t, err)
+	if finds, err := os.Stat(filepath.Join(r.e.rawDir(id), logs.Stdout)); err != nil || !os.SameFile(has, finds) {
+		t.Errorf("the next engine doesn't find this run's output: %v", err)
+	}
+	cancel()
+	_ = receive(t, attached) // cut off, however it says so
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}
+
+// lateOutputs are streams whose outputs nothing can be read of yet.
+type lateOutputs struct {
+	withConn
+	free <-chan struct{}
+}
+
+func (s lateOutputs) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+	streams, err := s.withConn.Create(ctx, c)
+	return lateStreams{streams, s.free}, err
+}
+
+type lateStreams struct {
+	libcontainerd.Streams
+	free <-chan struct{}
+}
+
+func (s lateStreams) Stdout() libcontainerd.Output {
+	return lateOutput{s.Streams.Stdout().(connOutput), s.free}
+}
+
+type lateOutput struct {
+	connOutput
+	free <-chan struct{}
+}
+
+func (o lateOutput) Splice(dst *os.File, off int64, most int) (int64, error) {
+	<-o.free
+	return o.connOutput.Splice(dst, off, most)
+}
+
+// endedLate has a container be seen to have ended, with 143, whose output is not
+// read before free is closed.
+func (r *rig) endedLate() (id string, free chan struct{}) {
+	r.t.Helper()
+	id, free = r.create("", "echo last words; sleep 1000"), make(chan struct{})
+	r.close()
+	r.openWith(lateOutputs{withConn{r.streams}, free})
+	must(r.t, r.e.ContainerStart(r.t.Context(), id))
+	must(r.t, r.e.ContainerKill(r.t.Context(), id, "TERM"))
+	r.until(id, func(v view) bool { return !v.rec.running() })
+	return id, free
+}
+
+// TestNextExitIsNotTheLast waits for the next exit of a container that is seen to
+// have ended, and whose output is still being drained.
+func TestNextExitIsNotTheLast(t *testing.T) {
+	r := newRig(t)
+	id, free := r.endedLate()
+	next := r.wait(id, container.WaitConditionNextExit)
+	close(free)
+	must(t, r.e.ContainerStart(t.Context(), id))
+	must(t, r.e.ContainerKill(t.Context(), id, "KILL"))
+	if got := receive(t, next).StatusCode; got != 137 {
+		t.Errorf("the next exit is %d", got)
+	}
+	r.ended(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
+
+// TestLogsOfAnEndedContainer reads the log of a container that is seen to have
+// ended, and whose output is still being drained.
+func TestLogsOfAnEndedContainer(t *testing.T) {
+	for _, follow := range []bool{false, true} {
+		r := newRig(t)
+		id, free := r.endedLate()
+		done := make(chan string, 1)
+		go func() {
+			var out bytes.Buffer
+			err := r.e.ContainerLogs(t.Context(), id, LogsOptions{
+				Stdout: true, Tail: -1, Follow: follow, Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- out.String()
+		}()
+		select {
+		case got := <-done:
+			done <- got
+		case <-time.After(100 * time.Millisecond):
+		}
+		close(free)
+		if got := receive(t, done); got != "last words\n" {
+			t.Errorf("follow %t: the log has %q", follow, got)
+		}
+		r.ended(id)
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+		r.empty()
+	}
+}
+
+// TestAttachToAnEndedContainer attaches to a container that is seen to have ended,
+// and whose output is still being drained: the client is one of the next run.
+func TestAttachToAnEndedContainer(t *testing.T) {
+	r := newRig(t)
+	id, free := r.endedLate()
+	opened, attached := make(chan struct{}), make(chan error, 1)
+	var out bytes.Buffer
+	go func() {
+		attached <- r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+			close(opened)
+			return Streams{Stdout: &out}, nil
+		}})
+	}()
+	select {
+	case <-opened:
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(free)
+	receive(t, notify(opened))
+	r.ended(id)
+	select {
+	case err := <-attached:
+		t.Errorf("the client got the last run, and %v", err)
+		attached <- err
+	default:
+	}
+	must(t, r.e.ContainerStart(t.Context(), id))
+	must(t, r.e.ContainerKill(t.Context(), id, "TERM"))
+	must(t, receive(t, attached))
+	if got := out.String(); got != "last words\n" {
+		t.Errorf("%q", got)
+	}
+	r.ended(id)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+}
