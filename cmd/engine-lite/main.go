@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/runtimed/command"
 	"github.com/engine-lite/engine-lite/internal/stacks"
 )
 
@@ -33,6 +34,9 @@ var version = "0.1.0-dev"
 const garbagePercent = 50
 
 func main() {
+	if command.Meant() {
+		os.Exit(command.Main(version))
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
