@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/heap"
 	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/runtimed"
@@ -42,13 +43,7 @@ func Main(version string) int {
 	return 0
 }
 
-// garbagePercent is how much garbage there may be to what is in use: half of Go's default. Little is in use, and memory is dearer than the time.
-const garbagePercent = 50
-
 func run(version string, args []string) (err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
-	}
 	opts := runtimed.Options{Version: buildVersion(version)}
 	flags := flag.NewFlagSet("runtimed", flag.ContinueOnError)
 	flags.StringVar(&opts.Root, "root", "/run/engine-lite/runtimed", "state `directory`, one daemon at a time")
@@ -82,6 +77,7 @@ func run(version string, args []string) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	defer heap.KeepSmall()()
 	defer stacks.OnSignal(filepath.Join(filepath.Dir(opts.Address), "runtimed.stacks"), func(err error) { logrus.Error(err) })()
 	d, err := runtimed.New(ctx, opts)
 	if err != nil {
