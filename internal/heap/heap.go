@@ -27,11 +27,18 @@ func KeepSmall() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
-	work.Go(func() { release(ctx, pause, debug.FreeOSMemory) }) // ends with stop
+	work.Go(func() { release(ctx, pause, shrink) }) // ends with stop
 	return func() {
 		cancel()
 		work.Wait()
 	}
+}
+
+// shrink collects twice and gives memory back: pools keep what they have until the second
+// time, and stacks shrink by half each time.
+func shrink() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // release calls free, which collects, each time that no collection has come for some time
