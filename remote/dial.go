@@ -117,21 +117,16 @@ func dialOptions(o Options) []grpc.DialOption {
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			ctx, s := span.Start(ctx, method)
-			err := native(invoke(traced(inNamespace(ctx, o.Namespace)), method, req, reply, cc, opts...))
+			err := native(invoke(traced(namespaces.WithNamespace(ctx, o.Namespace)), method, req, reply, cc, opts...))
 			s.End(err)
 			return err
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 			stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			s, err := stream(inNamespace(ctx, o.Namespace), desc, cc, method, opts...)
+			s, err := stream(namespaces.WithNamespace(ctx, o.Namespace), desc, cc, method, opts...)
 			return s, native(err)
 		}),
 	}
-}
-
-// inNamespace names the namespace of a request. A Wait keeps its context for as long as a container lives, so that it holds no more than gRPC takes of it.
-func inNamespace(ctx context.Context, namespace string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, namespaces.GRPCHeader, namespace)
 }
 
 // traced tells the daemon which span a request is below, where somebody records it.
