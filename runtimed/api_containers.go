@@ -37,13 +37,20 @@ func (a *containersAPI) Get(ctx context.Context, r *containers.GetContainerReque
 	if err != nil {
 		return nil, err
 	}
-	record, _ := c.get()
+	record, err := c.read()
+	if err != nil {
+		return nil, err
+	}
 	return &containers.GetContainerResponse{Container: record}, nil
 }
 
 // List returns the records that match any of the filters. With many it is larger than a message may be: ListStream has no such bound.
 func (a *containersAPI) List(ctx context.Context, r *containers.ListContainersRequest) (*containers.ListContainersResponse, error) {
-	records, err := a.match(ctx, r.Filters)
+	var records []*containers.Container
+	err := a.match(ctx, r.Filters, func(record *containers.Container) error {
+		records = append(records, record)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -52,35 +59,39 @@ func (a *containersAPI) List(ctx context.Context, r *containers.ListContainersRe
 
 // ListStream is List with one message for each record.
 func (a *containersAPI) ListStream(r *containers.ListContainersRequest, stream containers.Containers_ListStreamServer) error {
-	records, err := a.match(stream.Context(), r.Filters)
+	return a.match(stream.Context(), r.Filters, func(record *containers.Container) error {
+		return stream.Send(&containers.ListContainerMessage{Container: record})
+	})
+}
+
+// match calls fn with the records that match any of the filters, one after the other, ordered by id.
+func (a *containersAPI) match(ctx context.Context, texts []string, fn func(*containers.Container) error) error {
+	ns, err := namespaceOf(ctx)
 	if err != nil {
 		return err
 	}
-	for _, record := range records {
-		if err := stream.Send(&containers.ListContainerMessage{Container: record}); err != nil {
+	filter, err := filters.ParseAll(texts...)
+	if err != nil {
+		return fmt.Errorf("bad filter: %w", err)
+	}
+	list := a.d.list(ns)
+	slices.SortFunc(list, func(x, y *container) int { return strings.Compare(x.id, y.id) })
+	for _, c := range list {
+		record, err := c.read()
+		if errdefs.IsNotFound(err) {
+			continue // deleted meanwhile, or being made
+		}
+		if err != nil {
+			return err
+		}
+		if !filter.Match(containerFields(record)) {
+			continue
+		}
+		if err := fn(record); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (a *containersAPI) match(ctx context.Context, texts []string) ([]*containers.Container, error) {
-	ns, err := namespaceOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := filters.ParseAll(texts...)
-	if err != nil {
-		return nil, fmt.Errorf("bad filter: %w", err)
-	}
-	var records []*containers.Container
-	for _, c := range a.d.list(ns) {
-		if record, _ := c.get(); filter.Match(containerFields(record)) {
-			records = append(records, record)
-		}
-	}
-	slices.SortFunc(records, func(x, y *containers.Container) int { return strings.Compare(x.ID, y.ID) })
-	return records, nil
 }
 
 // containerFields are the fields that a filter can name, as containerd has them.
@@ -134,8 +145,11 @@ func (a *containersAPI) Update(ctx context.Context, r *containers.UpdateContaine
 	}
 	var updated *containers.Container
 	err = a.d.change(ctx, c, func(context.Context) error {
-		old, _ := c.get()
-		updated, err = applyMask(old, r.Container, r.UpdateMask.GetPaths())
+		record, err := c.read()
+		if err != nil {
+			return err
+		}
+		updated, err = applyMask(record, r.Container, r.UpdateMask.GetPaths())
 		if err != nil {
 			return err
 		}
@@ -151,12 +165,11 @@ func (a *containersAPI) Update(ctx context.Context, r *containers.UpdateContaine
 	return &containers.UpdateContainerResponse{Container: updated}, nil
 }
 
-// applyMask returns a copy of a record with the fields of from that the paths name; without paths all that may change.
-func applyMask(old, from *containers.Container, paths []string) (*containers.Container, error) {
+// applyMask returns a record with the fields of from that the paths name; without paths all that may change.
+func applyMask(c, from *containers.Container, paths []string) (*containers.Container, error) {
 	if len(paths) == 0 {
 		paths = []string{"labels", "spec", "extensions", "image", "snapshot_key"}
 	}
-	c := proto.CloneOf(old)
 	for _, path := range paths {
 		field, key, within := strings.Cut(path, ".")
 		switch {
@@ -175,7 +188,7 @@ func applyMask(old, from *containers.Container, paths []string) (*containers.Con
 		case path == "snapshot_key", path == "snapshotkey":
 			c.SnapshotKey = from.SnapshotKey
 		default:
-			return nil, fmt.Errorf("cannot update field %q of container %q: %w", path, old.ID, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("cannot update field %q of container %q: %w", path, c.ID, errdefs.ErrInvalidArgument)
 		}
 	}
 	return c, nil
@@ -218,7 +231,7 @@ func (d *Daemon) createContainer(ns string, record *containers.Container) error 
 	if _, err := d.ensureNamespace(ns, nil); err != nil {
 		return err
 	}
-	c := newContainer(ns, record.ID, filepath.Join(d.opts.Root, ns, record.ID), record)
+	c := newContainer(ns, record.ID, filepath.Join(d.opts.Root, ns, record.ID))
 	c.busy <- struct{}{} // nothing may be done to it before it is on disk
 	defer c.release()
 	d.mu.Lock()
@@ -261,19 +274,13 @@ func (d *Daemon) clearRemains(dir string) error {
 	return os.Mkdir(dir, 0o711)
 }
 
-// store writes a record to disk and then makes it the one that is read.
+// store writes a record to disk.
 func (c *container) store(record *containers.Container) error {
 	data, err := proto.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("cannot encode container %q: %v: %w", c.id, err, errdefs.ErrInvalidArgument)
 	}
-	if err := writeFile(filepath.Join(c.dir, containerFile), data); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.record = record
-	return nil
+	return writeFile(filepath.Join(c.dir, containerFile), data)
 }
 
 // deleteContainer removes a record from disk and then from the index. The caller has the container.
@@ -281,7 +288,7 @@ func (d *Daemon) deleteContainer(ctx context.Context, c *container) error {
 	if c.isDeleted() {
 		return fmt.Errorf("no container %q: %w", c.id, errdefs.ErrNotFound)
 	}
-	if _, t := c.get(); t != nil {
+	if t := c.get(); t != nil {
 		return fmt.Errorf("cannot delete container %q while it has a task: %w", c.id, errdefs.ErrFailedPrecondition)
 	}
 	if err := d.discardRemains(ctx, c); err != nil {

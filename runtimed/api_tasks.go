@@ -137,7 +137,7 @@ func (a *tasksAPI) List(ctx context.Context, _ *tasks.ListTasksRequest) (*tasks.
 	}
 	var list []*task.Process
 	for _, c := range a.d.list(ns) {
-		if _, t := c.get(); t != nil {
+		if t := c.get(); t != nil {
 			list = append(list, t.init.wire())
 		}
 	}

@@ -64,7 +64,7 @@ func (a *tasksAPI) Metrics(ctx context.Context, r *tasks.MetricsRequest) (*tasks
 	}
 	response := &tasks.MetricsResponse{}
 	for _, c := range a.d.list(ns) {
-		_, t := c.get()
+		t := c.get()
 		if t == nil || !filter.Match(taskFields(c)) {
 			continue
 		}

@@ -56,12 +56,16 @@ func (g *groups) fillV1(paths map[string]string) error {
 		return err
 	}
 	g.V1 = make(map[string]string, len(paths))
-	for name, path := range paths {
+	var rel string
+	for name := range all.asked { // these are kept anyway; those of paths are parts of whole lines
+		path, ok := paths[name]
 		m := all.mount(name)
-		if m == nil {
+		if !ok || m == nil {
 			continue
 		}
-		rel := relativeTo(m, path)
+		if r := relativeTo(m, path); r != rel { // one string for all, where they are alike
+			rel = r
+		}
 		g.V1[name] = rel
 		if name == "memory" {
 			g.OOMFile = filepath.Join(m.Mountpoint, rel, "memory.oom_control")

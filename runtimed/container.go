@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// container is a record and, at times, its task.
+// container is a record, which is on disk only, and at times its task.
 type container struct {
 	ns, id string
 	dir    string
@@ -21,13 +23,12 @@ type container struct {
 	busy chan struct{}
 
 	mu      sync.Mutex
-	record  *containers.Container // replaced as a whole, never changed
-	task    *containerTask        // nil without one
-	deleted bool                  // no longer in the daemon's index
+	task    *containerTask // nil without one
+	deleted bool           // no longer in the daemon's index
 }
 
-func newContainer(ns, id, dir string, record *containers.Container) *container {
-	return &container{ns: ns, id: id, dir: dir, record: record, busy: make(chan struct{}, 1)}
+func newContainer(ns, id, dir string) *container {
+	return &container{ns: ns, id: id, dir: dir, busy: make(chan struct{}, 1)}
 }
 
 // acquire waits for the right to change the container. The caller releases it.
@@ -42,16 +43,33 @@ func (c *container) acquire(ctx context.Context) error {
 
 func (c *container) release() { <-c.busy }
 
-// get returns the record and the task, which is nil without one.
-func (c *container) get() (*containers.Container, *containerTask) {
+// get returns the task, which is nil without one.
+func (c *container) get() *containerTask {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.record, c.task
+	return c.task
+}
+
+// read reads the record, most of which is the spec: as large as all else that is known of a container, and wanted once or twice in its life. NotFound for one that is
+// not on disk yet, or no longer.
+func (c *container) read() (*containers.Container, error) {
+	data, err := os.ReadFile(filepath.Join(c.dir, containerFile))
+	if err != nil {
+		return nil, classed(err)
+	}
+	record := &containers.Container{}
+	if err := proto.Unmarshal(data, record); err != nil {
+		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", c.id, err, errdefs.ErrDataLoss)
+	}
+	if record.ID != c.id {
+		return nil, fmt.Errorf("the record of container %q is that of %.80q: %w", c.id, record.ID, errdefs.ErrDataLoss)
+	}
+	return record, nil
 }
 
 // living returns the task. NotFound without one.
 func (c *container) living() (*containerTask, error) {
-	_, t := c.get()
+	t := c.get()
 	if t == nil {
 		return nil, fmt.Errorf("container %q has no task: %w", c.id, errdefs.ErrNotFound)
 	}

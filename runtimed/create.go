@@ -65,8 +65,7 @@ func outlive(op, request context.Context, grace time.Duration) (context.Context,
 
 // newTask checks a request and plans the task, with nothing done yet.
 func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskRequest) (*containerTask, error) {
-	record, old := c.get()
-	if old != nil {
+	if c.get() != nil {
 		return nil, fmt.Errorf("container %q has a task: %w", c.id, errdefs.ErrAlreadyExists)
 	}
 	if c.isDeleted() {
@@ -75,6 +74,10 @@ func (d *Daemon) newTask(ctx context.Context, c *container, r *tasks.CreateTaskR
 	if r.Checkpoint != nil {
 		return nil, fmt.Errorf("cannot create container %q from a checkpoint in a content store, which runtimed doesn't have (a directory does, as criu_image_path): %w",
 			c.id, errdefs.ErrNotImplemented)
+	}
+	record, err := c.read()
+	if err != nil {
+		return nil, err
 	}
 	spec, err := parseSpec(record.Spec)
 	if err != nil {

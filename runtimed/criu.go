@@ -33,16 +33,21 @@ const (
 // An OCI runtime hands anonymous pipes on to a restored process, but not FIFOs, and has no arguments for CRIU in general. CRIU's configuration
 // file doesn't do either: CRIU 4.1 reads it twice in the mode in which it serves an OCI runtime, and gives a descriptor away once only.
 func ExecCRIU() error {
-	path := os.Getenv(envCRIU)
-	if filepath.Base(os.Args[0]) != criuName || path == "" {
+	if !StandsForCRIU() {
 		return nil
 	}
+	path := os.Getenv(envCRIU)
 	var args []string
 	if err := json.Unmarshal([]byte(os.Getenv(envCRIUArgs)), &args); err != nil {
 		return fmt.Errorf("cannot read CRIU's arguments: %w", err)
 	}
 	argv := append(append([]string{criuName}, args...), os.Args[1:]...)
 	return fmt.Errorf("cannot run %s: %w", path, unix.Exec(path, argv, os.Environ()))
+}
+
+// StandsForCRIU tells whether an OCI runtime has started this program under CRIU's name.
+func StandsForCRIU() bool {
+	return filepath.Base(os.Args[0]) == criuName && os.Getenv(envCRIU) != ""
 }
 
 // findCRIU looks CRIU up in PATH. NotImplemented without it: the host can't do checkpoints.

@@ -111,7 +111,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 func (d *Daemon) Close() error {
 	d.keeper.drop()
 	for _, c := range d.all() {
-		if _, t := c.get(); t != nil {
+		if t := c.get(); t != nil {
 			for _, p := range t.processes() {
 				if term := p.terminal(); term != nil {
 					term.close()

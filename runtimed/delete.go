@@ -21,7 +21,7 @@ const (
 // be called again.
 func (d *Daemon) deleteTask(ctx context.Context, t *containerTask) (r exitRecord, err error) {
 	err = d.change(ctx, t.c, func(ctx context.Context) error {
-		if _, now := t.c.get(); now != t {
+		if now := t.c.get(); now != t {
 			_, err := t.c.living() // another delete was faster
 			return err
 		}

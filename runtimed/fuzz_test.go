@@ -118,10 +118,12 @@ func FuzzStateFiles(f *testing.F) {
 		}
 		c, err := d.loadContainer(t.Context(), "ns", "c") // without a task.json, so that nothing is run or killed
 		oneClass(t, err)
-		if err == nil && c.record.ID != "c" {
-			t.Fatalf("%q is the record of %q", record, c.record.ID)
+		if err == nil {
+			if r, err := c.read(); err != nil || r.ID != "c" {
+				t.Fatalf("%q is the record of %q: %v", record, r.GetID(), err)
+			}
 		}
-		p := newProcess(&containerTask{c: newContainer("ns", "c", dir, nil)}, "", processRecord{}, creating)
+		p := newProcess(&containerTask{c: newContainer("ns", "c", dir)}, "", processRecord{}, creating)
 		_, err = p.loadRecords()
 		oneClass(t, err)
 		if err == nil && p.pid <= 0 {

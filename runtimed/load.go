@@ -8,10 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -95,18 +93,10 @@ func (d *Daemon) sweptRemains(dir string) bool {
 
 func (d *Daemon) loadContainer(ctx context.Context, ns, id string) (*container, error) {
 	dir := filepath.Join(d.opts.Root, ns, id)
-	data, err := os.ReadFile(filepath.Join(dir, containerFile))
-	if err != nil {
-		return nil, classed(err)
+	c := newContainer(ns, id, dir)
+	if _, err := c.read(); err != nil {
+		return nil, err
 	}
-	record := &containers.Container{}
-	if err := proto.Unmarshal(data, record); err != nil {
-		return nil, fmt.Errorf("cannot read the record of container %q: %v: %w", id, err, errdefs.ErrDataLoss)
-	}
-	if record.ID != id {
-		return nil, fmt.Errorf("the record of container %q is that of %.80q: %w", id, record.ID, errdefs.ErrDataLoss)
-	}
-	c := newContainer(ns, id, dir, record)
 	t, err := d.loadTask(ctx, c)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return nil, err

@@ -96,7 +96,7 @@ func (d *Daemon) findSandbox(ns, id string) (*containerTask, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, t := c.get()
+	t := c.get()
 	switch {
 	case t == nil:
 		return nil, fmt.Errorf("sandbox %q has no task: %w", id, errdefs.ErrFailedPrecondition)
@@ -119,7 +119,10 @@ func (t *containerTask) notRunning() error {
 // spec is what the task's container was recorded with.
 func (t *containerTask) spec() (*specs.Spec, error) {
 	var own specs.Spec
-	record, _ := t.c.get()
+	record, err := t.c.read()
+	if err != nil {
+		return nil, err
+	}
 	if err := json.Unmarshal(record.Spec.GetValue(), &own); err != nil {
 		return nil, fmt.Errorf("cannot read the spec of sandbox %q: %v: %w", t.c.id, err, errdefs.ErrFailedPrecondition)
 	}
@@ -250,7 +253,7 @@ func (d *Daemon) members(sandbox *containerTask) []*containerTask {
 	sandbox.init.mu.Unlock()
 	var list []*containerTask
 	for _, c := range d.list(sandbox.c.ns) {
-		if _, t := c.get(); t != nil && t.record.Sandbox != nil && *t.record.Sandbox == ref {
+		if t := c.get(); t != nil && t.record.Sandbox != nil && *t.record.Sandbox == ref {
 			list = append(list, t)
 		}
 	}
@@ -317,7 +320,7 @@ func (d *Daemon) thaw(ctx context.Context, t *containerTask) error {
 // endStrays kills the containers whose sandbox ended while no runtimed was there to see it.
 func (d *Daemon) endStrays() {
 	for _, c := range d.all() {
-		_, t := c.get()
+		t := c.get()
 		if t == nil || t.record.Sandbox == nil {
 			continue
 		}

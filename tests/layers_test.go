@@ -34,7 +34,8 @@ var layers = []layer{
 	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
 	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"runtimed", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed/command", ours: []string{"runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed", ours: []string{"cmd/runtimed/command", "runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", ours: []string{"keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/spool", ours: []string{"internal/pidfd", "keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
@@ -55,7 +56,7 @@ var layers = []layer{
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote",
+		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
 	}},
 }
 

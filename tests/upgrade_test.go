@@ -13,9 +13,10 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// TestUpgrade replaces runtimed by another build while containers run: one on a
-// terminal, one with an exec, one that ends meanwhile. The keeper starts the new
-// one when the old one ends, and nobody but the version service can tell.
+// TestUpgrade replaces runtimed by another build, engine-lite's program under its name
+// as hack/build has it, while containers run: one on a terminal, one with an exec, one
+// that ends meanwhile. The keeper starts the new one when the old one ends, and nobody
+// but the version service can tell.
 func TestUpgrade(t *testing.T) {
 	programs := buildRuntimed(t)
 	r := startRuntimed(t, programs, "runc")
@@ -34,7 +35,7 @@ func TestUpgrade(t *testing.T) {
 	pids := []int{talks.Pid(), reads.Pid()}
 
 	next := filepath.Join(t.TempDir(), "runtimed")
-	args := append(raceFlag(t), "-ldflags=-X main.version=upgraded", "-o", next, "github.com/engine-lite/engine-lite/cmd/runtimed")
+	args := append(raceFlag(t), "-ldflags=-X main.version=upgraded", "-o", next, "github.com/engine-lite/engine-lite/cmd/engine-lite")
 	if out, err := exec.CommandContext(t.Context(), "go", append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -16,25 +16,22 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/runtimed/command"
+	"github.com/engine-lite/engine-lite/internal/heap"
 	"github.com/engine-lite/engine-lite/internal/stacks"
 )
 
 // version is set by the linker.
 var version = "0.1.0-dev"
 
-// garbagePercent is how much garbage there may be to what is in use: half of
-// Go's default. Little is in use, and memory is dearer than the time.
-const garbagePercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
+	if command.Meant() {
+		os.Exit(command.Main(version))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
@@ -102,6 +99,7 @@ func (c *config) start(ctx context.Context) error {
 		return err
 	}
 	defer locks.release()
+	defer heap.KeepSmall()()
 	defer stacks.OnSignal(filepath.Join(c.run, "engine.stacks"), func(err error) { logrus.Error(err) })()
 	return c.serve(ctx)
 }

@@ -1,93 +1,13 @@
-// Command runtimed is the embedded runtime daemon: containerd's gRPC API over one OCI runtime. The keeper starts it.
+// Command runtimed is the embedded runtime daemon, on its own: hack/build has engine-lite's program under this name instead.
 package main
 
 import (
-	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime/debug"
-	"syscall"
 
-	"github.com/sirupsen/logrus"
-
-	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
-	"github.com/engine-lite/engine-lite/internal/stacks"
-	"github.com/engine-lite/engine-lite/runtimed"
+	"github.com/engine-lite/engine-lite/cmd/runtimed/command"
 )
 
 // version is set by the linker; empty: the module's version counts.
 var version string
 
-func main() {
-	if err := runtimed.ExecCRIU(); err != nil {
-		fmt.Fprintln(os.Stderr, "runtimed, as CRIU:", err)
-		os.Exit(1)
-	}
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "runtimed:", err)
-		os.Exit(1)
-	}
-}
-
-// garbagePercent is how much garbage there may be to what is in use: half of Go's default. Little is in use, and memory is dearer than the time.
-const garbagePercent = 50
-
-func run(args []string) (err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
-	}
-	opts := runtimed.Options{Version: buildVersion()}
-	flags := flag.NewFlagSet("runtimed", flag.ContinueOnError)
-	flags.StringVar(&opts.Root, "root", "/run/engine-lite/runtimed", "state `directory`, one daemon at a time")
-	flags.StringVar(&opts.Address, "address", "/run/engine-lite/runtimed.sock", "unix `socket` to serve containerd's API on")
-	flags.StringVar(&opts.Keeper, "keeper", "/run/engine-lite/keeper/keeper.sock", "the keeper's `socket`")
-	flags.StringVar(&opts.Runtime, "runtime", "", "OCI runtime, `name` or path (default: crun where it runs on this host, else runc)")
-	trace := flags.String("trace", "", "`file` that the spans of traced requests are appended to, as OTLP's JSON")
-	level := flags.String("log-level", "info", "`level` of messages: error, warning, info or debug")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	parsed, err := logrus.ParseLevel(*level)
-	if err != nil {
-		return err
-	}
-	logrus.SetLevel(parsed)
-	// Specs of execs go to temporary files, which may hold secrets and must not outlive a crash.
-	if err := os.Setenv("XDG_RUNTIME_DIR", filepath.Join(opts.Root, ".tmp")); err != nil {
-		return err
-	}
-	tracer, err := otlpfile.Open(*trace, "runtimed")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tracer.Close()) }()
-	if tracer != nil {
-		opts.Trace = tracer.Begin
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	defer stacks.OnSignal(filepath.Join(filepath.Dir(opts.Address), "runtimed.stacks"), func(err error) { logrus.Error(err) })()
-	d, err := runtimed.New(ctx, opts)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Run(ctx)
-}
-
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "devel"
-}
+func main() { os.Exit(command.Main(version)) }
