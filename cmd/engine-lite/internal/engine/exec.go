@@ -80,6 +80,9 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if err != nil {
 		return "", err
 	}
+	if err := e.letStart(ctx, o); err != nil {
+		return "", err
+	}
 	r := o.record()
 	switch {
 	case len(req.Cmd) == 0:

@@ -124,6 +124,10 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
+	// Who reads what it prints may be faster than its start.
+	if err := e.letStart(ctx, o); err != nil {
+		return err
+	}
 	r := o.record()
 	if waiting && !r.up() { // there was nothing else to end
 		return nil
