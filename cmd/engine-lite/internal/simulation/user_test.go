@@ -35,6 +35,8 @@ type kind struct {
 	restarts          int
 	endless           bool
 	runs              int // after which it is removed
+	// left is one that its user leaves alone once it runs.
+	left bool
 }
 
 // patience is how many requests a user makes for one container before it says
@@ -64,11 +66,11 @@ func newKind(d *dice) kind {
 	seconds := d.between(time.Millisecond, 8*time.Second).Seconds()
 	k := kind{runs: 1 + d.below(12), autoRemove: d.chance(6)}
 	switch d.below(12) {
-	case 0, 1, 8, 9, 10, 11:
+	case 0, 1, 8, 9, 10:
 		k.script = fmt.Sprintf("exit %d", code)
 	case 2, 3:
 		k.script = fmt.Sprintf("echo a; sleep %f; exit %d", seconds, code)
-	case 4:
+	case 4, 11:
 		k.script, k.stdin = fmt.Sprintf("cat; exit %d", code), true
 	case 5:
 		k.script, k.endless = fmt.Sprintf("trap \"exit %d\" TERM; sleep 1000000", code), true
@@ -80,10 +82,11 @@ func newKind(d *dice) kind {
 	if !k.autoRemove && !k.stdin && d.chance(6) {
 		k.restarts = 1 + d.below(3)
 	}
+	k.left = (k.endless || k.stdin) && k.restarts == 0 && d.chance(6)
 	return k
 }
 
-// turn makes one request, and is false once the container is gone.
+// turn makes one request, and is false once the container is gone, or left.
 func (u *user) turn() bool {
 	inc := u.w.running(u.w.t.Context(), u.name)
 	if u.id == "" {
@@ -105,6 +108,10 @@ func (u *user) turn() bool {
 	case "created", "exited":
 		u.atRest(inc, h)
 	case "running":
+		if u.typ.left {
+			u.w.leave(u)
+			return false
+		}
 		u.running(inc, h)
 	case "paused":
 		u.starves(inc, h)
@@ -180,15 +187,24 @@ func (u *user) start(inc *incarnation) {
 	}
 }
 
-// attach gives the container a stdin that ends some time. The request goes on
-// while its user does other things.
+// attach gives the next run of the container a stdin that ends some time.
 func (u *user) attach(inc *incarnation, d *dice) {
-	lasts, let := d.between(0, 3*time.Second), make(chan struct{})
+	lasts := d.between(0, 3*time.Second)
 	if d.chance(3) {
 		lasts = 0 // before the start has begun, most likely
 	}
-	id := u.id
-	fed := &feeding{generation: u.w.ledger.of(id).generation + 1, inc: inc, over: make(chan struct{})}
+	u.join(inc, lasts)
+}
+
+// join attaches, until what it sends has come to its end, to the run under way or
+// the next one. The request goes on while its user does other things.
+func (u *user) join(inc *incarnation, lasts time.Duration) {
+	id, let := u.id, make(chan struct{})
+	fed := &feeding{inc: inc, over: make(chan struct{})}
+	h := u.w.ledger.of(id)
+	if fed.generation = h.generation; !h.alive() {
+		fed.generation++
+	}
 	u.w.note("user", u.name+" attaches", short(id))
 	inc.calls.Go(func() {
 		defer close(fed.over)
