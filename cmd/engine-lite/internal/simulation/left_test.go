@@ -12,6 +12,7 @@ import (
 // the end, whatever happens to it.
 func (w *world) leave(u *user) {
 	left := *u
+	left.fed = nil // its client may have gone with an engine
 	w.note("user", u.name+" leaves", short(u.id))
 	w.mu.Lock()
 	defer w.mu.Unlock()

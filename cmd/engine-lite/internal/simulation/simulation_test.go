@@ -76,15 +76,3 @@ func enough(lifecycles int, passed time.Duration) bool {
 	}
 	return lifecycles >= *lifecyclesFlag
 }
-
-// TestFound runs the seeds again that found a fault in the product.
-func TestFound(t *testing.T) {
-	for _, seed := range []uint64{
-		10, // a record at the daemon, of a create without an answer, outlived the container
-	} {
-		r := simulate(t, plan{seed: seed, users: users, lifecycles: perSeed}, memoryDir(t))
-		for _, text := range r.broken {
-			t.Errorf("seed %d, %s", seed, text)
-		}
-	}
-}
