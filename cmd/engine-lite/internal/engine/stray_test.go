@@ -59,23 +59,19 @@ func TestStrayExecs(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- endExecs(e, o, 3000) }()
-	for {
-		found, err := e.strayExecs(o)
-		if err != nil || !slices.Equal(found, []string{"stray"}) {
-			t.Errorf("stray are %v: %v", found, err)
-		}
+	go func() { ended <- endExecs(e, o, 1000) }()
+	for over := false; !over; {
 		select {
 		case err := <-ended:
 			if err != nil {
 				t.Error(err)
 			}
-			return
+			over = true
 		default:
 		}
-		if t.Failed() {
-			<-ended
-			return
+		found, err := e.strayExecs(o)
+		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"stray"})) {
+			t.Errorf("stray are %v: %v", found, err)
 		}
 	}
 }
