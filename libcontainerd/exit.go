@@ -88,14 +88,20 @@ func (ctr *Container) awaitExecs(init *process) bool {
 	return ctr.client.life.Err() == nil
 }
 
+// execAsked is how often a daemon that fails to answer is asked after an exec whose
+// container has ended: that one's exit waits for it.
+const execAsked = 3
+
 // endWithInit waits for the end of an exec whose container has ended. If
 // nothing is heard of it in time the daemon is asked, as long as it can't be
-// reached again and again; what it doesn't know then is unknown.
+// reached again and again, and execAsked times where it fails to answer; what it
+// doesn't know then is unknown.
 func (p *process) endWithInit() {
 	c := p.container.client
 	if endsWithin(p.live, c.options.execGrace) {
 		return
 	}
+	failed := 0
 	for delay := newBackoff(c.options); p.live.Err() == nil; {
 		ctx, cancel := context.WithTimeout(p.live, c.options.callTimeout)
 		t, err := c.daemon.Process(ctx, p.container.id, p.id)
@@ -103,6 +109,9 @@ func (p *process) endWithInit() {
 		switch {
 		case p.live.Err() != nil:
 		case errdefs.IsUnavailable(err):
+			delay.sleep(p.live)
+		case err != nil && !errdefs.IsNotFound(err) && failed < execAsked-1:
+			failed++
 			delay.sleep(p.live)
 		case err == nil && t.Status == TaskStopped:
 			p.container.ended(p, ending{exit: t.Exit, recovered: true})

@@ -286,6 +286,7 @@ func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
 }
 
 // strayExecs are execs that left raw output and that this engine doesn't know.
+// One that ends meanwhile removes its directory before it is forgotten.
 func (e *Engine) strayExecs(o *object) ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
 	if err != nil {
@@ -293,7 +294,11 @@ func (e *Engine) strayExecs(o *object) ([]string, error) {
 	}
 	var stray []string
 	for _, dir := range dirs {
-		if id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix); !o.knows(id) {
+		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
+		if o.knows(id) {
+			continue
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 			stray = append(stray, id)
 		}
 	}

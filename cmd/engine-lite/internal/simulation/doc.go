@@ -6,7 +6,7 @@
 //	users (create, start, exec, pause, stop, kill, attach, remove ...)
 //	  | calls                             ledger: the model
 //	engine -> journal (taps: slow, failing, the engine dies before or after a write)
-//	  |-> libcontainerd -> wire (slow, cut at any message, answers lost) -> daemon
+//	  |-> libcontainerd -> wire (slow, cut at any message, answers lost, away) -> daemon
 //	  `-> streams (slow, failing) and a keeper                   ^
 //	mischief (daemon down, restarted empty, out of memory, paused by others)
 //

@@ -157,8 +157,16 @@ func (i *incarnation) close() error {
 	i.detach()
 	i.closing = true
 	closed := make(chan error, 1)
+	answered := make(chan struct{})
 	go func() {
 		i.calls.Wait()
+		close(answered)
+	}()
+	go func() {
+		select {
+		case <-answered:
+		case <-i.thawed: // a call may wait for the engine's end
+		}
 		closed <- i.engine.Close()
 	}()
 	select {

@@ -32,7 +32,7 @@ func (w *world) mischief(ctx context.Context) {
 			}
 		case 14, 15:
 			if w.fault("daemon restarted with its tasks", true) {
-				w.cut(turn.between(time.Millisecond, 45*time.Second))
+				w.away(turn.between(time.Millisecond, 45*time.Second))
 			}
 		case 16:
 			if turn.chance(3) && w.fault("daemon restarted empty", true) {
@@ -81,5 +81,5 @@ func (w *world) restartEmpty(ctx context.Context, d *dice) {
 	for _, id := range ids {
 		_ = w.daemon.DeleteContainer(ctx, id)
 	}
-	w.cut(d.between(time.Millisecond, 5*time.Second))
+	w.away(d.between(time.Millisecond, 5*time.Second))
 }

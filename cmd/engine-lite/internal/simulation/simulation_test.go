@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 	log.SetLevel(log.PanicLevel) // a million faults have a million lines
 	log.SetOutput(io.Discard)
 	debug.SetGCPercent(400)
+	if err := sweepMemory(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
@@ -71,36 +75,4 @@ func enough(lifecycles int, passed time.Duration) bool {
 		return passed >= *untilFlag
 	}
 	return lifecycles >= *lifecyclesFlag
-}
-
-// memoryDir is an empty directory, in memory where there is /dev/shm, that goes
-// with the test.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	parent := "/dev/shm"
-	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
-		parent = ""
-	}
-	dir, err := os.MkdirTemp(parent, "engine-lite-simulation-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// TestFound runs the seeds again that found a fault in the product.
-func TestFound(t *testing.T) {
-	for _, seed := range []uint64{
-		10, // a record at the daemon, of a create without an answer, outlived the container
-	} {
-		r := simulate(t, plan{seed: seed, users: users, lifecycles: perSeed}, memoryDir(t))
-		for _, text := range r.broken {
-			t.Errorf("seed %d, %s", seed, text)
-		}
-	}
 }

@@ -66,7 +66,7 @@ func (j *journalTap) Commit(ctx context.Context, fn func(*journal.Tx) error) err
 		return j.inc.crash()
 	}
 	w.fault("callback slow", before+after > time.Second)
-	time.Sleep(after)
+	time.Sleep(w.bounded(after))
 	if j.inc.isDead() {
 		return j.inc.freeze()
 	}

@@ -3,7 +3,6 @@ package simulation
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -35,6 +34,8 @@ type kind struct {
 	restarts          int
 	endless           bool
 	runs              int // after which it is removed
+	// left is one that its user leaves alone once it runs.
+	left bool
 }
 
 // patience is how many requests a user makes for one container before it says
@@ -64,11 +65,11 @@ func newKind(d *dice) kind {
 	seconds := d.between(time.Millisecond, 8*time.Second).Seconds()
 	k := kind{runs: 1 + d.below(12), autoRemove: d.chance(6)}
 	switch d.below(12) {
-	case 0, 1, 8, 9, 10, 11:
+	case 0, 1, 8, 9, 10:
 		k.script = fmt.Sprintf("exit %d", code)
 	case 2, 3:
 		k.script = fmt.Sprintf("echo a; sleep %f; exit %d", seconds, code)
-	case 4:
+	case 4, 11:
 		k.script, k.stdin = fmt.Sprintf("cat; exit %d", code), true
 	case 5:
 		k.script, k.endless = fmt.Sprintf("trap \"exit %d\" TERM; sleep 1000000", code), true
@@ -80,10 +81,11 @@ func newKind(d *dice) kind {
 	if !k.autoRemove && !k.stdin && d.chance(6) {
 		k.restarts = 1 + d.below(3)
 	}
+	k.left = (k.endless || k.stdin) && k.restarts == 0 && d.chance(6)
 	return k
 }
 
-// turn makes one request, and is false once the container is gone.
+// turn makes one request, and is false once the container is gone, or left.
 func (u *user) turn() bool {
 	inc := u.w.running(u.w.t.Context(), u.name)
 	if u.id == "" {
@@ -105,6 +107,10 @@ func (u *user) turn() bool {
 	case "created", "exited":
 		u.atRest(inc, h)
 	case "running":
+		if u.typ.left {
+			u.w.leave(u)
+			return false
+		}
 		u.running(inc, h)
 	case "paused":
 		u.starves(inc, h)
@@ -178,96 +184,6 @@ func (u *user) start(inc *incarnation) {
 	if after := u.w.ledger.of(u.id); err == nil && after.starts == before.starts {
 		u.w.wrong("%s was started, and the journal says nothing of it: %+v", short(u.id), after)
 	}
-}
-
-// attach gives the container a stdin that ends some time. The request goes on
-// while its user does other things.
-func (u *user) attach(inc *incarnation, d *dice) {
-	lasts, let := d.between(0, 3*time.Second), make(chan struct{})
-	if d.chance(3) {
-		lasts = 0 // before the start has begun, most likely
-	}
-	id := u.id
-	fed := &feeding{generation: u.w.ledger.of(id).generation + 1, inc: inc, over: make(chan struct{})}
-	u.w.note("user", u.name+" attaches", short(id))
-	inc.calls.Go(func() {
-		defer close(fed.over)
-		from := &input{lasts: lasts, ctx: inc.attached}
-		err := inc.engine.ContainerAttach(inc.attached, id, engine.AttachOptions{
-			Stdin: true, Stdout: true, Stderr: true, Stream: true,
-			Open: func(bool) (engine.Streams, error) {
-				close(let)
-				return engine.Streams{Stdin: from, Stdout: io.Discard, Stderr: io.Discard}, nil
-			},
-		})
-		if !inc.isDead() {
-			u.w.note("user", u.name+" was attached", fmt.Sprint(err))
-		}
-	})
-	select {
-	case <-let:
-		u.fed = fed
-	case <-inc.gone:
-	case <-time.After(5 * time.Second):
-	}
-}
-
-// feeding is a client that has the stdin of one run, and closes it.
-type feeding struct {
-	generation uint64
-	inc        *incarnation  // that let it in
-	over       chan struct{} // closed when the client has been let go
-	since      time.Time     // when it was first seen to be of a run; zero before
-}
-
-// starves tells that a container's client has ended its stdin, so that it has to
-// end by itself, and tells of one that doesn't.
-func (u *user) starves(inc *incarnation, h history) bool {
-	f := u.fed
-	if f != nil && f.since.IsZero() && f.inc != inc {
-		u.fed, f = nil, nil // it went with its engine
-	}
-	if f == nil || f.generation != h.generation || !h.alive() {
-		return false
-	}
-	if f.since.IsZero() {
-		select {
-		case <-f.over: // it had the end of the run before
-			u.fed = nil
-			return false
-		default:
-		}
-		f.since = time.Now()
-	}
-	if h.status == "paused" {
-		f.since = time.Now()
-	}
-	if time.Since(f.since) > 10*time.Minute {
-		u.w.wrong("stdin of %s was closed, and it doesn't end", short(u.id))
-		u.fed = nil
-	}
-	return true
-}
-
-// input is what a client sends: a line, and after a while the end.
-type input struct {
-	lasts time.Duration
-	ctx   context.Context
-	sent  bool
-}
-
-func (i *input) Read(p []byte) (int, error) {
-	if !i.sent && i.lasts > 0 {
-		i.sent = true
-		return copy(p, "line\n"), nil
-	}
-	t := time.NewTimer(i.lasts)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-i.ctx.Done():
-	}
-	return 0, io.EOF
 }
 
 func (u *user) running(inc *incarnation, h history) {

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -12,7 +13,7 @@ import (
 
 // How often, in messages or steps, a fault happens.
 const (
-	cutOften     = 600
+	cutOften     = 1200 // for a moment, and for a while
 	refuseOften  = 250
 	streamsOften = 120
 	writeOften   = 120
@@ -44,22 +45,39 @@ func (x *wire) message(ctx context.Context, way string, c libcontainerdtest.Call
 		return x.inc.freeze()
 	}
 	name := way + c.Op + " " + short(c.ContainerID) + " " + short(c.ProcessID)
-	connection := w.connection()
+	connection, _ := w.connection()
 	d, arrived := w.travel(ctx, "message", name, (*dice).latency)
 	switch {
 	case x.inc.isDead():
 		return x.inc.freeze()
 	case !arrived:
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
-	case w.fault("connection cut", d.chance(cutOften)):
-		w.cut(0)
-		return errCut
-	case w.connection() != connection:
+	case x.cut(d), x.lost(connection):
 		return errCut
 	case way == "request " && c.Op != "Wait" && w.fault("call refused", d.chance(refuseOften)):
 		return fmt.Errorf("%s: %w", name, errdefs.ErrInternal)
 	}
 	return nil
+}
+
+// cut may cut the connection, and leave it so for a while.
+func (x *wire) cut(d *dice) bool {
+	w := x.inc.w
+	switch {
+	case w.fault("connection cut", d.chance(cutOften)):
+		w.cut(0)
+	case w.fault("connection cut for a while", d.chance(cutOften)):
+		w.cut(d.between(time.Millisecond, 45*time.Second))
+	default:
+		return false
+	}
+	return true
+}
+
+// lost tells whether a message that began on a connection finds it gone.
+func (x *wire) lost(connection uint64) bool {
+	now, up := x.inc.w.connection()
+	return now != connection || !up
 }
 
 // Containers is tapped too.
@@ -89,9 +107,7 @@ func (s subscription) Next(ctx context.Context) (libcontainerd.DaemonEvent, erro
 	if s.wire.inc.isDead() {
 		return e, s.wire.inc.freeze()
 	}
-	w := s.wire.inc.w
-	if err == nil && w.fault("connection cut", w.dice("next").chance(cutOften)) {
-		w.cut(0)
+	if err == nil && s.wire.cut(s.wire.inc.w.dice("next")) {
 		return e, errCut
 	}
 	return e, err

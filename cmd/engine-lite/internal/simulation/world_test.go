@@ -45,8 +45,10 @@ type world struct {
 	mu     sync.Mutex
 	steps  map[string]uint64
 	faults map[string]int
-	epoch  uint64 // of the connection between engine and daemon
+	epoch  uint64    // of the connection between engine and daemon
+	back   time.Time // when there is a connection again
 	now    *incarnation
+	left   []*user       // each with a container that it left alone
 	up     chan struct{} // closed while there is an engine
 	broken []string      // promises
 	first  int           // after so many lifecycles the first of them
@@ -86,7 +88,7 @@ func (w *world) travel(ctx context.Context, what, name string, long func(*dice) 
 	d := &dice{w.seedOf(name, w.steps[name])}
 	w.mu.Unlock()
 	begun := time.Now()
-	arrived := pass(ctx, long(d))
+	arrived := pass(ctx, w.bounded(long(d)))
 	if arrived || time.Since(begun) > 0 {
 		w.mu.Lock()
 		w.steps[name]++
@@ -96,13 +98,22 @@ func (w *world) travel(ctx context.Context, what, name string, long func(*dice) 
 	return d, arrived
 }
 
+// bounded is how long something takes that may take so long: in the end nothing
+// is slow.
+func (w *world) bounded(d time.Duration) time.Duration {
+	if w.calm.Load() {
+		return min(d, 200*time.Millisecond)
+	}
+	return d
+}
+
 func (w *world) seedOf(actor string, step uint64) uint64 {
 	return mix(hash(w.plan.seed^14695981039346656037, actor) ^ mix(step))
 }
 
 // kinds are the faults that there are.
 var kinds = []string{
-	"call refused", "callback slow", "connection cut", "daemon restarted empty", "daemon restarted with its tasks",
+	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty", "daemon restarted with its tasks",
 	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late", "event lost",
 	"event reordered", "event repeated", "out of memory", "paused by somebody else", "resumed by somebody else",
 	"streams or files failed", "subscription cut", "write failed",
@@ -149,23 +160,36 @@ func pass(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// connection is the number of the connection that a message goes through.
-func (w *world) connection() uint64 {
+// connection is the number of the connection that a message goes through, and
+// whether there is one.
+func (w *world) connection() (number uint64, up bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.epoch
+	return w.epoch, !time.Now().Before(w.back)
 }
 
 // cut ends the connection: messages under way are lost, waits and
-// subscriptions end. It is there again at once, or after the time down.
-func (w *world) cut(down time.Duration) {
+// subscriptions end. It is there again after the time apart. The daemon lives on
+// meanwhile, and does what others ask of it.
+func (w *world) cut(apart time.Duration) {
+	w.mu.Lock()
+	w.epoch++
+	if back := time.Now().Add(apart); back.After(w.back) {
+		w.back = back
+	}
+	w.mu.Unlock()
+	w.daemon.SetDown(true)
+	w.daemon.SetDown(false)
+}
+
+// away takes the daemon away for a while: it answers nobody, and its processes
+// live on.
+func (w *world) away(d time.Duration) {
 	w.mu.Lock()
 	w.epoch++
 	w.mu.Unlock()
 	w.daemon.SetDown(true)
-	if down > 0 {
-		time.Sleep(down)
-	}
+	time.Sleep(d)
 	w.daemon.SetDown(false)
 }
 
