@@ -22,6 +22,7 @@ var eventCases = []contractCase{
 	{name: "event/all events lost", faults: true, run: eventsLost},
 	{name: "event/wait lost, event arrives", faults: true, run: waitLostEventArrives},
 	{name: "event/wait and event lost", faults: true, run: waitAndEventLost},
+	{name: "event/an exec's wait and event lost, two answers fail", faults: true, run: execAskedAgain},
 	{name: "event/repeated", faults: true, run: eventsRepeated},
 	{name: "event/of an earlier generation", faults: true, run: eventsOfEarlier},
 	{name: "event/nonsense", faults: true, run: eventsNonsense},
@@ -174,6 +175,24 @@ func waitAndEventLost(e *env) {
 	e.exits(ctr, initProcess, 7)
 	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered {
 		e.Fatalf("event %+v isn't marked as recovered", ev)
+	}
+}
+
+// execAskedAgain has an exec end with its container, which the daemon fails to say
+// twice.
+func execAskedAgain(e *env) {
+	ctr := e.started("sleep 30; exit 7")
+	<-time.After(time.Second) // the init's wait has begun
+	e.Fake.Fail("Wait", 1, Fault{Hang: true})
+	e.exec(ctr, "e1", "sleep 1000", libcontainerd.StdioConfig{})
+	e.Fake.FilterEvents(loseEvents)
+	for n := range 2 {
+		e.Fake.Fail("Process", n+1, Fault{Err: errdefs.ErrInternal})
+	}
+	e.exits(ctr, "e1", 137)
+	e.exits(ctr, initProcess, 7)
+	if n := e.Fake.Calls("Process"); n != 3 {
+		e.Fatalf("%d calls", n)
 	}
 }
 
