@@ -16,7 +16,14 @@ type exitTable struct {
 	mu      sync.Mutex
 	live    map[int]liveProcess
 	windows map[*window]struct{}
-	early   []keeper.Exit
+	opened  uint64 // windows so far
+	early   []earlyExit
+}
+
+// earlyExit is one that came when so many windows had been opened: it isn't of a process that was made later. Clocks say less, since they are set back.
+type earlyExit struct {
+	keeper.Exit
+	opened uint64
 }
 
 // liveProcess is a process whose exit is awaited. A start of 0 is that of a process that was gone before its start time could be
@@ -31,8 +38,9 @@ type liveProcess struct {
 
 // window is the time during which one process is made.
 type window struct {
-	table *exitTable
-	since time.Time
+	table  *exitTable
+	since  time.Time
+	number uint64
 }
 
 func newExitTable() *exitTable {
@@ -50,7 +58,8 @@ func (l liveProcess) matches(e keeper.Exit) bool {
 func (t *exitTable) open() *window {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := &window{table: t, since: time.Now()}
+	t.opened++
+	w := &window{table: t, since: time.Now(), number: t.opened}
 	t.windows[w] = struct{}{}
 	return w
 }
@@ -61,19 +70,16 @@ func (w *window) close() []keeper.Exit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.windows, w)
-	var oldest time.Time
+	oldest := t.opened + 1
 	for other := range t.windows {
-		if oldest.IsZero() || other.since.Before(oldest) {
-			oldest = other.since
-		}
+		oldest = min(oldest, other.number)
 	}
 	var stale []keeper.Exit
-	t.early = slices.DeleteFunc(t.early, func(e keeper.Exit) bool {
-		old := len(t.windows) == 0 || e.Time.Before(oldest)
-		if old {
-			stale = append(stale, e)
+	t.early = slices.DeleteFunc(t.early, func(e earlyExit) bool {
+		if e.opened < oldest {
+			stale = append(stale, e.Exit)
 		}
-		return old
+		return e.opened < oldest
 	})
 	return stale
 }
@@ -82,14 +88,14 @@ func (w *window) close() []keeper.Exit {
 func (t *exitTable) expect(pid int, l liveProcess) *keeper.Exit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.IndexFunc(t.early, func(e keeper.Exit) bool {
-		return e.Pid == pid && l.matches(e)
+	i := slices.IndexFunc(t.early, func(e earlyExit) bool {
+		return e.Pid == pid && l.matches(e.Exit)
 	})
 	if i < 0 {
 		t.live[pid] = l
 		return nil
 	}
-	e := t.early[i]
+	e := t.early[i].Exit
 	t.early = slices.Delete(t.early, i, i+1)
 	return &e
 }
@@ -106,7 +112,7 @@ func (t *exitTable) take(e keeper.Exit) (p *process, keep bool) {
 	if len(t.windows) == 0 {
 		return nil, false
 	}
-	t.early = append(t.early, e)
+	t.early = append(t.early, earlyExit{Exit: e, opened: t.opened})
 	return nil, true
 }
 

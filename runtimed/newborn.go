@@ -21,6 +21,14 @@ type moment struct {
 	ticks uint64
 }
 
+// after tells whether a process began, or ended, before the moment. Its start counts where it is known: the clock of exits may have been set back.
+func (m moment) after(e keeper.Exit) bool {
+	if e.StartTime != 0 {
+		return e.StartTime < m.ticks
+	}
+	return e.Time.Before(m.wall)
+}
+
 func now() moment {
 	var boot unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
@@ -48,7 +56,7 @@ func (d *Daemon) newborn(ctx context.Context, pid int, since moment) (start uint
 	}
 	switch {
 	case errdefs.IsNotFound(err) || err == nil && parent == releasedParent && pid != 1:
-		return d.shortLived(ctx, k, pid, since.wall)
+		return d.shortLived(ctx, k, pid, since)
 	case err != nil:
 		return 0, err
 	case parent != k.Pid():
@@ -67,13 +75,13 @@ func notNew(pid int, why string) error {
 
 // shortLived finds the start time of a new process that is gone. The keeper writes down an exit before it lets go of the process, so that all there is to wait for
 // is in the ledger already; the bound is for a process that there never was.
-func (d *Daemon) shortLived(ctx context.Context, k *keeper.Client, pid int, since time.Time) (uint64, error) {
+func (d *Daemon) shortLived(ctx context.Context, k *keeper.Client, pid int, since moment) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
 	found := errors.New("found")
 	var start uint64
 	err := k.Exits(ctx, func(e keeper.Exit) error {
-		if e.Pid != pid || e.Time.Before(since) {
+		if e.Pid != pid || since.after(e) {
 			return nil
 		}
 		start = e.StartTime

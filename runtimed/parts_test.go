@@ -79,19 +79,37 @@ func TestExitTable(t *testing.T) {
 		t.Fatal("the exit was taken twice")
 	}
 	first, second := table.open(), table.open()
-	early := exit(11, 6, second.since.Add(time.Second))
+	early := exit(11, 6, second.since.Add(-time.Hour)) // the clock was set back
 	if _, keep := table.take(early); !keep {
 		t.Fatal("an exit was not kept for the process that is being made")
 	}
 	if stale := first.close(); len(stale) != 0 {
 		t.Fatalf("given up too early: %v", stale)
 	}
-	if e := table.expect(11, liveProcess{p: p, start: 0, since: second.since}); e == nil || e.StartTime != 6 {
+	if e := table.expect(11, liveProcess{p: p, start: 6, since: second.since}); e == nil || e.StartTime != 6 {
 		t.Fatalf("the early exit was not found: %v", e)
+	}
+	table.take(exit(12, 7, second.since.Add(time.Second)))
+	if e := table.expect(12, liveProcess{p: p, start: 0, since: second.since}); e == nil || e.StartTime != 7 {
+		t.Fatalf("the early exit of a process whose start isn't known was not found: %v", e)
 	}
 	table.take(early)
 	if stale := second.close(); len(stale) != 1 {
 		t.Fatalf("not given up: %v", stale)
+	}
+}
+
+func TestMoment(t *testing.T) {
+	m := moment{wall: time.Now(), ticks: 100}
+	for want, exits := range map[bool][]keeper.Exit{
+		true:  {{StartTime: 99, Time: m.wall.Add(time.Hour)}, {Time: m.wall.Add(-time.Second)}},
+		false: {{StartTime: 100, Time: m.wall.Add(-time.Hour)}, {Time: m.wall.Add(time.Second)}},
+	} {
+		for _, e := range exits {
+			if m.after(e) != want {
+				t.Errorf("%+v: %v", e, !want)
+			}
+		}
 	}
 }
 
