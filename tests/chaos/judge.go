@@ -92,7 +92,7 @@ func (w *world) judge(l *life, list []events.Event, t *tally) (faults []string) 
 	l.judgeEnd(runs, t, fault)
 	w.judgeExecs(l, list, t, fault)
 	if l.last != nil {
-		t.lines += l.judgeLogs(w.ledger.of(l.name, false), matched, failedStarts(runs), fault)
+		t.lines += l.judgeLogs(w.ledger.of(l.name, false), matched, w.cutStarts(list), fault)
 	}
 	return faults
 }
@@ -317,9 +317,11 @@ func (w *world) judgeExecs(l *life, list []events.Event, t *tally, fault func(st
 	}
 }
 
-func failedStarts(runs []told) (n int) {
-	for _, r := range runs {
-		if r.start == nil {
+// cutStarts counts the kills of runtimed in a container's life, each of which may have
+// cut a start.
+func (w *world) cutStarts(list []events.Event) (n int) {
+	for _, k := range w.kills {
+		if k.victim == "runtimed" && k.at.After(list[0].Time) && k.at.Before(list[len(list)-1].Time) {
 			n++
 		}
 	}
@@ -331,9 +333,9 @@ func failedStarts(runs []told) (n int) {
 const cutStart = "write exec fifo "
 
 // judgeLogs checks that each stream of the log has each line of each run that is
-// told of once, and in order; a start that failed may have left a line of cutStart.
+// told of once, and in order; a start that was cut may have left a line of cutStart.
 // It returns how many lines there are.
-func (l *life) judgeLogs(had []run, matched map[string]bool, failed int, fault func(string, ...any)) int {
+func (l *life) judgeLogs(had []run, matched map[string]bool, cut int, fault func(string, ...any)) int {
 	lines := 0
 	for stream, name := range []string{1: "out", 2: "err"} {
 		if name == "" {
@@ -346,8 +348,8 @@ func (l *life) judgeLogs(had []run, matched map[string]bool, failed int, fault f
 		}
 		count := map[string]int{}
 		for line := range bytes.Lines(text) {
-			if name == "err" && failed > 0 && bytes.HasPrefix(line, []byte(cutStart)) {
-				failed--
+			if name == "err" && cut > 0 && bytes.HasPrefix(line, []byte(cutStart)) {
+				cut--
 				continue
 			}
 			var token, of string
