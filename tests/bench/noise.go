@@ -120,21 +120,10 @@ func (n *noise) written() (int, error) {
 	return strconv.Atoi(fieldOf(fmt.Sprintf("/proc/%d/io", n.pid), "wchar"))
 }
 
-func echoDaemon(ctx context.Context, d *daemon, _ sizes) (f figures, err error) {
-	id, err := d.create(ctx, container{args: echoArgs, stdin: true})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, d.remove(ctx, id)) }()
-	s, err := d.hijack(ctx, "/containers/"+id+"/attach?stream=1&stdin=1&stdout=1", "")
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	if err := d.start(ctx, id); err != nil {
-		return nil, err
-	}
-	return echoes(ctx, s, s, func(kind string) (*noise, error) { return d.noise(ctx, kind) })
+func echoDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
+	return d.attached(ctx, echoArgs, func(s *stream) (figures, error) {
+		return echoes(ctx, s, s, func(kind string) (*noise, error) { return d.noise(ctx, kind) })
+	})
 }
 
 // noise starts a container whose output goes to a json-file log.

@@ -155,8 +155,16 @@ func feed(out io.Reader, in io.Writer, closeWrite func() error, size int) (float
 	return rate(size, time.Since(begin)), err
 }
 
-func stdinDaemon(ctx context.Context, d *daemon, z sizes) (f figures, err error) {
-	id, err := d.create(ctx, container{args: drainArgs, stdin: true})
+func stdinDaemon(ctx context.Context, d *daemon, z sizes) (figures, error) {
+	return d.attached(ctx, drainArgs, func(s *stream) (figures, error) {
+		v, err := feed(s, s, s.CloseWrite, z.stdin)
+		return figures{"stdin": v}, err
+	})
+}
+
+// attached runs a container with a client at its stdin and stdout, and removes it.
+func (d *daemon) attached(ctx context.Context, args []string, use func(*stream) (figures, error)) (f figures, err error) {
+	id, err := d.create(ctx, container{args: args, stdin: true})
 	if err != nil {
 		return nil, err
 	}
@@ -169,8 +177,7 @@ func stdinDaemon(ctx context.Context, d *daemon, z sizes) (f figures, err error)
 	if err := d.start(ctx, id); err != nil {
 		return nil, err
 	}
-	v, err := feed(s, s, s.CloseWrite, z.stdin)
-	return figures{"stdin": v}, err
+	return use(s)
 }
 
 func stdinBare(ctx context.Context, b *bare, z sizes) (f figures, err error) {
