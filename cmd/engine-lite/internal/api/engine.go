@@ -12,6 +12,8 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
@@ -63,7 +65,7 @@ type Execs interface {
 
 // Images are the calls about images.
 type Images interface {
-	ImageList(ctx context.Context, all bool, f engine.Filters) ([]image.Summary, error)
+	ImageList(ctx context.Context, all bool, f filters.Filters) ([]image.Summary, error)
 	ImageInspect(ctx context.Context, ref string) (image.InspectResponse, error)
 	ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
 	ImageTag(ctx context.Context, source, target string) error
@@ -81,11 +83,11 @@ type System interface {
 	Info(ctx context.Context) (system.Info, error)
 	// Events hands over the events from the past that o asks for and then, as
 	// long as o.Until isn't reached, those that come. It returns when ctx ends.
-	Events(ctx context.Context, o engine.EventsOptions, fn func(engine.Event) error) error
+	Events(ctx context.Context, o eventstream.Options, fn func(eventstream.Event) error) error
 	// JournalCheck returns what is wrong with the journal, JournalDump hands over
 	// what is in it.
 	JournalCheck(ctx context.Context) ([]string, error)
 	JournalDump(ctx context.Context, o store.DumpOptions, fn func(store.DumpLine) error) error
-	NetworkList(ctx context.Context, f engine.Filters) ([]network.Summary, error)
+	NetworkList(ctx context.Context, f filters.Filters) ([]network.Summary, error)
 	NetworkInspect(ctx context.Context, ref string) (network.Inspect, error)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // mediaTypeEventStream is that of server-sent events (WHATWG HTML, section 9.2).
@@ -33,7 +33,7 @@ type eventStream struct {
 }
 
 // tell sends an event.
-func (s *eventStream) tell(e engine.Event) error {
+func (s *eventStream) tell(e eventstream.Event) error {
 	line, err := encodeJSON(eventMessage(e, s.version))
 	if err != nil {
 		return err

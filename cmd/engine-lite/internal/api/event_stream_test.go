@@ -11,12 +11,12 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // TestEventsBegin has where a stream begins, by parameter and header.
 func TestEventsBegin(t *testing.T) {
-	f := &fake{events: func(context.Context, func(engine.Event) error) error { return nil }}
+	f := &fake{events: func(context.Context, func(eventstream.Event) error) error { return nil }}
 	d := newDaemon(t, f)
 	number := func(n uint64) *uint64 { return &n }
 	for _, c := range []struct {
@@ -57,7 +57,7 @@ func TestEventsBegin(t *testing.T) {
 
 // TestEventsGone has the answer where history was not retained.
 func TestEventsGone(t *testing.T) {
-	gone := &engine.HistoryGoneError{EventsPosition: engine.EventsPosition{Journal: "j1", Newest: 12}, Oldest: 5}
+	gone := &eventstream.HistoryGoneError{Position: eventstream.Position{Journal: "j1", Newest: 12}, Oldest: 5}
 	d := newDaemon(t, &fake{err: gone})
 	a := d.do(get, "/events?cursor=1", "")
 	if want := `{"message":"","journal":"j1","oldest":5,"newest":12}` + "\n"; a.status != 410 || a.body != want {
@@ -69,8 +69,8 @@ func TestEventsGone(t *testing.T) {
 // filters let nothing through.
 func TestEventsHeartbeat(t *testing.T) {
 	f := &fake{}
-	f.events = func(ctx context.Context, fn func(engine.Event) error) error {
-		if err := fn(engine.Event{Message: events.Message{Type: "container"}, Seq: 3}); err != nil {
+	f.events = func(ctx context.Context, fn func(eventstream.Event) error) error {
+		if err := fn(eventstream.Event{Message: events.Message{Type: "container"}, Seq: 3}); err != nil {
 			return err
 		}
 		f.asked.Omit(8)

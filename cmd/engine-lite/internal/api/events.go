@@ -11,7 +11,7 @@ import (
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // The answer to GET /events says which journal its numbers belong to, and the
@@ -34,7 +34,7 @@ func (h *Handler) events(w *response, r *request) error {
 	s := &eventStream{records: w.records(ctx, media), version: r.version}
 	beating, still := context.WithCancel(ctx)
 	defer still()
-	o.Begin = func(p engine.EventsPosition) {
+	o.Begin = func(p eventstream.Position) {
 		w.Header().Set(journalHeader, p.Journal)
 		w.Header().Set(newestHeader, strconv.FormatUint(p.Newest, 10))
 		s.open()
@@ -51,12 +51,12 @@ func (h *Handler) events(w *response, r *request) error {
 
 // eventsOptions reads the parameters. Where to begin is said by one of since,
 // cursor, and the header with which a reader of server-sent events comes back.
-func (r *request) eventsOptions(media string) (engine.EventsOptions, error) {
+func (r *request) eventsOptions(media string) (eventstream.Options, error) {
 	filters, err := r.filters()
 	if err != nil {
-		return engine.EventsOptions{}, err
+		return eventstream.Options{}, err
 	}
-	o := engine.EventsOptions{Filters: filters, Journal: r.query.Get("journal")}
+	o := eventstream.Options{Filters: filters, Journal: r.query.Get("journal")}
 	last := r.Header.Get("Last-Event-ID")
 	if media == mediaTypeEventStream && last != "" {
 		o.After, err = eventNumber("header Last-Event-ID", last)
@@ -135,7 +135,7 @@ type oldEvent struct {
 	event
 }
 
-func eventMessage(e engine.Event, v version) any {
+func eventMessage(e eventstream.Event, v version) any {
 	current := event{Message: e.Message, Seq: e.Seq, Generation: e.Generation, Recovered: e.Recovered}
 	if !v.before(52) {
 		return current

@@ -11,7 +11,7 @@ import (
 	"github.com/moby/moby/api/types/common"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // failure is an error of this package's own: its text is the whole message that
@@ -74,7 +74,7 @@ func writeError(w http.ResponseWriter, err error) error {
 		w.WriteHeader(status)
 		return nil
 	}
-	var gone *engine.HistoryGoneError
+	var gone *eventstream.HistoryGoneError
 	if errors.As(err, &gone) {
 		return writeJSON(w, status, goneResponse{gone.Error(), gone.Journal, gone.Oldest, gone.Newest})
 	}
@@ -90,6 +90,6 @@ type goneResponse struct {
 }
 
 func isHistoryGone(err error) bool {
-	var gone *engine.HistoryGoneError
+	var gone *eventstream.HistoryGoneError
 	return errors.As(err, &gone)
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
@@ -25,8 +27,8 @@ type fake struct {
 	attach    func(ctx context.Context, o engine.AttachOptions) error
 	execStart func(ctx context.Context, o engine.ExecStartOptions) error
 	logs      func(ctx context.Context, o engine.LogsOptions) error
-	asked     engine.EventsOptions // by the last call of Events
-	events    func(ctx context.Context, fn func(engine.Event) error) error
+	asked     eventstream.Options // by the last call of Events
+	events    func(ctx context.Context, fn func(eventstream.Event) error) error
 	stats     func(ctx context.Context, fn func(container.StatsResponse) error) error
 	wait      func(ctx context.Context) <-chan container.WaitResponse
 	tell      func(progress func(jsonstream.Message) error) error
@@ -141,7 +143,7 @@ func (f *fake) ExecInspect(_ context.Context, id string) (engine.ExecInspect, er
 func (f *fake) ExecResize(_ context.Context, id string, height, width uint32) error {
 	return f.note("execResize", id, height, width)
 }
-func (f *fake) ImageList(_ context.Context, all bool, filters engine.Filters) ([]image.Summary, error) {
+func (f *fake) ImageList(_ context.Context, all bool, filters filters.Filters) ([]image.Summary, error) {
 	return f.images, f.note("images", all, filters)
 }
 func (f *fake) ImageInspect(_ context.Context, ref string) (image.InspectResponse, error) {
@@ -183,19 +185,19 @@ func (f *fake) Version(context.Context) (system.VersionResponse, error) {
 	return f.version, f.note("version")
 }
 func (f *fake) Info(context.Context) (system.Info, error) { return f.info, f.note("info") }
-func (f *fake) Events(ctx context.Context, o engine.EventsOptions, fn func(engine.Event) error) error {
+func (f *fake) Events(ctx context.Context, o eventstream.Options, fn func(eventstream.Event) error) error {
 	if err := f.note("events", seconds(o.Since), seconds(o.Until), o.Filters); err != nil || f.events == nil {
 		return err
 	}
 	f.asked = o
-	o.Begin(engine.EventsPosition{Journal: "j1", Newest: 12})
+	o.Begin(eventstream.Position{Journal: "j1", Newest: 12})
 	return f.events(ctx, fn)
 }
 func (f *fake) JournalCheck(context.Context) ([]string, error) { return nil, f.note("check") }
 func (f *fake) JournalDump(_ context.Context, o store.DumpOptions, _ func(store.DumpLine) error) error {
 	return f.note("dump", o.After != nil && *o.After == 3, o.Limit, o.Records)
 }
-func (f *fake) NetworkList(_ context.Context, filters engine.Filters) ([]network.Summary, error) {
+func (f *fake) NetworkList(_ context.Context, filters filters.Filters) ([]network.Summary, error) {
 	return f.networks, f.note("networks", filters)
 }
 func (f *fake) NetworkInspect(_ context.Context, ref string) (network.Inspect, error) {

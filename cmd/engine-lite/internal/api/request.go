@@ -15,7 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/registry"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 // maxBody bounds a JSON request body, in bytes.
@@ -89,14 +89,14 @@ func (r *request) without(keys ...string) error {
 }
 
 // filters reads the filters parameter.
-func (r *request) filters() (engine.Filters, error) {
+func (r *request) filters() (filters.Filters, error) {
 	return parseFilters(r.query.Get("filters"))
 }
 
 // parseFilters reads {"name":{"value":true}}, and the older {"name":["value"]}.
 // As in Docker, a value counts by being there, not by its boolean.
-func parseFilters(s string) (engine.Filters, error) {
-	f := engine.Filters{}
+func parseFilters(s string) (filters.Filters, error) {
+	f := filters.Filters{}
 	if s == "" {
 		return f, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/jsonstream"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // TestWaitHeader reads the header while the container still runs.
@@ -136,13 +137,13 @@ func TestLogsFollow(t *testing.T) {
 
 // TestEventsFormats has the answer's form by version and Accept.
 func TestEventsFormats(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(_ context.Context, fn func(engine.Event) error) error {
+	d := newDaemon(t, &fake{events: func(_ context.Context, fn func(eventstream.Event) error) error {
 		for _, m := range []events.Message{
 			{Type: "container", Action: "die", Actor: events.Actor{ID: "c", Attributes: map[string]string{"exitCode": "7", "image": "<i>"}}, Scope: "local", Time: 1, TimeNano: 1000000002},
 			{Type: "image", Action: "pull", Actor: events.Actor{ID: "i:1"}},
 			{Type: "network", Action: "connect", Actor: events.Actor{ID: "n"}},
 		} {
-			if err := fn(engine.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
+			if err := fn(eventstream.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
 				return err
 			}
 		}
@@ -183,7 +184,7 @@ func TestEventsFormats(t *testing.T) {
 // TestEventsHeader has the header before there is an event, and a stream that
 // ends with the daemon.
 func TestEventsHeader(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(ctx context.Context, _ func(engine.Event) error) error {
+	d := newDaemon(t, &fake{events: func(ctx context.Context, _ func(eventstream.Event) error) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}})
@@ -196,7 +197,7 @@ func TestEventsHeader(t *testing.T) {
 
 // TestEventsBroken has a stream that fails: its end isn't a proper one.
 func TestEventsBroken(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(context.Context, func(engine.Event) error) error {
+	d := newDaemon(t, &fake{events: func(context.Context, func(eventstream.Event) error) error {
 		return errors.New("the journal is broken")
 	}})
 	resp, err := d.client.Get("http://docker/events")

@@ -42,7 +42,7 @@ func (x *execution) inspect() ExecInspect {
 	defer x.mu.Unlock()
 	privileged := x.request.Privileged
 	return ExecInspect{
-		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
+		ID: x.id, ContainerID: x.owner.ID, Pid: x.pid,
 		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
 		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
 		ProcessConfig: &container.ExecProcessConfig{
@@ -58,7 +58,7 @@ func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32
 	if err != nil {
 		return err
 	}
-	ctr, err := x.owner.live()
+	ctr, err := x.owner.Live()
 	if err != nil {
 		return err
 	}
@@ -67,18 +67,18 @@ func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32
 
 // ContainerResize sets the size of the container's terminal.
 func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	ctr, err := o.live()
+	ctr, err := o.Live()
 	if err != nil {
 		return err
 	}
 	if err := ctr.Resize(ctx, libcontainerd.InitProcess, width, height); err != nil {
 		return err
 	}
-	return e.notify(ctx, o, "resize", map[string]string{
+	return o.Notify(ctx, "resize", map[string]string{
 		"height": strconv.FormatUint(uint64(height), 10), "width": strconv.FormatUint(uint64(width), 10),
 	})
 }

@@ -90,12 +90,12 @@ func (e *Engine) openForeign(ctx context.Context) error {
 		return fmt.Errorf("listen for foreign containers: %w", err)
 	}
 	if err := f.takeUp(ctx); err != nil {
-		e.cancel()
+		e.background.Stop()
 		f.watchers.Wait()
 		return errors.Join(err, remove())
 	}
 	e.background.Go(func() {
-		f.run(e.ctx, conn)
+		f.run(e.background.Context(), conn)
 		if err := remove(); err != nil {
 			log.WithError(err).Warn("cannot remove the socket for foreign containers")
 		}

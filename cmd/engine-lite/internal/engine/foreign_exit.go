@@ -47,7 +47,7 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 	late := pidfd.Ended(handle)
 	f.watchers.Go(func() {
 		defer handle.Close()
-		if pidfd.Await(f.e.ctx, handle) != nil {
+		if pidfd.Await(f.e.background.Context(), handle) != nil {
 			return
 		}
 		x := foreignExit{run: run, time: time.Now(), recovered: late}
@@ -57,7 +57,7 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 		}
 		select {
 		case f.ended <- x:
-		case <-f.e.ctx.Done():
+		case <-f.e.background.Context().Done():
 		}
 	})
 	return nil

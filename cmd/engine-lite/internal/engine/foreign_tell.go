@@ -11,11 +11,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/journal"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // read tells of what a log has beyond the place up to which the journal has it. It
@@ -184,7 +184,7 @@ func (t *telling) die(x foreignExit) {
 // that the journal can't keep is now.
 func (t *telling) event(action string, at time.Time, recovered bool, attributes map[string]string) {
 	r := t.shown()
-	ev := containerEvent(r, change{action: action, recovered: recovered, attributes: func(*record.Record) map[string]string {
+	ev := containers.Event(r, containers.Change{Action: action, Recovered: recovered, Attributes: func(*record.Record) map[string]string {
 		all := map[string]string{"bundle": t.record.State.Container.Bundle, "runtime": t.record.State.Container.Runtime}
 		for key, value := range attributes {
 			all[key] = value

@@ -18,11 +18,11 @@ import (
 // ContainerInspect tells all that is known of a container. It never waits for
 // the container.
 func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
-	r := o.record()
+	r := o.Record()
 	dir := e.containerDir(r.ID)
 	answer := container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: r.Args,
@@ -55,9 +55,9 @@ func inspectState(r *record.Record) *container.State {
 	}
 }
 
-func (o *object) execIDs() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) execIDs() []string {
+	o.LockState()
+	defer o.UnlockState()
 	if len(o.execs) == 0 {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -56,7 +57,7 @@ func checkCreate(req container.CreateRequest) (warnings []string, err error) {
 // keepsOOMKiller tells that a container asks for a life without the OOM killer, and
 // the kernel has none to give.
 func keepsOOMKiller(r container.Resources) bool {
-	return r.OomKillDisable != nil && *r.OomKillDisable && cgroupVersion() == "2"
+	return r.OomKillDisable != nil && *r.OomKillDisable && host.CgroupVersion() == "2"
 }
 
 // onlyFields refuses a struct in which a field outside of the list is set. An

@@ -14,9 +14,9 @@ import (
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // cgroupRoot is the control group above those of all containers.
@@ -38,7 +38,7 @@ var (
 
 // spec makes the OCI runtime spec of a container's next run.
 func (e *Engine) spec(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
-	user, err := resolveUser(layersOf(rootfs), r.Config.User, r.HostConfig.GroupAdd)
+	user, err := users.Resolve(users.Layers(rootfs), r.Config.User, r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +82,6 @@ func checkSpec(r *record.Record) error {
 		}
 	}
 	if _, err := hostsFile(r); err != nil {
-		return err
-	}
-	if err := checkLabels(r); err != nil {
 		return err
 	}
 	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {

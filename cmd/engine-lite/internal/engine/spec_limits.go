@@ -12,10 +12,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/withheld"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are

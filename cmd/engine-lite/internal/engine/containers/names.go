@@ -1,4 +1,4 @@
-package engine
+package containers
 
 import "math/rand/v2"
 
@@ -17,8 +17,8 @@ var (
 	}
 )
 
-// randomName makes a name; the number keeps them apart on busy hosts.
-func randomName() string {
+// RandomName makes a name; the number keeps them apart on busy hosts.
+func RandomName() string {
 	return nameQualities[rand.IntN(len(nameQualities))] + "_" + nameThings[rand.IntN(len(nameThings))] + "_" + string(nameDigits())
 }
 

@@ -1,4 +1,4 @@
-package engine
+package host
 
 import (
 	"os"
@@ -10,9 +10,9 @@ import (
 // Go runs on (proc(5)).
 const userHZ = 100
 
-// systemCPU is the time that all CPUs of the host have spent so far, in
+// CPUTime is the time that all CPUs of the host have spent so far, in
 // nanoseconds; 0 where /proc/stat can't be read.
-func systemCPU() uint64 {
+func CPUTime() uint64 {
 	raw, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0

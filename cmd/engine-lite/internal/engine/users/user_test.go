@@ -1,4 +1,4 @@
-package engine
+package users
 
 import (
 	"os"
@@ -25,11 +25,11 @@ func layer(t testing.TB, files map[string]string) string {
 }
 
 func TestLayersOf(t *testing.T) {
-	got := layersOf([]mount.Mount{{Type: "overlay", Options: []string{"lowerdir=/l1:/l2", "upperdir=/u", "workdir=/w"}}})
+	got := Layers([]mount.Mount{{Type: "overlay", Options: []string{"lowerdir=/l1:/l2", "upperdir=/u", "workdir=/w"}}})
 	if !slices.Equal(got, []string{"/u", "/l1", "/l2"}) {
 		t.Errorf("overlay: %v", got)
 	}
-	if got := layersOf([]mount.Mount{{Type: "bind", Source: "/b", Options: []string{"rbind"}}}); !slices.Equal(got, []string{"/b"}) {
+	if got := Layers([]mount.Mount{{Type: "bind", Source: "/b", Options: []string{"rbind"}}}); !slices.Equal(got, []string{"/b"}) {
 		t.Errorf("bind: %v", got)
 	}
 }
@@ -41,20 +41,20 @@ func TestResolveUser(t *testing.T) {
 	})
 	dirs := []string{filepath.Join(t.TempDir(), "nosuch"), t.TempDir(), lower}
 	for spec, want := range map[string][]uint32{"": {0, 0}, "alice": {1000, 1001}, "alice:staff": {1000, 50}, "5:6": {5, 6}, "7": {7, 0}} {
-		u, err := resolveUser(dirs, spec, nil)
+		u, err := Resolve(dirs, spec, nil)
 		if err != nil || u.UID != want[0] || u.GID != want[1] {
 			t.Errorf("%q: %+v, %v", spec, u, err)
 		}
 	}
-	if u, err := resolveUser(dirs, "alice", []string{"users", "77"}); err != nil || !slices.Contains(u.AdditionalGids, 77) || !slices.Contains(u.AdditionalGids, 50) {
+	if u, err := Resolve(dirs, "alice", []string{"users", "77"}); err != nil || !slices.Contains(u.AdditionalGids, 77) || !slices.Contains(u.AdditionalGids, 50) {
 		t.Errorf("groups: %+v, %v", u, err)
 	}
 	for _, spec := range []string{"bob", "alice:nosuch", "-1", "4294967296"} {
-		if u, err := resolveUser(dirs, spec, nil); !errdefs.IsInvalidArgument(err) {
+		if u, err := Resolve(dirs, spec, nil); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %+v, %v", spec, u, err)
 		}
 	}
-	if _, err := resolveUser(dirs, "", []string{"nosuch"}); !errdefs.IsInvalidArgument(err) {
+	if _, err := Resolve(dirs, "", []string{"nosuch"}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("unknown group: %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func FuzzResolveUser(f *testing.F) {
 	f.Fuzz(func(t *testing.T, passwd, group, spec, more string) {
 		must(t, os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte(passwd), 0o600))
 		must(t, os.WriteFile(filepath.Join(dir, "etc/group"), []byte(group), 0o600))
-		u, err := resolveUser([]string{dir}, spec, strings.Fields(more))
+		u, err := Resolve([]string{dir}, spec, strings.Fields(more))
 		if err != nil && !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%v", err)
 		}
@@ -120,4 +120,11 @@ func FuzzResolveUser(f *testing.F) {
 			t.Errorf("%q with %q: %d:%d", spec, passwd, u.UID, u.GID)
 		}
 	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,4 +1,5 @@
-package engine
+// Package users finds the ids of a container's user and groups in the files of the container.
+package users
 
 import (
 	"io"
@@ -16,9 +17,9 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// layersOf returns the directories whose files a root filesystem shows, upmost
+// Layers returns the directories whose files a root filesystem shows, upmost
 // first, read from the mounts that make it: looking a user up needs no mount.
-func layersOf(mounts []mount.Mount) []string {
+func Layers(mounts []mount.Mount) []string {
 	var dirs []string
 	for _, m := range mounts {
 		if m.Type == "bind" {
@@ -95,9 +96,9 @@ func opaque(dir string) bool {
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
-// resolveUser turns Docker's user[:group], names or numbers, and more groups
+// Resolve turns Docker's user[:group], names or numbers, and more groups
 // into ids, with /etc/passwd and /etc/group of the container.
-func resolveUser(dirs []string, spec string, groups []string) (specs.User, error) {
+func Resolve(dirs []string, spec string, groups []string) (specs.User, error) {
 	passwd, group := openIn(dirs, "etc/passwd"), openIn(dirs, "etc/group")
 	defer closeFiles(passwd, group)
 	found, err := user.GetExecUser(spec, nil, reader(passwd), reader(group))
