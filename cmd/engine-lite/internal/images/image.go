@@ -73,8 +73,8 @@ type ImportOptions struct {
 	// Message is the comment of its one history entry.
 	Message string
 	// Changes are Dockerfile instructions that are applied to its
-	// configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
-	// VOLUME and WORKDIR.
+	// configuration: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
+	// STOPSIGNAL, USER, VOLUME and WORKDIR.
 	Changes []string
 	// Platform is "os/arch[/variant]"; empty is this machine's.
 	Platform string
