@@ -16,7 +16,7 @@ import (
 
 // TestEventsBegin has where a stream begins, by parameter and header.
 func TestEventsBegin(t *testing.T) {
-	f := &fake{events: func(context.Context, func(engine.Event) error) error { return nil }}
+	f := &fake{fakeEvents: fakeEvents{events: func(context.Context, func(engine.Event) error) error { return nil }}}
 	d := newDaemon(t, f)
 	number := func(n uint64) *uint64 { return &n }
 	for _, c := range []struct {
@@ -58,7 +58,7 @@ func TestEventsBegin(t *testing.T) {
 // TestEventsGone has the answer where history was not retained.
 func TestEventsGone(t *testing.T) {
 	gone := &engine.HistoryGoneError{EventsPosition: engine.EventsPosition{Journal: "j1", Newest: 12}, Oldest: 5}
-	d := newDaemon(t, &fake{err: gone})
+	d := newDaemon(t, &fake{calls: calls{err: gone}})
 	a := d.do(get, "/events?cursor=1", "")
 	if want := `{"message":"","journal":"j1","oldest":5,"newest":12}` + "\n"; a.status != 410 || a.body != want {
 		t.Errorf("%d %s", a.status, a.body)
