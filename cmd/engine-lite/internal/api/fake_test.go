@@ -38,6 +38,39 @@ func (f *fake) ready() *fake {
 	return f
 }
 
+// The fakes of tests about one call.
+func withAttach(fn func(context.Context, engine.AttachOptions) error) *fake {
+	return &fake{fakeContainers: fakeContainers{attach: fn}}
+}
+
+func withLogs(fn func(context.Context, engine.LogsOptions) error) *fake {
+	return &fake{fakeContainers: fakeContainers{logs: fn}}
+}
+
+func withStats(fn func(context.Context, func(container.StatsResponse) error) error) *fake {
+	return &fake{fakeContainers: fakeContainers{stats: fn}}
+}
+
+func withWait(fn func(context.Context) <-chan container.WaitResponse) *fake {
+	return &fake{fakeContainers: fakeContainers{wait: fn}}
+}
+
+func withExecStart(fn func(context.Context, engine.ExecStartOptions) error) *fake {
+	return &fake{fakeExecs: fakeExecs{execStart: fn}}
+}
+
+func withProgress(fn func(progress func(jsonstream.Message) error) error) *fake {
+	return &fake{fakeImages: fakeImages{progress: fn}}
+}
+
+func withSave(fn func(io.Writer) error) *fake {
+	return &fake{fakeImages: fakeImages{save: fn}}
+}
+
+func withEvents(fn func(context.Context, func(engine.Event) error) error) *fake {
+	return &fake{fakeEvents: fakeEvents{events: fn}}
+}
+
 // calls are the calls of an engine that were made.
 type calls struct {
 	err error
@@ -71,13 +104,16 @@ type fakeContainers struct {
 	created container.CreateRequest // by the last call of ContainerCreate
 }
 
-func (f *fakeContainers) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (container.CreateResponse, error) {
+func (f *fakeContainers) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (
+	container.CreateResponse, error,
+) {
 	f.created = r
 	mac := ""
 	for mode, e := range r.NetworkingConfig.EndpointsConfig {
 		mac += mode + "=" + e.MacAddress.String()
 	}
-	return container.CreateResponse{ID: "c1"}, f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, platform)
+	err := f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, platform)
+	return container.CreateResponse{ID: "c1"}, err
 }
 func (f *fakeContainers) ContainerStart(_ context.Context, ref string) error {
 	return f.note("start", ref)
@@ -112,7 +148,9 @@ func (f *fakeContainers) ContainerList(_ context.Context, o engine.ListOptions) 
 func (f *fakeContainers) ContainerTop(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
 	return container.TopResponse{}, f.note("top", ref, psArgs)
 }
-func (f *fakeContainers) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (<-chan container.WaitResponse, error) {
+func (f *fakeContainers) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (
+	<-chan container.WaitResponse, error,
+) {
 	if err := f.note("wait", ref, c); err != nil {
 		return nil, err
 	}
@@ -127,19 +165,23 @@ func (f *fakeContainers) ContainerResize(_ context.Context, ref string, height, 
 	return f.note("resize", ref, height, width)
 }
 func (f *fakeContainers) ContainerAttach(ctx context.Context, ref string, o engine.AttachOptions) error {
-	if err := f.note("attach", ref, o.Stdin, o.Stdout, o.Stderr, o.Logs, o.Stream, o.DetachKeys); err != nil || f.attach == nil {
+	err := f.note("attach", ref, o.Stdin, o.Stdout, o.Stderr, o.Logs, o.Stream, o.DetachKeys)
+	if err != nil || f.attach == nil {
 		return err
 	}
 	return f.attach(ctx, o)
 }
 func (f *fakeContainers) ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error {
-	err := f.note("logs", ref, o.Stdout, o.Stderr, o.Follow, o.Timestamps, o.Details, o.Tail, seconds(o.Since), seconds(o.Until))
+	err := f.note("logs", ref, o.Stdout, o.Stderr, o.Follow, o.Timestamps, o.Details, o.Tail,
+		seconds(o.Since), seconds(o.Until))
 	if err != nil || f.logs == nil {
 		return err
 	}
 	return f.logs(ctx, o)
 }
-func (f *fakeContainers) ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error {
+func (f *fakeContainers) ContainerStats(
+	ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error,
+) error {
 	if err := f.note("stats", ref, stream); err != nil || f.stats == nil {
 		return err
 	}
@@ -190,15 +232,23 @@ func (f *fakeImages) ImageTag(_ context.Context, source, target string) error {
 func (f *fakeImages) ImageRemove(_ context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
 	return nil, f.note("imageRemove", ref, force, noPrune)
 }
-func (f *fakeImages) ImageLoad(_ context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error) error {
+func (f *fakeImages) ImageLoad(
+	_ context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error,
+) error {
 	b, _ := io.ReadAll(r)
 	return f.report(f.note("load", string(b), quiet), progress)
 }
-func (f *fakeImages) ImageImport(_ context.Context, r io.Reader, ref, message string, changes []string, progress func(jsonstream.Message) error) error {
+func (f *fakeImages) ImageImport(
+	_ context.Context, r io.Reader, ref, message string, changes []string,
+	progress func(jsonstream.Message) error,
+) error {
 	b, _ := io.ReadAll(r)
 	return f.report(f.note("import", string(b), ref, message, changes), progress)
 }
-func (f *fakeImages) ImagePull(_ context.Context, ref, platform string, auth registry.AuthConfig, progress func(jsonstream.Message) error) error {
+func (f *fakeImages) ImagePull(
+	_ context.Context, ref, platform string, auth registry.AuthConfig,
+	progress func(jsonstream.Message) error,
+) error {
 	return f.report(f.note("pull", ref, platform, auth.Username), progress)
 }
 func (f *fakeImages) report(err error, progress func(jsonstream.Message) error) error {

@@ -50,7 +50,13 @@ type Handler struct {
 
 // New returns a handler in front of e. The caller calls Shutdown.
 func New(e Engine, o Options) *Handler {
-	h := &Handler{log: o.Log, hangups: &hangups{}, streaming: newStreaming(), beginSpan: o.Trace, idle: make(chan struct{})}
+	h := &Handler{
+		log:       o.Log,
+		hangups:   &hangups{},
+		streaming: newStreaming(),
+		beginSpan: o.Trace,
+		idle:      make(chan struct{}),
+	}
 	if h.log == nil {
 		h.log = logrus.NewEntry(logrus.StandardLogger())
 	}

@@ -63,5 +63,6 @@ func (h imageHandlers) importTar(w *response, r *request) error {
 		ref += ":" + tag
 	}
 	p := w.progress(r.Context())
-	return p.finish(h.engine.ImageImport(r.Context(), r.Body, ref, r.query.Get("message"), r.query["changes"], p.sendMessage))
+	message, changes := r.query.Get("message"), r.query["changes"]
+	return p.finish(h.engine.ImageImport(r.Context(), r.Body, ref, message, changes, p.sendMessage))
 }

@@ -163,11 +163,11 @@ func TestServeFails(t *testing.T) {
 // TestShutdownWaits has a handler that doesn't end by itself.
 func TestShutdownWaits(t *testing.T) {
 	entered, proceed := make(chan struct{}), make(chan struct{})
-	h := New((&fake{fakeContainers: fakeContainers{attach: func(context.Context, engine.AttachOptions) error {
+	h := New(withAttach(func(context.Context, engine.AttachOptions) error {
 		close(entered)
 		<-proceed
 		return nil
-	}}}).ready(), Options{Log: quiet()})
+	}).ready(), Options{Log: quiet()})
 	var request sync.WaitGroup
 	request.Go(func() { h.ServeHTTP(newRecorder(), newRequest(t, post, "/containers/c/attach")) })
 	<-entered

@@ -82,8 +82,9 @@ func TestApplyChanges(t *testing.T) {
 		}
 	}
 	for _, change := range []string{
-		"RUN x", "CMD", "ENV A", "ENV =1", "ENV A=1 B", `ENV A="x`, "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 1/x",
-		"STOPSIGNAL a b", "STOPSIGNAL SIGNONE", "USER a b", "USER $A", "WORKDIR $A", "LABEL x", `VOLUME [""]`, "VOLUME $A", "ONBUILD", "ONBUILD FROM a",
+		"RUN x", "CMD", "ENV A", "ENV =1", "ENV A=1 B", `ENV A="x`, "LABEL x", "USER a b", "USER $A", "WORKDIR $A",
+		"EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 1/x", "STOPSIGNAL a b", "STOPSIGNAL SIGNONE",
+		`VOLUME [""]`, "VOLUME $A", "ONBUILD", "ONBUILD FROM a",
 		"ENTRYPOINT", "EXPOSE 1:2", "# only a comment", "ENV A=${B", "# escape=x\nENV A=1", `CMD ["a", 1]`,
 	} {
 		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{change}); !errdefs.IsInvalidArgument(err) {

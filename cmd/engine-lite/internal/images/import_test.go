@@ -35,7 +35,8 @@ func TestImport(t *testing.T) {
 					t.Fatal(err)
 				}
 				img, err := s.Resolve(t.Context(), "tree:1")
-				if err != nil || img.ID != id || img.Config.Config.Cmd[0] != "/bin/sh" || img.Config.History[0].Comment != "from a test" {
+				if err != nil || img.ID != id || img.Config.Config.Cmd[0] != "/bin/sh" ||
+					img.Config.History[0].Comment != "from a test" {
 					t.Fatalf("resolved %+v, %v", img, err)
 				}
 				if err := s.Collect(t.Context()); err != nil {
@@ -84,7 +85,9 @@ func TestImportRefuses(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, ref := range []string{"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A", ""} {
+	for _, ref := range []string{
+		"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A", "",
+	} {
 		f.Add(ref)
 	}
 	c := &catalog{}
