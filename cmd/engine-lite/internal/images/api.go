@@ -15,7 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	errclass "github.com/engine-lite/engine-lite/internal/classed"
+	classed "github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -64,7 +64,7 @@ func (a *API) ImageList(ctx context.Context, _ bool, f filters.Filters) ([]image
 	for _, v := range f["dangling"] {
 		dangling := v == "true" || v == "1"
 		if !dangling && v != "false" && v != "0" {
-			return nil, errclass.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'dangling=%s'", v)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'dangling=%s'", v)
 		}
 		opts.Dangling = &dangling
 	}
@@ -190,7 +190,7 @@ func (a *API) ImagePull(ctx context.Context, ref, platform string, auth apiregis
 	if errdefs.IsUnauthorized(err) {
 		// A 401 would make clients ask for a login, and those without a terminal wait
 		// for it for ever. Docker has "not found" here too.
-		return errclass.Errorf(errdefs.ErrNotFound, "%v", err)
+		return classed.Errorf(errdefs.ErrNotFound, "%v", err)
 	}
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func TestAttach(t *testing.T) {
 		{"plain terminal", "v1.44", "", true, "200 OK", "application/vnd.docker.raw-stream"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDaemon(t, &fake{attach: echo(c.terminal)})
+			d := newDaemon(t, withAttach(echo(c.terminal)))
 			// Some of the input comes with the request, in one packet.
 			conn := d.dial(strings.Replace(attachAll, "v1.44", c.version, 1) + c.upgrade + "\r\nearly ")
 			resp, br := readHead(t, conn)
@@ -112,7 +112,7 @@ func output(t *testing.T, r io.Reader, terminal bool) (stdout, stderr string) {
 // output goes on: that is no reason to end.
 func TestAttachOutputAfterHalfClose(t *testing.T) {
 	proceed := make(chan struct{})
-	d := newDaemon(t, &fake{attach: func(ctx context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(ctx context.Context, o engine.AttachOptions) error {
 		s, err := o.Open(false)
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func TestAttachOutputAfterHalfClose(t *testing.T) {
 		}
 		_, err = s.Stdout.Write(bytes.Repeat([]byte("x"), 1<<20))
 		return err
-	}})
+	}))
 	conn := d.dial(attachOut + upgrade + "\r\n")
 	_, br := readHead(t, conn)
 	if err := conn.CloseWrite(); err != nil {
@@ -138,14 +138,14 @@ func TestAttachOutputAfterHalfClose(t *testing.T) {
 // TestAttachUnreadInput has a client whose input nobody reads: it gets all the
 // output and a proper end, not a reset.
 func TestAttachUnreadInput(t *testing.T) {
-	d := newDaemon(t, &fake{attach: func(_ context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(_ context.Context, o engine.AttachOptions) error {
 		s, err := o.Open(false)
 		if err != nil {
 			return err
 		}
 		_, err = io.WriteString(s.Stdout, "all there is")
 		return err
-	}})
+	}))
 	conn := d.dial(attachAll + upgrade + "\r\n" + strings.Repeat("input", 100))
 	_, br := readHead(t, conn)
 	if _, err := io.WriteString(conn, strings.Repeat("more", 10000)); err != nil {
@@ -168,7 +168,7 @@ func TestAttachClientGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			gone := make(chan struct{})
-			d := newDaemon(t, &fake{attach: func(ctx context.Context, o engine.AttachOptions) error {
+			d := newDaemon(t, withAttach(func(ctx context.Context, o engine.AttachOptions) error {
 				s, err := o.Open(false)
 				if err != nil {
 					return err
@@ -181,7 +181,7 @@ func TestAttachClientGone(t *testing.T) {
 				<-ctx.Done()
 				close(gone)
 				return ctx.Err()
-			}})
+			}))
 			conn := d.dial(c.request + upgrade + "\r\n")
 			readHead(t, conn)
 			if c.read {
@@ -199,7 +199,7 @@ func TestAttachClientGone(t *testing.T) {
 // reader may get it.
 func TestAttachInputAfterEnd(t *testing.T) {
 	read := make(chan error, 1)
-	d := newDaemon(t, &fake{attach: func(_ context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(_ context.Context, o engine.AttachOptions) error {
 		s, err := o.Open(true)
 		if err != nil {
 			return err
@@ -215,7 +215,7 @@ func TestAttachInputAfterEnd(t *testing.T) {
 			read <- err
 		}()
 		return nil
-	}})
+	}))
 	conn := d.dial(attachAll + upgrade + "\r\n")
 	_, br := readHead(t, conn)
 	if stdout, _ := output(t, br, true); stdout != "bye" {
@@ -232,7 +232,7 @@ func TestAttachInputAfterEnd(t *testing.T) {
 
 // TestInputClose has an engine that joins its reader before it returns.
 func TestInputClose(t *testing.T) {
-	d := newDaemon(t, &fake{attach: func(_ context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(_ context.Context, o engine.AttachOptions) error {
 		s, err := o.Open(true)
 		if err != nil {
 			return err
@@ -247,7 +247,7 @@ func TestInputClose(t *testing.T) {
 		}
 		<-ended
 		return nil
-	}})
+	}))
 	conn := d.dial(attachAll + upgrade + "\r\n")
 	_, br := readHead(t, conn)
 	output(t, br, true)
@@ -255,13 +255,13 @@ func TestInputClose(t *testing.T) {
 
 // TestAttachShutdown ends with a silent process and a client that stays.
 func TestAttachShutdown(t *testing.T) {
-	d := newDaemon(t, &fake{attach: func(ctx context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(ctx context.Context, o engine.AttachOptions) error {
 		if _, err := o.Open(false); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
-	}})
+	}))
 	conn := d.dial(attachAll + upgrade + "\r\n")
 	readHead(t, conn)
 }
@@ -269,21 +269,21 @@ func TestAttachShutdown(t *testing.T) {
 // TestAttachShutdownSlowClient ends while a write to a client that doesn't read
 // is stuck.
 func TestAttachShutdownSlowClient(t *testing.T) {
-	d := newDaemon(t, &fake{attach: func(_ context.Context, o engine.AttachOptions) error {
+	d := newDaemon(t, withAttach(func(_ context.Context, o engine.AttachOptions) error {
 		s, err := o.Open(false)
 		for err == nil {
 			_, err = s.Stdout.Write(make([]byte, 1<<20))
 		}
 		return err
-	}})
+	}))
 	conn := d.dial(attachAll + upgrade + "\r\n")
 	readHead(t, conn)
 }
 
 func TestExecStart(t *testing.T) {
-	d := newDaemon(t, &fake{execStart: func(ctx context.Context, o engine.ExecStartOptions) error {
+	d := newDaemon(t, withExecStart(func(ctx context.Context, o engine.ExecStartOptions) error {
 		return echo(false)(ctx, engine.AttachOptions{Open: o.Open})
-	}})
+	}))
 	body := `{"Detach":false,"Tty":false}`
 	conn := d.dial("POST /v1.51/exec/e/start HTTP/1.1\r\nHost: docker\r\n" + upgrade +
 		"Content-Type: application/json\r\nContent-Length: 28\r\n\r\n" + body + "input")
@@ -302,14 +302,14 @@ func TestExecStart(t *testing.T) {
 // TestExecClientGone has an exec without stdin, which nobody reads.
 func TestExecClientGone(t *testing.T) {
 	gone := make(chan struct{})
-	d := newDaemon(t, &fake{execStart: func(ctx context.Context, o engine.ExecStartOptions) error {
+	d := newDaemon(t, withExecStart(func(ctx context.Context, o engine.ExecStartOptions) error {
 		if _, err := o.Open(false); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		close(gone)
 		return ctx.Err()
-	}})
+	}))
 	conn := d.dial("POST /exec/e/start HTTP/1.1\r\nHost: docker\r\n" + upgrade + "\r\n")
 	readHead(t, conn)
 	if err := conn.CloseWrite(); err != nil {

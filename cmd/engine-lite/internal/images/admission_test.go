@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-func TestKeyedGate(t *testing.T) {
-	var k keyedGate
+func TestKeyedAdmission(t *testing.T) {
+	var k keyedAdmission
 	var wg sync.WaitGroup
 	inside := map[string]int{"a": 0, "b": 0}
 	for _, key := range []string{"a", "b"} {
@@ -27,13 +27,13 @@ func TestKeyedGate(t *testing.T) {
 		defer func() { inside[key] = *n }()
 	}
 	wg.Wait()
-	if len(k.gates) != 0 {
-		t.Errorf("%d gates are left", len(k.gates))
+	if len(k.byKey) != 0 {
+		t.Errorf("%d admissions are left", len(k.byKey))
 	}
 }
 
-func TestKeyedGateGivesUp(t *testing.T) {
-	var k keyedGate
+func TestKeyedAdmissionGivesUp(t *testing.T) {
+	var k keyedAdmission
 	leave, err := k.enter(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestKeyedGateGivesUp(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	leave()
-	if len(k.gates) != 0 {
-		t.Errorf("%d gates are left", len(k.gates))
+	if len(k.byKey) != 0 {
+		t.Errorf("%d admissions are left", len(k.byKey))
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
-func (h *Handler) containerLogs(w *response, r *request) error {
+func (h containerHandlers) logs(w *response, r *request) error {
 	o, err := r.logsOptions()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := h.stream(r.Context())
+	ctx, cancel := h.streaming.begin(r.Context())
 	defer cancel()
 	l := &logAnswer{w: w, ctx: ctx, version: r.version, stdout: o.Stdout, stderr: o.Stderr}
 	o.Open = l.open
@@ -42,7 +42,7 @@ func (r *request) logsOptions() (engine.LogsOptions, error) {
 	return o, err
 }
 
-// parseTail reads a number of lines; negative is all of them.
+// parseTail reads a number of lines; -1 is all of them.
 func parseTail(s string) (int, error) {
 	if s == "" || s == "all" {
 		return -1, nil
