@@ -66,8 +66,8 @@ type RestoreOptions struct {
 	Stdio StdioConfig
 	// Paused is the last known state.
 	Paused bool
-	// OOMTold says that EventOOM was told of this generation.
-	OOMTold bool
+	// OOMDelivered says that the backend has taken EventOOM for this generation.
+	OOMDelivered bool
 	// Execs were running, or only added.
 	Execs []RestoreExec
 }
@@ -140,11 +140,11 @@ func (c *Client) unstore(id string) {
 	c.stray[id] = true
 }
 
-// ClearStray deletes at the daemon what a Create of this id that failed may have
+// ClearLeftover deletes at the daemon what a Create of this id that failed may have
 // left there. A reconcile does that too, but only this client knows of it: who
 // forgets the id calls it before. It asks the daemon nothing where nothing was
 // left; Unavailable where the daemon can't be asked.
-func (c *Client) ClearStray(id string) error {
+func (c *Client) ClearLeftover(id string) error {
 	if !c.isStray(id) {
 		return nil
 	}
@@ -298,7 +298,7 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	if err != nil {
 		return err
 	}
-	init.oomTold = opts.OOMTold
+	init.oomTold = opts.OOMDelivered
 	ctr.rec.init = init
 	ctr.rec.remains = nil
 	for _, e := range opts.Execs {

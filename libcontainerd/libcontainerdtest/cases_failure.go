@@ -235,13 +235,13 @@ func strayCleared(e *env) {
 	e.refused(err, errdefs.IsUnavailable)
 	e.stored(id, true)
 	e.Fake.Fail("DeleteContainer", 1, Fault{Err: errdefs.ErrInternal})
-	e.refused(e.client.ClearStray(id), errdefs.IsUnavailable)
+	e.refused(e.client.ClearLeftover(id), errdefs.IsUnavailable)
 	e.stored(id, true)
-	e.must(e.client.ClearStray(id))
+	e.must(e.client.ClearLeftover(id))
 	e.stored(id, false)
 	asked := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer")
-	e.must(e.client.ClearStray(id))
-	e.must(e.client.ClearStray("another"))
+	e.must(e.client.ClearLeftover(id))
+	e.must(e.client.ClearLeftover("another"))
 	if more := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer") - asked; more > 0 {
 		e.Fatalf("asked %d times for what isn't there", more)
 	}

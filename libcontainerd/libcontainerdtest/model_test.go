@@ -291,9 +291,9 @@ func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
 		case libcontainerd.EventStart:
 			o = libcontainerd.RestoreOptions{Stdio: stdio, Generation: e.Generation, Pid: e.Pid}
 		case libcontainerd.EventExit:
-			o.Pid, o.Paused, o.OOMTold, o.Execs = 0, false, false, nil
+			o.Pid, o.Paused, o.OOMDelivered, o.Execs = 0, false, false, nil
 		case libcontainerd.EventOOM:
-			o.OOMTold = true
+			o.OOMDelivered = true
 		case libcontainerd.EventPaused, libcontainerd.EventResumed:
 			o.Paused = e.Type == libcontainerd.EventPaused
 		case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted:

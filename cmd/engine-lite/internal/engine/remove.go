@@ -86,7 +86,7 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	if err := e.client.ClearStray(o.id); err != nil {
+	if err := e.client.ClearLeftover(o.id); err != nil {
 		return err // the next engine would not know of it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it

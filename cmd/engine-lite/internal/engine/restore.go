@@ -60,7 +60,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []e
 		return err
 	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused, OOMTold: r.OOMKilled, Execs: taken,
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused, OOMDelivered: r.OOMKilled, Execs: taken,
 		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
 	})
 	if err != nil {
