@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// allStatuses are those that a record can have, the zero value too.
+// allStatuses are all statuses, with the zero value.
 func allStatuses() []Status {
 	var all []Status
 	for s := StatusInvalid; s <= StatusDeleted; s++ {
@@ -99,31 +99,31 @@ func TestForgetKeepsTheLatest(t *testing.T) {
 	for i := range 3 * keptExecs {
 		id := string(rune('a' + i))
 		r.execs[id] = &process{}
-		r.forget(id)
+		r.rememberEnded(id)
 	}
 	if len(r.execs) != keptExecs || len(r.ended) != keptExecs {
 		t.Fatalf("%d execs and %d ids are kept", len(r.execs), len(r.ended))
 	}
 }
 
-// TestRunExecIsNotKept forgets an exec when the call has returned and nothing is
-// left, and not before, in either order.
+// TestRunExecIsNotKept has a container forget an exec of RunExec when RunExec has
+// returned and nothing of the exec is left, in either order, and not before.
 func TestRunExecIsNotKept(t *testing.T) {
 	for _, callFirst := range []bool{true, false} {
 		ctr := &Container{rec: record{execs: map[string]*process{}}}
 		p, other := &process{id: "e1", settled: make(chan struct{})}, &process{id: "e2"}
 		ctr.rec.execs["e1"], ctr.rec.execs["e2"] = p, other
-		ctr.rec.forget("e1")
-		ctr.rec.forget("e2")
+		ctr.rec.rememberEnded("e1")
+		ctr.rec.rememberEnded("e2")
 		steps := []func(){func() { p.returned = true }, func() { close(p.settled) }}
 		if !callFirst {
 			slices.Reverse(steps)
 		}
-		ctr.unkeep(p, steps[0])
+		ctr.forgetRunExec(p, steps[0])
 		if len(ctr.rec.execs) != 2 {
 			t.Errorf("forgotten too early: %v", ctr.rec.execs)
 		}
-		ctr.unkeep(p, steps[1])
+		ctr.forgetRunExec(p, steps[1])
 		if len(ctr.rec.execs) != 1 || ctr.rec.execs["e2"] != other || !slices.Equal(ctr.rec.ended, []string{"e2"}) {
 			t.Errorf("kept: %v, %v", ctr.rec.execs, ctr.rec.ended)
 		}
