@@ -78,7 +78,8 @@ func TestOptionsReachTheDaemon(t *testing.T) {
 		t.Errorf("record %+v", r)
 	}
 	want := libcontainerd.TaskConfig{
-		Runtime: "some.type", RuntimeOptions: "some options", RuntimePath: "/usr/bin/some", SystemdCgroup: true, IoUID: 5, IoGID: 6,
+		Runtime: "some.type", RuntimeOptions: "some options", RuntimePath: "/usr/bin/some",
+		SystemdCgroup: true, IoUID: 5, IoGID: 6,
 		Stdio: d.config.Stdio,
 	}
 	d.config.Warn = nil // functions can't be compared
@@ -106,7 +107,8 @@ func TestNoClean(t *testing.T) {
 		opts []libcontainerd.Option
 		keep bool
 	}{
-		{env: ""}, {env: "0"}, {env: "1", keep: true}, {opts: []libcontainerd.Option{libcontainerd.WithNoClean()}, keep: true},
+		{env: ""}, {env: "0"}, {env: "1", keep: true}, {opts: []libcontainerd.Option{libcontainerd.WithNoClean()},
+			keep: true},
 	} {
 		t.Setenv("LIBCONTAINERD_NOCLEAN", tt.env)
 		s := &libcontainerdtest.Stdio{}

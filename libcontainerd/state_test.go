@@ -87,7 +87,8 @@ func TestAllowNamesActionIDAndStatus(t *testing.T) {
 				t.Errorf("deleted: %v", err)
 			}
 		default:
-			if want := `cannot pause container "web" while ` + s.String(); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), want) {
+			if want := `cannot pause container "web" while ` + s.String(); !errdefs.IsFailedPrecondition(err) ||
+				!strings.Contains(err.Error(), want) {
 				t.Errorf("%v: %v", s, err)
 			}
 		}
@@ -131,7 +132,8 @@ func TestRunExecIsNotKept(t *testing.T) {
 }
 
 func FuzzCheckID(f *testing.F) {
-	for _, id := range []string{"", "a", "..", "../x", "a/b", "a.b-c_d", "é", "a\x00", "-a", "a-", "init", strings.Repeat("x", 77)} {
+	for _, id := range []string{"", "a", "..", "../x", "a/b", "a.b-c_d", "é", "a\x00", "-a", "a-", "init",
+		strings.Repeat("x", 77)} {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
@@ -142,7 +144,8 @@ func FuzzCheckID(f *testing.F) {
 			}
 			return
 		}
-		if id == "" || len(id) > longestID || strings.ContainsAny(id, "/\\\x00 \n") || strings.HasPrefix(id, ".") || strings.Contains(id, "..") {
+		if id == "" || len(id) > longestID || strings.ContainsAny(id, "/\\\x00 \n") || strings.HasPrefix(id, ".") ||
+			strings.Contains(id, "..") {
 			t.Fatalf("%q passes", id)
 		}
 		if checkExecID(id, InitProcess) == nil || checkExecID(id, id) == nil {
