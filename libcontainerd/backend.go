@@ -63,8 +63,9 @@ type Event struct {
 // run one at a time; those of different containers run at the same time.
 type Backend interface {
 	// AttachStreams hands the opened streams of a process to the backend, before
-	// the client asks the daemon to create the process. The backend may read and
-	// write the streams; the client closes them. An error makes the start fail.
+	// the client asks the daemon to create the process. The backend reads and
+	// writes the streams in goroutines of its own, and must not wait for output
+	// here. The client closes the streams. An error makes the start fail.
 	AttachStreams(ctx context.Context, containerID, processID string, s Streams) error
 	// StateChanged delivers an event. The client calls it without holding a lock.
 	//

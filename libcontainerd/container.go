@@ -64,7 +64,7 @@ func (ctr *Container) Status() Status {
 	return ctr.rec.status
 }
 
-// Pid returns the pid of the init process, 0 unless Status is alive.
+// Pid returns the pid of the init process. It is 0 if Status().Alive() is false.
 func (ctr *Container) Pid() int {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -74,8 +74,7 @@ func (ctr *Container) Pid() int {
 	return ctr.rec.init.pid
 }
 
-// Generation returns how often the container was started so far, failed starts
-// included.
+// Generation returns the number of starts of the container so far. Failed starts count.
 func (ctr *Container) Generation() uint64 {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

@@ -158,9 +158,12 @@ const (
 type DaemonEvent struct {
 	Type        DaemonEventType
 	ContainerID string
-	ProcessID   string
-	Pid         int
-	Exit        Exit
+	// ProcessID is empty or InitProcess for the init process.
+	ProcessID string
+	// Pid is 0 if the event has none.
+	Pid int
+	// Exit is set for DaemonExit and DaemonDeleted.
+	Exit Exit
 }
 
 // Subscription is a live stream of a daemon's events.
@@ -183,6 +186,7 @@ type Subscription interface {
 // that the state of the process doesn't allow, Unavailable where the daemon
 // can't be reached.
 type Daemon interface {
+	// Version returns the name and version of the daemon.
 	Version(ctx context.Context) (name, version string, err error)
 
 	// CreateContainer stores a record.
@@ -257,13 +261,16 @@ type Stats struct {
 	ThrottledPeriods, Throttled uint64
 	// ThrottledTime is the time that the container was throttled, in nanoseconds.
 	ThrottledTime uint64
-	OnlineCPUs    uint32
-	// Memory is in bytes.
+	// OnlineCPUs is the number of CPUs that the container can use.
+	OnlineCPUs uint32
+	// MemoryUsage, MemoryMaxUsage, MemoryLimit and MemoryInactiveFile are bytes.
 	MemoryUsage, MemoryMaxUsage, MemoryLimit uint64
 	MemoryInactiveFile                       uint64
-	PidsCurrent, PidsLimit                   uint64
+	// PidsCurrent counts the container's threads, see pids.current of the kernel's
+	// cgroup-v2.rst.
+	PidsCurrent, PidsLimit uint64
 	// OOMKills counts the processes that the kernel killed because memory ran out.
 	OOMKills uint64
-	// BlockRead and BlockWrite are bytes.
+	// BlockRead and BlockWrite are the bytes read from and written to block devices.
 	BlockRead, BlockWrite uint64
 }

@@ -16,10 +16,21 @@
 //
 // # What an engine does
 //
-// An engine implements [Backend]. It makes a [Client] with [New], takes the
-// containers of an earlier engine over with [Client.Restore], and runs
-// [Client.Run] in a goroutine for as long as the engine lives. Then it makes
-// requests: [Client.Create], and the methods of [Container].
+// An engine implements [Backend]. It makes a [Client] with [New], from a [Daemon]
+// (package remote has one) and a [Stdio] (see [FIFO]). With [Client.Restore] it takes
+// over the containers that it had before it was restarted. It runs [Client.Run] in a
+// goroutine until it shuts down, and makes requests: [Client.Create], and the methods
+// of [Container].
+//
+// Four terms are used everywhere:
+//
+//   - The init process is a container's first process. Its process id is
+//     [InitProcess]. An exec is a further process that the engine runs in the
+//     container; it has an id of its own.
+//   - A run is the time from one start of a container to the exit of its init
+//     process. Its number is the generation: 1 for the first start.
+//   - The backend takes an event when Backend.StateChanged returns nil.
+//   - A reconcile is the comparison of the client's records with the daemon.
 //
 // These steps bring a container from one [Status] to the next:
 //
@@ -47,12 +58,13 @@
 // # How exits are found
 //
 // The daemon's events are hints only: the client asks the daemon before it
-// believes one. The client calls Daemon.Wait for each process before it starts
-// the process; the answer of that call decides how the process exited. After
-// each connect, and periodically, the client compares its records with the
-// daemon: it subscribes to events, lists the tasks, and produces the state
-// changes that it missed. Those have Event.Recovered set. An exit whose status
-// the daemon doesn't know has Exit.Unknown set to the reason. The client never
+// believes one. The client calls Daemon.Wait for each process before it starts the
+// process; the answer of that call says how the process exited.
+//
+// After each connect, and periodically, the client reconciles: it subscribes to
+// events, lists the daemon's tasks, compares them with its records, and delivers the
+// state changes that it missed. Their events have Recovered set. If the daemon doesn't
+// know the status of an exit, Exit.Unknown is set to the reason. The client never
 // invents a status.
 //
 // # Errors

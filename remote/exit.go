@@ -26,7 +26,7 @@ const (
 	// TrailerUnknown is the reason why a status is unknown.
 	TrailerUnknown = "engine-lite-exit-unknown"
 	// TrailerOOM is "true" or "false": whether the kernel killed a process of
-	// the container for want of memory.
+	// the container because memory ran out.
 	TrailerOOM = "engine-lite-oom-killed"
 )
 
