@@ -1,6 +1,7 @@
 package libcontainerd_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,12 @@ func (e *engine) output(id, process string) *libcontainerd.Spool {
 	return spool.(*libcontainerd.Spool)
 }
 
+// awaitLine waits until a process has written a line.
+func (e *engine) awaitLine(id, process string) error {
+	_, err := bufio.NewReader(e.output(id, process).Reader(0)).ReadString('\n')
+	return err
+}
+
 func (e *engine) print(id, process string, exit libcontainerd.Exit, failure error) {
 	output, err := io.ReadAll(e.output(id, process).Reader(0))
 	fmt.Printf("%s %s: code %d, %q %v\n", id, process, exit.Code, output, errors.Join(failure, err))
@@ -60,6 +67,9 @@ func (e *engine) work(ctx context.Context, client *libcontainerd.Client) error {
 		return err
 	}
 	if _, err := web.Start(ctx, libcontainerd.StartOptions{}); err != nil {
+		return err
+	}
+	if err := e.awaitLine("web", libcontainerd.InitProcess); err != nil {
 		return err
 	}
 	exit, err := web.RunExec(ctx, "check", sh("echo healthy; exit 3"), libcontainerd.StdioConfig{})
