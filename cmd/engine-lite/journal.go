@@ -19,6 +19,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -53,7 +54,7 @@ func journalCommand() *cobra.Command {
 }
 
 func (r *journalReader) dumpCommand() *cobra.Command {
-	var o engine.DumpOptions
+	var o store.DumpOptions
 	var cursor uint64
 	cmd := &cobra.Command{
 		Use: "dump", Short: "print records and events, a line of JSON each", Args: cobra.NoArgs,
@@ -112,7 +113,7 @@ func (r *journalReader) check(ctx context.Context) (err error) {
 	return err
 }
 
-func (r *journalReader) dump(ctx context.Context, o engine.DumpOptions) (err error) {
+func (r *journalReader) dump(ctx context.Context, o store.DumpOptions) (err error) {
 	j, err := r.file()
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (r *journalReader) dump(ctx context.Context, o engine.DumpOptions) (err err
 	defer closing(&err, out.Flush)
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
-	return engine.DumpJournal(ctx, j, o, func(line engine.DumpLine) error { return lines.Encode(line) })
+	return store.Dump(ctx, j, o, func(line store.DumpLine) error { return lines.Encode(line) })
 }
 
 // get asks the engine that has the journal.

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // Engine is what the handlers ask for. A container or image is named by its
@@ -84,7 +85,7 @@ type System interface {
 	// JournalCheck returns what is wrong with the journal, JournalDump hands over
 	// what is in it.
 	JournalCheck(ctx context.Context) ([]string, error)
-	JournalDump(ctx context.Context, o engine.DumpOptions, fn func(engine.DumpLine) error) error
+	JournalDump(ctx context.Context, o store.DumpOptions, fn func(store.DumpLine) error) error
 	NetworkList(ctx context.Context, f engine.Filters) ([]network.Summary, error)
 	NetworkInspect(ctx context.Context, ref string) (network.Inspect, error)
 }

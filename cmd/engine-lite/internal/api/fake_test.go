@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // fake is an Engine that writes down what it is asked, fails with err where
@@ -191,7 +192,7 @@ func (f *fake) Events(ctx context.Context, o engine.EventsOptions, fn func(engin
 	return f.events(ctx, fn)
 }
 func (f *fake) JournalCheck(context.Context) ([]string, error) { return nil, f.note("check") }
-func (f *fake) JournalDump(_ context.Context, o engine.DumpOptions, _ func(engine.DumpLine) error) error {
+func (f *fake) JournalDump(_ context.Context, o store.DumpOptions, _ func(store.DumpLine) error) error {
 	return f.note("dump", o.After != nil && *o.After == 3, o.Limit, o.Records)
 }
 func (f *fake) NetworkList(_ context.Context, filters engine.Filters) ([]network.Summary, error) {

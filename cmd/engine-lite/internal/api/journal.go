@@ -5,7 +5,7 @@ import (
 
 	"github.com/moby/moby/api/types"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // JournalFindings is the answer to a check: what is wrong.
@@ -24,7 +24,7 @@ func (h *Handler) journalCheck(w *response, r *request) error {
 
 // journalDump streams records and events, a line of JSON each.
 func (h *Handler) journalDump(w *response, r *request) error {
-	o := engine.DumpOptions{Records: r.flagOr("records", true)}
+	o := store.DumpOptions{Records: r.flagOr("records", true)}
 	if r.query.Has("cursor") {
 		var err error
 		if o.After, err = eventNumber("parameter cursor", r.query.Get("cursor")); err != nil {
@@ -43,5 +43,5 @@ func (h *Handler) journalDump(w *response, r *request) error {
 	ctx, cancel := h.stream(r.Context())
 	defer cancel()
 	lines := w.records(ctx, types.MediaTypeNDJSON)
-	return lines.finish(h.engine.JournalDump(ctx, o, func(line engine.DumpLine) error { return lines.send(line) }))
+	return lines.finish(h.engine.JournalDump(ctx, o, func(line store.DumpLine) error { return lines.send(line) }))
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerAttach joins a client to the container's stdio, or to that of its
@@ -18,8 +21,8 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if err != nil {
 		return err
 	}
-	if c.record().Status == statusPaused {
-		return refuse(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.id)
+	if c.record().Status == record.StatusPaused {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.id)
 	}
 	keys, err := parseDetachKeys(o.DetachKeys)
 	if err != nil {
@@ -50,7 +53,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 // attached tells of an attached client, and writes down that it has the stdin
 // that goes with it.
 func (e *Engine) attached(ctx context.Context, c *object, l *life, stdin bool) error {
-	_, _, err := e.commit(context.WithoutCancel(ctx), c, change{action: "attach", mutate: func(r *record) error {
+	_, _, err := e.commit(context.WithoutCancel(ctx), c, change{action: "attach", mutate: func(r *record.Record) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		r.StdinTaken = r.StdinTaken || (stdin && c.life == l)
@@ -66,7 +69,7 @@ func (l *life) closesStdin() bool { return l.stdin && l.once && !l.terminal }
 // what comes while its connection is taken over isn't missed.
 func (l *life) client(ctx context.Context, o logs.FollowOptions, keys []byte, open func() (Streams, error)) error {
 	if !l.join() {
-		return refuse(errdefs.ErrConflict, "the process has just ended")
+		return classed.Errorf(errdefs.ErrConflict, "the process has just ended")
 	}
 	follower := l.output.Follow(o)
 	streams, err := open()

@@ -7,7 +7,10 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestWaitForARemovedContainer(t *testing.T) {
@@ -70,19 +73,19 @@ func TestARemovedContainerIsKeptAsLongAsItsEvent(t *testing.T) {
 		}
 	}
 	left := map[string]int{}
-	must(t, r.e.journal.View(func(s *journal.Snapshot) error {
-		for _, kind := range []string{kindBygone, kindBygoneOrder} {
+	must(t, r.e.store.View(func(s *journal.Snapshot) error {
+		for _, kind := range []string{record.RemovedExits.Name, record.RemovalOrder.Name} {
 			must(t, s.ForEach(kind, func(string, []byte) error { left[kind]++; return nil }))
 		}
 		return nil
 	}))
-	if n := left[kindBygone]; n > 15 || n == 0 || n != left[kindBygoneOrder] {
+	if n := left[record.RemovedExits.Name]; n > 15 || n == 0 || n != left[record.RemovalOrder.Name] {
 		t.Errorf("40 were removed, and there are %v", left)
 	}
 }
 
 func (r *rig) destroyKept(id string) bool {
-	for c := r.e.journal.Cursor(r.e.journal.Oldest() - 1); ; {
+	for c := r.e.store.Cursor(r.e.store.Oldest() - 1); ; {
 		ev, ok, err := c.Poll()
 		must(r.t, err)
 		if !ok {
@@ -96,10 +99,10 @@ func (r *rig) destroyKept(id string) bool {
 
 func TestTheBeginningOfSeveralRemovedIDs(t *testing.T) {
 	r := newRig(t)
-	must(t, r.e.journal.Commit(t.Context(), func(tx *journal.Tx) error {
+	must(t, r.e.store.Update(t.Context(), func(tx *store.Tx) error {
 		for i := range 2 {
 			seq := tx.Append(journal.Event{Type: "container", Action: "destroy"})
-			must(t, keepExit(tx, &record{ID: fmt.Sprintf("abc%d", i), Status: statusExited, ExitUnknown: "nobody knows"}, seq, 1))
+			must(t, record.KeepExit(tx, &record.Record{ID: fmt.Sprintf("abc%d", i), Status: record.StatusExited, ExitUnknown: "nobody knows"}, seq, 1))
 		}
 		return nil
 	}))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -28,9 +29,9 @@ func mergeImage(c *container.Config, img images.Image) *container.Config {
 		c.Entrypoint = nil
 	}
 	c.Env = mergeEnv(c.Env, from.Env)
-	c.User = orElse(c.User, from.User)
-	c.WorkingDir = orElse(c.WorkingDir, from.WorkingDir)
-	c.StopSignal = orElse(c.StopSignal, from.StopSignal)
+	c.User = cmp.Or(c.User, from.User)
+	c.WorkingDir = cmp.Or(c.WorkingDir, from.WorkingDir)
+	c.StopSignal = cmp.Or(c.StopSignal, from.StopSignal)
 	if len(c.Shell) == 0 {
 		c.Shell = slices.Clone(from.Shell)
 	}
@@ -38,13 +39,6 @@ func mergeImage(c *container.Config, img images.Image) *container.Config {
 	c.Labels = mergeLabels(c.Labels, from.Labels)
 	c.ExposedPorts = mergePorts(c.ExposedPorts, from.ExposedPorts)
 	return c
-}
-
-func orElse(s, other string) string {
-	if s != "" {
-		return s
-	}
-	return other
 }
 
 // mergeEnv adds the image's variables that the request doesn't set.

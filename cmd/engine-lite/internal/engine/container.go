@@ -8,9 +8,12 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/internal/span"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // object is a container in memory: the newest published record and what lives
@@ -27,7 +30,7 @@ type object struct {
 	making sync.Mutex
 
 	mu      sync.Mutex
-	rec     *record
+	rec     *record.Record
 	changed chan struct{} // closed and replaced whenever rec or told changes
 	// told counts the exits whose output is in the log: those that waiters
 	// and subscribers may learn of.
@@ -65,9 +68,9 @@ type object struct {
 	cleanup chan struct{}
 }
 
-func newObject(r *record) *object {
+func newObject(r *record.Record) *object {
 	return &object{
-		id: r.ID, rec: r, told: r.Exits, code: r.shownExitCode(),
+		id: r.ID, rec: r, told: r.Exits, code: r.ShownExitCode(),
 		op:      make(chan struct{}, 1),
 		changed: make(chan struct{}),
 		execs:   map[string]*execution{},
@@ -105,7 +108,7 @@ func (o *object) awaitSwept(ctx context.Context) error {
 }
 
 // record returns the newest record. It is not to be written to.
-func (o *object) record() *record {
+func (o *object) record() *record.Record {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.rec
@@ -116,7 +119,7 @@ func (o *object) exists() bool { return o.record().Version > 0 }
 
 // view is one consistent look at a container.
 type view struct {
-	rec     *record
+	rec     *record.Record
 	told    uint64
 	code    int
 	gone    bool
@@ -136,7 +139,7 @@ func (o *object) view() view {
 }
 
 // publish makes r the newest record, unless a newer one is known.
-func (o *object) publish(r *record) {
+func (o *object) publish(r *record.Record) {
 	o.change(func() {
 		if r.Version > o.rec.Version {
 			o.rec = r
@@ -158,14 +161,14 @@ func (o *object) change(fn func()) {
 func (o *object) live() (*libcontainerd.Container, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ctr == nil || !o.rec.running() {
-		return nil, refuse(errdefs.ErrFailedPrecondition, "container %s is not running", o.id)
+	if o.ctr == nil || !o.rec.Running() {
+		return nil, classed.Errorf(errdefs.ErrFailedPrecondition, "container %s is not running", o.id)
 	}
 	return o.ctr, nil
 }
 
 // tellLocked lets waiters learn of the exit in r. The caller has mu, as in change.
-func (o *object) tellLocked(r *record) { o.told, o.code = r.Exits, r.shownExitCode() }
+func (o *object) tellLocked(r *record.Record) { o.told, o.code = r.Exits, r.ShownExitCode() }
 
 // lives are the stdio of the container's processes.
 func (o *object) lives() []*life {
@@ -184,27 +187,26 @@ func (o *object) lives() []*life {
 // change is one step of a container's record, committed with its events.
 type change struct {
 	// mutate changes the record; an error leaves everything as it was.
-	mutate func(r *record) error
+	mutate func(r *record.Record) error
 	// action is the event's name; empty for a change that nobody is told of.
 	action string
 	// attributes are added to those that every event of the container has.
-	attributes func(r *record) map[string]string
+	attributes func(r *record.Record) map[string]string
 	recovered  bool
 	// hold keeps the event, which is a die, from subscribers until release is
 	// called with its number.
 	hold bool
-	also func(tx *journal.Tx, r *record) error
+	also func(tx *store.Tx, r *record.Record) error
 }
 
 // commit applies a change to the container's record and appends its event in
 // one transaction, and publishes the new record. It returns it and the event's
 // number.
-func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint64, error) {
-	var next *record
+func (e *Engine) commit(ctx context.Context, o *object, c change) (*record.Record, uint64, error) {
+	var next *record.Record
 	var seq uint64
-	_, s := span.Start(ctx, "journal")
-	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
-		r, err := loadRecord(tx, o.id)
+	err := e.store.Update(ctx, func(tx *store.Tx) error {
+		r, err := record.Load(tx, o.id)
 		if err != nil {
 			return err
 		}
@@ -215,11 +217,11 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 		if c.action != "" {
 			seq = tx.Append(containerEvent(r, c))
 			if c.hold {
-				e.gate.hold(seq)
+				tx.Hold(seq)
 				r.DieSeq = seq
 			}
 		}
-		if err := r.put(tx); err != nil {
+		if err := r.Put(tx); err != nil {
 			return err
 		}
 		if c.also != nil {
@@ -230,11 +232,7 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 		next = r
 		return nil
 	})
-	s.End(err)
 	if err != nil {
-		if c.hold && seq != 0 {
-			e.gate.release(seq)
-		}
 		return nil, 0, err
 	}
 	o.publish(next)
@@ -245,20 +243,20 @@ func (e *Engine) commit(ctx context.Context, o *object, c change) (*record, uint
 // that tells of it fits into the journal: an exit must never be refused there.
 const maxLabels = 512 << 10
 
-func checkLabels(r *record) error {
+func checkLabels(r *record.Record) error {
 	size := len(r.ImageName)
 	for key, value := range r.Config.Labels {
 		size += len(key) + len(value)
 	}
 	if size > maxLabels {
-		return refuse(errdefs.ErrInvalidArgument, "the container's labels have %d bytes, more than %d", size, maxLabels)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "the container's labels have %d bytes, more than %d", size, maxLabels)
 	}
 	return nil
 }
 
 // containerEvent is the event of a change, with the attributes that Docker's
 // events of a container have: its labels, image and name.
-func containerEvent(r *record, c change) journal.Event {
+func containerEvent(r *record.Record, c change) journal.Event {
 	a := map[string]string{}
 	if r.Config != nil {
 		maps.Copy(a, r.Config.Labels)

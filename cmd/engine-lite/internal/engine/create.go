@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -14,8 +15,12 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerCreate makes a container from an image. What a request asks for and
@@ -24,7 +29,7 @@ import (
 func (e *Engine) ContainerCreate(ctx context.Context, name string, req container.CreateRequest, platform string) (container.CreateResponse, error) {
 	var none container.CreateResponse
 	if req.Config == nil || req.Image == "" {
-		return none, refuse(errdefs.ErrInvalidArgument, "the request names no image")
+		return none, classed.Errorf(errdefs.ErrInvalidArgument, "the request names no image")
 	}
 	if req.HostConfig == nil {
 		req.HostConfig = &container.HostConfig{}
@@ -33,7 +38,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return none, err
 	}
 	if err := e.checkRuntime(req.HostConfig); err != nil {
@@ -71,10 +76,10 @@ func checkPlatform(img images.Image, platform string) error {
 	}
 	want, err := platforms.Parse(platform)
 	if err != nil {
-		return refuse(errdefs.ErrInvalidArgument, "platform %q: %v", platform, err)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "platform %q: %v", platform, err)
 	}
 	if want.OS != img.Config.OS || want.Architecture != img.Config.Architecture {
-		return refuse(errdefs.ErrNotFound, "image %s is for %s/%s, not for %s", img.ID, img.Config.OS, img.Config.Architecture, platform)
+		return classed.Errorf(errdefs.ErrNotFound, "image %s is for %s/%s, not for %s", img.ID, img.Config.OS, img.Config.Architecture, platform)
 	}
 	return nil
 }
@@ -82,7 +87,7 @@ func checkPlatform(img images.Image, platform string) error {
 // create writes down the container and prepares its root filesystem. The record
 // comes first, so that nothing is left that no record tells of; it is undone
 // where the rest fails.
-func (e *Engine) create(ctx context.Context, r *record, name string, img images.Image) error {
+func (e *Engine) create(ctx context.Context, r *record.Record, name string, img images.Image) error {
 	o := newObject(r)
 	if err := e.writeCreated(ctx, o, r, name); err != nil {
 		return err
@@ -92,7 +97,7 @@ func (e *Engine) create(ctx context.Context, r *record, name string, img images.
 	err := e.furnish(ctx, r, img)
 	if err == nil {
 		_, _, err = e.commit(ctx, o, change{
-			mutate: func(r *record) error { r.Status = statusCreated; return nil }, action: "create",
+			mutate: func(r *record.Record) error { r.Status = record.StatusCreated; return nil }, action: "create",
 		})
 	}
 	if err == nil {
@@ -106,23 +111,20 @@ func (e *Engine) create(ctx context.Context, r *record, name string, img images.
 
 // writeCreated commits the intent: a record in removing state that the boot
 // sweeps, with its name.
-func (e *Engine) writeCreated(ctx context.Context, o *object, r *record, name string) error {
+func (e *Engine) writeCreated(ctx context.Context, o *object, r *record.Record, name string) error {
 	if name != "" {
 		if err := checkName(name); err != nil {
 			return err
 		}
 	}
-	_, s := span.Start(ctx, "journal")
-	err := e.journal.Commit(ctx, func(tx *journal.Tx) error {
+	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		var err error
 		if r.Name, err = freeName(tx, name); err != nil {
 			return err
 		}
-		r.Status = statusRemoving
-		tx.Put(kindName, r.Name, []byte(r.ID))
-		return r.put(tx)
+		r.Status = record.StatusRemoving
+		return errors.Join(record.Names.Put(tx, r.Name, r.ID), r.Put(tx))
 	})
-	s.End(err)
 	if err == nil {
 		e.roster.add(o, r.Name)
 	}
@@ -132,22 +134,22 @@ func (e *Engine) writeCreated(ctx context.Context, o *object, r *record, name st
 // freeName checks that a name is free, or finds one.
 func freeName(tx journal.Reader, name string) (string, error) {
 	if name != "" {
-		if id, taken := tx.Get(kindName, name); taken {
-			return "", refuse(errdefs.ErrConflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
+		if id, taken := tx.Get(record.Names.Name, name); taken {
+			return "", classed.Errorf(errdefs.ErrConflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
 		}
 		return name, nil
 	}
 	for range 100 {
 		name := randomName()
-		if _, taken := tx.Get(kindName, name); !taken {
+		if _, taken := tx.Get(record.Names.Name, name); !taken {
 			return name, nil
 		}
 	}
-	return "", refuse(errdefs.ErrUnavailable, "no free name was found")
+	return "", classed.Errorf(errdefs.ErrUnavailable, "no free name was found")
 }
 
 // furnish makes what the record promises: directory and root filesystem.
-func (e *Engine) furnish(ctx context.Context, r *record, img images.Image) error {
+func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image) error {
 	if err := os.MkdirAll(e.containerDir(r.ID), 0o710); err != nil {
 		return fmt.Errorf("container directory: %w", err)
 	}
@@ -161,7 +163,7 @@ func (e *Engine) furnish(ctx context.Context, r *record, img images.Image) error
 }
 
 // newRecord joins what was asked for with what the image says.
-func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
+func newRecord(req container.CreateRequest, img images.Image) (*record.Record, error) {
 	id := make([]byte, 32)
 	if _, err := rand.Read(id); err != nil {
 		return nil, fmt.Errorf("container id: %w", err)
@@ -171,14 +173,14 @@ func newRecord(req container.CreateRequest, img images.Image) (*record, error) {
 		return nil, err
 	}
 	if len(config.Entrypoint)+len(config.Cmd) == 0 {
-		return nil, refuse(errdefs.ErrInvalidArgument, "no command specified")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "no command specified")
 	}
 	argv := slices.Concat(config.Entrypoint, config.Cmd)
 	hexID := hex.EncodeToString(id)
 	if err := nameHost(config, req.HostConfig, hexID[:12]); err != nil {
 		return nil, err
 	}
-	return &record{
+	return &record.Record{
 		ID: hexID, Created: time.Now().UTC(),
 		Config: config, HostConfig: fillHostConfig(req.HostConfig),
 		Path: argv[0], Args: argv[1:],

@@ -16,7 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // Each field of a HostConfig that the engine doesn't act on is refused by its
@@ -220,9 +223,9 @@ func TestNamesGoAround(t *testing.T) {
 func TestSeveralBeginSo(t *testing.T) {
 	g := newRoster()
 	for _, id := range []string{"abc1", "abc2", "b"} {
-		g.add(newObject(&record{ID: id, Version: 1}), "name-"+id)
+		g.add(newObject(&record.Record{ID: id, Version: 1}), "name-"+id)
 	}
-	g.add(newObject(&record{ID: "abc12"}), "name-unborn")
+	g.add(newObject(&record.Record{ID: "abc12"}), "name-unborn")
 	for ref, want := range map[string]string{"abc1": "abc1", "b": "b", "name-abc2": "abc2"} {
 		if o, err := g.find(ref); err != nil || o.id != want {
 			t.Errorf("%q: %v", ref, err)
@@ -305,7 +308,7 @@ func TestDamagedRecord(t *testing.T) {
 	r.close()
 	j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{})
 	must(t, err)
-	must(t, j.Commit(t.Context(), func(tx *journal.Tx) error { tx.Put(kindContainer, "x", []byte("{")); return nil }))
+	must(t, store.New(j, rawContainers).Update(t.Context(), func(tx *store.Tx) error { return rawContainers.Put(tx, "x", "{") }))
 	must(t, j.Close())
 	_, err = Open(t.Context(), Options{Root: r.root}, r.daemon, withConn{r.streams}, r.keeper)
 	if !errdefs.IsDataLoss(err) {

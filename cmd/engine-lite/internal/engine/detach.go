@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // defaultDetachKeys are ctrl-p, ctrl-q.
@@ -21,7 +23,7 @@ func parseDetachKeys(s string) ([]byte, error) {
 	for key := range strings.SplitSeq(s, ",") {
 		b, ok := detachKey(key)
 		if !ok {
-			return nil, refuse(errdefs.ErrInvalidArgument, "invalid detach key %q", key)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid detach key %q", key)
 		}
 		keys = append(keys, b)
 	}

@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -55,7 +56,7 @@ type Options struct {
 	EventsMaxBytes int64
 	// OpenJournal and OpenImages open what is below Root; nil for journal.Open
 	// and images.Open.
-	OpenJournal func(path string) (Journal, error)
+	OpenJournal func(path string) (store.Journal, error)
 	OpenImages  func(ctx context.Context, root string) (Images, error)
 }
 
@@ -65,15 +66,14 @@ const JournalName = "journal.db"
 // Engine is the one engine of a root directory. Its methods may be called from
 // any goroutine between Run's readiness and Close.
 type Engine struct {
-	opts    Options
-	journal Journal
-	images  Images
-	daemon  libcontainerd.Daemon
-	client  *libcontainerd.Client
-	stdio   *stdio
-	roster  *roster
-	execs   execTable
-	gate    *gate
+	opts   Options
+	store  *store.Store
+	images Images
+	daemon libcontainerd.Daemon
+	client *libcontainerd.Client
+	stdio  *stdio
+	roster *roster
+	execs  execTable
 
 	// ctx is the engine's life.
 	ctx    context.Context
@@ -94,7 +94,7 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 		return nil, fmt.Errorf("engine root: %w", err)
 	}
 	e := &Engine{
-		opts: opts, daemon: d, roster: newRoster(), gate: newGate(),
+		opts: opts, daemon: d, roster: newRoster(),
 		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -168,8 +168,8 @@ func (e *Engine) Close() error {
 	if e.images != nil {
 		errs = append(errs, e.images.Close())
 	}
-	if e.journal != nil {
-		errs = append(errs, e.journal.Close())
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
 	}
 	return errors.Join(errs...)
 }

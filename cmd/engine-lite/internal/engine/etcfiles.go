@@ -8,13 +8,17 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // etcFiles are the files that Docker puts into each container's /etc.
 var etcFiles = []string{"hostname", "hosts", "resolv.conf"}
 
 // writeEtc makes them anew for a run of the container.
-func (e *Engine) writeEtc(r *record) error {
+func (e *Engine) writeEtc(r *record.Record) error {
 	hosts, err := hostsFile(r)
 	if err != nil {
 		return err
@@ -35,14 +39,14 @@ func (e *Engine) writeEtc(r *record) error {
 	return nil
 }
 
-func hostsFile(r *record) (string, error) {
+func hostsFile(r *record.Record) (string, error) {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, entry := range r.HostConfig.ExtraHosts {
 		name, ip, ok := strings.Cut(strings.Replace(entry, "=", ":", 1), ":")
 		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
 		if !ok || name == "" || err != nil {
-			return "", refuse(errdefs.ErrInvalidArgument, "invalid extra host %q: it is a name, a colon and an address", entry)
+			return "", classed.Errorf(errdefs.ErrInvalidArgument, "invalid extra host %q: it is a name, a colon and an address", entry)
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", addr, name)
 	}
@@ -53,7 +57,7 @@ func hostsFile(r *record) (string, error) {
 }
 
 // resolvFile is the host's, unless the user named servers.
-func resolvFile(r *record) string {
+func resolvFile(r *record.Record) string {
 	h := r.HostConfig
 	if len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) == 0 {
 		raw, _ := os.ReadFile("/etc/resolv.conf") // a host without one has containers without one

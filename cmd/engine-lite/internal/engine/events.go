@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -34,22 +35,22 @@ func (e *Engine) Events(ctx context.Context, opts EventsOptions, fn func(Event) 
 }
 
 func (e *Engine) eventsPosition() EventsPosition {
-	return EventsPosition{Journal: e.journal.ID(), Newest: e.journal.Newest()}
+	return EventsPosition{Journal: e.store.ID(), Newest: e.store.Newest()}
 }
 
 func (e *Engine) eventsCursor(opts EventsOptions) (*journal.Cursor, error) {
 	switch {
-	case opts.After != nil && opts.Journal != "" && opts.Journal != e.journal.ID():
-		return nil, e.historyGone(fmt.Sprintf("the events of journal %s are gone: this is journal %s", opts.Journal, e.journal.ID()))
+	case opts.After != nil && opts.Journal != "" && opts.Journal != e.store.ID():
+		return nil, e.historyGone(fmt.Sprintf("the events of journal %s are gone: this is journal %s", opts.Journal, e.store.ID()))
 	case opts.After != nil:
-		cursor := e.journal.Cursor(*opts.After)
+		cursor := e.store.Cursor(*opts.After)
 		return cursor, e.historyError(cursor.Check())
 	case !opts.Since.IsZero():
-		return e.journal.CursorSince(opts.Since)
+		return e.store.CursorSince(opts.Since)
 	case !opts.Until.IsZero(): // as in Docker, with what is past
-		return e.journal.CursorSince(time.Unix(0, 0))
+		return e.store.CursorSince(time.Unix(0, 0))
 	}
-	return e.journal.Cursor(e.journal.Newest()), nil
+	return e.store.Cursor(e.store.Newest()), nil
 }
 
 // historyError turns the journal's errors of a position into one for clients.
@@ -63,7 +64,7 @@ func (e *Engine) historyError(err error) error {
 }
 
 func (e *Engine) historyGone(text string) error {
-	return &HistoryGoneError{EventsPosition: e.eventsPosition(), Oldest: e.journal.Oldest(), text: text}
+	return &HistoryGoneError{EventsPosition: e.eventsPosition(), Oldest: e.store.Oldest(), text: text}
 }
 
 // errNoMore says that no event is left before the end that the client gave.
@@ -100,7 +101,7 @@ func (e *Engine) next(ctx context.Context, cursor *journal.Cursor, until time.Ti
 	if err != nil {
 		return ev, err
 	}
-	return ev, e.gate.pass(ctx, ev.Seq)
+	return ev, e.store.AwaitDelivery(ctx, ev.Seq)
 }
 
 func await(ctx context.Context, cursor *journal.Cursor, until time.Time) (journal.Event, error) {
@@ -198,7 +199,7 @@ func (f Filters) none(names ...string) bool {
 func checkFilters(f Filters, known []string) error {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if !slices.Contains(known, name) {
-			return refuse(errdefs.ErrInvalidArgument, "invalid filter '%s'", name)
+			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter '%s'", name)
 		}
 	}
 	return nil

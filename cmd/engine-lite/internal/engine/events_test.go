@@ -12,7 +12,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // collect returns the actions that a subscriber with these options is told.
@@ -67,9 +69,9 @@ func TestDieComesAfterTheOutput(t *testing.T) {
 	for _, until := range []time.Time{{}, time.Now().Add(20 * time.Second)} {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		from := r.e.journal.Newest()
+		from := r.e.store.Newest()
 		go func() {
-			done <- r.e.deliver(ctx, r.e.journal.Cursor(from), EventsOptions{Until: until}, func(ev Event) error {
+			done <- r.e.deliver(ctx, r.e.store.Cursor(from), EventsOptions{Until: until}, func(ev Event) error {
 				if ev.Action == "die" && o.view().told != o.view().rec.Exits {
 					t.Error("the exit was told before it was drained")
 				}
@@ -92,7 +94,7 @@ func TestGateHoldsThePast(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "exit 0")
 	begin := time.Now()
-	_, seq, err := r.e.commit(t.Context(), r.object(id), change{action: "die", hold: true, mutate: func(*record) error { return nil }})
+	_, seq, err := r.e.commit(t.Context(), r.object(id), change{action: "die", hold: true, mutate: func(*record.Record) error { return nil }})
 	must(t, err)
 	got := make(chan []string, 1)
 	go func() { got <- r.collect(EventsOptions{Since: begin, Until: time.Now()}) }()
@@ -101,36 +103,9 @@ func TestGateHoldsThePast(t *testing.T) {
 		t.Errorf("told while held back: %v", list)
 	case <-time.After(20 * time.Millisecond):
 	}
-	r.e.gate.release(seq)
+	r.e.store.Release(seq)
 	if list := receive(t, got); !slices.Equal(list, []string{"die"}) {
 		t.Errorf("%v", list)
-	}
-}
-
-func TestGate(t *testing.T) {
-	g := newGate()
-	g.hold(5) // by a commit that failed
-	g.hold(5) // by the one that got the number next
-	g.release(5)
-	passed := make(chan error, 1)
-	go func() { passed <- g.pass(t.Context(), 5) }()
-	must(t, g.pass(t.Context(), 4))
-	select {
-	case err := <-passed:
-		t.Fatalf("passed while held: %v", err)
-	case <-time.After(10 * time.Millisecond):
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := g.pass(ctx, 5); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-	g.release(5)
-	must(t, receive(t, passed))
-	g.release(6) // never held
-	must(t, g.pass(t.Context(), 6))
-	if len(g.held) != 0 {
-		t.Errorf("%v is left", g.held)
 	}
 }
 
@@ -141,18 +116,18 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, c := range []change{
-		{action: "die", hold: true, mutate: func(*record) error { return errUnchanged }},
-		{action: "die", hold: true, mutate: func(*record) error { return nil }, also: func(*journal.Tx, *record) error { return errUnchanged }},
+		{action: "die", hold: true, mutate: func(*record.Record) error { return errUnchanged }},
+		{action: "die", hold: true, mutate: func(*record.Record) error { return nil }, also: func(*store.Tx, *record.Record) error { return errUnchanged }},
 	} {
 		if _, _, err := r.e.commit(t.Context(), o, c); !errors.Is(err, errUnchanged) {
 			t.Errorf("%v", err)
 		}
 	}
-	if _, _, err := r.e.commit(ctx, o, change{action: "die", hold: true, mutate: func(*record) error { return nil }}); err == nil {
+	if _, _, err := r.e.commit(ctx, o, change{action: "die", hold: true, mutate: func(*record.Record) error { return nil }}); err == nil {
 		t.Error("committed for a client that is gone")
 	}
-	if len(r.e.gate.held) != 0 {
-		t.Errorf("%v is held", r.e.gate.held)
+	if r.e.store.Held() != 0 {
+		t.Errorf("%d events are held", r.e.store.Held())
 	}
 }
 
@@ -205,8 +180,8 @@ func TestEventNumbers(t *testing.T) {
 		last = ev.Seq
 		return nil
 	}))
-	if last != r.e.journal.Newest() {
-		t.Errorf("%d of %d", last, r.e.journal.Newest())
+	if last != r.e.store.Newest() {
+		t.Errorf("%d of %d", last, r.e.store.Newest())
 	}
 }
 
@@ -229,7 +204,7 @@ func TestEventsAfterNumber(t *testing.T) {
 		}
 		return nil
 	}))
-	if at.Journal != r.e.journal.ID() || at.Newest != r.e.journal.Newest() || len(numbers) != 2 || len(numbers)+len(skipped) != int(at.Newest) {
+	if at.Journal != r.e.store.ID() || at.Newest != r.e.store.Newest() || len(numbers) != 2 || len(numbers)+len(skipped) != int(at.Newest) {
 		t.Errorf("at %+v: %v, skipped %v", at, numbers, skipped)
 	}
 	for what, o := range map[string]EventsOptions{

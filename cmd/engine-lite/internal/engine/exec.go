@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -18,7 +19,10 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // execution is a process that a user added to a running container. It is known
@@ -69,9 +73,9 @@ func (t *execTable) find(id string) (*execution, error) {
 		return x, nil
 	}
 	if _, ok := t.ended[id]; ok {
-		return nil, refuse(errdefs.ErrConflict, "exec %s has already run", id)
+		return nil, classed.Errorf(errdefs.ErrConflict, "exec %s has already run", id)
 	}
-	return nil, refuse(errdefs.ErrNotFound, "No such exec instance: %s", id)
+	return nil, classed.Errorf(errdefs.ErrNotFound, "No such exec instance: %s", id)
 }
 
 // ExecCreate prepares a process for a running container.
@@ -86,16 +90,16 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	r := o.record()
 	switch {
 	case len(req.Cmd) == 0:
-		return "", refuse(errdefs.ErrInvalidArgument, "No exec command specified")
-	case r.Status == statusPaused:
-		return "", refuse(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
-	case !r.running():
-		return "", refuse(errdefs.ErrConflict, "container %s is not running", r.ID)
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
+	case r.Status == record.StatusPaused:
+		return "", classed.Errorf(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+	case !r.Running():
+		return "", classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
 	}
 	if _, err := parseDetachKeys(req.DetachKeys); err != nil {
 		return "", err
 	}
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return "", err
 	}
 	id := make([]byte, 32)
@@ -125,8 +129,8 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 func (o *object) addExec(x *execution) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ctr == nil || !o.rec.running() {
-		return refuse(errdefs.ErrConflict, "container %s is not running", o.id)
+	if o.ctr == nil || !o.rec.Running() {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.id)
 	}
 	o.execs[x.id] = x
 	return nil
@@ -137,14 +141,14 @@ func (e *Engine) notifyExec(ctx context.Context, x *execution, action string) er
 }
 
 // attributes are those of the exec's events.
-func (x *execution) attributes(more map[string]string) func(*record) map[string]string {
+func (x *execution) attributes(more map[string]string) func(*record.Record) map[string]string {
 	return execAttributes(x.id, more)
 }
 
-func execAttributes(id string, more map[string]string) func(*record) map[string]string {
+func execAttributes(id string, more map[string]string) func(*record.Record) map[string]string {
 	a := map[string]string{"execID": id}
 	maps.Copy(a, more)
-	return func(*record) map[string]string { return a }
+	return func(*record.Record) map[string]string { return a }
 }
 
 // ExecStart runs an exec; attached, it returns when the output has ended and
@@ -204,11 +208,11 @@ func (x *execution) claim() error {
 	defer x.mu.Unlock()
 	switch {
 	case x.started:
-		return refuse(errdefs.ErrConflict, "exec %s has already run", x.id)
-	case r.Status == statusPaused:
-		return refuse(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
-	case !r.running():
-		return refuse(errdefs.ErrConflict, "container %s is not running", r.ID)
+		return classed.Errorf(errdefs.ErrConflict, "exec %s has already run", x.id)
+	case r.Status == record.StatusPaused:
+		return classed.Errorf(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+	case !r.Running():
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
 	}
 	x.started = true
 	return nil
@@ -230,7 +234,7 @@ func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOption
 	}
 	x.setExit(code)
 	e.finishExec(x)
-	return refuse(class, "%s", text)
+	return classed.Errorf(class, "%s", text)
 }
 
 // awaitAnnounced waits until the start is in the journal: a client that was
@@ -264,9 +268,9 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 }
 
 // execProcess is the container's own process with what the request changes.
-func (e *Engine) execProcess(r *record, req container.ExecCreateRequest, size *[2]uint) (*specs.Process, error) {
+func (e *Engine) execProcess(r *record.Record, req container.ExecCreateRequest, size *[2]uint) (*specs.Process, error) {
 	root := fmt.Sprintf("/proc/%d/root", r.Pid)
-	user, err := resolveUser([]string{root}, orElse(req.User, r.Config.User), r.HostConfig.GroupAdd)
+	user, err := resolveUser([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +287,7 @@ func (e *Engine) execProcess(r *record, req container.ExecCreateRequest, size *[
 	p := spec.Process
 	p.Args = req.Cmd
 	p.Terminal = req.Tty
-	p.Cwd = orElse(req.WorkingDir, p.Cwd)
+	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)
 	p.Env = mergeEnv(req.Env, p.Env)
 	p.ConsoleSize = nil
 	for _, s := range []*[2]uint{req.ConsoleSize, size} {

@@ -2,40 +2,26 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-)
 
-// execRecord is what the journal has of an exec while it runs, so that the next
-// engine takes it up.
-type execRecord struct {
-	ID        string
-	Container string
-	Pid       int
-	Request   container.ExecCreateRequest
-}
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+)
 
 // recordExecStart tells of an exec's start and writes down that it runs.
 func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontainerd.Event) error {
-	raw, err := json.Marshal(execRecord{ID: x.id, Container: x.owner.id, Pid: ev.Pid, Request: x.request})
-	if err != nil {
-		return fmt.Errorf("exec record %s: %w", x.id, err)
-	}
+	r := record.Exec{ID: x.id, Container: x.owner.id, Pid: ev.Pid, Request: x.request}
 	return e.commitExec(ctx, x, change{
 		action: "exec_start: " + strings.Join(x.request.Cmd, " "), recovered: ev.Recovered, attributes: x.attributes(warningAttributes(ev)),
-		also: func(tx *journal.Tx, _ *record) error {
-			tx.Put(kindExec, x.id, raw)
-			return nil
-		},
+		also: func(tx *store.Tx, _ *record.Record) error { return record.Execs.Put(tx, x.id, r) },
 	})
 }
 
@@ -44,8 +30,8 @@ func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontain
 	return e.commitExec(ctx, x, change{
 		action: "exec_die", recovered: ev.Recovered,
 		attributes: x.attributes(map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}),
-		also: func(tx *journal.Tx, _ *record) error {
-			tx.Delete(kindExec, x.id)
+		also: func(tx *store.Tx, _ *record.Record) error {
+			record.Execs.Delete(tx, x.id)
 			return nil
 		},
 	})
@@ -54,7 +40,7 @@ func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontain
 // commitExec commits what changes nothing of the container itself. One that was
 // removed meanwhile has no execs.
 func (e *Engine) commitExec(ctx context.Context, x *execution, c change) error {
-	c.mutate = func(*record) error { return nil }
+	c.mutate = func(*record.Record) error { return nil }
 	_, _, err := e.commit(context.WithoutCancel(ctx), x.owner, c)
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -63,14 +49,10 @@ func (e *Engine) commitExec(ctx context.Context, x *execution, c change) error {
 }
 
 // readExecs reads the records of execs, by container.
-func (e *Engine) readExecs() (map[string][]execRecord, error) {
-	found := map[string][]execRecord{}
-	err := e.journal.View(func(s *journal.Snapshot) error {
-		return s.ForEach(kindExec, func(_ string, raw []byte) error {
-			var r execRecord
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return fmt.Errorf("exec record: %w: %w", err, errdefs.ErrDataLoss)
-			}
+func (e *Engine) readExecs() (map[string][]record.Exec, error) {
+	found := map[string][]record.Exec{}
+	err := e.store.View(func(s *journal.Snapshot) error {
+		return record.Execs.ForEach(s, func(_ string, r record.Exec) error {
 			found[r.Container] = append(found[r.Container], r)
 			return nil
 		})
@@ -79,7 +61,7 @@ func (e *Engine) readExecs() (map[string][]execRecord, error) {
 }
 
 // restoreExecs makes the execs of a run known again.
-func (e *Engine) restoreExecs(o *object, records []execRecord) ([]libcontainerd.RestoreExec, error) {
+func (e *Engine) restoreExecs(o *object, records []record.Exec) ([]libcontainerd.RestoreExec, error) {
 	var taken []libcontainerd.RestoreExec
 	for _, r := range records {
 		t, err := e.restoreExec(o, r)
@@ -93,7 +75,7 @@ func (e *Engine) restoreExecs(o *object, records []execRecord) ([]libcontainerd.
 
 // restoreExec makes the exec of a record one of its container's again. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
-func (e *Engine) restoreExec(o *object, r execRecord) (libcontainerd.RestoreExec, error) {
+func (e *Engine) restoreExec(o *object, r record.Exec) (libcontainerd.RestoreExec, error) {
 	x := &execution{id: r.ID, owner: o, request: r.Request, started: true, pid: r.Pid, exited: make(chan struct{}), announced: make(chan struct{})}
 	var err error
 	x.life, err = e.newLife(lifeConfig{
@@ -115,13 +97,13 @@ func (e *Engine) execDir(container, exec string) string {
 }
 
 // forgetExecs deletes the records of execs whose container doesn't run.
-func (e *Engine) forgetExecs(ctx context.Context, stale []execRecord) error {
+func (e *Engine) forgetExecs(ctx context.Context, stale []record.Exec) error {
 	if len(stale) == 0 {
 		return nil
 	}
-	return e.journal.Commit(ctx, func(tx *journal.Tx) error {
+	return e.store.Update(ctx, func(tx *store.Tx) error {
 		for _, r := range stale {
-			tx.Delete(kindExec, r.ID)
+			record.Execs.Delete(tx, r.ID)
 		}
 		return nil
 	})

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // The records below testdata/v1 are what the first release has in its journal:
@@ -19,15 +21,15 @@ func TestRecordsV1(t *testing.T) {
 		return data
 	}
 	raw := read("container.json")
-	r, err := decodeRecord(raw)
-	must(t, err)
-	if r.Status != statusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
+	r := new(record.Record)
+	must(t, json.Unmarshal(raw, r))
+	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
 		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 || r.Config.Labels["a"] != "b" ||
 		r.Health.Status != "healthy" || r.Health.Log[0].ExitCode != 1 || r.Health.Due.Second() != 35 {
 		t.Errorf("%+v", r)
 	}
 	unchanged(t, raw, r)
-	var x execRecord
+	var x record.Exec
 	raw = read("exec.json")
 	must(t, json.Unmarshal(raw, &x))
 	if x.Container != r.ID || x.Pid != 1002 || !x.Request.Tty || x.Request.User != "1:2" {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,12 +15,13 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// kindForeign are the records of foreign containers: run -> foreignRecord.
-const kindForeign = "foreign"
+// Foreign are the records of foreign containers: run -> foreignRecord.
+var Foreign = store.Kind[foreignRecord]{Name: "foreign", What: "foreign container"}
 
 const (
 	// foreignRetry is the pause before what couldn't be told is tried again.
@@ -104,13 +104,9 @@ func (e *Engine) openForeign(ctx context.Context) error {
 }
 
 func (f *foreign) load() error {
-	return f.e.journal.View(func(s *journal.Snapshot) error {
-		return s.ForEach(kindForeign, func(run string, raw []byte) error {
-			c := &foreignContainer{}
-			if err := json.Unmarshal(raw, &c.record); err != nil {
-				return fmt.Errorf("foreign container record: %w: %w", err, errdefs.ErrDataLoss)
-			}
-			f.byRun[run] = c
+	return f.e.store.View(func(s *journal.Snapshot) error {
+		return Foreign.ForEach(s, func(run string, r foreignRecord) error {
+			f.byRun[run] = &foreignContainer{record: r}
 			return nil
 		})
 	})

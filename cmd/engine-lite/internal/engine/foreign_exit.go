@@ -10,9 +10,9 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/pidfd"
 	"github.com/engine-lite/engine-lite/internal/spool"
-	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
@@ -121,8 +121,8 @@ func (f *foreign) forget(ctx context.Context, run string) error {
 	if err := f.e.stdio.keeper.Release(ctx, spool.Held(run), ""); err != nil {
 		return err
 	}
-	err := f.e.journal.Commit(ctx, func(tx *journal.Tx) error {
-		tx.Delete(kindForeign, run)
+	err := f.e.store.Update(ctx, func(tx *store.Tx) error {
+		Foreign.Delete(tx, run)
 		return nil
 	})
 	if err == nil {

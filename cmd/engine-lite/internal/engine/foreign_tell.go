@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,8 +11,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // read tells of what a log has beyond the place up to which the journal has it. It
@@ -98,16 +100,11 @@ func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, dat
 }
 
 func (f *foreign) commit(ctx context.Context, run string, t telling) error {
-	raw, err := json.Marshal(t.record)
-	if err != nil {
-		return fmt.Errorf("foreign container record: %w", err)
-	}
-	return f.e.journal.Commit(ctx, func(tx *journal.Tx) error {
+	return f.e.store.Update(ctx, func(tx *store.Tx) error {
 		for _, ev := range t.events {
 			tx.Append(ev)
 		}
-		tx.Put(kindForeign, run, raw)
-		return nil
+		return Foreign.Put(tx, run, t.record)
 	})
 }
 
@@ -178,16 +175,16 @@ func (t *telling) die(x foreignExit) {
 	if x.unknown == "" {
 		code = exitCode(x.status)
 	}
-	r.exited(code, x.unknown, false, x.time)
+	r.SetExited(code, x.unknown, false, x.time)
 	t.record.Ended = true
-	t.event("die", x.time, x.recovered, r.dieAttributes())
+	t.event("die", x.time, x.recovered, r.DieAttributes())
 }
 
 // event adds an event with the attributes that every container's have. A time
 // that the journal can't keep is now.
 func (t *telling) event(action string, at time.Time, recovered bool, attributes map[string]string) {
 	r := t.shown()
-	ev := containerEvent(r, change{action: action, recovered: recovered, attributes: func(*record) map[string]string {
+	ev := containerEvent(r, change{action: action, recovered: recovered, attributes: func(*record.Record) map[string]string {
 		all := map[string]string{"bundle": t.record.State.Container.Bundle, "runtime": t.record.State.Container.Runtime}
 		for key, value := range attributes {
 			all[key] = value
@@ -202,9 +199,9 @@ func (t *telling) event(action string, at time.Time, recovered bool, attributes 
 
 // shown is the container in the form of the engine's own: its annotations are its
 // labels, and its id is its name.
-func (t *telling) shown() *record {
+func (t *telling) shown() *record.Record {
 	c := &t.record.State.Container
-	return &record{
+	return &record.Record{
 		ID: c.ID, Name: c.ID, Config: &container.Config{Labels: c.Annotations},
 		Generation: 1, StartedAt: t.record.StartedAt,
 	}

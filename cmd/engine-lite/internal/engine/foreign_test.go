@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
@@ -78,7 +78,7 @@ func (f *foreigner) told(want ...string) {
 	}()
 	eventually(f.t, func() bool {
 		got = nil
-		for c := f.e.journal.Cursor(0); ; {
+		for c := f.e.store.Cursor(0); ; {
 			ev, ok, err := c.Poll()
 			must(f.t, err)
 			if !ok {
@@ -103,8 +103,8 @@ func (f *foreigner) gone() {
 	f.t.Helper()
 	eventually(f.t, func() bool {
 		left := 0
-		must(f.t, f.e.journal.View(func(s *journal.Snapshot) error {
-			return s.ForEach(kindForeign, func(string, []byte) error { left++; return nil })
+		must(f.t, f.e.store.View(func(s *journal.Snapshot) error {
+			return s.ForEach(Foreign.Name, func(string, []byte) error { left++; return nil })
 		}))
 		for _, log := range (&foreign{dir: f.spool}).logs() {
 			f.t.Logf("left: %s", log.Name())
@@ -213,10 +213,8 @@ func TestForeignLost(t *testing.T) {
 			f := newForeigner(t)
 			must(t, f.log.Discard())
 			tt.state.Container = spool.Container{Run: "r1", ID: "c1"}
-			f.reopen(func(tx *journal.Tx) error {
-				raw, err := json.Marshal(foreignRecord{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
-				tx.Put(kindForeign, "r1", raw)
-				return err
+			f.reopen(func(tx *store.Tx) error {
+				return Foreign.Put(tx, "r1", foreignRecord{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})
 			f.told(tt.want...)
 			f.gone()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestCheckHealthcheck(t *testing.T) {
@@ -72,15 +74,15 @@ func TestHealthcheckCommand(t *testing.T) {
 		"shell":       {[]string{"CMD-SHELL", "a b"}, nil, []string{"/bin/sh", "-c", "a b"}},
 		"own shell":   {[]string{"CMD-SHELL", "a b"}, []string{"zsh", "-e"}, []string{"zsh", "-e", "a b"}},
 	} {
-		r := &record{Config: &container.Config{Shell: c.shell, Healthcheck: &container.HealthConfig{Test: c.test}}}
-		got := r.healthcheck()
-		if (got == nil) != (c.want == nil) || (got != nil && !slices.Equal(got.command, c.want)) {
+		r := &record.Record{Config: &container.Config{Shell: c.shell, Healthcheck: &container.HealthConfig{Test: c.test}}}
+		got := r.HealthCheck()
+		if (got == nil) != (c.want == nil) || (got != nil && !slices.Equal(got.Command, c.want)) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	r := &record{Config: &container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}}}}
-	c := r.healthcheck()
-	if c.interval != 30*time.Second || c.timeout != 30*time.Second || c.startPeriod != 0 || c.startInterval != 5*time.Second || c.retries != 3 {
+	r := &record.Record{Config: &container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}}}}
+	c := r.HealthCheck()
+	if c.Interval != 30*time.Second || c.Timeout != 30*time.Second || c.StartPeriod != 0 || c.StartInterval != 5*time.Second || c.Retries != 3 {
 		t.Errorf("defaults %+v", c)
 	}
 }
@@ -128,29 +130,29 @@ func TestJudge(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &record{StartedAt: start, Config: &container.Config{Healthcheck: &container.HealthConfig{
+			r := &record.Record{StartedAt: start, Config: &container.Config{Healthcheck: &container.HealthConfig{
 				Test: []string{"CMD", "x"}, Interval: 10 * time.Second, StartInterval: 2 * time.Second, StartPeriod: c.period, Retries: 2,
 			}}}
-			r.startHealth()
-			if r.Health.Status != "starting" || !r.Health.Due.Equal(start.Add(r.healthcheck().pause("starting", 0))) {
+			r.StartHealth()
+			if r.Health.Status != "starting" || !r.Health.Due.Equal(start.Add(r.HealthCheck().Delay("starting", 0))) {
 				t.Fatalf("at the start: %+v", r.Health)
 			}
 			for i, s := range c.steps {
 				end := start.Add(s.at + time.Second)
-				told := r.judge(r.healthcheck(), container.HealthcheckResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
+				told := r.Judge(r.HealthCheck(), container.HealthcheckResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
 				if h := r.Health; h.Status != s.status || h.FailingStreak != s.streak || told != s.told || h.Due.Sub(end) != s.due {
 					t.Errorf("step %d: %+v, told %v, due in %v", i, h, told, h.Due.Sub(end))
 				}
-				if n := len(r.Health.Log); n != min(i+1, keptProbes) || r.Health.Log[n-1].ExitCode != s.code {
+				if n := len(r.Health.Log); n != min(i+1, record.KeptProbes) || r.Health.Log[n-1].ExitCode != s.code {
 					t.Errorf("step %d: log %+v", i, r.Health.Log)
 				}
 			}
-			r.endHealth()
+			r.EndHealth()
 			log := len(r.Health.Log)
 			if r.Health.Status != "unhealthy" {
 				t.Errorf("after the end: %+v", r.Health)
 			}
-			r.startHealth()
+			r.StartHealth()
 			if r.Health.Status != "starting" || r.Health.FailingStreak != 0 || len(r.Health.Log) != log {
 				t.Errorf("started again: %+v", r.Health)
 			}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -27,7 +30,7 @@ func (e *Engine) ImageList(ctx context.Context, _ bool, f Filters) ([]image.Summ
 	for _, v := range f["dangling"] {
 		dangling := v == "true" || v == "1"
 		if !dangling && v != "false" && v != "0" {
-			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'dangling=%s'", v)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'dangling=%s'", v)
 		}
 		opts.Dangling = &dangling
 	}
@@ -82,7 +85,7 @@ func (e *Engine) ImageRemove(ctx context.Context, ref string, force, _ bool) ([]
 		if d.Deleted != "" {
 			action, actor = "delete", d.Deleted
 		}
-		if err := e.imageEvent(ctx, action, actor, orElse(d.Untagged, d.Deleted)); err != nil {
+		if err := e.imageEvent(ctx, action, actor, cmp.Or(d.Untagged, d.Deleted)); err != nil {
 			return deleted, err
 		}
 	}
@@ -93,7 +96,7 @@ func (e *Engine) usesOf(id digest.Digest) []images.Use {
 	var uses []images.Use
 	for _, o := range e.roster.all() { // those that are being created too
 		if r := o.record(); r.Image == id.String() {
-			uses = append(uses, images.Use{ContainerID: r.ID, Running: r.running()})
+			uses = append(uses, images.Use{ContainerID: r.ID, Running: r.Running()})
 		}
 	}
 	return uses
@@ -101,7 +104,7 @@ func (e *Engine) usesOf(id digest.Digest) []images.Use {
 
 // ImageLoad reads an archive of images.
 func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, _ bool, progress func(jsonstream.Message) error) error {
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
 	loaded, err := e.images.Load(ctx, r)
@@ -130,7 +133,7 @@ func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, _ bool, progress fu
 
 // ImageImport makes an image of the tar of a file tree.
 func (e *Engine) ImageImport(ctx context.Context, r io.Reader, ref, message string, changes []string, progress func(jsonstream.Message) error) error {
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
 	id, err := e.images.Import(ctx, r, images.ImportOptions{Reference: ref, Message: message, Changes: changes})
@@ -145,7 +148,7 @@ func (e *Engine) ImageImport(ctx context.Context, r io.Reader, ref, message stri
 
 // ImagePull fetches an image from its registry.
 func (e *Engine) ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress func(jsonstream.Message) error) error {
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
 	opts := images.PullOptions{Platform: platform}
@@ -166,7 +169,7 @@ func (e *Engine) ImagePull(ctx context.Context, ref, platform string, auth regis
 	if errdefs.IsUnauthorized(err) {
 		// A 401 would make clients ask for a login, and those without a terminal wait
 		// for it for ever. Docker has "not found" here too.
-		return refuse(errdefs.ErrNotFound, "%v", err)
+		return classed.Errorf(errdefs.ErrNotFound, "%v", err)
 	}
 	if err != nil {
 		return err
@@ -209,7 +212,7 @@ func (e *Engine) imageEvent(ctx context.Context, action, id, name string) error 
 		maps.Copy(a, img.Config.Config.Labels)
 		a["name"] = name
 	}
-	return e.journal.Commit(context.WithoutCancel(ctx), func(tx *journal.Tx) error {
+	return e.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		tx.Append(journal.Event{Time: time.Now().UTC(), Type: "image", Action: action, ID: id, Attributes: a})
 		return nil
 	})

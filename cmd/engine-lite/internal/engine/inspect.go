@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerInspect tells all that is known of a container. It never waits for
@@ -43,10 +46,10 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	return answer, nil
 }
 
-func inspectState(r *record) *container.State {
+func inspectState(r *record.Record) *container.State {
 	return &container.State{
-		Status: container.ContainerState(r.Status), Running: r.up(), Paused: r.Status == statusPaused, Restarting: r.Status == statusRestarting,
-		OOMKilled: r.OOMKilled, Pid: r.Pid, ExitCode: r.shownExitCode(), Error: orElse(r.Error, r.ExitUnknown),
+		Status: container.ContainerState(r.Status), Running: r.Up(), Paused: r.Status == record.StatusPaused, Restarting: r.Status == record.StatusRestarting,
+		OOMKilled: r.OOMKilled, Pid: r.Pid, ExitCode: r.ShownExitCode(), Error: cmp.Or(r.Error, r.ExitUnknown),
 		StartedAt: r.StartedAt.Format(time.RFC3339Nano), FinishedAt: r.FinishedAt.Format(time.RFC3339Nano),
 		Health: inspectHealth(r),
 	}

@@ -9,7 +9,10 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func (r *rig) findings() string {
@@ -41,19 +44,19 @@ func TestCheckJournal(t *testing.T) {
 	if got := r.findings(); got != "" {
 		t.Errorf("of a sound journal: %s", got)
 	}
-	for says, spoil := range map[string]func(*journal.Tx) error{
-		"has exit code 8, and event":    edit(id, func(r *record) { r.ExitCode = 8 }),
-		`tells of "die"`:                edit(id, func(r *record) { r.Status = statusCreated }),
-		"was started 9 times":           edit(id, func(r *record) { r.Generation = 9 }),
-		`has the name "x"`:              edit(id, func(r *record) { r.Name = "x" }),
-		`"lost" is written down for`:    func(tx *journal.Tx) error { tx.Put(kindName, "lost", []byte("c")); return nil },
-		"makes no sense":                func(tx *journal.Tx) error { tx.Put(kindContainer, id, []byte("{")); return nil },
-		`was last at "die", and it isn`: func(tx *journal.Tx) error { tx.Delete(kindContainer, id); return nil },
-		"removed container gone has":    func(tx *journal.Tx) error { return keepExit(tx, &record{ID: "gone", ExitCode: 4}, 1, 1) },
+	for says, spoil := range map[string]func(*store.Tx) error{
+		"has exit code 8, but event":  edit(id, func(r *record.Record) { r.ExitCode = 8 }),
+		`says "die"`:                  edit(id, func(r *record.Record) { r.Status = record.StatusCreated }),
+		"was started 9 times":         edit(id, func(r *record.Record) { r.Generation = 9 }),
+		`has the name "x"`:            edit(id, func(r *record.Record) { r.Name = "x" }),
+		`"lost" belongs to container`: func(tx *store.Tx) error { return record.Names.Put(tx, "lost", "c") },
+		"unexpected end of JSON":      func(tx *store.Tx) error { return rawContainers.Put(tx, id, "{") },
+		`says "die" of container`:     func(tx *store.Tx) error { record.Containers.Delete(tx, id); return nil },
+		"removed container gone has":  func(tx *store.Tx) error { return record.KeepExit(tx, &record.Record{ID: "gone", ExitCode: 4}, 1, 1) },
 	} {
 		var restored []byte
-		err := r.e.journal.Commit(t.Context(), func(tx *journal.Tx) error {
-			before, _ := tx.Get(kindContainer, id)
+		err := r.e.store.Update(t.Context(), func(tx *store.Tx) error {
+			before, _ := tx.Get(record.Containers.Name, id)
 			must(t, spoil(tx))
 			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "die", Attributes: map[string]string{"exitCode": "5"}})
 			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "destroy", Attributes: map[string]string{"exitCode": "5"}})
@@ -64,10 +67,10 @@ func TestCheckJournal(t *testing.T) {
 		if got := r.findings(); !strings.Contains(got, says) {
 			t.Errorf("want %q, got %q", says, got)
 		}
-		must(t, r.e.journal.Commit(t.Context(), func(tx *journal.Tx) error {
-			tx.Put(kindContainer, id, restored)
-			tx.Delete(kindName, "lost")
-			tx.Delete(kindBygone, "gone")
+		must(t, r.e.store.Update(t.Context(), func(tx *store.Tx) error {
+			must(t, rawContainers.Put(tx, id, string(restored)))
+			record.Names.Delete(tx, "lost")
+			record.RemovedExits.Delete(tx, "gone")
 			return nil
 		}))
 		if got := r.findings(); got != "" {
@@ -76,9 +79,9 @@ func TestCheckJournal(t *testing.T) {
 	}
 }
 
-func (r *rig) dump(opts DumpOptions) (records, events []string) {
+func (r *rig) dump(opts store.DumpOptions) (records, events []string) {
 	r.t.Helper()
-	must(r.t, r.e.JournalDump(r.t.Context(), opts, func(line DumpLine) error {
+	must(r.t, r.e.JournalDump(r.t.Context(), opts, func(line store.DumpLine) error {
 		raw, err := json.Marshal(line)
 		must(r.t, err)
 		if line.Event != nil {
@@ -94,27 +97,27 @@ func (r *rig) dump(opts DumpOptions) (records, events []string) {
 func TestDumpJournal(t *testing.T) {
 	r := newRig(t)
 	id := lived(r)
-	records, events := r.dump(DumpOptions{Records: true})
+	records, events := r.dump(store.DumpOptions{Records: true})
 	if all := strings.Join(records, "\n"); !strings.Contains(all, `{"record":{"kind":"container","key":"`+id+`","value":{"ID":"`+id) ||
 		!strings.Contains(all, `{"record":{"kind":"name","key":"renamed","value":"`+id+`"}}`) {
 		t.Errorf("records: %s", all)
 	}
-	if n := int(r.e.journal.Newest()); len(events) < 10 || len(events) != n || !strings.HasPrefix(events[n-1], `{"event":{"seq":`) {
+	if n := int(r.e.store.Newest()); len(events) < 10 || len(events) != n || !strings.HasPrefix(events[n-1], `{"event":{"seq":`) {
 		t.Errorf("%d events of %d", len(events), n)
 	}
 	after := uint64(3)
-	records, some := r.dump(DumpOptions{After: &after, Limit: 2})
+	records, some := r.dump(store.DumpOptions{After: &after, Limit: 2})
 	if len(records) != 0 || len(some) != 2 || some[0] != events[3] || some[1] != events[4] {
 		t.Errorf("a part: %q, %q", records, some)
 	}
-	ahead := r.e.journal.Newest() + 1
+	ahead := r.e.store.Newest() + 1
 	var gone *HistoryGoneError
-	if err := r.e.JournalDump(t.Context(), DumpOptions{After: &ahead}, nil); !errors.As(err, &gone) {
+	if err := r.e.JournalDump(t.Context(), store.DumpOptions{After: &ahead}, nil); !errors.As(err, &gone) {
 		t.Errorf("beyond the end: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.e.JournalDump(ctx, DumpOptions{}, nil); !errors.Is(err, context.Canceled) {
+	if err := r.e.JournalDump(ctx, store.DumpOptions{}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -11,7 +11,10 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // life is the stdio of one run of a process, from before its start, so that
@@ -246,7 +249,7 @@ func closeOutputs(s libcontainerd.Streams) error {
 
 func (e *Engine) containerDir(id string) string { return filepath.Join(e.opts.Root, "containers", id) }
 
-func (e *Engine) logPath(r *record) string {
+func (e *Engine) logPath(r *record.Record) string {
 	if r.HostConfig.LogConfig.Type == "none" {
 		return ""
 	}
@@ -256,7 +259,7 @@ func (e *Engine) logPath(r *record) string {
 // rawDir is where the output of a container's run is before it is in the log.
 func (e *Engine) rawDir(id string) string { return filepath.Join(e.containerDir(id), "raw") }
 
-func (e *Engine) newContainerLife(r *record) (*life, error) {
+func (e *Engine) newContainerLife(r *record.Record) (*life, error) {
 	return e.newLife(lifeConfig{
 		terminal: r.Config.Tty, stdin: r.Config.OpenStdin, once: r.Config.StdinOnce,
 		rawDir: e.rawDir(r.ID), logPath: e.logPath(r),
@@ -327,8 +330,8 @@ func (o *object) cleaningLocked() <-chan struct{} {
 
 // lifelessLocked is why the container has no further run.
 func (o *object) lifelessLocked() error {
-	if o.gone || o.rec.Status == statusRemoving {
-		return refuse(errdefs.ErrConflict, "container %s is being removed", o.id)
+	if o.gone || o.rec.Status == record.StatusRemoving {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is being removed", o.id)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestRunToItsEnd(t *testing.T) {
@@ -88,9 +90,9 @@ func TestStartRightAfterExit(t *testing.T) {
 	id := r.create("", "echo x")
 	for range 50 {
 		must(t, r.e.ContainerStart(t.Context(), id))
-		r.until(id, func(v view) bool { return !v.rec.running() })
+		r.until(id, func(v view) bool { return !v.rec.Running() })
 	}
-	r.until(id, func(v view) bool { return !v.rec.running() })
+	r.until(id, func(v view) bool { return !v.rec.Running() })
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.empty()
 }
@@ -227,12 +229,12 @@ func TestClientGone(t *testing.T) {
 		call    func(ctx context.Context, id string) error
 		done    func(v view) bool
 	}{
-		{"CreateTask", false, r.e.ContainerStart, func(v view) bool { return v.rec.running() }},
+		{"CreateTask", false, r.e.ContainerStart, func(v view) bool { return v.rec.Running() }},
 		{"Kill", true, func(ctx context.Context, id string) error { return r.e.ContainerStop(ctx, id, StopOptions{}) },
-			func(v view) bool { return v.rec.Status == statusExited && v.told == v.rec.Exits }},
+			func(v view) bool { return v.rec.Status == record.StatusExited && v.told == v.rec.Exits }},
 		{"CreateTask", true, func(ctx context.Context, id string) error { return r.e.ContainerRestart(ctx, id, StopOptions{}) },
-			func(v view) bool { return v.rec.running() && v.rec.Generation == 2 }},
-		{"Pause", true, r.e.ContainerPause, func(v view) bool { return v.rec.Status == statusPaused }},
+			func(v view) bool { return v.rec.Running() && v.rec.Generation == 2 }},
+		{"Pause", true, r.e.ContainerPause, func(v view) bool { return v.rec.Status == record.StatusPaused }},
 	} {
 		id := r.create("", "sleep 1000")
 		if c.running {

@@ -13,6 +13,10 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
@@ -39,16 +43,16 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 }
 
 // listFilter makes the one test that a record has to pass.
-func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *record) bool, error) {
+func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *record.Record) bool, error) {
 	f := opts.Filters
 	for _, s := range f["status"] {
 		if err := container.ValidateContainerState(container.ContainerState(s)); err != nil {
-			return nil, refuse(errdefs.ErrInvalidArgument, "%v", err)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 		}
 	}
 	for _, s := range f["health"] {
 		if err := container.ValidateHealthStatus(container.HealthStatus(s)); err != nil {
-			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'health=%s': %v", s, err)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'health=%s': %v", s, err)
 		}
 	}
 	exited, err := numbers(f["exited"])
@@ -68,8 +72,8 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 		return nil, err
 	}
 	all := opts.All || opts.Limit > 0 || len(f["status"]) > 0 || len(f["exited"]) > 0 || len(f["before"]) > 0 || len(f["since"]) > 0
-	return func(r *record) bool {
-		return (all || r.up()) &&
+	return func(r *record.Record) bool {
+		return (all || r.Up()) &&
 			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
 			f.match("health", func(v string) bool { return v == string(healthSummary(r).Status) }) &&
 			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
@@ -77,7 +81,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 			f.all("label", func(v string) bool { return hasLabel(r.Config.Labels, v) }) &&
 			f.match("network", func(v string) bool { return v == networkName(r) }) &&
 			f.none("volume", "publish", "expose") &&
-			(len(exited) == 0 || r.Status == statusExited && slices.Contains(exited, r.shownExitCode())) &&
+			(len(exited) == 0 || r.Status == record.StatusExited && slices.Contains(exited, r.ShownExitCode())) &&
 			(images == nil || slices.Contains(images, r.Image)) &&
 			(before.IsZero() || r.Created.Before(before)) && (after.IsZero() || r.Created.After(after))
 	}, nil
@@ -90,7 +94,7 @@ func namePatterns(values []string) ([]*regexp.Regexp, error) {
 	for _, v := range values {
 		p, err := regexp.Compile(v)
 		if err != nil {
-			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'name=%s': %v", v, err)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'name=%s': %v", v, err)
 		}
 		list = append(list, p)
 	}
@@ -102,7 +106,7 @@ func numbers(values []string) ([]int, error) {
 	for _, v := range values {
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			return nil, refuse(errdefs.ErrInvalidArgument, "invalid filter 'exited=%s'", v)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'exited=%s'", v)
 		}
 		list = append(list, n)
 	}
@@ -146,7 +150,7 @@ func (e *Engine) listWindow(f Filters) (before, after time.Time, err error) {
 	return before, after, nil
 }
 
-func summary(r *record) container.Summary {
+func summary(r *record.Record) container.Summary {
 	s := container.Summary{
 		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.ImageName, ImageID: r.Image,
 		Command: strings.Join(append([]string{r.Path}, r.Args...), " "), Created: r.Created.Unix(),
@@ -162,30 +166,30 @@ func summary(r *record) container.Summary {
 }
 
 // statusText is the state in the words of docker ps.
-func statusText(r *record, now time.Time) string {
+func statusText(r *record.Record, now time.Time) string {
 	switch r.Status {
-	case statusRunning:
+	case record.StatusRunning:
 		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + healthText(r)
-	case statusPaused:
+	case record.StatusPaused:
 		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + " (Paused)"
-	case statusExited:
-		return fmt.Sprintf("Exited (%d) %s ago", r.shownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
-	case statusRestarting:
-		return fmt.Sprintf("Restarting (%d) %s ago", r.shownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
-	case statusRemoving:
+	case record.StatusExited:
+		return fmt.Sprintf("Exited (%d) %s ago", r.ShownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
+	case record.StatusRestarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", r.ShownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
+	case record.StatusRemoving:
 		return "Removal In Progress"
 	default:
 		return "Created"
 	}
 }
 
-func networkName(r *record) string {
+func networkName(r *record.Record) string {
 	if m := r.HostConfig.NetworkMode; m.IsNone() || m.IsHost() {
 		return string(m)
 	}
 	return "bridge"
 }
 
-func endpoints(r *record) map[string]*network.EndpointSettings {
+func endpoints(r *record.Record) map[string]*network.EndpointSettings {
 	return map[string]*network.EndpointSettings{networkName(r): {NetworkID: networkID(networkName(r))}}
 }

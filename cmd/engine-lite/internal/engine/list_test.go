@@ -8,17 +8,19 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestStatusText(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	for want, r := range map[string]record{
-		"Up 5 minutes":                        {Status: statusRunning, StartedAt: now.Add(-5 * time.Minute)},
-		"Up 2 hours (Paused)":                 {Status: statusPaused, StartedAt: now.Add(-2 * time.Hour)},
-		"Exited (7) 3 days ago":               {Status: statusExited, ExitCode: 7, FinishedAt: now.Add(-72 * time.Hour)},
-		"Exited (255) Less than a second ago": {Status: statusExited, ExitUnknown: "why", FinishedAt: now},
-		"Created":                             {Status: statusCreated},
-		"Removal In Progress":                 {Status: statusRemoving},
+	for want, r := range map[string]record.Record{
+		"Up 5 minutes":                        {Status: record.StatusRunning, StartedAt: now.Add(-5 * time.Minute)},
+		"Up 2 hours (Paused)":                 {Status: record.StatusPaused, StartedAt: now.Add(-2 * time.Hour)},
+		"Exited (7) 3 days ago":               {Status: record.StatusExited, ExitCode: 7, FinishedAt: now.Add(-72 * time.Hour)},
+		"Exited (255) Less than a second ago": {Status: record.StatusExited, ExitUnknown: "why", FinishedAt: now},
+		"Created":                             {Status: record.StatusCreated},
+		"Removal In Progress":                 {Status: record.StatusRemoving},
 	} {
 		if got := statusText(&r, now); got != want {
 			t.Errorf("%q, not %q", got, want)
@@ -123,8 +125,8 @@ func BenchmarkContainerList(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			e := &Engine{roster: newRoster()}
 			for i := range n {
-				r := &record{
-					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: statusRunning,
+				r := &record.Record{
+					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: record.StatusRunning,
 					Config: &container.Config{}, HostConfig: &container.HostConfig{}, Path: "sh",
 				}
 				e.roster.add(newObject(r), r.Name)

@@ -7,7 +7,10 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerLogs hands over what the container's log has and, followed, what
@@ -21,16 +24,16 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 	path := e.logPath(r)
 	switch {
 	case !opts.Stdout && !opts.Stderr:
-		return refuse(errdefs.ErrInvalidArgument, "Bad parameters: you must choose at least one stream")
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Bad parameters: you must choose at least one stream")
 	case path == "":
-		return refuse(errdefs.ErrNotImplemented, "configured logging driver does not support reading")
+		return classed.Errorf(errdefs.ErrNotImplemented, "configured logging driver does not support reading")
 	}
 	if err := o.awaitSwept(ctx); err != nil {
 		return err
 	}
 	// Of a run that is seen to have exited the last output may not be in the log
 	// before waiters and subscribers are told.
-	if err := o.await(ctx, func(v view) bool { return v.rec.running() || v.told == v.rec.Exits }); err != nil {
+	if err := o.await(ctx, func(v view) bool { return v.rec.Running() || v.told == v.rec.Exits }); err != nil {
 		return err
 	}
 	r = o.record()
@@ -51,13 +54,13 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 
 // followed returns the output to follow: that of the run under way, or of the
 // first one. Where the run has just ended it waits until all of it is in the log.
-func (e *Engine) followed(ctx context.Context, o *object, r *record, follow bool) (*logs.Output, func(), error) {
+func (e *Engine) followed(ctx context.Context, o *object, r *record.Record, follow bool) (*logs.Output, func(), error) {
 	none := func() {}
-	if !follow || (!r.running() && r.Status != statusCreated) {
+	if !follow || (!r.Running() && r.Status != record.StatusCreated) {
 		return nil, none, nil
 	}
 	l, err := o.lifeFor(libcontainerd.InitProcess) // lifeOf would be that of a run to come
-	if err != nil && !r.running() {
+	if err != nil && !r.Running() {
 		l, err = e.lifeOf(ctx, o)
 		if err != nil {
 			return nil, none, err

@@ -21,10 +21,13 @@ import (
 	log "github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestMain(m *testing.M) {
@@ -94,29 +97,32 @@ func (r *rig) close() {
 }
 
 // reopen ends the engine and opens the next one; crash changes what is found.
-func (r *rig) reopen(crash ...func(tx *journal.Tx) error) {
+func (r *rig) reopen(crash ...func(tx *store.Tx) error) {
 	r.t.Helper()
 	r.close()
 	if len(crash) > 0 {
 		j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{})
 		must(r.t, err)
 		for _, fn := range crash {
-			must(r.t, j.Commit(context.Background(), fn))
+			must(r.t, store.New(j, journalKinds()...).Update(context.Background(), fn))
 		}
 		must(r.t, j.Close())
 	}
 	r.open()
 }
 
+// rawContainers writes what no Kind would.
+var rawContainers = store.Text("container", "raw container")
+
 // edit changes a record behind the engine's back.
-func edit(id string, fn func(r *record)) func(tx *journal.Tx) error {
-	return func(tx *journal.Tx) error {
-		r, err := loadRecord(tx, id)
+func edit(id string, fn func(r *record.Record)) func(tx *store.Tx) error {
+	return func(tx *store.Tx) error {
+		r, err := record.Load(tx, id)
 		if err != nil {
 			return err
 		}
 		fn(r)
-		return r.put(tx)
+		return r.Put(tx)
 	}
 }
 
@@ -170,7 +176,7 @@ func (r *rig) until(id string, cond func(v view) bool) {
 // ended waits for the exit and for the clean-up after it.
 func (r *rig) ended(id string) {
 	r.t.Helper()
-	r.until(id, func(v view) bool { return v.gone || !v.rec.running() && v.told == v.rec.Exits })
+	r.until(id, func(v view) bool { return v.gone || !v.rec.Running() && v.told == v.rec.Exits })
 	if o, err := r.e.roster.find(id); err == nil {
 		must(r.t, r.e.cleaned(r.t.Context(), o))
 	}
@@ -202,7 +208,7 @@ func receive[T any](t testing.TB, ch <-chan T) T {
 func (r *rig) actions(id string) []string {
 	r.t.Helper()
 	var list []string
-	for c := r.e.journal.Cursor(0); ; {
+	for c := r.e.store.Cursor(0); ; {
 		ev, ok, err := c.Poll()
 		must(r.t, err)
 		if !ok {
@@ -217,8 +223,8 @@ func (r *rig) actions(id string) []string {
 // empty fails the test unless nothing at all is left of containers.
 func (r *rig) empty() {
 	r.t.Helper()
-	must(r.t, r.e.journal.View(func(s *journal.Snapshot) error {
-		for _, kind := range []string{kindContainer, kindName} {
+	must(r.t, r.e.store.View(func(s *journal.Snapshot) error {
+		for _, kind := range []string{record.Containers.Name, record.Names.Name} {
 			if err := s.ForEach(kind, func(key string, _ []byte) error {
 				r.t.Errorf("the journal has %s %s", kind, key)
 				return nil
@@ -244,7 +250,7 @@ func (r *rig) empty() {
 	for _, o := range r.e.roster.all() {
 		r.t.Errorf("the engine has container %s", o.id)
 	}
-	if n := len(r.e.gate.held); n > 0 {
+	if n := r.e.store.Held(); n > 0 {
 		r.t.Errorf("%d events are held back", n)
 	}
 }

@@ -11,8 +11,10 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
-	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // monitor probes one run of a container, from its start to its end.
@@ -20,7 +22,7 @@ type monitor struct {
 	engine     *Engine
 	object     *object
 	generation uint64
-	check      *healthcheck
+	check      *record.HealthCheck
 	// due is when the next probe begins: by the monotonic clock, unlike the
 	// record's, which is for the next engine.
 	due time.Time
@@ -33,11 +35,11 @@ type monitor struct {
 // engine.
 func (e *Engine) watchHealth(o *object) {
 	r := o.record()
-	c := r.healthcheck()
-	if c == nil || r.Health == nil || !r.running() || !o.beginWatch(r.Generation) {
+	c := r.HealthCheck()
+	if c == nil || r.Health == nil || !r.Running() || !o.beginWatch(r.Generation) {
 		return
 	}
-	wait := min(time.Until(r.Health.Due), c.pause(r.Health.Status, time.Since(r.StartedAt))) // the clock may have been set back
+	wait := min(time.Until(r.Health.Due), c.Delay(r.Health.Status, time.Since(r.StartedAt))) // the clock may have been set back
 	m := &monitor{engine: e, object: o, generation: r.Generation, check: c, due: time.Now().Add(wait)}
 	e.background.Go(func() { m.run(e.ctx) })
 }
@@ -57,13 +59,13 @@ func (m *monitor) run(ctx context.Context) {
 	for m.await(ctx) {
 		m.probe(ctx)
 		r := m.object.record()
-		m.due = time.Now().Add(m.check.pause(healthSummary(r).Status, time.Since(r.StartedAt)))
+		m.due = time.Now().Add(m.check.Delay(healthSummary(r).Status, time.Since(r.StartedAt)))
 	}
 }
 
 // over tells that the run has ended.
 func (m *monitor) over(v view) bool {
-	return v.gone || !v.rec.running() || v.rec.Generation != m.generation
+	return v.gone || !v.rec.Running() || v.rec.Generation != m.generation
 }
 
 // await waits until a probe is due; it is false when the run, or ctx, has ended.
@@ -76,11 +78,11 @@ func (m *monitor) await(ctx context.Context) bool {
 			return false
 		}
 		var due <-chan time.Time
-		if v.rec.Status == statusPaused {
+		if v.rec.Status == record.StatusPaused {
 			paused = true
 		} else {
 			if paused {
-				paused, m.due = false, time.Now().Add(m.check.interval)
+				paused, m.due = false, time.Now().Add(m.check.Interval)
 			}
 			left := time.Until(m.due)
 			if left <= 0 {
@@ -98,7 +100,7 @@ func (m *monitor) await(ctx context.Context) bool {
 
 // probe runs the command once and takes in what it says.
 func (m *monitor) probe(ctx context.Context) {
-	p, err := newProbe(m.check.timeout)
+	p, err := newProbe(m.check.Timeout)
 	if err != nil {
 		log.WithError(err).WithField("container", m.object.id).Warn("the container's health is not probed")
 		return
@@ -121,7 +123,7 @@ func (m *monitor) execute(ctx context.Context, p *probe) (libcontainerd.Exit, er
 		return libcontainerd.Exit{}, err
 	}
 	if m.process == nil {
-		m.process, err = m.engine.execProcess(m.object.record(), container.ExecCreateRequest{Cmd: m.check.command}, nil)
+		m.process, err = m.engine.execProcess(m.object.record(), container.ExecCreateRequest{Cmd: m.check.Command}, nil)
 		if err != nil {
 			return libcontainerd.Exit{}, err
 		}
@@ -151,20 +153,20 @@ const killedProbeWait = time.Second
 func (e *Engine) recordProbe(ctx context.Context, m *monitor, v verdict, id string) error {
 	var changes []change
 	_, _, err := e.commit(ctx, m.object, change{
-		mutate: func(r *record) error {
-			if !r.running() || r.Generation != m.generation || r.Health == nil {
+		mutate: func(r *record.Record) error {
+			if !r.Running() || r.Generation != m.generation || r.Health == nil {
 				return errUnchanged
 			}
 			changes = nil
 			if !e.opts.QuietProbes {
-				changes = v.changes(id, m.check.command)
+				changes = v.changes(id, m.check.Command)
 			}
-			if r.judge(m.check, v.result) {
+			if r.Judge(m.check, v.result) {
 				changes = append(changes, change{action: "health_status: " + string(r.Health.Status)})
 			}
 			return nil
 		},
-		also: func(tx *journal.Tx, r *record) error {
+		also: func(tx *store.Tx, r *record.Record) error {
 			for _, c := range changes {
 				tx.Append(containerEvent(r, c))
 			}

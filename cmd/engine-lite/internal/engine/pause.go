@@ -5,21 +5,24 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerPause freezes a running container.
 func (e *Engine) ContainerPause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, statusRunning, statusPaused, (*libcontainerd.Container).Pause)
+	return e.freeze(ctx, ref, record.StatusRunning, record.StatusPaused, (*libcontainerd.Container).Pause)
 }
 
 // ContainerUnpause thaws a paused container.
 func (e *Engine) ContainerUnpause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, statusPaused, statusRunning, (*libcontainerd.Container).Resume)
+	return e.freeze(ctx, ref, record.StatusPaused, record.StatusRunning, (*libcontainerd.Container).Resume)
 }
 
-func (e *Engine) freeze(ctx context.Context, ref string, from, to status, do func(*libcontainerd.Container, context.Context) error) error {
+func (e *Engine) freeze(ctx context.Context, ref string, from, to record.Status, do func(*libcontainerd.Container, context.Context) error) error {
 	o, err := e.roster.find(ref)
 	if err != nil {
 		return err
@@ -32,7 +35,7 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to status, do fun
 	defer free()
 	r := o.record()
 	if r.Status != from {
-		return refuse(errdefs.ErrConflict, "container %s is not %s, it is %s", r.ID, from, r.Status)
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not %s, it is %s", r.ID, from, r.Status)
 	}
 	ctr, err := o.live()
 	if err != nil {
@@ -41,7 +44,7 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to status, do fun
 	if err := do(ctr, ctx); err != nil {
 		return err
 	}
-	return o.await(ctx, func(v view) bool { return v.rec.Status == to || !v.rec.running() })
+	return o.await(ctx, func(v view) bool { return v.rec.Status == to || !v.rec.Running() })
 }
 
 // ContainerRename gives a container another name.
@@ -59,19 +62,18 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	defer o.unlock()
 	old := o.record().Name
 	if old == name {
-		return refuse(errdefs.ErrInvalidArgument, "Renaming a container with the same name as its current name")
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Renaming a container with the same name as its current name")
 	}
 	_, _, err = e.commit(ctx, o, change{
-		mutate:     func(r *record) error { r.Name = name; return nil },
+		mutate:     func(r *record.Record) error { r.Name = name; return nil },
 		action:     "rename",
-		attributes: func(*record) map[string]string { return map[string]string{"oldName": "/" + old} },
-		also: func(tx *journal.Tx, r *record) error {
+		attributes: func(*record.Record) map[string]string { return map[string]string{"oldName": "/" + old} },
+		also: func(tx *store.Tx, r *record.Record) error {
 			if _, err := freeName(tx, name); err != nil {
 				return err
 			}
-			tx.Delete(kindName, old)
-			tx.Put(kindName, name, []byte(r.ID))
-			return nil
+			record.Names.Delete(tx, old)
+			return record.Names.Put(tx, name, r.ID)
 		},
 	})
 	if err != nil {

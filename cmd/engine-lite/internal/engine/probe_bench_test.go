@@ -13,7 +13,7 @@ func BenchmarkProbe(b *testing.B) {
 	r := newRig(b)
 	id := r.run("", "sleep 1000", checked("exit 0", func(h *container.HealthConfig) { h.Interval = time.Hour }))
 	o := r.object(id)
-	m := &monitor{engine: r.e, object: o, generation: o.record().Generation, check: o.record().healthcheck()}
+	m := &monitor{engine: r.e, object: o, generation: o.record().Generation, check: o.record().HealthCheck()}
 	b.ReportAllocs()
 	for b.Loop() {
 		m.probe(b.Context())

@@ -13,8 +13,11 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // checked gives a container a health check that runs a script.
@@ -135,7 +138,7 @@ func (r *rig) actionsWithCodes(id string) []string {
 	r.t.Helper()
 	var list []string
 	execs := map[string]string{}
-	for c := r.e.journal.Cursor(0); ; {
+	for c := r.e.store.Cursor(0); ; {
 		ev, ok, err := c.Poll()
 		must(r.t, err)
 		if !ok {
@@ -263,7 +266,7 @@ func TestHealthOverRestart(t *testing.T) {
 		if late := h.Log[3].Start.Sub(opened); late > time.Second {
 			t.Errorf("the overdue probe came after %v", late)
 		}
-		r.reopen(edit(id, func(rec *record) { rec.Health.Due = time.Now().Add(time.Hour) }))
+		r.reopen(edit(id, func(rec *record.Record) { rec.Health.Due = time.Now().Add(time.Hour) }))
 		opened = time.Now()
 		h = r.probed(id, "unhealthy", 5)
 		if after := h.Log[4].Start.Sub(opened); after > 11*time.Second {
@@ -292,11 +295,11 @@ func TestLeftProbe(t *testing.T) {
 			lists := leftoversOf{withConn{r.streams}, map[string][]string{id: {process}}}
 			if paused {
 				must(t, r.daemon.Pause(t.Context(), id))
-				must(t, editClosed(r, id, func(rec *record) { rec.Status = statusPaused }))
+				must(t, editClosed(r, id, func(rec *record.Record) { rec.Status = record.StatusPaused }))
 			}
 			r.openWith(lists)
 			if paused {
-				eventually(t, func() bool { return r.object(id).record().Status == statusPaused })
+				eventually(t, func() bool { return r.object(id).record().Status == record.StatusPaused })
 				must(t, r.e.ContainerUnpause(t.Context(), id))
 			}
 			eventually(t, func() bool {
@@ -319,12 +322,12 @@ type leftoversOf struct {
 func (l leftoversOf) Leftovers() (map[string][]string, error) { return l.left, nil }
 
 // editClosed changes a record while no engine is open.
-func editClosed(r *rig, id string, fn func(*record)) error {
+func editClosed(r *rig, id string, fn func(*record.Record)) error {
 	j, err := journal.Open(r.root+"/journal.db", journal.Options{})
 	if err != nil {
 		return err
 	}
-	if err := j.Commit(context.Background(), edit(id, fn)); err != nil {
+	if err := store.New(j, journalKinds()...).Update(context.Background(), edit(id, fn)); err != nil {
 		return err
 	}
 	return j.Close()

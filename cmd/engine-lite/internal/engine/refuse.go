@@ -7,6 +7,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // hostConfigHere are the fields of a HostConfig that the engine acts on, or
@@ -64,7 +66,7 @@ func onlyFields(v any, what string, here []string) error {
 	for i := range s.NumField() {
 		name := s.Type().Field(i).Name
 		if !slices.Contains(here, name) && isSet(s.Field(i)) {
-			return refuse(errdefs.ErrNotImplemented, "engine-lite does not have %s.%s yet", what, name)
+			return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have %s.%s yet", what, name)
 		}
 	}
 	return nil
@@ -85,9 +87,9 @@ func checkConfig(req container.CreateRequest) error {
 	c := req.Config
 	switch {
 	case len(c.Volumes) > 0:
-		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have Config.Volumes yet")
+		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.Volumes yet")
 	case len(c.OnBuild) > 0:
-		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
+		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
 	}
 	if c.StopSignal != "" {
 		if _, err := parseSignal(c.StopSignal); err != nil {
@@ -115,11 +117,11 @@ func checkModes(req container.CreateRequest) error {
 	}
 	for _, m := range modes {
 		if m.value != "" && !slices.Contains(m.here, m.value) {
-			return refuse(errdefs.ErrNotImplemented, "engine-lite does not have %s %q yet", m.name, m.value)
+			return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have %s %q yet", m.name, m.value)
 		}
 	}
 	if len(h.LogConfig.Config) > 0 {
-		return refuse(errdefs.ErrNotImplemented, "engine-lite does not have HostConfig.LogConfig.Config yet")
+		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have HostConfig.LogConfig.Config yet")
 	}
 	return nil
 }
@@ -132,7 +134,7 @@ func checkEndpoints(req container.CreateRequest) error {
 	}
 	for name, endpoint := range req.NetworkingConfig.EndpointsConfig {
 		if !slices.Contains([]string{"default", "bridge", "none", "host"}, name) {
-			return refuse(errdefs.ErrNotImplemented, "engine-lite does not have network %q: user-defined networks come later", name)
+			return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have network %q: user-defined networks come later", name)
 		}
 		if endpoint == nil {
 			continue

@@ -9,8 +9,11 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
-	"github.com/engine-lite/engine-lite/journal"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
@@ -42,18 +45,18 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 	if o.view().gone {
 		return nil
 	}
-	if r := o.record(); r.up() {
-		return refuse(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
+	if r := o.record(); r.Up() {
+		return classed.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
 	}
 	return e.removeLocked(ctx, o)
 }
 
 func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
 	r := o.record()
-	if r.Status == statusRestarting {
+	if r.Status == record.StatusRestarting {
 		return ignoreGone(e.noRestart(ctx, o))
 	}
-	if !r.running() {
+	if !r.Running() {
 		return nil
 	}
 	return ignoreGone(e.killNow(ctx, o, r.Generation))
@@ -91,11 +94,11 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		if r.up() {
-			return refuse(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
+	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+		if r.Up() {
+			return classed.Errorf(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
 		}
-		r.Status, r.RestartAt = statusRemoving, time.Time{}
+		r.Status, r.RestartAt = record.StatusRemoving, time.Time{}
 		return nil
 	}})
 	if err != nil {
@@ -134,21 +137,19 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 	if err := removeDir(e.containerDir(o.id)); err != nil {
 		return err
 	}
-	_, s = span.Start(ctx, "journal")
-	err = e.journal.Commit(ctx, func(tx *journal.Tx) error {
-		r, err := loadRecord(tx, o.id)
+	err = e.store.Update(ctx, func(tx *store.Tx) error {
+		r, err := record.Load(tx, o.id)
 		if err != nil {
 			return err
 		}
-		tx.Delete(kindContainer, o.id)
-		tx.Delete(kindName, r.Name)
+		record.Containers.Delete(tx, o.id)
+		record.Names.Delete(tx, r.Name)
 		if action == "" {
 			return nil
 		}
 		seq := tx.Append(containerEvent(r, change{action: action}))
-		return keepExit(tx, r, seq, e.journal.Oldest())
+		return record.KeepExit(tx, r, seq, e.store.Oldest())
 	})
-	s.End(err)
 	if err != nil {
 		return err
 	}

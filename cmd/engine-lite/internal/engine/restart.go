@@ -8,62 +8,29 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	log "github.com/sirupsen/logrus"
-)
 
-// The delays between an exit and the restart that follows by policy: twice as
-// long each time, from the first again after a run of steadyRun.
-const (
-	firstRestartDelay   = 100 * time.Millisecond
-	longestRestartDelay = time.Minute
-	steadyRun           = 10 * time.Second
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // checkRestartPolicy refuses a policy that isn't one.
 func checkRestartPolicy(req container.CreateRequest) error {
 	h := req.HostConfig
 	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
-		return refuse(errdefs.ErrInvalidArgument, "%v", err)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	if h.AutoRemove && !h.RestartPolicy.IsNone() {
-		return refuse(errdefs.ErrInvalidArgument, "can't create 'AutoRemove' container with restart policy")
+		return classed.Errorf(errdefs.ErrInvalidArgument, "can't create 'AutoRemove' container with restart policy")
 	}
 	return nil
-}
-
-// restartsByPolicy tells whether a container that has just ended is to be
-// started again.
-func (r *record) restartsByPolicy() bool {
-	policy := r.HostConfig.RestartPolicy
-	switch {
-	case r.Stopped:
-		return false
-	case policy.IsAlways(), policy.IsUnlessStopped():
-		return true
-	case policy.IsOnFailure():
-		return r.shownExitCode() != 0 && (policy.MaximumRetryCount == 0 || r.RestartCount < policy.MaximumRetryCount)
-	}
-	return false
-}
-
-// planRestart makes a container that has ended after a run of this length wait
-// for its restart, where its policy says so. The deadline is part of the exit's
-// transaction, so that the next engine keeps it.
-func (r *record) planRestart(ran time.Duration, now time.Time) {
-	if !r.restartsByPolicy() {
-		return
-	}
-	if r.RestartDelay = min(2*r.RestartDelay, longestRestartDelay); r.RestartDelay == 0 || ran >= steadyRun {
-		r.RestartDelay = firstRestartDelay
-	}
-	r.RestartCount++
-	r.Status, r.RestartAt = statusRestarting, now.Add(r.RestartDelay).UTC()
 }
 
 // awaitRestart starts a container again at its deadline, unless something else
 // happens to it before.
 func (e *Engine) awaitRestart(o *object) {
 	r := o.record()
-	if r.RestartAt.IsZero() || r.running() {
+	if r.RestartAt.IsZero() || r.Running() {
 		return
 	}
 	e.background.Go(func() {
@@ -89,9 +56,9 @@ func (e *Engine) restartDue(ctx context.Context, o *object, planned time.Time) e
 	defer o.unlock()
 	r := o.record()
 	switch {
-	case r.RestartAt != planned || r.running() || o.view().gone:
+	case r.RestartAt != planned || r.Running() || o.view().gone:
 		return nil
-	case r.Status == statusRestarting:
+	case r.Status == record.StatusRestarting:
 		return e.startLocked(ctx, o)
 	}
 	// A user's, which an earlier engine had not seen through.
@@ -116,7 +83,7 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 
 // letStart waits for a start that may be under way.
 func (e *Engine) letStart(ctx context.Context, o *object) error {
-	if o.record().running() {
+	if o.record().Running() {
 		return nil
 	}
 	if err := o.lock(ctx); err != nil {
@@ -126,21 +93,10 @@ func (e *Engine) letStart(ctx context.Context, o *object) error {
 	return nil
 }
 
-// endRestarts writes into the record that a user ends this run, and when the
-// container is to be started again, in place of what its policy says; zero is not at
-// all.
-func (r *record) endRestarts(again time.Time) {
-	if r.Status == statusRestarting {
-		r.Status = statusExited
-	}
-	r.Stopped = r.Stopped || !r.HostConfig.RestartPolicy.IsNone()
-	r.RestartAt = again.UTC()
-}
-
 // noRestart writes down that a user ends this run.
 func (e *Engine) noRestart(ctx context.Context, o *object) error {
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		r.endRestarts(time.Time{})
+	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+		r.EndRestarts(time.Time{})
 		return nil
 	}})
 	return err
@@ -151,8 +107,8 @@ func (e *Engine) startByUser(ctx context.Context, o *object) error {
 	if r := o.record(); r.RestartCount == 0 && !r.Stopped && r.Stop == nil {
 		return e.startLocked(ctx, o)
 	}
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		if !r.running() {
+	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+		if !r.Running() {
 			r.RestartCount, r.RestartDelay, r.Stopped, r.Stop = 0, 0, false, nil
 		}
 		return nil

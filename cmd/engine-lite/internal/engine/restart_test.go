@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func withPolicy(name container.RestartPolicyMode, tries int) func(*container.CreateRequest) {
@@ -31,27 +33,27 @@ func TestRestartDecision(t *testing.T) {
 	}{
 		"no":                       {policy: "no", code: 1},
 		"none":                     {code: 1},
-		"always":                   {policy: "always", want: firstRestartDelay},
+		"always":                   {policy: "always", want: record.FirstRestartDelay},
 		"always, again":            {policy: "always", delay: time.Second, want: 2 * time.Second},
-		"always, longest":          {policy: "always", delay: 50 * time.Second, want: longestRestartDelay},
-		"always, after a good run": {policy: "always", delay: 50 * time.Second, ran: steadyRun, want: firstRestartDelay},
+		"always, longest":          {policy: "always", delay: 50 * time.Second, want: record.LongestRestartDelay},
+		"always, after a good run": {policy: "always", delay: 50 * time.Second, ran: record.SteadyRun, want: record.FirstRestartDelay},
 		"always, stopped":          {policy: "always", stopped: true},
-		"unless-stopped":           {policy: "unless-stopped", code: 1, want: firstRestartDelay},
+		"unless-stopped":           {policy: "unless-stopped", code: 1, want: record.FirstRestartDelay},
 		"unless-stopped, stopped":  {policy: "unless-stopped", stopped: true},
-		"on-failure":               {policy: "on-failure", code: 1, want: firstRestartDelay},
+		"on-failure":               {policy: "on-failure", code: 1, want: record.FirstRestartDelay},
 		"on-failure, success":      {policy: "on-failure"},
-		"on-failure, unknown":      {policy: "on-failure", unknown: "nobody saw it", want: firstRestartDelay},
-		"on-failure, last try":     {policy: "on-failure", code: 1, tries: 3, count: 2, want: firstRestartDelay},
+		"on-failure, unknown":      {policy: "on-failure", unknown: "nobody saw it", want: record.FirstRestartDelay},
+		"on-failure, last try":     {policy: "on-failure", code: 1, tries: 3, count: 2, want: record.FirstRestartDelay},
 		"on-failure, no more":      {policy: "on-failure", code: 1, tries: 3, count: 3},
 	} {
-		r := &record{
+		r := &record.Record{
 			HostConfig: &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: test.policy, MaximumRetryCount: test.tries}},
-			Status:     statusExited, ExitCode: test.code, ExitUnknown: test.unknown,
+			Status:     record.StatusExited, ExitCode: test.code, ExitUnknown: test.unknown,
 			RestartCount: test.count, RestartDelay: test.delay, Stopped: test.stopped,
 		}
-		r.planRestart(test.ran, now)
+		r.PlanRestart(test.ran, now)
 		restarts := test.want > 0
-		if (r.Status == statusRestarting) != restarts || restarts && (!r.RestartAt.Equal(now.Add(test.want)) || r.RestartCount != test.count+1) || !restarts && !r.RestartAt.IsZero() {
+		if (r.Status == record.StatusRestarting) != restarts || restarts && (!r.RestartAt.Equal(now.Add(test.want)) || r.RestartCount != test.count+1) || !restarts && !r.RestartAt.IsZero() {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -81,7 +83,7 @@ func TestRestartPolicy(t *testing.T) {
 	}
 	// A user's start begins to count anew.
 	must(t, r.e.ContainerStart(t.Context(), id))
-	r.until(id, func(v view) bool { return v.rec.Generation == 6 && !v.rec.up() })
+	r.until(id, func(v view) bool { return v.rec.Generation == 6 && !v.rec.Up() })
 	r.ended(id)
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.empty()
@@ -90,9 +92,9 @@ func TestRestartPolicy(t *testing.T) {
 // waiting makes a container that waits for its restart for a long time.
 func (r *rig) waiting(name string) string {
 	id := r.run(name, "exit 3", withPolicy("always", 0))
-	r.until(id, func(v view) bool { return v.rec.Status == statusRestarting })
-	r.reopen(edit(id, func(rec *record) {
-		rec.Status, rec.RestartAt, rec.RestartDelay = statusRestarting, time.Now().Add(time.Hour), time.Hour
+	r.until(id, func(v view) bool { return v.rec.Status == record.StatusRestarting })
+	r.reopen(edit(id, func(rec *record.Record) {
+		rec.Status, rec.RestartAt, rec.RestartDelay = record.StatusRestarting, time.Now().Add(time.Hour), time.Hour
 		rec.Pid, rec.Exits = 0, rec.Generation
 	}))
 	return id
@@ -103,15 +105,15 @@ func TestWhileRestarting(t *testing.T) {
 	for name, test := range map[string]struct {
 		do    func(r *rig, id string) error
 		check func(error) bool
-		want  status
+		want  record.Status
 	}{
-		"stop":    {func(r *rig, id string) error { return r.e.ContainerStop(r.t.Context(), id, StopOptions{}) }, isNil, statusExited},
-		"kill":    {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "") }, isNil, statusExited},
-		"hup":     {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "HUP") }, errdefs.IsConflict, statusRestarting},
-		"remove":  {func(r *rig, id string) error { return r.e.ContainerRemove(r.t.Context(), id, RemoveOptions{}) }, errdefs.IsConflict, statusRestarting},
-		"pause":   {func(r *rig, id string) error { return r.e.ContainerPause(r.t.Context(), id) }, errdefs.IsConflict, statusRestarting},
-		"rename":  {func(r *rig, id string) error { return r.e.ContainerRename(r.t.Context(), id, "other") }, isNil, statusRestarting},
-		"nothing": {func(*rig, string) error { return nil }, isNil, statusRestarting},
+		"stop":    {func(r *rig, id string) error { return r.e.ContainerStop(r.t.Context(), id, StopOptions{}) }, isNil, record.StatusExited},
+		"kill":    {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "") }, isNil, record.StatusExited},
+		"hup":     {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "HUP") }, errdefs.IsConflict, record.StatusRestarting},
+		"remove":  {func(r *rig, id string) error { return r.e.ContainerRemove(r.t.Context(), id, RemoveOptions{}) }, errdefs.IsConflict, record.StatusRestarting},
+		"pause":   {func(r *rig, id string) error { return r.e.ContainerPause(r.t.Context(), id) }, errdefs.IsConflict, record.StatusRestarting},
+		"rename":  {func(r *rig, id string) error { return r.e.ContainerRename(r.t.Context(), id, "other") }, isNil, record.StatusRestarting},
+		"nothing": {func(*rig, string) error { return nil }, isNil, record.StatusRestarting},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -124,7 +126,7 @@ func TestWhileRestarting(t *testing.T) {
 			if err := test.do(r, id); !test.check(err) {
 				t.Errorf("%v", err)
 			}
-			if got := r.object(id).record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == statusExited) {
+			if got := r.object(id).record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
 				t.Errorf("%+v", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -162,21 +164,21 @@ func TestRestartOverEngines(t *testing.T) {
 	must(t, r.e.ContainerStop(t.Context(), stopped, StopOptions{}))
 	deadline := time.Now().Add(300 * time.Millisecond)
 	r.reopen(
-		edit(policy, func(rec *record) {
-			rec.exited(7, "", false, time.Now())
-			rec.Status, rec.RestartAt, rec.RestartCount, rec.RestartDelay = statusRestarting, deadline, 3, time.Second
+		edit(policy, func(rec *record.Record) {
+			rec.SetExited(7, "", false, time.Now())
+			rec.Status, rec.RestartAt, rec.RestartCount, rec.RestartDelay = record.StatusRestarting, deadline, 3, time.Second
 		}),
-		edit(user, func(rec *record) {
-			rec.exited(143, "", false, time.Now())
+		edit(user, func(rec *record.Record) {
+			rec.SetExited(143, "", false, time.Now())
 			rec.RestartAt, rec.Stopped = time.Now(), true
 		}))
 	for _, id := range []string{policy, user} {
-		r.until(id, func(v view) bool { return v.rec.running() && v.rec.Generation == 2 })
+		r.until(id, func(v view) bool { return v.rec.Running() && v.rec.Generation == 2 })
 	}
 	if rec := r.object(policy).record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
 		t.Errorf("%+v", rec)
 	}
-	if rec := r.object(stopped).record(); rec.Status != statusExited || rec.Generation != 1 {
+	if rec := r.object(stopped).record(); rec.Status != record.StatusExited || rec.Generation != 1 {
 		t.Errorf("%+v", rec)
 	}
 	for _, id := range []string{policy, user, stopped} {
@@ -191,11 +193,11 @@ func TestRestartThatFails(t *testing.T) {
 	id := r.create("", "exit 3", withPolicy("always", 0))
 	r.daemon.Fail("CreateTask", 2, libFault(errdefs.ErrUnavailable))
 	must(t, r.e.ContainerStart(t.Context(), id))
-	r.until(id, func(v view) bool { return v.rec.Generation >= 3 && v.rec.Status == statusRestarting })
+	r.until(id, func(v view) bool { return v.rec.Generation >= 3 && v.rec.Status == record.StatusRestarting })
 	if got := r.actions(id)[:6]; !slices.Equal(got, []string{"create", "start", "die", "die", "start", "die"}) {
 		t.Errorf("events %v", got)
 	}
-	if rec := r.object(id).record(); rec.RestartDelay < 4*firstRestartDelay {
+	if rec := r.object(id).record(); rec.RestartDelay < 4*record.FirstRestartDelay {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -215,7 +217,7 @@ func TestStopRacesRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.ended(id)
-		if rec := r.object(id).record(); rec.up() || !rec.RestartAt.IsZero() {
+		if rec := r.object(id).record(); rec.Up() || !rec.RestartAt.IsZero() {
 			t.Fatalf("%+v", rec)
 		}
 		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))

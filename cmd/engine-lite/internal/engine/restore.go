@@ -8,20 +8,19 @@ import (
 
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // restore puts the journal's containers into memory. Those that ran are taken
 // up at the client layer, which finds out what happened meanwhile; the others
 // are returned.
 func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
-	var records []*record
-	err = e.journal.View(func(s *journal.Snapshot) error {
-		return s.ForEach(kindContainer, func(_ string, raw []byte) error {
-			r, err := decodeRecord(raw)
-			if err == nil {
-				records = append(records, r)
-			}
-			return err
+	var records []*record.Record
+	err = e.store.View(func(s *journal.Snapshot) error {
+		return record.Containers.ForEach(s, func(_ string, r *record.Record) error {
+			records = append(records, r)
+			return nil
 		})
 	})
 	if err != nil {
@@ -34,7 +33,7 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 	for _, r := range records {
 		o := newObject(r)
 		e.roster.add(o, r.Name)
-		if !r.running() {
+		if !r.Running() {
 			idle = append(idle, o)
 			continue
 		}
@@ -48,7 +47,7 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 
 // restoreRun takes a container up that ran when the journal last knew. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
-func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []execRecord) error {
+func (e *Engine) restoreRun(ctx context.Context, o *object, r *record.Record, execs []record.Exec) error {
 	l, err := e.lifeOf(ctx, o)
 	if err != nil {
 		return err
@@ -60,7 +59,8 @@ func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []e
 		return err
 	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == statusPaused, OOMDelivered: r.OOMKilled, Execs: taken,
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
+		Execs: taken,
 		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *object, r *record, execs []e
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.rec.running() {
+	if o.rec.Running() {
 		o.ctr = ctr
 	}
 	return nil

@@ -13,9 +13,12 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestRestore(t *testing.T) {
@@ -30,7 +33,7 @@ func TestRestore(t *testing.T) {
 	must(t, err)
 	r.open()
 	r.ended(ends)
-	for id, want := range map[string]status{runs: statusRunning, ends: statusExited, paused: statusPaused, idle: statusCreated} {
+	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited, paused: record.StatusPaused, idle: record.StatusCreated} {
 		if got := r.object(id).record(); got.Status != want {
 			t.Errorf("%s is %s", got.Name, got.Status)
 		}
@@ -52,7 +55,7 @@ func TestRestore(t *testing.T) {
 // recovered counts the events of an action that were found out afterwards.
 func (r *rig) recovered(id, action string) int {
 	n := 0
-	for c := r.e.journal.Cursor(0); ; {
+	for c := r.e.store.Cursor(0); ; {
 		ev, ok, err := c.Poll()
 		must(r.t, err)
 		if !ok {
@@ -79,8 +82,8 @@ func TestRestoreAfterReboot(t *testing.T) {
 	r.keeper = newFakeKeeper()
 	r.open()
 	r.ended(id)
-	if rec := r.object(id).record(); rec.Status != statusExited || rec.ExitUnknown == "" || rec.shownExitCode() != 255 {
-		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.shownExitCode(), rec.ExitUnknown)
+	if rec := r.object(id).record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
+		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.ShownExitCode(), rec.ExitUnknown)
 	}
 	eventually(t, func() bool { _, err := r.e.roster.find(removed); return errdefs.IsNotFound(err) })
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -92,7 +95,7 @@ func TestRestoreAfterReboot(t *testing.T) {
 func TestStartNobodyWasToldOf(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	r.reopen(edit(id, func(rec *record) { rec.Status, rec.Pid, rec.Generation = statusCreated, 0, 0 }))
+	r.reopen(edit(id, func(rec *record.Record) { rec.Status, rec.Pid, rec.Generation = record.StatusCreated, 0, 0 }))
 	if held := r.keeper.keys(); len(held) > 0 {
 		t.Errorf("the keeper holds %v", held)
 	}
@@ -110,7 +113,7 @@ func TestExitHalfDone(t *testing.T) {
 		must(t, r.daemon.CloseIO(t.Context(), id, libcontainerd.InitProcess))
 		_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
 		must(t, err)
-		r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+		r.reopen(edit(id, func(rec *record.Record) { rec.SetExited(3, "", false, time.Now()) }))
 		if !auto {
 			if log := r.logs(id); log != "last words\n" {
 				t.Errorf("the log has %q", log)
@@ -131,7 +134,7 @@ func TestLogsWaitForTheSweep(t *testing.T) {
 	_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
 	must(t, err)
 	r.daemon.Fail("Delete", 1, libHang())
-	r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+	r.reopen(edit(id, func(rec *record.Record) { rec.SetExited(3, "", false, time.Now()) }))
 	log := make(chan string)
 	go func() { log <- r.logs(id) }()
 	select {
@@ -152,8 +155,8 @@ func TestRemovalHalfDone(t *testing.T) {
 	id := r.run("", "sleep 1000")
 	created := r.create("", "exit 0")
 	r.reopen(
-		edit(id, func(rec *record) { rec.exited(0, "", false, time.Now()); rec.Status = statusRemoving }),
-		edit(created, func(rec *record) { rec.Status, rec.Version = statusRemoving, 0 }))
+		edit(id, func(rec *record.Record) { rec.SetExited(0, "", false, time.Now()); rec.Status = record.StatusRemoving }),
+		edit(created, func(rec *record.Record) { rec.Status, rec.Version = record.StatusRemoving, 0 }))
 	r.empty()
 	if got := r.actions(id); got[len(got)-1] != "destroy" {
 		t.Errorf("events %v", got)
@@ -198,7 +201,7 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	}
 	must(t, r.keeper.Hold(t.Context(), keeperKey("nobody", "init"), keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
-	r.reopen(func(tx *journal.Tx) error { tx.Delete(kindExec, untold); return nil })
+	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, untold); return nil })
 	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
 	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + lives + ":stderr", id + "/" + lives + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
@@ -236,7 +239,7 @@ func TestExecRecordsOfADeadContainer(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
 	r.exec(id, "sleep 1000")
-	r.reopen(edit(id, func(rec *record) { rec.exited(3, "", false, time.Now()) }))
+	r.reopen(edit(id, func(rec *record.Record) { rec.SetExited(3, "", false, time.Now()) }))
 	if left := r.journaledExecs(); len(left) > 0 {
 		t.Errorf("records %v", left)
 	}
@@ -247,8 +250,8 @@ func TestExecRecordsOfADeadContainer(t *testing.T) {
 // journaledExecs lists the execs that the journal has.
 func (r *rig) journaledExecs() (ids []string) {
 	r.t.Helper()
-	must(r.t, r.e.journal.View(func(s *journal.Snapshot) error {
-		return s.ForEach(kindExec, func(id string, _ []byte) error {
+	must(r.t, r.e.store.View(func(s *journal.Snapshot) error {
+		return s.ForEach(record.Execs.Name, func(id string, _ []byte) error {
 			ids = append(ids, id)
 			return nil
 		})

@@ -8,6 +8,10 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // roster finds containers by id, the beginning of an id, or name.
@@ -74,37 +78,35 @@ func (g *roster) find(ref string) (*object, error) {
 			continue
 		}
 		if found != nil {
-			return nil, refuse(errdefs.ErrInvalidArgument, "several containers have an id that begins with %q", ref)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "several containers have an id that begins with %q", ref)
 		}
 		found = o
 	}
 	if found == nil {
-		return nil, noContainer(ref)
+		return nil, record.NotFound(ref)
 	}
 	return found, nil
 }
-
-func noContainer(ref string) error { return refuse(errdefs.ErrNotFound, "No such container: %s", ref) }
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
 
 func checkName(name string) error {
 	if !validName.MatchString(name) {
-		return refuse(errdefs.ErrInvalidArgument, "invalid container name %q: it is a letter or digit and then letters, digits, '_', '.' and '-', 255 at most", name)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid container name %q: it is a letter or digit and then letters, digits, '_', '.' and '-', 255 at most", name)
 	}
 	return nil
 }
 
 // sorted returns the containers' records, newest first.
-func (g *roster) sorted() []*record {
+func (g *roster) sorted() []*record.Record {
 	objects := g.all()
-	records := make([]*record, 0, len(objects))
+	records := make([]*record.Record, 0, len(objects))
 	for _, o := range objects {
 		if r := o.record(); r.Version > 0 {
 			records = append(records, r)
 		}
 	}
-	slices.SortFunc(records, func(a, b *record) int {
+	slices.SortFunc(records, func(a, b *record.Record) int {
 		if c := b.Created.Compare(a.Created); c != 0 {
 			return c
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -35,9 +36,9 @@ func (e *Engine) checkRuntime(h *container.HostConfig) error {
 	case name == "" || name == runcType:
 		return nil
 	case !shimType.MatchString(name):
-		return refuse(errdefs.ErrInvalidArgument, "there is no runtime %q: engine-lite runs %s, those of --add-runtime, and with containerd those named like io.containerd.kata.v2", name, e.opts.Runtime)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "there is no runtime %q: engine-lite runs %s, those of --add-runtime, and with containerd those named like io.containerd.kata.v2", name, e.opts.Runtime)
 	case !e.opts.Shims:
-		return refuse(errdefs.ErrNotImplemented, "runtime %q needs a shim, which engine-lite has on containerd only (--containerd)", name)
+		return classed.Errorf(errdefs.ErrNotImplemented, "runtime %q needs a shim, which engine-lite has on containerd only (--containerd)", name)
 	}
 	return nil
 }

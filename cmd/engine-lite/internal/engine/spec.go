@@ -13,6 +13,10 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // cgroupRoot is the control group above those of all containers.
@@ -33,7 +37,7 @@ var (
 )
 
 // spec makes the OCI runtime spec of a container's next run.
-func (e *Engine) spec(ctx context.Context, r *record, rootfs []mount.Mount) (*specs.Spec, error) {
+func (e *Engine) spec(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
 	user, err := resolveUser(layersOf(rootfs), r.Config.User, r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func (e *Engine) spec(ctx context.Context, r *record, rootfs []mount.Mount) (*sp
 const specVersion = "1.0.2"
 
 // execSpec is the part of the spec that an exec takes after: the process.
-func (e *Engine) execSpec(r *record, user specs.User) (*specs.Spec, error) {
+func (e *Engine) execSpec(r *record.Record, user specs.User) (*specs.Spec, error) {
 	ctx := namespaces.WithNamespace(context.Background(), Namespace)
 	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, append(processOpts(r, user), isolationOpts(r)...)...)
 	if err != nil {
@@ -70,7 +74,7 @@ func (e *Engine) execSpec(r *record, user specs.User) (*specs.Spec, error) {
 
 // checkSpec finds what would make a spec impossible while the request can still
 // be refused.
-func checkSpec(r *record) error {
+func checkSpec(r *record.Record) error {
 	for _, opt := range append(isolationOpts(r), resourceOpts(r.HostConfig.Resources)...) {
 		s := &oci.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}, Root: &specs.Root{}}
 		if err := opt(context.Background(), nil, nil, s); err != nil {
@@ -84,12 +88,12 @@ func checkSpec(r *record) error {
 		return err
 	}
 	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {
-		return refuse(errdefs.ErrInvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
 	}
 	return nil
 }
 
-func processOpts(r *record, user specs.User) []oci.SpecOpts {
+func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 	cwd := r.Config.WorkingDir
 	if cwd == "" {
 		cwd = "/"
@@ -125,7 +129,7 @@ func processOpts(r *record, user specs.User) []oci.SpecOpts {
 }
 
 // isolationOpts are what a container may see and do.
-func isolationOpts(r *record) []oci.SpecOpts {
+func isolationOpts(r *record.Record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
 		oci.WithCgroup("/" + cgroupRoot + "/" + r.ID),
@@ -158,7 +162,7 @@ func isolationOpts(r *record) []oci.SpecOpts {
 	return opts
 }
 
-func hostNamespaces(r *record) []specs.LinuxNamespaceType {
+func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 	var list []specs.LinuxNamespaceType
 	h := r.HostConfig
 	if h.NetworkMode.IsHost() {
@@ -178,7 +182,7 @@ func hostNamespaces(r *record) []specs.LinuxNamespaceType {
 
 // mountOpts are the files and filesystems that a container finds beside its
 // own: Docker's /etc files, /dev/shm in its size, and tmpfs.
-func (e *Engine) mountOpts(r *record) []oci.SpecOpts {
+func (e *Engine) mountOpts(r *record.Record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h.Privileged)}
 	if h.IpcMode.IsHost() {
@@ -223,7 +227,7 @@ func cgroupMountOpt(privileged bool) oci.SpecOpts {
 
 // seccompOpt sets Docker's default profile for the capabilities that the spec
 // has by then, unless the user asked for none.
-func seccompOpt(r *record) oci.SpecOpts {
+func seccompOpt(r *record.Record) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		if unconfined(r.HostConfig.SecurityOpt) {
 			return nil

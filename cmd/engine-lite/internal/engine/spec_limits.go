@@ -12,7 +12,10 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/withheld"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are
@@ -52,7 +55,7 @@ func capabilityNames(names []string) ([]string, error) {
 		if n != "ALL" {
 			n = "CAP_" + strings.TrimPrefix(n, "CAP_")
 			if !slices.Contains(cap.Known(), n) {
-				return nil, refuse(errdefs.ErrInvalidArgument, "unknown capability %q", name)
+				return nil, classed.Errorf(errdefs.ErrInvalidArgument, "unknown capability %q", name)
 			}
 		}
 		list = append(list, n)
@@ -70,7 +73,7 @@ func securityOpt(opts []string) oci.SpecOpts {
 				s.Process.NoNewPrivileges = true
 			case "no-new-privileges=false", "seccomp=unconfined", "apparmor=unconfined", "label=disable":
 			default:
-				return refuse(errdefs.ErrNotImplemented, "engine-lite does not have the security option %q yet", opt)
+				return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have the security option %q yet", opt)
 			}
 		}
 		return nil
@@ -95,7 +98,7 @@ func ulimitOpt(limits []*container.Ulimit) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		for _, l := range limits {
 			if _, err := l.GetRlimit(); err != nil {
-				return refuse(errdefs.ErrInvalidArgument, "ulimit %q: %v", l.Name, err)
+				return classed.Errorf(errdefs.ErrInvalidArgument, "ulimit %q: %v", l.Name, err)
 			}
 			s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{
 				Type: "RLIMIT_" + strings.ToUpper(l.Name), Soft: uint64(l.Soft), Hard: uint64(l.Hard),
@@ -108,7 +111,7 @@ func ulimitOpt(limits []*container.Ulimit) oci.SpecOpts {
 func oomScoreOpt(score int) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		if score < -1000 || score > 1000 {
-			return refuse(errdefs.ErrInvalidArgument, "the OOM score adjustment is %d, it has to be from -1000 to 1000", score)
+			return classed.Errorf(errdefs.ErrInvalidArgument, "the OOM score adjustment is %d, it has to be from -1000 to 1000", score)
 		}
 		if score != 0 {
 			s.Process.OOMScoreAdj = &score
@@ -122,7 +125,7 @@ func oomScoreOpt(score int) oci.SpecOpts {
 // capabilities and limits, unless an engine that had others started the keeper. The
 // truth is in the event of each start. containerd's runtimes refuse to start what
 // runtimed starts with less.
-func (e *Engine) withheldWarnings(r *record) ([]string, error) {
+func (e *Engine) withheldWarnings(r *record.Record) ([]string, error) {
 	if e.opts.Shims {
 		return nil, nil
 	}
@@ -167,13 +170,13 @@ func memoryLimits(r container.Resources) (*specs.LinuxMemory, error) {
 	m := &specs.LinuxMemory{}
 	switch {
 	case r.Memory < 0 || r.MemoryReservation < 0:
-		return nil, refuse(errdefs.ErrInvalidArgument, "a memory limit can't be negative")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "a memory limit can't be negative")
 	case r.Memory > 0 && r.Memory < minMemory:
-		return nil, refuse(errdefs.ErrInvalidArgument, "Minimum memory limit allowed is 6MB")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memory limit allowed is 6MB")
 	case r.MemorySwap > 0 && r.Memory == 0:
-		return nil, refuse(errdefs.ErrInvalidArgument, "You should always set the Memory limit when using Memoryswap limit, see usage")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "You should always set the Memory limit when using Memoryswap limit, see usage")
 	case r.MemorySwap > 0 && r.MemorySwap < r.Memory:
-		return nil, refuse(errdefs.ErrInvalidArgument, "Minimum memoryswap limit should be larger than memory limit, see usage")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memoryswap limit should be larger than memory limit, see usage")
 	}
 	if r.Memory > 0 {
 		m.Limit = &r.Memory
@@ -198,7 +201,7 @@ func memoryLimits(r container.Resources) (*specs.LinuxMemory, error) {
 func cpuLimits(r container.Resources) (*specs.LinuxCPU, error) {
 	c := &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
 	if r.NanoCPUs != 0 && (r.CPUPeriod != 0 || r.CPUQuota != 0) {
-		return nil, refuse(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.")
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.")
 	}
 	if r.CPUShares > 0 {
 		shares := uint64(r.CPUShares)

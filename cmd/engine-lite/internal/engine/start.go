@@ -12,8 +12,11 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerStart runs a container. NotModified where it runs already.
@@ -26,7 +29,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	defer o.unlock()
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
 	return e.startByUser(ctx, o)
@@ -37,13 +40,13 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 func (e *Engine) startLocked(ctx context.Context, o *object) error {
 	r := o.record()
 	switch r.Status {
-	case statusRunning:
-		return refuse(errdefs.ErrNotModified, "container %s is already running", r.Name)
-	case statusPaused:
-		return refuse(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
-	case statusRemoving:
-		return refuse(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
-	case statusCreated, statusExited, statusRestarting:
+	case record.StatusRunning:
+		return classed.Errorf(errdefs.ErrNotModified, "container %s is already running", r.Name)
+	case record.StatusPaused:
+		return classed.Errorf(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
+	case record.StatusRemoving:
+		return classed.Errorf(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
+	case record.StatusCreated, record.StatusExited, record.StatusRestarting:
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
@@ -55,13 +58,13 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return refuse(errdefs.ErrUnavailable, "the engine is going down; the next one cleans up after the start of container %s: %v", r.Name, err)
+		return classed.Errorf(errdefs.ErrUnavailable, "the engine is going down; the next one cleans up after the start of container %s: %v", r.Name, err)
 	}
 	return e.startFailed(ctx, o, err)
 }
 
 // run makes the container's task and waits until its start is in the journal.
-func (e *Engine) run(ctx context.Context, o *object, r *record) error {
+func (e *Engine) run(ctx context.Context, o *object, r *record.Record) error {
 	ctr, err := e.prepare(ctx, r)
 	if err != nil {
 		return err
@@ -87,7 +90,7 @@ func (e *Engine) run(ctx context.Context, o *object, r *record) error {
 
 // prepare makes what a start needs: files, spec, and the container's record at
 // the runtime daemon.
-func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Container, error) {
+func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.Container, error) {
 	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
 	if err := e.chooseRuntime(&options, r.HostConfig); err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func (e *Engine) prepare(ctx context.Context, r *record) (*libcontainerd.Contain
 }
 
 // furnishRun writes the files of a run, and makes its spec.
-func (e *Engine) furnishRun(ctx context.Context, r *record, rootfs []mount.Mount) (*specs.Spec, error) {
+func (e *Engine) furnishRun(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
 	if err := e.writeEtc(r); err != nil {
 		return nil, err
 	}
@@ -131,19 +134,19 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 	if err := o.endLife(); err != nil {
 		log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
 	}
-	refused := refuse(class, "%s", text)
+	refused := classed.Errorf(class, "%s", text)
 	r, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record) error {
-			byPolicy := r.Status == statusRestarting
+		mutate: func(r *record.Record) error {
+			byPolicy := r.Status == record.StatusRestarting
 			r.Generation++
-			r.exited(code, "", false, time.Now())
+			r.SetExited(code, "", false, time.Now())
 			r.Error, r.RestartAt = text, time.Time{}
 			if byPolicy {
-				r.planRestart(0, r.FinishedAt)
+				r.PlanRestart(0, r.FinishedAt)
 			}
 			return nil
 		},
-		action: "die", attributes: (*record).dieAttributes,
+		action: "die", attributes: (*record.Record).DieAttributes,
 	})
 	if err != nil {
 		return errors.Join(refused, err)
@@ -168,7 +171,7 @@ const (
 // startFailure gives an error of a start the exit code and the class that Docker
 // gives it. The words that Docker's clients look for are put in where a runtime
 // uses others.
-func startFailure(err error) (code int, text string, class error) {
+func startFailure(err error) (code int, text string, class classed.Class) {
 	text = strings.TrimSpace(err.Error())
 	switch code := libcontainerd.StartExitCode(err); {
 	case code == libcontainerd.ExitCommandNotFound:
@@ -202,7 +205,7 @@ func (o *object) await(ctx context.Context, cond func(v view) bool) error {
 		case cond(v):
 			return nil
 		case v.gone:
-			return refuse(errdefs.ErrNotFound, "No such container: %s", o.id)
+			return classed.Errorf(errdefs.ErrNotFound, "No such container: %s", o.id)
 		}
 		select {
 		case <-v.changed:

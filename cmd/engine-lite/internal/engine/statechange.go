@@ -9,8 +9,11 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // AttachStreams takes the streams of a process that is about to start.
@@ -22,7 +25,7 @@ func (e *Engine) AttachStreams(_ context.Context, containerID, processID string,
 	if isProbe(processID) {
 		p := o.probeOf(processID)
 		if p == nil {
-			return refuse(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+			return classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
 		}
 		p.attach(s)
 		return nil
@@ -45,7 +48,7 @@ func (o *object) lifeFor(processID string) (*life, error) {
 	} else if x := o.execs[processID]; x != nil {
 		return x.life, nil
 	}
-	return nil, refuse(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+	return nil, classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
 }
 
 // StateChanged commits what happened to a container. It is called in order for
@@ -62,14 +65,14 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 		return e.onExit(ctx, o, ev)
 	case libcontainerd.EventOOM:
 		_, _, err = e.commit(ctx, o, change{
-			mutate: func(r *record) error { r.OOMKilled = true; return nil }, action: "oom", recovered: ev.Recovered,
+			mutate: func(r *record.Record) error { r.OOMKilled = true; return nil }, action: "oom", recovered: ev.Recovered,
 		})
 	case libcontainerd.EventPaused:
 		o.freezeProbe(true)
-		err = e.onFrozen(ctx, o, ev, statusPaused, "pause")
+		err = e.onFrozen(ctx, o, ev, record.StatusPaused, "pause")
 	case libcontainerd.EventResumed:
 		o.freezeProbe(false)
-		err = e.onFrozen(ctx, o, ev, statusRunning, "unpause")
+		err = e.onFrozen(ctx, o, ev, record.StatusRunning, "unpause")
 	case libcontainerd.EventExecStarted:
 		return e.onExecStarted(ctx, o, ev)
 	case libcontainerd.EventExitProcess:
@@ -88,12 +91,12 @@ func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event)
 		log.WithField("container", o.id).Warn(strings.Join(ev.Warnings, "; "))
 	}
 	_, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record) error {
-			r.started(ev.Pid, generation, ev.Time)
+		mutate: func(r *record.Record) error {
+			r.SetStarted(ev.Pid, generation, ev.Time)
 			r.StdinClosed = l != nil && l.stdinClosed()
 			return nil
 		},
-		action: "start", recovered: ev.Recovered, attributes: func(*record) map[string]string { return warningAttributes(ev) },
+		action: "start", recovered: ev.Recovered, attributes: func(*record.Record) map[string]string { return warningAttributes(ev) },
 	})
 	if err == nil {
 		e.watchHealth(o)
@@ -109,10 +112,10 @@ func warningAttributes(ev libcontainerd.Event) map[string]string {
 	return map[string]string{"warning": strings.Join(ev.Warnings, "; ")}
 }
 
-func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event, to status, action string) error {
+func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event, to record.Status, action string) error {
 	_, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record) error {
-			if r.running() {
+		mutate: func(r *record.Record) error {
+			if r.Running() {
 				r.Status = to
 			}
 			return nil
@@ -126,12 +129,12 @@ func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event
 // output is in the log: DrainStreams comes next.
 func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
 	r, seq, err := e.commit(ctx, o, change{
-		mutate: func(r *record) error {
-			r.exited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
-			r.planRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
+		mutate: func(r *record.Record) error {
+			r.SetExited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
+			r.PlanRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
 			return nil
 		},
-		action: "die", attributes: (*record).dieAttributes, recovered: ev.Recovered, hold: true,
+		action: "die", attributes: (*record.Record).DieAttributes, recovered: ev.Recovered, hold: true,
 	})
 	if err != nil {
 		return err
@@ -142,7 +145,7 @@ func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) 
 
 // exit is one that is committed and not told yet.
 type exit struct {
-	record *record
+	record *record.Record
 	seq    uint64
 }
 
@@ -196,7 +199,7 @@ func (e *Engine) settle(ctx context.Context, o *object) {
 	if ended == nil {
 		return
 	}
-	e.gate.release(ended.seq)
+	e.store.Release(ended.seq)
 	request := span.Of(ctx)
 	removed := ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero()
 	if removed && l != nil {
@@ -265,7 +268,7 @@ func (e *Engine) tryAutoRemove(o *object) error {
 		return err
 	}
 	defer o.unlock()
-	if r := o.record(); o.view().gone || r.up() || !r.RestartAt.IsZero() {
+	if r := o.record(); o.view().gone || r.Up() || !r.RestartAt.IsZero() {
 		return nil
 	}
 	return e.removeLocked(e.ctx, o)
@@ -281,10 +284,10 @@ func exitTime(x libcontainerd.Exit) time.Time {
 // noteStdinClosed writes down that the run's stdin is to be closed. Before the
 // start is written down there is nothing to add to: onStart does it.
 func (e *Engine) noteStdinClosed(o *object, l *life) {
-	_, _, err := e.commit(e.ctx, o, change{mutate: func(r *record) error {
+	_, _, err := e.commit(e.ctx, o, change{mutate: func(r *record.Record) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if !r.running() || o.life != l {
+		if !r.Running() || o.life != l {
 			return errUnchanged
 		}
 		r.StdinClosed = true
@@ -303,8 +306,8 @@ var errUnchanged = errors.New("nothing to change")
 // has none, which is no error.
 func (e *Engine) notify(ctx context.Context, o *object, action string, attributes map[string]string) error {
 	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{
-		mutate: func(*record) error { return nil }, action: action,
-		attributes: func(*record) map[string]string { return attributes },
+		mutate: func(*record.Record) error { return nil }, action: action,
+		attributes: func(*record.Record) map[string]string { return attributes },
 	})
 	if errdefs.IsNotFound(err) {
 		return nil

@@ -12,6 +12,7 @@ import (
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -85,7 +86,7 @@ func (h *heldStreams) holdAll(ctx context.Context, names ...string) error {
 func (h *heldStreams) hold(ctx context.Context, name string, out libcontainerd.Output) error {
 	conn, ok := out.(syscall.Conn)
 	if !ok {
-		return refuse(errdefs.ErrNotImplemented, "%T has no descriptor", out)
+		return classed.Errorf(errdefs.ErrNotImplemented, "%T has no descriptor", out)
 	}
 	stream, err := duplicate(conn)
 	if err != nil {

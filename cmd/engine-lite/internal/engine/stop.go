@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -12,7 +13,10 @@ import (
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // defaultStopTimeout is what a process has between the stop signal and SIGKILL
@@ -31,8 +35,8 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 		return err
 	}
 	r := o.record()
-	if !r.up() {
-		return refuse(errdefs.ErrNotModified, "container %s is not running", r.Name)
+	if !r.Up() {
+		return classed.Errorf(errdefs.ErrNotModified, "container %s is not running", r.Name)
 	}
 	sig, timeout, err := stopPlan(r, opts)
 	if err != nil {
@@ -54,8 +58,8 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 
 // stopPlan says which signal is sent and how long it has; a negative timeout is
 // for ever.
-func stopPlan(r *record, opts StopOptions) (syscall.Signal, time.Duration, error) {
-	name := orElse(orElse(opts.Signal, r.Config.StopSignal), "SIGTERM")
+func stopPlan(r *record.Record, opts StopOptions) (syscall.Signal, time.Duration, error) {
+	name := cmp.Or(cmp.Or(opts.Signal, r.Config.StopSignal), "SIGTERM")
 	sig, err := parseSignal(name)
 	if err != nil {
 		return 0, 0, err
@@ -103,7 +107,7 @@ func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) erro
 			return err
 		}
 	}
-	return refuse(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
+	return classed.Errorf(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
 }
 
 // ContainerKill sends a signal to the container's init process.
@@ -118,7 +122,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
-	waiting := o.record().Status == statusRestarting
+	waiting := o.record().Status == record.StatusRestarting
 	if endsContainer(sig, o.record()) {
 		if err := e.endRestarts(ctx, o); err != nil {
 			return err
@@ -129,11 +133,11 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		return err
 	}
 	r := o.record()
-	if waiting && !r.up() { // there was nothing else to end
+	if waiting && !r.Up() { // there was nothing else to end
 		return nil
 	}
-	if !r.running() {
-		return refuse(errdefs.ErrConflict, "cannot kill container: %s: container %s is not running", ref, r.ID)
+	if !r.Running() {
+		return classed.Errorf(errdefs.ErrConflict, "cannot kill container: %s: container %s is not running", ref, r.ID)
 	}
 	if err := e.signal(ctx, o, sig); err != nil {
 		return err
@@ -172,7 +176,7 @@ func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal, ends b
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if ends && o.record().Status == statusPaused {
+	if ends && o.record().Status == record.StatusPaused {
 		if err := ctr.Resume(ctx); err != nil {
 			log.WithError(err).WithField("container", o.id).Debug("a container that is to end was not resumed")
 		}
@@ -184,7 +188,7 @@ func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal, ends b
 func parseSignal(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 {
-			return 0, refuse(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
 		}
 		return syscall.Signal(n), nil
 	}
@@ -195,7 +199,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 	if rt, ok := realtimeSignal(name); ok {
 		return rt, nil
 	}
-	return 0, refuse(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+	return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
 }
 
 // realtimeSignal reads SIGRTMIN+n and SIGRTMAX-n, whose ends the C library
@@ -221,7 +225,7 @@ func realtimeSignal(name string) (syscall.Signal, bool) {
 }
 
 // endsContainer tells whether who sends a signal wants the container to end.
-func endsContainer(sig syscall.Signal, r *record) bool {
+func endsContainer(sig syscall.Signal, r *record.Record) bool {
 	own, err := parseSignal(r.Config.StopSignal)
 	return sig == syscall.SIGKILL || sig == syscall.SIGTERM || (err == nil && sig == own)
 }
@@ -238,12 +242,12 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 		return err
 	}
 	defer o.unlock()
-	if err := e.journal.Room(ctx); err != nil { // before it ends what could not be started again
+	if err := e.store.Room(ctx); err != nil { // before it ends what could not be started again
 		return err
 	}
 	ctx, free := e.outlive(ctx)
 	defer free()
-	if o.record().up() {
+	if o.record().Up() {
 		sig, timeout, err := stopPlan(o.record(), opts)
 		if err != nil {
 			return err

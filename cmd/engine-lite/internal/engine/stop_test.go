@@ -8,6 +8,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestParseSignal(t *testing.T) {
@@ -59,12 +61,12 @@ func TestStopPlan(t *testing.T) {
 		"asked":    {container.Config{StopSignal: "INT", StopTimeout: &forever}, StopOptions{Signal: "1", Timeout: &five}, syscall.SIGHUP, 5 * time.Second},
 		"for ever": {container.Config{}, StopOptions{Timeout: &forever}, syscall.SIGTERM, -time.Second},
 	} {
-		sig, timeout, err := stopPlan(&record{Config: &c.config}, c.opts)
+		sig, timeout, err := stopPlan(&record.Record{Config: &c.config}, c.opts)
 		if err != nil || sig != c.sig || timeout != c.timeout {
 			t.Errorf("%s: %v, %v, %v", name, sig, timeout, err)
 		}
 	}
-	if _, _, err := stopPlan(&record{Config: &container.Config{}}, StopOptions{Signal: "NOPE"}); !errdefs.IsInvalidArgument(err) {
+	if _, _, err := stopPlan(&record.Record{Config: &container.Config{}}, StopOptions{Signal: "NOPE"}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("unknown signal: %v", err)
 	}
 }

@@ -9,29 +9,21 @@ import (
 
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
-)
 
-// stopIntent is a stop that is under way. It is in the journal before the signal
-// goes out, so that the next engine goes on with it.
-type stopIntent struct {
-	Signal syscall.Signal
-	// Deadline is when SIGKILL follows; zero is never.
-	Deadline time.Time
-	// Sent says that the signal went out.
-	Sent bool
-}
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+)
 
 // intend writes down that a user stops the container, and when it is to be started
 // again; zero is not at all. Where another stop is under way, the earlier deadline
 // counts.
 func (e *Engine) intend(ctx context.Context, o *object, sig syscall.Signal, timeout time.Duration, restart time.Time) error {
-	s := stopIntent{Signal: sig}
+	s := record.Stop{Signal: sig}
 	if timeout >= 0 {
 		s.Deadline = time.Now().Add(timeout).UTC()
 	}
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record) error {
-		r.endRestarts(restart)
-		if was := r.Stop; was != nil && r.running() && !was.Deadline.IsZero() && (s.Deadline.IsZero() || was.Deadline.Before(s.Deadline)) {
+	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+		r.EndRestarts(restart)
+		if was := r.Stop; was != nil && r.Running() && !was.Deadline.IsZero() && (s.Deadline.IsZero() || was.Deadline.Before(s.Deadline)) {
 			s.Deadline = was.Deadline
 		}
 		r.Stop = &s
@@ -46,7 +38,7 @@ func (e *Engine) stop(ctx context.Context, o *object) error {
 	if r.Stop == nil {
 		return nil // another call has done it
 	}
-	if r.running() && !r.Stop.Sent {
+	if r.Running() && !r.Stop.Sent {
 		if err := e.sendStop(ctx, o, r.Stop.Signal); err != nil && !errdefs.IsFailedPrecondition(err) {
 			return err
 		}
@@ -71,14 +63,14 @@ func (e *Engine) sendStop(ctx context.Context, o *object, sig syscall.Signal) er
 		return err
 	}
 	return e.tellStop(ctx, o, change{
-		mutate: func(r *record) error {
+		mutate: func(r *record.Record) error {
 			if r.Stop != nil {
 				r.Stop.Sent = true
 			}
 			return nil
 		},
 		action:     "kill",
-		attributes: func(*record) map[string]string { return map[string]string{"signal": strconv.Itoa(int(sig))} },
+		attributes: func(*record.Record) map[string]string { return map[string]string{"signal": strconv.Itoa(int(sig))} },
 	})
 }
 
@@ -86,8 +78,8 @@ func (e *Engine) sendStop(ctx context.Context, o *object, sig syscall.Signal) er
 // its own, or none.
 func (e *Engine) stopped(ctx context.Context, o *object) error {
 	return e.tellStop(ctx, o, change{
-		mutate: func(r *record) error {
-			if !r.running() {
+		mutate: func(r *record.Record) error {
+			if !r.Running() {
 				r.Stop = nil
 			}
 			return nil
@@ -109,7 +101,7 @@ func (e *Engine) giveUpStop(ctx context.Context, o *object, cause error) error {
 	if e.ctx.Err() != nil {
 		return cause
 	}
-	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{mutate: func(r *record) error {
+	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{mutate: func(r *record.Record) error {
 		r.Stop, r.RestartAt = nil, time.Time{}
 		return nil
 	}})

@@ -7,34 +7,36 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // The next engine does what is left of a stop, from wherever it stood.
 func TestStopOverEngines(t *testing.T) {
 	soon, later := time.Now(), time.Now().Add(time.Hour)
 	for name, test := range map[string]struct {
-		stop    stopIntent
+		stop    record.Stop
 		restart bool
 		ended   bool // with the stop not told of
 		actions []string
 	}{
-		"signal not sent": {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
-		"no deadline":     {stop: stopIntent{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
-		"deadline over":   {stop: stopIntent{Signal: syscall.SIGHUP, Deadline: soon, Sent: true}, actions: []string{"kill", "die", "stop"}},
-		"ended":           {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true, actions: []string{"stop"}},
-		"restart":         {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: later}, restart: true, actions: []string{"kill", "die", "stop", "start", "restart"}},
-		"restart, ended":  {stop: stopIntent{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true, ended: true, actions: []string{"stop", "start", "restart"}},
+		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
+		"no deadline":     {stop: record.Stop{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
+		"deadline over":   {stop: record.Stop{Signal: syscall.SIGHUP, Deadline: soon, Sent: true}, actions: []string{"kill", "die", "stop"}},
+		"ended":           {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true, actions: []string{"stop"}},
+		"restart":         {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, restart: true, actions: []string{"kill", "die", "stop", "start", "restart"}},
+		"restart, ended":  {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true, ended: true, actions: []string{"stop", "start", "restart"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			id := r.run("c", "sleep 1000", withPolicy("always", 0))
-			r.reopen(edit(id, func(rec *record) {
+			r.reopen(edit(id, func(rec *record.Record) {
 				rec.Stop, rec.Stopped = &test.stop, true
 				if test.restart {
 					rec.RestartAt = time.Now()
 				}
 				if test.ended {
-					rec.exited(143, "", false, time.Now())
+					rec.SetExited(143, "", false, time.Now())
 				}
 			}))
 			want := append([]string{"create", "start"}, test.actions...)
@@ -45,7 +47,7 @@ func TestStopOverEngines(t *testing.T) {
 				return slices.Equal(got, sorted)
 			})
 			r.until(id, func(v view) bool {
-				return v.rec.running() == test.restart && v.rec.Stop == nil && v.rec.Stopped != test.restart
+				return v.rec.Running() == test.restart && v.rec.Stop == nil && v.rec.Stopped != test.restart
 			})
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 			r.empty()
@@ -61,11 +63,11 @@ func TestStopThatFails(t *testing.T) {
 	if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); !errdefs.IsUnavailable(err) {
 		t.Errorf("%v", err)
 	}
-	if rec := r.object(id).record(); !rec.running() || rec.Stop != nil {
+	if rec := r.object(id).record(); !rec.Running() || rec.Stop != nil {
 		t.Errorf("%+v", rec)
 	}
 	r.reopen()
-	if rec := r.object(id).record(); !rec.running() {
+	if rec := r.object(id).record(); !rec.Running() {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerStop(t.Context(), id, StopOptions{}))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
@@ -15,22 +14,11 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
-)
 
-// Journal is where the engine keeps the truth. *journal.Journal is one.
-type Journal interface {
-	ID() string
-	Oldest() uint64
-	Newest() uint64
-	Room(ctx context.Context) error
-	Commit(ctx context.Context, fn func(*journal.Tx) error) error
-	View(fn func(*journal.Snapshot) error) error
-	Cursor(after uint64) *journal.Cursor
-	CursorSince(t time.Time) (*journal.Cursor, error)
-	Check(ctx context.Context, report func(finding string)) error
-	Close() error
-}
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+)
 
 // Images are the images, and the root filesystems made from them. *images.Store
 // is one.
@@ -54,7 +42,7 @@ type Images interface {
 	Close() error
 }
 
-func (o Options) openJournal(path string) (Journal, error) {
+func (o Options) openJournal(path string) (store.Journal, error) {
 	j, err := journal.Open(path, journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes})
 	if errdefs.IsDataLoss(err) {
 		err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
@@ -81,11 +69,11 @@ func (e *Engine) openStores(ctx context.Context) error {
 	if err != nil {
 		return err // not what comes with it, which may be a nil *journal.Journal
 	}
-	e.journal = j
-	store, err := openImages(ctx, filepath.Join(e.opts.Root, "images"))
+	e.store = store.New(j, append(record.Kinds(), Foreign)...)
+	img, err := openImages(ctx, filepath.Join(e.opts.Root, "images"))
 	if err != nil {
 		return err
 	}
-	e.images = store
+	e.images = img
 	return nil
 }

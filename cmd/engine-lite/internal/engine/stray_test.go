@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // TestRemoveStray removes a container of which the daemon has a record that only
@@ -29,7 +31,7 @@ func TestRemoveStray(t *testing.T) {
 		t.Fatalf("remove: %v", err)
 	}
 	r.stored(id)
-	if got := r.object(id).record().Status; got == statusRemoving {
+	if got := r.object(id).record().Status; got == record.StatusRemoving {
 		t.Errorf("the container is %s", got)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -82,7 +84,7 @@ func (r *rig) stored(want ...string) {
 // those that nobody knows: of these only it may speak.
 func TestStrayExecs(t *testing.T) {
 	t.Parallel()
-	e, o := &Engine{opts: Options{Root: t.TempDir()}}, newObject(&record{ID: "c"})
+	e, o := &Engine{opts: Options{Root: t.TempDir()}}, newObject(&record.Record{ID: "c"})
 	stray := e.execDir(o.id, "stray")
 	if err := os.MkdirAll(stray, 0o700); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // leftovers are what an earlier engine may have left of containers: at the
@@ -90,10 +92,10 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 		}
 		o.swept = make(chan struct{}) // nobody else has seen the object yet
 		die := o.record().DieSeq
-		e.gate.hold(die)
+		e.store.Hold(die)
 		asking = append(asking, func(ctx context.Context) {
 			defer o.unlock()
-			defer e.gate.release(die)
+			defer e.store.Release(die)
 			defer close(o.swept)
 			reportSweep(o.id, e.sweepIdle(ctx, o, left))
 		})
@@ -152,7 +154,7 @@ func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)
 // it is.
 func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) error {
 	r := o.record()
-	if r.Status == statusRemoving {
+	if r.Status == record.StatusRemoving {
 		return e.sweepRemoval(ctx, o, left)
 	}
 	// The streams are opened first: the deletion takes their names away, and
@@ -172,7 +174,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 			return err
 		}
 	}
-	if r.Status == statusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
+	if r.Status == record.StatusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
 		return e.insist(o, e.removeLocked(ctx, o))
 	}
 	e.awaitRestart(o)
@@ -230,7 +232,7 @@ func (e *Engine) sweepStreams(ctx context.Context, o *object, left *leftovers, p
 // deleteRemains deletes the task and record that the runtime daemon has of a
 // container that doesn't run: the start was never told, or the exit was and the
 // rest not done. A daemon that is away just now is waited for.
-func (e *Engine) deleteRemains(ctx context.Context, r *record) error {
+func (e *Engine) deleteRemains(ctx context.Context, r *record.Record) error {
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{Generation: r.Generation})
 	if err != nil {
 		return err

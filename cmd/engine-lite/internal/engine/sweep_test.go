@@ -14,28 +14,30 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
-	"github.com/engine-lite/engine-lite/journal"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // halfDone leaves a container whose exit, with 3, is in the journal, and whose
 // last words are in the pipe.
-func (r *rig) halfDone(more func(rec *record)) (id string, crash func(tx *journal.Tx) error) {
+func (r *rig) halfDone(more func(rec *record.Record)) (id string, crash func(tx *store.Tx) error) {
 	r.t.Helper()
 	id = r.run("", "cat; echo last words; exit 3", withStdin)
-	seq := r.e.journal.Newest()
+	seq := r.e.store.Newest()
 	r.close()
 	must(r.t, r.daemon.CloseIO(r.t.Context(), id, libcontainerd.InitProcess))
 	_, err := r.daemon.Wait(r.t.Context(), id, libcontainerd.InitProcess)
 	must(r.t, err)
-	return id, edit(id, func(rec *record) {
-		rec.exited(3, "", false, time.Now())
+	return id, edit(id, func(rec *record.Record) {
+		rec.SetExited(3, "", false, time.Now())
 		rec.DieSeq = seq // the start's number stands for it
 		more(rec)
 	})
 }
 
-func nothingMore(*record) {}
+func nothingMore(*record.Record) {}
 
 // TestSweepWhileTheDaemonIsAway has the runtime daemon be restarted while an
 // engine cleans up after its predecessor.
@@ -87,8 +89,8 @@ func TestExitIsToldAfterTheSweep(t *testing.T) {
 		whole("who waits for the next exit")
 	}()
 	go func() {
-		err := r.e.deliver(t.Context(), r.e.journal.Cursor(seq-1), EventsOptions{}, func(Event) error { return errEnough })
-		if !errors.Is(err, errEnough) {
+		err := r.e.deliver(t.Context(), r.e.store.Cursor(seq-1), EventsOptions{}, func(Event) error { return errUnchanged })
+		if !errors.Is(err, errUnchanged) {
 			t.Errorf("events: %v", err)
 		}
 		whole("who reads events")
@@ -117,7 +119,7 @@ func TestExitIsToldAfterTheSweep(t *testing.T) {
 // up after the container.
 func TestStopIsToldOnceAfterTheSweep(t *testing.T) {
 	r := newRig(t)
-	id, crash := r.halfDone(func(rec *record) { rec.Stop = &stopIntent{Sent: true} })
+	id, crash := r.halfDone(func(rec *record.Record) { rec.Stop = &record.Stop{Sent: true} })
 	r.daemon.Fail("Delete", 1, libHang())
 	r.reopen(crash)
 	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -217,7 +219,7 @@ func (r *rig) endedLate() (id string, free chan struct{}) {
 	r.openWith(lateOutputs{withConn{r.streams}, free})
 	must(r.t, r.e.ContainerStart(r.t.Context(), id))
 	must(r.t, r.e.ContainerKill(r.t.Context(), id, "TERM"))
-	r.until(id, func(v view) bool { return !v.rec.running() })
+	r.until(id, func(v view) bool { return !v.rec.Running() })
 	return id, free
 }
 

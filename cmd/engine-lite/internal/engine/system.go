@@ -16,6 +16,10 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // Version tells what the engine and its runtime daemon are.
@@ -47,7 +51,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		return system.Info{}, err
 	}
 	info := system.Info{
-		ID: e.journal.ID(), Images: len(list), Driver: e.images.Snapshotter(), Name: hostname,
+		ID: e.store.ID(), Images: len(list), Driver: e.images.Snapshotter(), Name: hostname,
 		Plugins:     system.PluginsInfo{Log: []string{"json-file", "none"}, Network: []string{"host", "null"}, Volume: []string{}},
 		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		IPv4Forwarding: true, OomKillDisable: cgroupVersion() == "1", NGoroutines: runtime.NumGoroutine(),
@@ -59,7 +63,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		DefaultRuntime: e.opts.Runtime, Runtimes: e.runtimes(),
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, volumes and builds yet"},
 	}
-	if err := e.journal.Room(ctx); err != nil {
+	if err := e.store.Room(ctx); err != nil {
 		info.Warnings = append(info.Warnings, "nothing new is begun: "+err.Error())
 	}
 	e.countContainers(&info)
@@ -70,9 +74,9 @@ func (e *Engine) countContainers(info *system.Info) {
 	for _, r := range e.roster.sorted() {
 		info.Containers++
 		switch r.Status {
-		case statusRunning, statusRestarting:
+		case record.StatusRunning, record.StatusRestarting:
 			info.ContainersRunning++
-		case statusPaused:
+		case record.StatusPaused:
 			info.ContainersPaused++
 		default:
 			info.ContainersStopped++
@@ -171,11 +175,11 @@ func (e *Engine) NetworkInspect(_ context.Context, ref string) (network.Inspect,
 		}
 		in := network.Inspect{Network: n, Containers: map[string]network.EndpointResource{}}
 		for _, r := range e.roster.sorted() {
-			if r.running() && r.HostConfig.NetworkMode == container.NetworkMode(n.Name) {
+			if r.Running() && r.HostConfig.NetworkMode == container.NetworkMode(n.Name) {
 				in.Containers[r.ID] = network.EndpointResource{Name: r.Name}
 			}
 		}
 		return in, nil
 	}
-	return network.Inspect{}, refuse(errdefs.ErrNotFound, "network %s not found", ref)
+	return network.Inspect{}, classed.Errorf(errdefs.ErrNotFound, "network %s not found", ref)
 }

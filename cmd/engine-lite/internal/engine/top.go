@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // psTimeout bounds the host's ps.
@@ -26,13 +29,13 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	}
 	ctr, err := o.live()
 	if err != nil {
-		return none, refuse(errdefs.ErrConflict, "container %s is not running", o.id)
+		return none, classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.id)
 	}
 	processes, err := ctr.Processes(ctx)
 	if err != nil {
 		return none, err
 	}
-	table, err := runPs(ctx, strings.Fields(orElse(psArgs, "-ef")))
+	table, err := runPs(ctx, strings.Fields(cmp.Or(psArgs, "-ef")))
 	if err != nil {
 		return none, err
 	}
@@ -56,9 +59,9 @@ func runPs(ctx context.Context, args []string) (string, error) {
 	err := cmd.Run()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return "", refuse(errdefs.ErrUnavailable, "this host has no ps program (Debian's package procps)")
+		return "", classed.Errorf(errdefs.ErrUnavailable, "this host has no ps program (Debian's package procps)")
 	case err != nil:
-		return "", refuse(errdefs.ErrInvalidArgument, "ps: %v: %s", err, strings.TrimSpace(stderr.String()))
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "ps: %v: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
 }
@@ -70,7 +73,7 @@ func pickProcesses(table string, pids []int) (container.TopResponse, error) {
 	top := container.TopResponse{Titles: strings.Fields(lines[0]), Processes: [][]string{}}
 	column := slices.Index(top.Titles, "PID")
 	if column < 0 {
-		return top, refuse(errdefs.ErrInvalidArgument, "the ps arguments leave out the PID column")
+		return top, classed.Errorf(errdefs.ErrInvalidArgument, "the ps arguments leave out the PID column")
 	}
 	for _, line := range lines[1:] {
 		fields := splitColumns(line, len(top.Titles))

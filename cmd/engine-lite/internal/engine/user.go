@@ -12,6 +12,8 @@ import (
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // layersOf returns the directories whose files a root filesystem shows, upmost
@@ -100,7 +102,7 @@ func resolveUser(dirs []string, spec string, groups []string) (specs.User, error
 	defer closeFiles(passwd, group)
 	found, err := user.GetExecUser(spec, nil, reader(passwd), reader(group))
 	if err != nil {
-		return specs.User{}, refuse(errdefs.ErrInvalidArgument, "%v", err)
+		return specs.User{}, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	// The primary group is among the others, as after a login: a program that sets
 	// another one mustn't lose the restrictions that files put on this.
@@ -133,7 +135,7 @@ func resolveGroups(group *os.File, names []string) ([]uint32, error) {
 	}
 	ids, err := user.GetAdditionalGroups(names, reader(group))
 	if err != nil {
-		return nil, refuse(errdefs.ErrInvalidArgument, "%v", err)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	return checkIDs(ids)
 }
@@ -148,7 +150,7 @@ func checkIDs(ids []int) ([]uint32, error) {
 	list := make([]uint32, len(ids))
 	for i, id := range ids {
 		if id < 0 || id > maxID {
-			return nil, refuse(errdefs.ErrInvalidArgument, "uids and gids must be in range 0-%d, not %d", maxID, id)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "uids and gids must be in range 0-%d, not %d", maxID, id)
 		}
 		list[i] = uint32(id)
 	}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // ContainerWait tells the container's exit code once: when it doesn't run, at
@@ -27,7 +29,7 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	var met func(v view) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
-		met = func(v view) bool { return v.gone || (!v.rec.up() && v.told == v.rec.Exits) }
+		met = func(v view) bool { return v.gone || (!v.rec.Up() && v.told == v.rec.Exits) }
 	case container.WaitConditionNextExit:
 		next := v.rec.Exits + 1 // not one that is seen and whose output is being drained
 		met = func(v view) bool { return v.gone || v.told >= next }
@@ -35,7 +37,7 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 		tries := v.failedRemovals
 		met = func(v view) bool { return v.gone || v.failedRemovals > tries }
 	default:
-		return nil, refuse(errdefs.ErrInvalidArgument, "invalid condition: %q", c)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid condition: %q", c)
 	}
 	answer := make(chan container.WaitResponse, 1)
 	e.clients.Go(func() {

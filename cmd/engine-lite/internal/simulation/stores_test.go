@@ -15,6 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -25,7 +26,7 @@ type journalTap struct {
 	inc *incarnation
 }
 
-func (i *incarnation) openJournal(path string) (engine.Journal, error) {
+func (i *incarnation) openJournal(path string) (store.Journal, error) {
 	j, err := journal.Open(path, journal.Options{NoSync: true})
 	if err != nil {
 		return nil, err
@@ -79,7 +80,7 @@ var writers sync.Map // names by program counters
 // moment, of which one sets off the other, are different ones.
 func writer() string {
 	var callers [5]uintptr
-	n := runtime.Callers(3, callers[:])
+	n := runtime.Callers(4, callers[:]) // of Store.Update
 	if name, ok := writers.Load(callers); ok {
 		return name.(string)
 	}

@@ -1,40 +1,29 @@
-package engine
+package record
 
 import (
-	"encoding/json"
-	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-
-	"github.com/engine-lite/engine-lite/journal"
 )
 
-// The kinds of record that the engine keeps in the journal.
-const (
-	kindContainer = "container" // id -> record
-	kindName      = "name"      // name -> id
-	kindExec      = "exec"      // id -> execRecord
-)
-
-// status is where a container stands. The zero value is invalid.
-type status string
+// Status is the state of a container. The zero value is invalid.
+type Status string
 
 const (
-	statusCreated status = "created"
-	statusRunning status = "running"
-	statusPaused  status = "paused"
-	statusExited  status = "exited"
+	StatusCreated Status = "created"
+	StatusRunning Status = "running"
+	StatusPaused  Status = "paused"
+	StatusExited  Status = "exited"
 	// statusRestarting has ended, and will be started at RestartAt.
-	statusRestarting status = "restarting"
-	statusRemoving   status = "removing"
+	StatusRestarting Status = "restarting"
+	StatusRemoving   Status = "removing"
 )
 
-// record is the truth about one container, as the journal has it. A record is
-// immutable once it was published: change makes another.
-type record struct {
+// Record is the truth about one container, as the journal has it. A published record is never changed: a change makes
+// another one.
+type Record struct {
 	ID      string
 	Name    string
 	Created time.Time
@@ -51,7 +40,7 @@ type record struct {
 	Image     string
 	ImageName string
 
-	Status status
+	Status Status
 	Pid    int
 	// Generation counts the starts.
 	Generation uint64
@@ -84,46 +73,47 @@ type record struct {
 	// Stopped says that a user ended this run: the policy leaves it alone.
 	Stopped bool
 	// Health is nil where the container has no health check or never ran.
-	Health *health `json:",omitempty"`
+	Health *Health `json:",omitempty"`
 	// Stop is the stop that is under way; nil where there is none.
-	Stop *stopIntent `json:",omitempty"`
+	Stop *Stop `json:",omitempty"`
 }
 
-// running tells whether the container has a process.
-func (r *record) running() bool { return r.Status == statusRunning || r.Status == statusPaused }
+// Running tells whether the container has a process.
+func (r *Record) Running() bool { return r.Status == StatusRunning || r.Status == StatusPaused }
 
-// up tells whether the container runs as users see it: also between two runs,
-// where its policy restarts it.
-func (r *record) up() bool { return r.running() || r.Status == statusRestarting }
+// Up tells whether a container runs as users see it. It also does between two runs if its policy restarts it.
+func (r *Record) Up() bool { return r.Running() || r.Status == StatusRestarting }
 
-// shownExitCode is Docker's number for the exit: 255 where nobody knows it.
-func (r *record) shownExitCode() int {
+// ShownExitCode is Docker's number for the exit: 255 where nobody knows it.
+func (r *Record) ShownExitCode() int {
 	if r.ExitUnknown != "" {
 		return 255
 	}
 	return r.ExitCode
 }
 
-func (r *record) exited(code int, unknown string, oom bool, at time.Time) {
-	r.Status, r.Pid = statusExited, 0
+// SetExited makes the record that of a container whose run has ended. unknown is the reason where nobody knows the code.
+func (r *Record) SetExited(code int, unknown string, oom bool, at time.Time) {
+	r.Status, r.Pid = StatusExited, 0
 	r.Exits = r.Generation
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = code, unknown, oom
 	r.FinishedAt = at.UTC()
 	r.StdinClosed, r.StdinTaken = false, false
-	r.endHealth()
+	r.EndHealth()
 }
 
-func (r *record) started(pid int, generation uint64, at time.Time) {
-	r.Status, r.Pid, r.Generation = statusRunning, pid, generation
+// SetStarted makes the record that of a container whose run has begun.
+func (r *Record) SetStarted(pid int, generation uint64, at time.Time) {
+	r.Status, r.Pid, r.Generation = StatusRunning, pid, generation
 	r.StartedAt, r.Error = at.UTC(), ""
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = 0, "", false
 	r.FinishedAt, r.RestartAt = time.Time{}, time.Time{}
-	r.startHealth()
+	r.StartHealth()
 }
 
-// dieAttributes are what Docker's die event says beside the labels.
-func (r *record) dieAttributes() map[string]string {
-	a := map[string]string{"exitCode": strconv.Itoa(r.shownExitCode())}
+// DieAttributes are what Docker's die event says beside the labels.
+func (r *Record) DieAttributes() map[string]string {
+	a := map[string]string{"exitCode": strconv.Itoa(r.ShownExitCode())}
 	if !r.StartedAt.IsZero() {
 		a["execDuration"] = strconv.Itoa(int(r.FinishedAt.Sub(r.StartedAt).Seconds()))
 	}
@@ -133,27 +123,12 @@ func (r *record) dieAttributes() map[string]string {
 	return a
 }
 
-func loadRecord(tx journal.Reader, id string) (*record, error) {
-	raw, ok := tx.Get(kindContainer, id)
-	if !ok {
-		return nil, refuse(errdefs.ErrNotFound, "No such container: %s", id)
-	}
-	return decodeRecord(raw)
-}
-
-func decodeRecord(raw []byte) (*record, error) {
-	r := new(record)
-	if err := json.Unmarshal(raw, r); err != nil {
-		return nil, fmt.Errorf("container record: %w: %w", err, errdefs.ErrDataLoss)
-	}
-	return r, nil
-}
-
-func (r *record) put(tx *journal.Tx) error {
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("container record %s: %w", r.ID, err)
-	}
-	tx.Put(kindContainer, r.ID, raw)
-	return nil
+// Stop is a stop that is under way. It is in the journal before the signal
+// goes out, so that the next engine goes on with it.
+type Stop struct {
+	Signal syscall.Signal
+	// Deadline is when SIGKILL follows; zero is never.
+	Deadline time.Time
+	// Sent says that the signal went out.
+	Sent bool
 }

@@ -1,0 +1,115 @@
+package record
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// What a health check has where it doesn't say, as in Docker.
+const (
+	defaultProbeInterval = 30 * time.Second
+	defaultProbeTimeout  = 30 * time.Second
+	defaultStartInterval = 5 * time.Second
+	defaultProbeRetries  = 3
+)
+
+// KeptProbes is how many results a container's record has.
+const KeptProbes = 5
+
+// Health is what the probes of a container's run have shown. Log keeps results of earlier runs.
+type Health struct {
+	Status        container.HealthStatus
+	FailingStreak int
+	// Log has the latest results, oldest first.
+	Log []container.HealthcheckResult
+	// Due is when the next probe is to begin, for an engine that takes the run up.
+	Due time.Time
+}
+
+// HealthCheck is a container's health check with the defaults filled in.
+type HealthCheck struct {
+	// command is what a probe runs.
+	Command []string
+	// interval is the time from a probe's end to the next one's begin,
+	// startInterval takes its place until the first success within startPeriod.
+	Interval, Timeout, StartPeriod, StartInterval time.Duration
+	// retries is how many failures in a row make a container unhealthy.
+	Retries int
+}
+
+// HealthCheck returns nil where a container has none.
+func (r *Record) HealthCheck() *HealthCheck {
+	h := r.Config.Healthcheck
+	if h == nil || len(h.Test) < 2 {
+		return nil
+	}
+	c := &HealthCheck{
+		Interval: cmp.Or(h.Interval, defaultProbeInterval), Timeout: cmp.Or(h.Timeout, defaultProbeTimeout),
+		StartPeriod: h.StartPeriod, StartInterval: cmp.Or(h.StartInterval, defaultStartInterval),
+		Retries: cmp.Or(h.Retries, defaultProbeRetries),
+	}
+	switch h.Test[0] {
+	case "CMD":
+		c.Command = h.Test[1:]
+	case "CMD-SHELL":
+		shell := r.Config.Shell
+		if len(shell) == 0 {
+			shell = []string{"/bin/sh", "-c"}
+		}
+		c.Command = slices.Concat(shell, h.Test[1:])
+	default: // NONE
+		return nil
+	}
+	return c
+}
+
+// Delay is the time until the next probe of a run that has lasted so long.
+func (c *HealthCheck) Delay(status container.HealthStatus, run time.Duration) time.Duration {
+	if status == container.Starting && run < c.StartPeriod {
+		return min(c.StartInterval, c.StartPeriod-run)
+	}
+	return c.Interval
+}
+
+// StartHealth resets the health for a new run. There is no event, as with Docker.
+func (r *Record) StartHealth() {
+	c := r.HealthCheck()
+	if c == nil {
+		return
+	}
+	var log []container.HealthcheckResult
+	if r.Health != nil {
+		log = r.Health.Log
+	}
+	r.Health = &Health{Status: container.Starting, Log: log, Due: r.StartedAt.Add(c.Delay(container.Starting, 0))}
+}
+
+// EndHealth sets what an ended container's health is: Docker shows it as unhealthy.
+func (r *Record) EndHealth() {
+	if r.Health != nil {
+		r.Health.Status = container.Unhealthy
+	}
+}
+
+// Judge adds the result of a probe and tells whether the status changes. A
+// failure in the start period counts only after a success.
+func (r *Record) Judge(c *HealthCheck, result container.HealthcheckResult) (changed bool) {
+	h := r.Health
+	was := h.Status
+	h.Log = append(h.Log, result)
+	h.Log = h.Log[max(0, len(h.Log)-KeptProbes):]
+	switch {
+	case result.ExitCode == 0:
+		h.Status, h.FailingStreak = container.Healthy, 0
+	case was == container.Starting && result.Start.Sub(r.StartedAt) < c.StartPeriod:
+	default:
+		if h.FailingStreak++; h.FailingStreak >= c.Retries {
+			h.Status = container.Unhealthy
+		}
+	}
+	h.Due = result.End.Add(c.Delay(h.Status, result.End.Sub(r.StartedAt)))
+	return h.Status != was
+}
