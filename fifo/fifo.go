@@ -20,10 +20,10 @@
 // The package takes care of four properties of named pipes:
 //
 //   - End of file and exit are independent. A grandchild may keep stdout open for
-//     hours after the process has exited; and a reader that opens the FIFO before
-//     any writer reads an end of file at once. So a [Reader] ends only after
-//     [Reader.ExitKnown], and then after the bytes that are in the pipe at that
-//     moment.
+//     hours after the process has exited, so there is no end of file. A reader that
+//     opens the FIFO non-blocking before any writer gets an end of file at once. So a
+//     [Reader] ends only after [Reader.ExitKnown], and then after the bytes that are
+//     in the pipe at that moment.
 //   - If stdin is closed before the process has opened it, the bytes in the pipe are
 //     lost. So [Stdin] delays the close until [Stdin.Release].
 //   - Opening one end of a FIFO blocks until the other end is open. So this package
