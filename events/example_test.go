@@ -12,7 +12,7 @@ import (
 // daemon stands in for an engine-lite daemon, which has two events of one container.
 func daemon(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Engine-Lite-Journal", "journal-1")
-	fmt.Fprint(w, `id: 1
+	_, _ = fmt.Fprint(w, `id: 1
 data: {"Type":"container","Action":"start","Actor":{"ID":"web"},"seq":1}
 
 id: 2
