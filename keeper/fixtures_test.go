@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 // The files below testdata/v1 are what protocol 1 and ledger format 1 look like. A keeper and its clients are upgraded at different
@@ -86,11 +88,11 @@ func TestKeeperAnswersV1(t *testing.T) {
 					sendFixture(t, conn, m)
 					continue
 				}
-				n, fds, err := readPacket(conn, buffer)
+				n, fds, err := fdpass.Read(conn, buffer, maxDescriptors)
 				if err != nil {
 					t.Fatal(err)
 				}
-				closeDescriptors(fds)
+				fdpass.Close(fds)
 				want := strings.Replace(m.text, strconv.Itoa(os.Getpid()), strconv.Itoa(k.cmd.Process.Pid), 1)
 				if got := string(buffer[:n]); got != want || len(fds) != m.fds {
 					t.Errorf("answer %s with %d descriptors\n  want %s with %d", got, len(fds), want, m.fds)
@@ -157,11 +159,11 @@ func play(t *testing.T, conn *net.UnixConn, all []message) error {
 			sendFixture(t, conn, m)
 			continue
 		}
-		n, fds, err := readPacket(conn, buffer)
+		n, fds, err := fdpass.Read(conn, buffer, maxDescriptors)
 		if err != nil {
 			return err
 		}
-		closeDescriptors(fds)
+		fdpass.Close(fds)
 		if got := string(buffer[:n]); got != m.text || len(fds) != m.fds {
 			return fmt.Errorf("request %s with %d descriptors, want %s with %d", got, len(fds), m.text, m.fds)
 		}
@@ -242,7 +244,7 @@ func TestNewerClientIsRefused(t *testing.T) {
 	defer conn.Close()
 	hello, err := json.Marshal(request{ID: 1, Op: opHello, Protocol: Protocol + 1})
 	if err == nil {
-		err = writePacket(conn, hello, nil)
+		err = fdpass.Write(conn, hello, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

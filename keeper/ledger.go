@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 )
 
 const (
@@ -170,7 +172,7 @@ func (l *ledger) rewriteLocked() error {
 	for _, e := range l.kept {
 		data = encodeRecord(data, kindExit, e)
 	}
-	file, err := replaceFile(l.path, data)
+	file, err := atomicfile.Create(l.path, data, 0o600)
 	if err != nil {
 		return err
 	}
@@ -179,21 +181,6 @@ func (l *ledger) rewriteLocked() error {
 	}
 	l.file, l.records, l.failed = file, len(l.kept)+2, time.Time{}
 	return nil
-}
-
-// replaceFile writes a file beside path, moves it there, and returns it open.
-func replaceFile(path string, data []byte) (*os.File, error) {
-	file, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = file.Write(data); err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close(), os.Remove(path+".new"))
-	}
-	return file, nil
 }
 
 // Close closes the file, after one more attempt to write what its disk refused before.

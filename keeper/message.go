@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Protocol is the number of the protocol that this package speaks. Client and keeper must have the same one.
@@ -93,7 +95,7 @@ func decodeAnswer(packet []byte) (answer, error) {
 // codes pairs the error classes with their names on the wire.
 var codes = []struct {
 	code  string
-	class error
+	class classed.Class
 }{
 	{"invalid-argument", errdefs.ErrInvalidArgument},
 	{"not-found", errdefs.ErrNotFound},
@@ -116,24 +118,15 @@ func refusal(err error) answer {
 	return answer{Code: "unknown", Error: err.Error()}
 }
 
-// err returns the error that an answer carries, with its class, or nil. A class that this side doesn't know is Unknown.
+// err returns the error that an answer carries, or nil: its text, which already names the class, and the class. A class that this side doesn't know is Unknown.
 func (a answer) err() error {
 	if a.Code == "" {
 		return nil
 	}
 	for _, c := range codes {
 		if a.Code == c.code {
-			return &remoteError{text: a.Error, class: c.class}
+			return classed.Errorf(c.class, "%s", a.Error)
 		}
 	}
-	return &remoteError{text: a.Error, class: errdefs.ErrUnknown}
+	return classed.Errorf(errdefs.ErrUnknown, "%s", a.Error)
 }
-
-// remoteError is an error that the keeper answered: its text, which already names the class, and the class.
-type remoteError struct {
-	text  string
-	class error
-}
-
-func (e *remoteError) Error() string { return e.text }
-func (e *remoteError) Unwrap() error { return e.class }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 // packet is an answer and the descriptors that came with it.
@@ -19,10 +21,13 @@ type packet struct {
 	files []*os.File
 }
 
+// network is the kind of socket: connections whose messages are packets (SOCK_SEQPACKET, unix(7)).
+const network = "unixpacket"
+
 // dial connects to a keeper's socket.
 func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unixpacket", path)
+	conn, err := dialer.DialContext(ctx, network, path)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -46,8 +51,8 @@ func writeWithin(ctx context.Context, conn *net.UnixConn, data []byte, files []*
 		}
 	}()
 	var err error
-	if inner := withDescriptors(files, nil, func(fds []int) { err = writePacket(conn, data, fds) }); inner != nil {
-		return fmt.Errorf("cannot send descriptor: %w: %w", inner, errdefs.ErrInvalidArgument)
+	if unusable := fdpass.With(files, func(fds []int) error { err = fdpass.Write(conn, data, fds); return nil }); unusable != nil {
+		return fmt.Errorf("cannot send descriptor: %w: %w", unusable, errdefs.ErrInvalidArgument)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ctx.Err()
@@ -58,73 +63,9 @@ func writeWithin(ctx context.Context, conn *net.UnixConn, data []byte, files []*
 	return nil
 }
 
-// withDescriptors calls fn with the descriptors of files, which can't be closed meanwhile. (os.File.Fd would make them blocking, and with them
-// everybody's: O_NONBLOCK belongs to the open file description.)
-func withDescriptors(files []*os.File, fds []int, fn func([]int)) error {
-	if len(files) == 0 {
-		fn(fds)
-		return nil
-	}
-	if files[0] == nil {
-		return os.ErrInvalid
-	}
-	raw, err := files[0].SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	err = raw.Control(func(fd uintptr) { inner = withDescriptors(files[1:], append(fds, int(fd)), fn) })
-	return errors.Join(err, inner)
-}
-
-// writePacket writes one packet with descriptors beside it.
-func writePacket(conn *net.UnixConn, data []byte, fds []int) error {
-	var control []byte
-	if len(fds) > 0 {
-		control = unix.UnixRights(fds...)
-	}
-	_, _, err := conn.WriteMsgUnix(data, control, nil)
-	return err
-}
-
-// errOversized is the error of a packet, or of a set of descriptors, that was cut off. The connection goes on.
-var errOversized = fmt.Errorf("the message, or its number of descriptors, is too large: %w", errdefs.ErrInvalidArgument)
-
-// readPacket reads one packet into data and returns its length and descriptors, which are close-on-exec (the net package asks for
-// MSG_CMSG_CLOEXEC) and the caller's. With an error there are none.
-func readPacket(conn *net.UnixConn, data []byte) (int, []int, error) {
-	control := make([]byte, unix.CmsgSpace(maxDescriptors*4))
-	n, controlled, flags, _, err := conn.ReadMsgUnix(data, control)
-	// Descriptors may also come with what Go takes for the end: an empty packet.
-	fds := descriptors(control[:controlled])
-	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errOversized
-	}
-	if err != nil {
-		closeDescriptors(fds)
-		return 0, nil, err
-	}
-	return n, fds, nil
-}
-
-// descriptors returns the descriptors in a control message. The kernel wrote it, so what can't be read holds none.
-func descriptors(control []byte) []int {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil
-	}
-	var fds []int
-	for _, m := range messages {
-		if got, err := unix.ParseUnixRights(&m); err == nil {
-			fds = append(fds, got...)
-		}
-	}
-	return fds
-}
-
 // readAnswer reads one answer on the client's side. Any error is the connection's end.
 func readAnswer(conn *net.UnixConn, buffer []byte) (packet, error) {
-	n, fds, err := readPacket(conn, buffer)
+	n, fds, err := fdpass.Read(conn, buffer, maxDescriptors)
 	if err != nil {
 		return packet{}, err
 	}
@@ -146,13 +87,6 @@ func closeFiles(files []*os.File) {
 	}
 }
 
-// closeDescriptors closes received or held descriptors; there is nothing to learn from an error.
-func closeDescriptors(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
-}
-
 // follow reads the exits of a ledger over a connection of its own.
 func follow(ctx context.Context, path string, fn func(Exit) error) error {
 	conn, err := dial(ctx, path)
@@ -165,7 +99,7 @@ func follow(ctx context.Context, path string, fn func(Exit) error) error {
 		fmt.Sprintf(`{"id":1,"op":%q,"protocol":%d}`, opHello, Protocol),
 		fmt.Sprintf(`{"id":2,"op":%q}`, opExits),
 	} {
-		if err := writePacket(conn, []byte(hello), nil); err != nil {
+		if err := fdpass.Write(conn, []byte(hello), nil); err != nil {
 			return gone(err)
 		}
 	}

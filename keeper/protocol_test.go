@@ -18,12 +18,15 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
 )
 
 // exchange sends a packet as it is and returns the answer.
 func exchange(t *testing.T, conn *net.UnixConn, data []byte, fds ...int) answer {
 	t.Helper()
-	if err := writePacket(conn, data, fds); err != nil {
+	if err := fdpass.Write(conn, data, fds); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
@@ -149,7 +152,7 @@ func TestTooManyConnections(t *testing.T) {
 func fakeKeeper(t *testing.T, answerOne func(r request, conn *net.UnixConn) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), SocketName)
-	listener, err := listen(path)
+	listener, err := unixsocket.Listen(context.Background(), network, path, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +166,7 @@ func fakeKeeper(t *testing.T, answerOne func(r request, conn *net.UnixConn) erro
 		defer conn.Close()
 		buffer := make([]byte, maxRequest)
 		for {
-			n, _, err := readPacket(conn, buffer)
+			n, _, err := fdpass.Read(conn, buffer, maxDescriptors)
 			if err != nil {
 				return
 			}
@@ -207,10 +210,10 @@ func TestTakeAbandoned(t *testing.T) {
 			return nil
 		case opReturn:
 			defer close(returned)
-			return writePacket(conn, []byte(`{"id":2}`), []int{fd}) // the take's answer, late
+			return fdpass.Write(conn, []byte(`{"id":2}`), []int{fd}) // the take's answer, late
 		}
 		data, err := json.Marshal(answer{ID: r.ID})
-		return errors.Join(err, writePacket(conn, data, nil))
+		return errors.Join(err, fdpass.Write(conn, data, nil))
 	})
 	c, err := Dial(t.Context(), path)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 const (
@@ -93,7 +95,7 @@ func (p *pump) stop() error {
 }
 
 // close frees the pump's own descriptors. run has returned.
-func (p *pump) close() { closeDescriptors([]int{p.epoll, p.wake}) }
+func (p *pump) close() { fdpass.Close([]int{p.epoll, p.wake}) }
 
 // claim begins a step with the stream behind fd, unless it is gone, replaced, or somebody has it.
 func (g *registry) claim(fd int, expected *stream) *stream {
@@ -116,7 +118,7 @@ func (g *registry) yield(s *stream, moved bool) bool {
 	s.step = nil
 	switch {
 	case s.released:
-		closeDescriptors(s.fds())
+		fdpass.Close(s.fds())
 		return true
 	case s.owner != nil:
 		return true

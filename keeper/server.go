@@ -15,6 +15,10 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
+	"github.com/engine-lite/engine-lite/internal/retry"
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
 )
 
 const (
@@ -67,7 +71,7 @@ func Run(ctx context.Context, cfg Config, ready func()) error {
 		return fmt.Errorf("cannot write the pid file: %w", err)
 	}
 	defer func() { _ = os.Remove(pidFile) }()
-	s, err := newServer(cfg)
+	s, err := newServer(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -82,22 +86,15 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot protect the keeper's directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the keeper's lock: %w", err)
-	}
-	err = Lock(lock)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	lock, err := flock.Open(filepath.Join(dir, "lock"), flock.Patience)
+	if errors.Is(err, flock.ErrTaken) {
 		err = fmt.Errorf("another keeper has the directory %s: %w", dir, errdefs.ErrFailedPrecondition)
 	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lock, nil
+	return lock, err
 }
 
 // newServer makes everything that run needs. The caller holds the directory's lock.
-func newServer(cfg Config) (_ *server, err error) {
+func newServer(ctx context.Context, cfg Config) (_ *server, err error) {
 	s := &server{log: cfg.Log, sessions: make(map[*session]int)}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -125,7 +122,7 @@ func newServer(cfg Config) (_ *server, err error) {
 		return nil, err
 	}
 	undo = append(undo, s.pump.close)
-	if s.listener, err = listen(filepath.Join(cfg.Dir, SocketName)); err != nil {
+	if s.listener, err = unixsocket.Listen(ctx, network, filepath.Join(cfg.Dir, SocketName), 0o600); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { s.listener.Close() })
@@ -134,21 +131,6 @@ func newServer(cfg Config) (_ *server, err error) {
 	}
 	s.reaper, err = newReaper(s.ledger, cfg.Log, s.ended)
 	return s, err
-}
-
-// listen makes the socket, in place of one that a keeper before us has left.
-func listen(path string) (*net.UnixListener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot remove the stale socket: %w", err)
-	}
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil { // until here the directory protects it
-		return nil, errors.Join(fmt.Errorf("cannot protect the socket: %w", err), listener.Close())
-	}
-	return listener, nil
 }
 
 // ended is the reaper's callback.
@@ -198,10 +180,7 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 		}
 		if err != nil {
 			s.log.Printf("accept: %v", err)
-			select {
-			case <-time.After(acceptWait):
-			case <-ctx.Done():
-			}
+			_ = retry.Sleep(ctx, acceptWait) // the listener's end ends the loop
 			continue
 		}
 		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.streams, done: make(chan struct{})}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 // helloWait bounds the time between connecting and the handshake.
@@ -53,9 +55,9 @@ func (s *session) answerAll() error {
 	}
 	buffer := make([]byte, maxRequest)
 	for {
-		n, fds, err := readPacket(s.conn, buffer)
+		n, fds, err := fdpass.Read(s.conn, buffer, maxDescriptors)
 		switch {
-		case errors.Is(err, errOversized):
+		case errors.Is(err, fdpass.ErrTruncated):
 			err = s.send(refusal(err), nil)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("no handshake within %v: %w", helloWait, err)
@@ -77,7 +79,7 @@ func (s *session) answer(packet []byte, fds []int) error {
 		err = s.admit(r, fds)
 	}
 	if err != nil {
-		closeDescriptors(fds)
+		fdpass.Close(fds)
 		a := refusal(err)
 		a.ID = r.ID
 		return s.send(a, nil)
@@ -90,7 +92,7 @@ func (s *session) answer(packet []byte, fds []int) error {
 		a = refusal(err)
 	}
 	a.ID = r.ID
-	defer closeDescriptors(out)
+	defer fdpass.Close(out)
 	return s.send(a, out)
 }
 
@@ -158,7 +160,7 @@ func (s *session) hold(r request, fds []int) error {
 	}
 	held, err := newStream(r, fds, owner)
 	if err != nil {
-		closeDescriptors(fds)
+		fdpass.Close(fds)
 		return err
 	}
 	return s.streams.hold(held)
@@ -208,9 +210,9 @@ func (s *session) follow(id uint64) error {
 func (s *session) discard() {
 	buffer := make([]byte, 1)
 	for {
-		_, fds, err := readPacket(s.conn, buffer)
-		closeDescriptors(fds)
-		if err != nil && !errors.Is(err, errOversized) {
+		_, fds, err := fdpass.Read(s.conn, buffer, maxDescriptors)
+		fdpass.Close(fds)
+		if err != nil && !errors.Is(err, fdpass.ErrTruncated) {
 			return
 		}
 	}
@@ -222,5 +224,5 @@ func (s *session) send(a answer, fds []int) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode answer: %w", err)
 	}
-	return writePacket(s.conn, data, fds)
+	return fdpass.Write(s.conn, data, fds)
 }

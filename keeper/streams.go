@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 const (
@@ -69,7 +71,7 @@ func (g *registry) hold(s *stream) error {
 		}
 	}
 	if err != nil {
-		closeDescriptors(s.fds())
+		fdpass.Close(s.fds())
 	}
 	return err
 }
@@ -176,7 +178,7 @@ func (g *registry) duplicate(id streamID, s *stream) ([]int, error) {
 	for _, fd := range s.fds() {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			closeDescriptors(fds)
+			fdpass.Close(fds)
 			return nil, fmt.Errorf("cannot take %v: %w", id, err)
 		}
 		fds = append(fds, dup)
@@ -224,7 +226,7 @@ func (g *registry) release(id streamID) error {
 		}
 		g.dropLocked(s)
 		if s.step == nil {
-			closeDescriptors(s.fds())
+			fdpass.Close(s.fds())
 		} else {
 			steps = append(steps, s.step)
 		}
@@ -264,6 +266,6 @@ func (g *registry) closeAll() {
 	defer g.mu.Unlock()
 	for _, s := range g.streams {
 		g.dropLocked(s)
-		closeDescriptors(s.fds())
+		fdpass.Close(s.fds())
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 // A writer's stream passes through the keeper's pump and through engines that are killed at any moment: no byte is lost, doubled or moved.
@@ -132,7 +134,7 @@ func TestBoundBlocksWriter(t *testing.T) {
 
 func rawFD(t *testing.T, f *os.File) (fd int) {
 	t.Helper()
-	if err := withDescriptors([]*os.File{f}, nil, func(fds []int) { fd = fds[0] }); err != nil {
+	if err := fdpass.With([]*os.File{f}, func(fds []int) error { fd = fds[0]; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return fd

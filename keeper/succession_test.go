@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
 
 // A client that comes because another one died finds that one's streams returned, also when the keeper learns of both at the same
@@ -47,7 +49,7 @@ func (k *running) takes(t *testing.T, wake func() error) *net.UnixConn {
 	for _, r := range []request{{ID: 1, Op: opHello, Protocol: Protocol}, {ID: 2, Op: opTake, Key: "c/init", Name: Stdout}} {
 		data, err := json.Marshal(r)
 		if err == nil {
-			err = writePacket(conn, data, nil)
+			err = fdpass.Write(conn, data, nil)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
@@ -38,22 +40,14 @@ func newSupervisor(cfg Config) *supervisor {
 
 // run starts runtimed, and again whenever it ends, until ctx ends; then it ends runtimed and returns.
 func (s *supervisor) run(ctx context.Context) {
-	pause := backoffMin
+	pause := retry.New(backoffMin, backoffMax)
 	for ctx.Err() == nil {
 		began := time.Now()
 		if err := s.once(ctx); err != nil {
 			s.log.Printf("runtimed: %v", err)
 		}
-		if time.Since(began) >= backoffLife {
-			pause = backoffMin
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, backoffMax)
+		pause.ResetAfter(time.Since(began), backoffLife)
+		_ = pause.Wait(ctx) // the end of ctx ends the loop
 	}
 }
 

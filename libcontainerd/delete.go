@@ -95,7 +95,7 @@ func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 		}
 		if err := ctr.Resume(ctx); err != nil {
 			ctr.client.logOf(ctr.id, InitProcess).WithError(err).Debug("a killed container was not resumed")
-			delay.sleep(pending)
+			_ = delay.Wait(pending)
 		}
 	}
 	if init.live.Err() == nil {

@@ -92,7 +92,7 @@ func (c *Client) tell(ch change) bool {
 			return true
 		}
 		log.WithError(err).Warn("an event was not taken; trying again")
-		if !delay.sleep(c.life) {
+		if delay.Wait(c.life) != nil {
 			return false
 		}
 	}
@@ -127,7 +127,7 @@ func (c *Client) free(p *process) {
 			p.container.mu.Unlock()
 			break
 		}
-		if !delay.sleep(c.life) {
+		if delay.Wait(c.life) != nil {
 			return
 		}
 	}

@@ -21,9 +21,10 @@ import (
 	"slices"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/keeper"
-	"golang.org/x/sys/unix"
 )
 
 type options struct {

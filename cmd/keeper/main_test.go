@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/engine-lite/engine-lite/keeper"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/keeper"
 )
 
 // With this in its environment the test binary is the keeper.
