@@ -53,7 +53,8 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, release)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
+		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(),
+		Spool:        filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
@@ -131,8 +132,8 @@ func (c *config) keeperOptions() keeper.Options {
 	return o
 }
 
-// listen opens the API's socket, for root and the socket's group. The lock of the directories doesn't tell whose socket it
-// is, since --socket may name one elsewhere: a socket that somebody serves stays.
+// listen opens the API's socket, for root and the socket's group. The lock of the directories doesn't tell whose
+// socket it is, since --socket may name one elsewhere: a socket that somebody serves stays.
 func (c *config) listen(ctx context.Context) (net.Listener, error) {
 	return unixsocket.Listen(ctx, "unix", c.socket, 0o660)
 }

@@ -4,9 +4,9 @@
 // The new content goes to a file beside the old one, whose name has the suffix ".new", and takes the old one's name.
 // A kill leaves at most that one file, and the next write replaces it. So a path has one writer at a time.
 //
-// Create and Write sync nothing: most of our files are in /run and mean nothing after a crash of the machine. WriteSynced
-// is for files that do. (github.com/moby/sys/atomicwriter always syncs the file and never its directory, and leaves a
-// file with a random name after each kill.)
+// Create and Write sync nothing: most of our files are in /run and mean nothing after a crash of the machine.
+// WriteSynced is for files that do. (github.com/moby/sys/atomicwriter always syncs the file and never its
+// directory, and leaves a file with a random name after each kill.)
 package atomicfile
 
 import (

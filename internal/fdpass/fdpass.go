@@ -51,7 +51,8 @@ func Read(conn *net.UnixConn, data []byte, limit int) (n int, descriptors []int,
 	return n, descriptors, nil
 }
 
-// parse returns the descriptors in a control message. The kernel wrote the message, so one that cannot be read has none.
+// parse returns the descriptors in a control message. The kernel wrote the message, so one that cannot be read has
+// none.
 func parse(control []byte) []int {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

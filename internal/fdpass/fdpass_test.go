@@ -119,8 +119,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestEmptyPacket sends a descriptor with an empty packet, which Write does not. It is the end of the connection for its
-// reader, and the descriptor is closed.
+// TestEmptyPacket sends a descriptor with an empty packet, which Write does not. It is the end of the connection
+// for its reader, and the descriptor is closed.
 func TestEmptyPacket(t *testing.T) {
 	a, b := pair(t)
 	before := openFiles(t)

@@ -34,7 +34,8 @@ func TestResetAfter(t *testing.T) {
 	const enough = 10 * time.Second
 	b := New(time.Second, 5*time.Second)
 	for i, tt := range []struct{ worked, want time.Duration }{
-		{time.Hour, time.Second}, {0, 2 * time.Second}, {enough - 1, 4 * time.Second}, {0, 5 * time.Second}, {0, 5 * time.Second},
+		{time.Hour, time.Second}, {0, 2 * time.Second}, {enough - 1, 4 * time.Second},
+		{0, 5 * time.Second}, {0, 5 * time.Second},
 		{enough, time.Second}, {0, 2 * time.Second},
 	} {
 		b.ResetAfter(tt.worked, enough)

@@ -15,13 +15,14 @@ import (
 	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
-// patience is how long to wait for the end of whoever serves a socket: the kernel closes the files of a killed process one
-// by one, and its lock may go before its socket.
+// patience is how long to wait for the end of whoever serves a socket: the kernel closes the files of a killed
+// process one by one, and its lock may go before its socket.
 const patience = time.Second
 
-// Listen makes a socket at path with the given permissions and listens on it. The network is "unix" or "unixpacket". A
-// stale socket at path is removed before. The caller holds a lock that keeps other processes from doing the same: two of
-// them could each remove the socket of the other one. The caller closes the listener, which removes the socket.
+// Listen makes a socket at path with the given permissions and listens on it. The network is "unix" or
+// "unixpacket". A stale socket at path is removed before. The caller holds a lock that keeps other processes from
+// doing the same: two of them could each remove the socket of the other one. The caller closes the listener, which
+// removes the socket.
 //
 // Errors: those of RemoveStale.
 func Listen(ctx context.Context, network, path string, mode os.FileMode) (*net.UnixListener, error) {
@@ -38,8 +39,8 @@ func Listen(ctx context.Context, network, path string, mode os.FileMode) (*net.U
 	return listener, nil
 }
 
-// ListenPacket makes a socket for datagrams ("unixgram") at path, in place of a stale one. The caller holds a lock as for
-// Listen. The caller closes the connection, which leaves the socket there, and removes path.
+// ListenPacket makes a socket for datagrams ("unixgram") at path, in place of a stale one. The caller holds a lock
+// as for Listen. The caller closes the connection, which leaves the socket there, and removes path.
 //
 // Errors: those of RemoveStale.
 func ListenPacket(ctx context.Context, path string) (*net.UnixConn, error) {
@@ -57,7 +58,8 @@ func ListenPacket(ctx context.Context, path string) (*net.UnixConn, error) {
 // RemoveStale removes the socket at path if its process is dead, which is so where a connection is refused
 // (ECONNREFUSED, unix(7)). A path with nothing at it is no error. The caller holds a lock as for Listen.
 //
-// Errors: FailedPrecondition if path is no socket, or if somebody still serves it after a second; the path is left as it is.
+// Errors: FailedPrecondition if path is no socket, or if somebody still serves it after a second; the path is left
+// as it is.
 func RemoveStale(ctx context.Context, network, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
