@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
@@ -33,7 +35,7 @@ func Consume(ctx context.Context, client *Client, cursor Cursor, fn func(Event) 
 		return err
 	}
 	c := &consumer{client: client, cursor: cursor, fn: fn, at: at, fresh: at == Position{}}
-	for delay := client.firstRetry(); ; delay = min(2*delay, longestRetry) {
+	for delay := retry.New(client.firstRetry(), longestRetry); ; {
 		before := c.at
 		err := c.follow(ctx)
 		var final *finalError
@@ -46,9 +48,9 @@ func Consume(ctx context.Context, client *Client, cursor Cursor, fn func(Event) 
 			return err
 		}
 		if c.at != before { // events came
-			delay = client.firstRetry()
+			delay.Reset()
 		}
-		if err := sleep(ctx, delay); err != nil {
+		if err := delay.Wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -59,17 +61,6 @@ func (c *Client) firstRetry() time.Duration {
 		return defaultRetry
 	}
 	return c.Retry
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // finalError is an error of fn or of the cursor. It ends Consume whatever its class is.

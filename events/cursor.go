@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 )
 
 // Position says which event a consumer handled last. With the zero Position, Consume
@@ -70,35 +71,8 @@ func (f File) Save(_ context.Context, p Position) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the position: %w", err)
 	}
-	fresh := string(f) + ".new"
-	if err := writeSynced(fresh, append(data, '\n')); err != nil {
-		return errors.Join(fmt.Errorf("cannot save the position: %w", err), os.Remove(fresh))
-	}
-	if err := os.Rename(fresh, string(f)); err != nil {
-		return fmt.Errorf("cannot save the position: %w", err)
-	}
-	if err := syncDir(filepath.Dir(string(f))); err != nil {
+	if err := atomicfile.WriteSynced(string(f), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("cannot save the position: %w", err)
 	}
 	return nil
-}
-
-func writeSynced(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

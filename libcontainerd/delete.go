@@ -102,7 +102,7 @@ func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 		if err := ctr.Resume(ctx); err != nil {
 			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
 				Debug("cannot resume a killed container; trying again")
-			delay.sleep(pending)
+			_ = delay.Wait(pending)
 		}
 	}
 	if init.live.Err() == nil {

@@ -93,7 +93,7 @@ func (c *Client) deliver(ch change) bool {
 			return true
 		}
 		log.WithError(err).Warn("the backend did not take the event; trying again")
-		if !delay.sleep(c.active) {
+		if delay.Wait(c.active) != nil {
 			return false
 		}
 	}
@@ -128,7 +128,7 @@ func (c *Client) free(p *process) {
 			p.container.mu.Unlock()
 			break
 		}
-		if !delay.sleep(c.active) {
+		if delay.Wait(c.active) != nil {
 			return
 		}
 	}

@@ -111,10 +111,10 @@ func (p *process) endWithInit() {
 		switch {
 		case p.live.Err() != nil:
 		case errdefs.IsUnavailable(err):
-			delay.sleep(p.live)
+			_ = delay.Wait(p.live)
 		case err != nil && !errdefs.IsNotFound(err) && failed < maxExecAsked-1:
 			failed++
-			delay.sleep(p.live)
+			_ = delay.Wait(p.live)
 		case err == nil && t.Status == TaskStopped:
 			p.container.ended(p, ending{exit: t.Exit, recovered: true})
 		default:

@@ -140,7 +140,7 @@ func (p *process) await() (ending, bool) {
 			return ending{exit: unknownExit("the runtime daemon no longer has the process"), recovered: true}, true
 		}
 		retried = true
-		p.pauseWait(delay.next(), reconciled)
+		p.pauseWait(delay.Next(), reconciled)
 	}
 }
 
@@ -179,7 +179,7 @@ func (p *process) closeIO() error {
 			return nil
 		}
 		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close stdin at the runtime daemon; trying again")
-		if !delay.sleep(p.live) {
+		if delay.Wait(p.live) != nil {
 			return nil
 		}
 	}

@@ -38,7 +38,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		if ctx.Err() == nil {
 			c.options.log.WithError(err).Warn("lost the runtime daemon's events; subscribing again")
-			delay.sleep(ctx)
+			_ = delay.Wait(ctx)
 		}
 	}
 	return c.shutDown()

@@ -82,7 +82,7 @@ func (ctr *Container) finish(ctx context.Context, p *process) (Exit, error) {
 		if err == nil {
 			break
 		}
-		if !errdefs.IsUnavailable(err) || !delay.sleep(last) {
+		if !errdefs.IsUnavailable(err) || delay.Wait(last) != nil {
 			return Exit{}, errors.Join(cause, ctr.failed("end", err))
 		}
 	}

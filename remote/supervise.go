@@ -11,7 +11,10 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
+	"github.com/engine-lite/engine-lite/internal/flock"
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 // SupervisorOptions are the options of Supervise. All paths must be absolute.
@@ -102,7 +105,10 @@ func Supervise(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("containerd's directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(o.Dir, "supervisor.lock"))
+	lock, err := flock.Open(filepath.Join(o.Dir, "supervisor.lock"), 0)
+	if errors.Is(err, flock.ErrTaken) {
+		err = fmt.Errorf("another supervisor has it: %w", errdefs.ErrAlreadyExists)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("containerd's directory %q: %w", o.Dir, err)
 	}
@@ -113,24 +119,8 @@ func Supervise(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	return s, nil
 }
 
-// lockFile takes a file with flock(2); the lock ends with the file.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("another supervisor has it: %w", errdefs.ErrAlreadyExists)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 func (s *Supervisor) begin(ctx context.Context) error {
-	if err := writeFile(s.options.config(), s.options.containerdConfig()); err != nil {
+	if err := atomicfile.Write(s.options.config(), s.options.containerdConfig(), 0o600); err != nil {
 		return fmt.Errorf("containerd's configuration: %w", err)
 	}
 	var err error
@@ -184,7 +174,7 @@ func (s *Supervisor) ready(ctx context.Context, p *daemonProcess) error {
 // run waits for the end of containerd and starts it again, until ctx ends.
 func (s *Supervisor) run(ctx context.Context) {
 	defer close(s.stopped)
-	var delay redelay
+	delay := retry.New(restartFirst, restartLongest)
 	for began := time.Now(); ; began = time.Now() {
 		p := s.process()
 		if p != nil {
@@ -195,11 +185,8 @@ func (s *Supervisor) run(ctx context.Context) {
 			}
 			s.options.Log.WithField("pid", p.pid).Warnf("containerd ended with %s; starting it again, containers run on", p.how)
 		}
-		timer := time.NewTimer(delay.next(time.Since(began)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		delay.ResetAfter(time.Since(began), healthyAfter)
+		if delay.Wait(ctx) != nil {
 			return
 		}
 		s.again()
@@ -221,25 +208,12 @@ func (s *Supervisor) again() {
 	}
 }
 
-// redelay is the pause before the next start: twice the one before, unless the
-// process before lived long enough to count as healthy.
-type redelay time.Duration
-
+// The delays before a start: twice as long each time, unless the process before lived long enough to count as healthy.
 const (
 	restartFirst   = 100 * time.Millisecond
 	restartLongest = 5 * time.Second
 	healthyAfter   = 10 * time.Second
 )
-
-func (d *redelay) next(lived time.Duration) time.Duration {
-	switch {
-	case *d == 0 || lived >= healthyAfter:
-		*d = redelay(restartFirst)
-	default:
-		*d = min(2**d, redelay(restartLongest))
-	}
-	return time.Duration(*d)
-}
 
 func (s *Supervisor) process() *daemonProcess {
 	s.mu.Lock()

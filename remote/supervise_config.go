@@ -2,7 +2,6 @@ package remote
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -45,12 +44,4 @@ disabled_plugins = [
 [plugins."io.containerd.internal.v1.opt"]
   path = %q
 `, o.Root, filepath.Join(o.Dir, "state"), &off, level, o.address(), filepath.Join(o.Root, "opt"))
-}
-
-// writeFile replaces a file in one step: containerd may be reading it.
-func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

@@ -176,18 +176,6 @@ func TestAdoptDaemon(t *testing.T) {
 	}
 }
 
-func TestRedelay(t *testing.T) {
-	var d redelay
-	for i, c := range []struct{ lived, want time.Duration }{
-		{time.Hour, restartFirst}, {0, 2 * restartFirst}, {healthyAfter - 1, 4 * restartFirst}, {0, 8 * restartFirst}, {0, 16 * restartFirst},
-		{0, 32 * restartFirst}, {0, restartLongest}, {0, restartLongest}, {healthyAfter, restartFirst}, {0, 2 * restartFirst},
-	} {
-		if got := d.next(c.lived); got != c.want {
-			t.Errorf("%d: %v, want %v", i, got, c.want)
-		}
-	}
-}
-
 func TestParseMessage(t *testing.T) {
 	for line, want := range map[string]message{
 		`time="2026-01-02T03:04:05Z" level=info msg="starting" version=2.4.2`: {logrus.InfoLevel, "starting",
