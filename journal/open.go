@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
-	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 // The buckets of the file, and the keys of the first one: its format in 4 bytes, big-endian, and its name.
@@ -132,26 +134,18 @@ func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, e
 // lock locks the file as bbolt does, which finds it locked by itself then: what it reads has to be checked under the
 // lock.
 func (j *Journal) lock(file *os.File) error {
-	how := unix.LOCK_EX
+	mode := flock.Exclusive
 	if j.opts.ReadOnly {
-		how = unix.LOCK_SH
+		mode = flock.Shared
 	}
-	for deadline := time.Now().Add(j.opts.LockTimeout); ; {
-		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return fmt.Errorf("cannot lock it: %w", err)
-		case !time.Now().Before(deadline):
-			return ErrInUse
-		}
-		<-time.After(lockPoll) // a lock has no condition to wait for, but one that blocks for ever
+	ctx, cancel := context.WithTimeout(context.Background(), j.opts.LockTimeout)
+	defer cancel()
+	err := flock.Lock(ctx, file, mode)
+	if errors.Is(err, flock.ErrTaken) {
+		return ErrInUse
 	}
+	return err
 }
-
-// lockPoll is the pause between two tries of a lock.
-const lockPoll = 50 * time.Millisecond
 
 // checkFile walks the pages and reads all records: one whose key is damaged would look as if it weren't there. Events are
 // checked as they are read.

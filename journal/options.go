@@ -10,7 +10,7 @@ const (
 
 // Options configure [Open]. The zero value is good for production.
 type Options struct {
-	// LockTimeout is how long Open waits while another process has the journal open, with a resolution of 50 ms; 0
+	// LockTimeout is how long Open waits while another process has the journal open, with a resolution of 2 ms; 0
 	// means one second, negative not at all.
 	LockTimeout time.Duration
 	// MaxAge is how long events are kept at least, counted from when they were appended; 0 means 7 days, negative for

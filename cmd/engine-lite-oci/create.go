@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -161,12 +162,5 @@ func readPid(path string) (int, error) {
 
 // writePidFile makes the file appear as a whole.
 func writePidFile(path string, pid int) error {
-	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()))
-	if err := os.WriteFile(draft, []byte(strconv.Itoa(pid)), 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(draft, path); err != nil {
-		return errors.Join(err, os.Remove(draft))
-	}
-	return nil
+	return atomicfile.Write(path, []byte(strconv.Itoa(pid)), 0o644)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -113,12 +114,8 @@ func (s *session) awaitLeftovers(ctx context.Context) error {
 			}
 			giveUp = time.Now().Add(leftoverGrace)
 		}
-		timer := time.NewTimer(leftoverPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := retry.Sleep(ctx, leftoverPause); err != nil {
+			return err
 		}
 	}
 }

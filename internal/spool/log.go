@@ -14,13 +14,13 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 const (
 	keyLength  = 32
 	gonePrefix = "gone."
-	lockPause  = 2 * time.Millisecond // between two tries for a lock
 )
 
 // Key is the name of a container's log. Root is what the caller of the command
@@ -107,20 +107,11 @@ func openNamed(ctx context.Context, path string, flags int) (*os.File, error) {
 }
 
 func lock(ctx context.Context, file *os.File) error {
-	timer := time.NewTimer(lockPause)
-	defer timer.Stop()
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-timer.C:
-			timer.Reset(lockPause)
-		case <-ctx.Done():
-			return fmt.Errorf("another command is at work on the container: %w: %w", ctx.Err(), errdefs.ErrUnavailable)
-		}
+	err := flock.Lock(ctx, file, flock.Exclusive)
+	if errors.Is(err, flock.ErrTaken) {
+		return fmt.Errorf("another command is at work on the container: %w: %w", ctx.Err(), errdefs.ErrUnavailable)
 	}
+	return err
 }
 
 // named tells whether the path still leads to the file.
@@ -199,7 +190,7 @@ func Idle(path string, size int64) bool {
 		return false
 	}
 	defer file.Close()
-	if unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
+	if flock.Try(file, flock.Shared) != nil {
 		return false
 	}
 	info, err := file.Stat()

@@ -1,12 +1,15 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
 )
 
 // wakeName is the engine's socket in the spool's directory.
@@ -31,10 +34,7 @@ func Listen(dir string) (*net.UnixConn, func() error, error) {
 		return nil, nil, err
 	}
 	path := filepath.Join(dir, wakeName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, err
-	}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	conn, err := unixsocket.ListenPacket(context.Background(), path) // at most a second
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 )
 
 // maxSize bounds what is written, in bytes.
@@ -24,7 +26,7 @@ func OnSignal(path string, failed func(error)) (stop func()) {
 		for {
 			select {
 			case <-asked:
-				if err := write(path); err != nil && failed != nil {
+				if err := atomicfile.Write(path, all(), 0o600); err != nil && failed != nil {
 					failed(err)
 				}
 			case <-done:
@@ -38,15 +40,6 @@ func OnSignal(path string, failed func(error)) (stop func()) {
 		writer.Wait()
 		_ = os.Remove(path) // there is none where nobody asked
 	}
-}
-
-// write has the file there whole, or not at all.
-func write(path string) error {
-	next := path + ".new"
-	if err := os.WriteFile(next, all(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, path)
 }
 
 // all is as runtime.Stack has it: a paragraph for each goroutine.

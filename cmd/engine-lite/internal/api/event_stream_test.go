@@ -59,7 +59,7 @@ func TestEventsBegin(t *testing.T) {
 
 // TestEventsGone has the answer where history was not retained.
 func TestEventsGone(t *testing.T) {
-	gone := &eventstream.HistoryGoneError{EventsPosition: eventstream.Position{Journal: "j1", Newest: 12}, Oldest: 5}
+	gone := &eventstream.HistoryGoneError{Position: eventstream.Position{Journal: "j1", Newest: 12}, Oldest: 5}
 	d := newDaemon(t, &fake{calls: calls{err: gone}})
 	a := d.do(get, "/events?cursor=1", "")
 	if want := `{"message":"","journal":"j1","oldest":5,"newest":12}` + "\n"; a.status != 410 || a.body != want {

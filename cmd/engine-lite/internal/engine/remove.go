@@ -81,7 +81,7 @@ func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	if err := e.client.ClearStray(o.ID); err != nil {
+	if err := e.client.ClearLeftover(o.ID); err != nil {
 		return err // the next engine would not know of it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it

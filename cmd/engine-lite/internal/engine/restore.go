@@ -58,7 +58,8 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 		return err
 	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMTold: r.OOMKilled, Execs: taken,
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
+		Execs: taken,
 		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
 	})
 	if err != nil {

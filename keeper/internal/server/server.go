@@ -1,4 +1,12 @@
-package keeper
+// Package server is the keeper's process: it accepts connections, reaps all children, and keeps runtimed running.
+//
+//	       engine                    runtimed
+//	Hold/Take/Return |   Exits/Lookup/Forget |  (child, restarted)
+//	        +--------v-----------------------v--+
+//	        | keeper.sock (SOCK_SEQPACKET)      |
+//	        |  streams -> pump    ledger <- reaper <--- waitid(2): containers, runtimed
+//	        +-----------------------------------+
+package server
 
 import (
 	"context"
@@ -15,44 +23,50 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
+	"github.com/engine-lite/engine-lite/internal/procfs"
+	"github.com/engine-lite/engine-lite/internal/retry"
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
+	"github.com/engine-lite/engine-lite/keeper/internal/ledger"
+	"github.com/engine-lite/engine-lite/keeper/internal/streams"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
 const (
 	maxSessions = 64 // connections at a time
-	// Descriptors that are not for held streams: for each session its socket and what one packet brings and takes away, and some for files.
-	spareDescriptors = maxSessions*(1+maxDescriptors+2) + 64
+	// Descriptors that are not for held streams: for each session its socket and the descriptors of one packet in each
+	// direction, and some for files.
+	spareDescriptors = maxSessions*(1+wire.MaxDescriptors+2) + 64
 	acceptWait       = 100 * time.Millisecond // after a failed accept
 )
 
-// Config is what a keeper runs with.
+// SocketName is the name of the socket in the keeper's directory.
+const SocketName = "keeper.sock"
+
+// Config has the fields of keeper.Config.
 type Config struct {
-	// Dir holds the keeper's lock, socket, pid file and ledger. It is made 0700, and should be on a tmpfs: after a reboot the ledger is dropped.
-	Dir string
-	// Runtimed is the command line of the runtime daemon, with an absolute path first. Empty: none is started.
-	Runtimed []string
-	// RuntimedLog is the file that runtimed's stdout and stderr are appended to; empty: they are dropped.
+	Dir         string
+	Runtimed    []string
 	RuntimedLog string
-	// Log takes the keeper's own messages.
-	Log *log.Logger
+	Log         *log.Logger
 }
 
 // server is a running keeper.
 type server struct {
 	log      *log.Logger
-	ledger   *ledger
-	pump     *pump
+	ledger   *ledger.Ledger
+	pump     *streams.Pump
 	reaper   *reaper
 	runtimed *supervisor // nil without runtimed
 	listener *net.UnixListener
 
 	mu       sync.Mutex
-	sessions map[*session]int // with their numbers in the order of their coming; nil once the server ends
+	sessions map[*session]int // the value is the order in which they came; nil once the server ends
 	last     int
 }
 
-// Run is the whole keeper: it returns when ctx has ended, after it has ended runtimed and closed everything that it held. It calls ready
-// once the socket answers. It makes the process the child subreaper and reaps all its children, so nothing else in the process may
-// wait for any. Errors: FailedPrecondition if another keeper has the directory, InvalidArgument for a bad configuration.
+// Run is keeper.Run.
 func Run(ctx context.Context, cfg Config, ready func()) error {
 	if len(cfg.Runtimed) > 0 && !filepath.IsAbs(cfg.Runtimed[0]) {
 		return fmt.Errorf("cannot run %q: not an absolute path: %w", cfg.Runtimed[0], errdefs.ErrInvalidArgument)
@@ -67,7 +81,7 @@ func Run(ctx context.Context, cfg Config, ready func()) error {
 		return fmt.Errorf("cannot write the pid file: %w", err)
 	}
 	defer func() { _ = os.Remove(pidFile) }()
-	s, err := newServer(cfg)
+	s, err := newServer(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -82,22 +96,15 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot protect the keeper's directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the keeper's lock: %w", err)
-	}
-	err = Lock(lock)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	lock, err := flock.Open(filepath.Join(dir, "lock"), flock.Patience)
+	if errors.Is(err, flock.ErrTaken) {
 		err = fmt.Errorf("another keeper has the directory %s: %w", dir, errdefs.ErrFailedPrecondition)
 	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lock, nil
+	return lock, err
 }
 
 // newServer makes everything that run needs. The caller holds the directory's lock.
-func newServer(cfg Config) (_ *server, err error) {
+func newServer(ctx context.Context, cfg Config) (_ *server, err error) {
 	s := &server{log: cfg.Log, sessions: make(map[*session]int)}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -105,7 +112,8 @@ func newServer(cfg Config) (_ *server, err error) {
 	}
 	room := int(min(limit.Cur, 1<<20)) - spareDescriptors // the Go runtime has raised Cur to Max
 	if room <= 0 {
-		return nil, fmt.Errorf("a limit of %d open files leaves none to hold: %w", limit.Cur, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("a limit of %d open files leaves none to hold: %w",
+			limit.Cur, errdefs.ErrFailedPrecondition)
 	}
 	var undo []func()
 	defer func() {
@@ -113,19 +121,19 @@ func newServer(cfg Config) (_ *server, err error) {
 			undo[len(undo)-1]()
 		}
 	}()
-	boot, err := readBootID()
+	boot, err := procfs.Boot()
 	if err != nil {
 		return nil, err
 	}
-	if s.ledger, err = openLedger(filepath.Join(cfg.Dir, "ledger"), boot, cfg.Log); err != nil {
+	if s.ledger, err = ledger.Open(filepath.Join(cfg.Dir, "ledger"), boot, cfg.Log); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { s.ledger.Close() })
-	if s.pump, err = newPump(room); err != nil {
+	if s.pump, err = streams.NewPump(room); err != nil {
 		return nil, err
 	}
-	undo = append(undo, s.pump.close)
-	if s.listener, err = listen(filepath.Join(cfg.Dir, SocketName)); err != nil {
+	undo = append(undo, s.pump.Close)
+	if s.listener, err = unixsocket.Listen(ctx, wire.Network, filepath.Join(cfg.Dir, SocketName), 0o600); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { s.listener.Close() })
@@ -136,36 +144,21 @@ func newServer(cfg Config) (_ *server, err error) {
 	return s, err
 }
 
-// listen makes the socket, in place of one that a keeper before us has left.
-func listen(path string) (*net.UnixListener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot remove the stale socket: %w", err)
-	}
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil { // until here the directory protects it
-		return nil, errors.Join(fmt.Errorf("cannot protect the socket: %w", err), listener.Close())
-	}
-	return listener, nil
-}
-
-// ended is the reaper's callback.
+// ended is the function that the reaper calls.
 func (s *server) ended(pid int) {
 	if s.runtimed != nil {
 		s.runtimed.ended(pid)
 	}
 }
 
-// run starts the parts, waits for the end of ctx, and ends them in the order in which they need each other: runtimed is reaped and may
-// use the socket to its end.
+// run starts the parts, waits for the end of ctx, and ends the parts in the order in which they need each other:
+// runtimed may use the socket until it ends, and is reaped after that.
 func (s *server) run(ctx context.Context, ready func()) error {
 	var reaping, pumping, supervising, serving sync.WaitGroup
 	stopReaping := make(chan struct{})
 	reaping.Go(func() { s.reaper.run(stopReaping) })
 	pumping.Go(func() {
-		if err := s.pump.run(); err != nil {
+		if err := s.pump.Run(); err != nil {
 			s.log.Print(err) // streams can still be held and taken
 		}
 	})
@@ -180,10 +173,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	err := s.listener.Close()
 	s.closeSessions()
 	serving.Wait()
-	err = errors.Join(err, s.pump.stop())
+	err = errors.Join(err, s.pump.Stop())
 	pumping.Wait()
-	s.pump.streams.closeAll()
-	s.pump.close()
+	s.pump.Streams.CloseAll()
+	s.pump.Close()
 	close(stopReaping)
 	reaping.Wait()
 	return errors.Join(err, s.ledger.Close())
@@ -197,17 +190,14 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 			return
 		}
 		if err != nil {
-			s.log.Printf("accept: %v", err)
-			select {
-			case <-time.After(acceptWait):
-			case <-ctx.Done():
-			}
+			s.log.Printf("cannot accept a connection; trying again: %v", err)
+			_ = retry.Sleep(ctx, acceptWait) // the listener's end ends the loop
 			continue
 		}
-		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.streams, done: make(chan struct{})}
+		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.Streams, done: make(chan struct{})}
 		n.awaitDead = func() { s.awaitDead(n) }
 		if !s.add(n) {
-			conn.Close() // nobody has been promised an answer
+			conn.Close() // nothing was read from it
 			continue
 		}
 		serving.Go(func() {
@@ -218,7 +208,7 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 	}
 }
 
-// add admits a session, unless there are too many, or the server ends.
+// add admits a session. It returns false if there are too many, or if the server ends.
 func (s *server) add(n *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,15 +226,16 @@ func (s *server) remove(n *session) {
 	delete(s.sessions, n)
 }
 
-// awaitDead waits until those of the sessions before this one whose clients are gone have given back what those had. A client that was
-// started because another one died then finds everything as that one's end left it, however late its session is to notice.
+// awaitDead waits for the end of all sessions before this one whose clients are gone. Such a session gives back the
+// streams that its client had taken. A client that was started because another one died can take those streams
+// then, even if the session of the dead one notices late.
 func (s *server) awaitDead(n *session) {
 	s.mu.Lock()
 	earlier := maps.Clone(s.sessions)
 	s.mu.Unlock()
 	for other, number := range earlier {
-		if number < earlier[n] && hungUp(other.conn) && !settled(other.done) {
-			s.log.Print("connection: one that is dead doesn't end")
+		if number < earlier[n] && hungUp(other.conn) && !streams.Settled(other.done) {
+			s.log.Print("connection: the session of a dead client does not end; another client is served without it")
 		}
 	}
 }

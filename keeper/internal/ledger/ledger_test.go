@@ -1,29 +1,30 @@
-package keeper
+package ledger
 
 import (
-	"bytes"
+	"fmt"
 	"log"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/internal/procfs"
+
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 )
 
-func openTestLedger(t *testing.T, path string) *ledger {
+func openTestLedger(t *testing.T, path string) *Ledger {
 	t.Helper()
-	l, err := openLedger(path, bootID{1}, log.New(t.Output(), "", 0))
+	l, err := Open(path, procfs.BootID{1}, log.New(t.Output(), "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func closeLedger(t *testing.T, l *ledger) {
+func closeLedger(t *testing.T, l *Ledger) {
 	t.Helper()
 	if err := l.Close(); err != nil {
 		t.Error(err)
@@ -34,25 +35,25 @@ func TestLedgerReopened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
 	l := openTestLedger(t, path)
 	for i := range 10 {
-		l.append(100+i, uint64(i), uint32(i)<<8, time.Unix(int64(i), 5))
+		l.Append(100+i, uint64(i), uint32(i)<<8, time.Unix(int64(i), 5))
 	}
 	for i := range 5 {
-		l.forget(105+i, uint64(5+i))
+		l.Forget(105+i, uint64(5+i))
 	}
-	want, _, err := l.after(0)
+	want, _, err := l.After(0)
 	if err != nil || len(want) != 5 {
 		t.Fatalf("%v, %v", want, err)
 	}
 	for range 3 { // each one writes the file anew
 		closeLedger(t, l)
 		l = openTestLedger(t, path)
-		if got, _, err := l.after(0); err != nil || !slices.Equal(got, want) {
+		if got, _, err := l.After(0); err != nil || !slices.Equal(got, want) {
 			t.Errorf("reopened: %v, not %v: %v", got, want, err)
 		}
 	}
 	defer func() { closeLedger(t, l) }()
-	l.append(1, 1, 0, time.Now())
-	if got, _ := l.lookup(1, 1); got.Seq != 11 {
+	l.Append(1, 1, 0, time.Now())
+	if got, _ := l.Lookup(1, 1); got.Seq != 11 {
 		t.Errorf("the next exit is %d", got.Seq)
 	}
 }
@@ -62,7 +63,7 @@ func TestLedgerTorn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
 	l := openTestLedger(t, path)
 	for i := range 3 {
-		l.append(100+i, 1, 0, time.Now())
+		l.Append(100+i, 1, 0, time.Now())
 	}
 	closeLedger(t, l)
 	whole, err := os.ReadFile(path)
@@ -70,7 +71,8 @@ func TestLedgerTorn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for cut := range recordSize {
-		if err := os.WriteFile(path, append(slices.Clone(whole[:len(whole)-cut]), make([]byte, cut%2)...), 0o600); err != nil {
+		torn := append(slices.Clone(whole[:len(whole)-cut]), make([]byte, cut%2)...)
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		l := openTestLedger(t, path)
@@ -78,7 +80,7 @@ func TestLedgerTorn(t *testing.T) {
 		if cut == 0 {
 			want = 3
 		}
-		if got, _, err := l.after(0); err != nil || len(got) != want {
+		if got, _, err := l.After(0); err != nil || len(got) != want {
 			t.Errorf("%d bytes cut off: %v, %v", cut, got, err)
 		}
 		closeLedger(t, l)
@@ -95,9 +97,9 @@ func TestLedgerBounded(t *testing.T) {
 	l := openTestLedger(t, path)
 	defer closeLedger(t, l)
 	const n = 2*keepExits + 100
-	begin := l.begin()
+	begin := l.Begin()
 	for i := range n {
-		l.append(i, 1, 0, time.Time{})
+		l.Append(i, 1, 0, time.Time{})
 	}
 	for i := n - keepExits; i < n; i++ {
 		if l.kept[len(l.kept)-n+i].pid != uint32(i) {
@@ -105,15 +107,16 @@ func TestLedgerBounded(t *testing.T) {
 		}
 	}
 	stat, err := os.Stat(path)
-	if limit := 2*(keepExits+keepSlack) + rewriteOver + 2; err != nil || len(l.kept) > keepExits+keepSlack || stat.Size() > int64(limit*recordSize) {
+	const limit = 2*(keepExits+keepSlack) + rewriteOver + 2
+	if err != nil || len(l.kept) > keepExits+keepSlack || stat.Size() > limit*recordSize {
 		t.Errorf("%d exits kept, file %d bytes, %v", len(l.kept), stat.Size(), err)
 	}
-	if _, _, err := l.after(begin); !errdefs.IsOutOfRange(err) {
+	if _, _, err := l.After(begin); !errdefs.IsOutOfRange(err) {
 		t.Errorf("a follower that was too slow: %v", err)
 	}
-	next, seen := l.begin(), 0
+	next, seen := l.Begin(), 0
 	for {
-		exits, _, err := l.after(next)
+		exits, _, err := l.After(next)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +129,7 @@ func TestLedgerBounded(t *testing.T) {
 		t.Errorf("a follower saw %d of %d exits, the last %d", seen, len(l.kept), next)
 	}
 	for i := range 5000 {
-		l.forget(n-1-i, 1)
+		l.Forget(n-1-i, 1)
 	}
 	if got := l.kept[len(l.kept)-1].pid; got != n-5001 {
 		t.Errorf("the newest exit that is not forgotten is of %d", got)
@@ -143,32 +146,17 @@ func TestLedgerDiskRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.file = readOnly
-	l.append(1, 1, 0, time.Now())
-	l.append(2, 1, 0, time.Now())
-	if got, _, err := l.after(0); err != nil || len(got) != 2 {
+	l.Append(1, 1, 0, time.Now())
+	l.Append(2, 1, 0, time.Now())
+	if got, _, err := l.After(0); err != nil || len(got) != 2 {
 		t.Errorf("in memory: %v, %v", got, err)
 	}
 	good.Close()
 	closeLedger(t, l)
 	l = openTestLedger(t, path)
 	defer closeLedger(t, l)
-	if got, _, err := l.after(0); err != nil || len(got) != 2 {
+	if got, _, err := l.After(0); err != nil || len(got) != 2 {
 		t.Errorf("in the file: %v, %v", got, err)
-	}
-}
-
-func TestWaitStatus(t *testing.T) {
-	for _, test := range []struct {
-		code, status int32
-		want         int
-	}{{childExited, 7, 7}, {childExited, 255, 255}, {2, int32(unix.SIGKILL), 137}, {childDumped, int32(unix.SIGABRT), 134}} {
-		status := childInfo{code: test.code, status: test.status}.waitStatus()
-		if got := (Exit{Status: status}).Code(); got != test.want {
-			t.Errorf("code %d status %d: %d, not %d", test.code, test.status, got, test.want)
-		}
-		if dumped := unix.WaitStatus(status).CoreDump(); dumped != (test.code == childDumped) {
-			t.Errorf("code %d: core dumped %v", test.code, dumped)
-		}
 	}
 }
 
@@ -205,15 +193,74 @@ func encodeKept(kept []entry) (data []byte) {
 	return data
 }
 
-func FuzzParseStartTime(f *testing.F) {
-	if self, err := os.ReadFile("/proc/self/stat"); err == nil {
-		f.Add(self)
+func TestLedgerV1(t *testing.T) {
+	recorded, err := os.ReadFile("../../testdata/v1/ledger")
+	if err != nil {
+		t.Fatal(err)
 	}
-	f.Add([]byte("1 (a) b) S 2"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		start, err := parseStartTime(data)
-		if err == nil && !bytes.Contains(data, strconv.AppendUint(nil, start, 10)) && !bytes.Contains(data, []byte("0")) {
-			t.Errorf("start time %d is nowhere in it", start)
+	boot := procfs.BootID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	newer := slices.Clone(recorded)
+	newer = append(encodeRecord(nil, kindHead, entry{pid: ledgerFormat + 1}), newer[recordSize:]...)
+	broken := slices.Clone(recorded)
+	broken[3] ^= 1
+	for name, c := range map[string]struct {
+		data []byte
+		boot procfs.BootID
+		pids []int
+	}{
+		"read":            {recorded, boot, []int{101, 103, 101}},
+		"another boot":    {recorded, procfs.BootID{9}, []int{}},
+		"broken head":     {broken, boot, []int{101, 103, 101}},
+		"before the head": {recorded[recordSize:], boot, []int{101, 103, 101}},
+		"newer":           {newer, boot, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ledger")
+			if err := os.WriteFile(path, c.data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l, err := Open(path, c.boot, log.New(t.Output(), "", 0))
+			if c.pids == nil {
+				numbers := fmt.Sprintf("format %d, and this keeper reads formats up to %d", ledgerFormat+1, ledgerFormat)
+				if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), numbers) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeLedger(t, l)
+			pids := []int{}
+			exits, _, err := l.After(l.Begin())
+			for _, e := range exits {
+				pids = append(pids, e.Pid)
+			}
+			if err != nil || !slices.Equal(pids, c.pids) {
+				t.Errorf("exits of %v, %v", pids, err)
+			}
+			if l.Append(200, 1, 0, time.Now()); l.last != 8 {
+				t.Errorf("the next exit is %d", l.last)
+			}
+		})
+	}
+}
+
+// A ledger of another boot is another boot's over a restart of the keeper too.
+func TestBootIsWrittenDown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	for i, c := range []struct {
+		boot procfs.BootID
+		want int
+	}{{procfs.BootID{1}, 0}, {procfs.BootID{1}, 1}, {procfs.BootID{2}, 0}, {procfs.BootID{2}, 1}, {procfs.BootID{1}, 0}} {
+		l, err := Open(path, c.boot, log.New(t.Output(), "", 0))
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		if exits, _, err := l.After(l.Begin()); err != nil || len(exits) != c.want {
+			t.Errorf("%d: %v, %v", i, exits, err)
+		}
+		l.Append(7, 7, 0, time.Now())
+		closeLedger(t, l)
+	}
 }

@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"errors"
@@ -9,21 +9,24 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/engine-lite/engine-lite/internal/procfs"
+	"github.com/engine-lite/engine-lite/keeper/internal/ledger"
+
 	"golang.org/x/sys/unix"
 )
 
-// reaper is the only one in the process that waits for children.
+// reaper waits for the children of the process. Nobody else does.
 type reaper struct {
 	log    *log.Logger
-	ledger *ledger
-	ended  func(pid int) // called when an exit was stored and the child is not yet reaped; must not block
+	ledger *ledger.Ledger
+	ended  func(pid int) // called when an exit is stored and the child is not reaped yet; must not block
 	signal chan os.Signal
 }
 
-// newReaper makes this process the child subreaper (prctl(2)) of all its descendants. From then on run must be running.
-func newReaper(l *ledger, logger *log.Logger, ended func(pid int)) (*reaper, error) {
+// newReaper makes this process the child subreaper (prctl(2)) of all its descendants. The caller calls run at once.
+func newReaper(l *ledger.Ledger, logger *log.Logger, ended func(pid int)) (*reaper, error) {
 	r := &reaper{log: logger, ledger: l, ended: ended, signal: make(chan os.Signal, 1)}
-	// First of all the handler: with SIGCHLD ignored by whoever started us, the kernel would reap, and nobody would know the status.
+	// The handler comes first. If our parent had SIGCHLD ignored, the kernel would reap, and the status would be lost.
 	signal.Notify(r.signal, unix.SIGCHLD)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		signal.Stop(r.signal)
@@ -32,8 +35,8 @@ func newReaper(l *ledger, logger *log.Logger, ended func(pid int)) (*reaper, err
 	return r, nil
 }
 
-// run reaps until stop is closed. SIGCHLD says only that there may be something: many exits are one signal, so each one means
-// all zombies; a signal that comes meanwhile waits in the channel.
+// run reaps until stop is closed. Many exits may be one SIGCHLD, so after each signal it reaps all zombies. A
+// signal that comes meanwhile waits in the channel.
 func (r *reaper) run(stop <-chan struct{}) {
 	defer signal.Stop(r.signal)
 	for {
@@ -47,29 +50,30 @@ func (r *reaper) run(stop <-chan struct{}) {
 	}
 }
 
-// one looks for a zombie, stores its exit, and only then reaps it. It returns false when there is none.
+// one looks for a zombie, stores its exit, and reaps it after that. It returns false if there is no zombie.
 func (r *reaper) one() bool {
 	info, err := nextZombie()
 	if err != nil || info.pid == 0 {
 		return false // ECHILD, or none of the children has ended
 	}
 	pid, status := int(info.pid), info.waitStatus()
-	start, err := StartTime(pid)
+	start, err := procfs.StartTime(pid)
 	if err != nil {
-		r.log.Printf("the exit of process %d is stored without its start time: %v", pid, err)
+		r.log.Printf("cannot read the start time of process %d; its exit is stored without one: %v", pid, err)
 	}
-	r.ledger.append(pid, start, status, time.Now())
+	r.ledger.Append(pid, start, status, time.Now())
 	r.ended(pid)
 	got, err := wait(pid)
-	// ECHILD: syscall.ForkExec reaps a child of its own that could not exec.
+	// ECHILD: syscall.ForkExec reaps its own child itself if the child could not exec.
 	return got == pid || errors.Is(err, unix.ECHILD)
 }
 
-// nextZombie returns a child that has ended and leaves it as it is; with pid 0 if there is none.
+// nextZombie returns a child that has ended, and does not reap it. The pid is 0 if there is none.
 func nextZombie() (childInfo, error) {
 	for {
 		var info childInfo
-		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+		const options = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL
+		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), options, nil)
 		if !errors.Is(err, unix.EINTR) {
 			return info, err
 		}

@@ -1,16 +1,20 @@
-package keeper
+package ledger
 
 import (
 	"encoding/binary"
 	"hash/crc32"
 	"time"
+
+	"github.com/engine-lite/engine-lite/internal/procfs"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
 // A ledger file is a sequence of records of 40 bytes, little endian:
 //
 //	seq 8 | start time 8 | wall time in ns 8 | pid 4 | raw wait status 4 | kind 4 | CRC-32C of the 36 bytes before 4
 //
-// The first one is the head: the 16 bytes of the boot id in place of seq and start time, and the format's number in place of the pid.
+// The first one is the head: it has the 16 bytes of the boot id in place of seq and start time, and the number of
+// the format in place of the pid.
 const recordSize = 40
 
 // ledgerFormat is the number of the format that this program writes, and the newest that it reads.
@@ -20,22 +24,22 @@ const ledgerFormat = 1
 const (
 	kindExit   = 1 // an exit
 	kindForget = 2 // the exit of this seq is forgotten
-	kindLast   = 3 // exits up to this seq have been given out; nothing else counts
-	kindHead   = 4 // the boot and the format; nothing else counts
+	kindLast   = 3 // numbers up to this seq are used; no other field counts
+	kindHead   = 4 // the boot and the format; no other field counts
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// entry is an exit as the ledger keeps it.
+// entry is an exit in memory.
 type entry struct {
 	seq, start  uint64
 	nanos       int64
 	pid, status uint32
 }
 
-// exit returns the entry as clients see it.
-func (e entry) exit() Exit {
-	return Exit{Seq: e.seq, Pid: int(e.pid), StartTime: e.start, Status: e.status, Time: time.Unix(0, e.nanos).UTC()}
+// exit returns the entry as clients get it.
+func (e entry) exit() wire.Exit {
+	return wire.Exit{Seq: e.seq, Pid: int(e.pid), StartTime: e.start, Status: e.status, Time: time.Unix(0, e.nanos).UTC()}
 }
 
 // encodeRecord appends a record to data.
@@ -51,14 +55,15 @@ func encodeRecord(data []byte, kind uint32, e entry) []byte {
 }
 
 // encodeHead appends the head to data.
-func encodeHead(data []byte, boot bootID) []byte {
+func encodeHead(data []byte, boot procfs.BootID) []byte {
 	return encodeRecord(data, kindHead, entry{
 		seq: binary.LittleEndian.Uint64(boot[:8]), start: binary.LittleEndian.Uint64(boot[8:]), pid: ledgerFormat,
 	})
 }
 
-// decodeHead reads the boot and the format from the start of a ledger file. It is not ok where there is no head, or a broken one.
-func decodeHead(data []byte) (boot bootID, format uint32, ok bool) {
+// decodeHead reads the boot and the format from the start of a ledger file. It is not ok if there is no head, or a
+// broken one.
+func decodeHead(data []byte) (boot procfs.BootID, format uint32, ok bool) {
 	if len(data) < recordSize {
 		return boot, 0, false
 	}
@@ -79,8 +84,8 @@ func decodeRecord(data []byte) (kind uint32, e entry, ok bool) {
 	return kind, e, sum == crc32.Checksum(data[:36], castagnoli)
 }
 
-// decodeLedger reads a ledger file: the exits that are not forgotten, in their order and at most the newest keepExits; the last seq given
-// out; and how many records, the torn one at the end included, were broken and skipped.
+// decodeLedger reads a ledger file. It returns the exits that are not forgotten, in their order and at most the newest
+// keepExits; the last seq that was used; and how many records were broken and skipped, a torn one at the end included.
 func decodeLedger(data []byte) (kept []entry, last uint64, broken int) {
 	if len(data)%recordSize != 0 {
 		broken++

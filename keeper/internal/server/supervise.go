@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"context"
@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
-	backoffMin  = 100 * time.Millisecond
-	backoffMax  = 5 * time.Second
-	backoffLife = 10 * time.Second // who lived so long is started again after backoffMin
-	endWait     = 10 * time.Second // between SIGTERM and SIGKILL
+	backoffMin   = 100 * time.Millisecond
+	backoffMax   = 5 * time.Second
+	healthyAfter = 10 * time.Second // a runtimed that ran for so long is started again after backoffMin
+	endWait      = 10 * time.Second // between SIGTERM and SIGKILL
 )
 
 // supervisor keeps runtimed running.
@@ -27,7 +29,7 @@ type supervisor struct {
 
 	mu       sync.Mutex
 	starting bool
-	early    map[int]bool  // children that ended while starting: the child may be one of them
+	early    map[int]bool  // children that ended while starting is set: runtimed may be one of them
 	pid      int           // the running child, 0 if none
 	gone     chan struct{} // closed when the running child has ended
 }
@@ -36,28 +38,20 @@ func newSupervisor(cfg Config) *supervisor {
 	return &supervisor{argv: cfg.Runtimed, logPath: cfg.RuntimedLog, log: cfg.Log}
 }
 
-// run starts runtimed, and again whenever it ends, until ctx ends; then it ends runtimed and returns.
+// run starts runtimed, and starts it again whenever it ends, until ctx ends. Then it ends runtimed and returns.
 func (s *supervisor) run(ctx context.Context) {
-	pause := backoffMin
+	pause := retry.New(backoffMin, backoffMax)
 	for ctx.Err() == nil {
 		began := time.Now()
 		if err := s.once(ctx); err != nil {
-			s.log.Printf("runtimed: %v", err)
+			s.log.Printf("runtimed: %v; starting it again", err)
 		}
-		if time.Since(began) >= backoffLife {
-			pause = backoffMin
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, backoffMax)
+		pause.ResetAfter(time.Since(began), healthyAfter)
+		_ = pause.Wait(ctx) // the end of ctx ends the loop
 	}
 }
 
-// once starts runtimed and returns when it has ended; the end of ctx ends it.
+// once starts runtimed and returns when it has ended. The end of ctx ends runtimed.
 func (s *supervisor) once(ctx context.Context) error {
 	pid, gone, err := s.start()
 	if err != nil {
@@ -103,7 +97,7 @@ func (s *supervisor) start() (int, <-chan struct{}, error) {
 	return pid, gone, nil
 }
 
-// fork is not os/exec: that would wait for the child itself.
+// fork starts the child. os/exec is not used: it would wait for the child, and only the reaper may.
 func (s *supervisor) fork() (int, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -124,7 +118,8 @@ func (s *supervisor) fork() (int, error) {
 	})
 }
 
-// ended hears of every child that has ended, before it is reaped: until then its pid can't be another process's.
+// ended is called for each child that has ended, before the child is reaped: until then no other process can have
+// its pid.
 func (s *supervisor) ended(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
