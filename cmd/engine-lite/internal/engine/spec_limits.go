@@ -12,7 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/engine-lite/engine-lite/internal/withheld"
+	"github.com/engine-lite/engine-lite/internal/hostlimits"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are
@@ -130,7 +130,7 @@ func (e *Engine) withheldWarnings(r *record) ([]string, error) {
 	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {
 		return nil, err
 	}
-	bounds, err := withheld.Here()
+	bounds, err := hostlimits.Here()
 	if err != nil {
 		return nil, err
 	}
