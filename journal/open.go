@@ -28,17 +28,18 @@ const (
 	idKey     = "id"
 )
 
-// format is the version of the file's layout that this program writes, and the newest that it reads.
+// format is the number of the file's layout that this program writes, and the newest that it reads.
 const format = 1
 
-// addressSpace is how much of it is reserved for the file to grow in. Growing beyond makes commits wait for readers.
+// addressSpace is how many bytes of addresses are reserved for the mapping of the file. When the file grows beyond, a
+// commit waits until no reader uses the old mapping.
 const addressSpace = 256 << 20
 
-// Open opens the journal at path, and creates it with mode 0600 if there is none; the directory has to be there. The
-// file is locked (flock(2)) until Close, which the caller owes.
+// Open opens the journal at path. If there is none, it creates one with mode 0600; the directory must exist. The file
+// is locked (flock(2)) until the caller calls Close. Open reads all pages of the file, and all records.
 //
-// Errors: [ErrInUse]. FailedPrecondition where the file is a bbolt database but no journal, and where a newer version of
-// the program wrote it. DataLoss where the file is empty, cut off, or can't be understood. Others come from the file system.
+// Errors: [ErrInUse]. FailedPrecondition if the file is a bbolt database but no journal, or if a newer version of the
+// program wrote it. DataLoss if the file is empty, cut off or damaged. Other errors come from the file system.
 func Open(path string, opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
 	j := &Journal{path: path, opts: opts}
@@ -64,8 +65,8 @@ func Open(path string, opts Options) (*Journal, error) {
 	return j, nil
 }
 
-// open opens an existing file and reads where it stands. After an error nothing of it stays open; of a corrupt one, a
-// mapping may stay, which only bbolt could undo.
+// open opens an existing file and reads the position of its events. After an error the file is closed; if bbolt has
+// panicked, its mapping of the file stays.
 func (j *Journal) open() error {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	err := contain(func() (err error) {
@@ -81,7 +82,7 @@ func (j *Journal) open() error {
 	return nil
 }
 
-// abandon closes the descriptor, where bbolt could open the file but then panicked.
+// abandon closes the descriptor, if bbolt panicked after it had opened the file.
 func (j *Journal) abandon() error {
 	if j.file == nil {
 		return nil
@@ -105,7 +106,8 @@ func (j *Journal) boltOptions() *bolt.Options {
 	}
 }
 
-// openFile opens the file for bbolt, which would make a database of one that is absent or empty.
+// openFile opens, locks and checks the file for bbolt. It refuses a file that is absent or empty, of which bbolt would
+// make a database.
 func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
@@ -131,8 +133,8 @@ func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, e
 	return file, nil
 }
 
-// lock locks the file as bbolt does, which finds it locked by itself then: what it reads has to be checked under the
-// lock.
+// lock locks the file as bbolt does: its own attempt succeeds then, since the descriptor is the same. So the file is
+// locked when checkFile reads it.
 func (j *Journal) lock(file *os.File) error {
 	mode := flock.Exclusive
 	if j.opts.ReadOnly {
@@ -147,8 +149,8 @@ func (j *Journal) lock(file *os.File) error {
 	return err
 }
 
-// checkFile walks the pages and reads all records: one whose key is damaged would look as if it weren't there. Events are
-// checked as they are read.
+// checkFile reads all pages and all records. Without that, a record whose key is damaged would seem to be absent.
+// Events are checked when they are read.
 func (j *Journal) checkFile(file *os.File, size int64) error {
 	m, whole, err := newestMeta(file)
 	if err != nil {
@@ -165,16 +167,17 @@ func (j *Journal) checkFile(file *os.File, size int64) error {
 	return err
 }
 
-// classify gives bbolt's errors at opening their class.
+// classify gives an error of bbolt.Open its class.
 func classify(err error) error {
 	switch {
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
+		errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("it is corrupt, or not a journal: %w: %w", err, errdefs.ErrDataLoss)
 	}
 	return err
 }
 
-// load checks the format and reads where the journal stands.
+// load checks the format, and reads the id and the position of the events.
 func (j *Journal) load(tx *bolt.Tx) error {
 	header := tx.Bucket([]byte(journalBucket))
 	if header == nil {
@@ -208,7 +211,7 @@ func checkFormat(stored []byte) error {
 	return nil
 }
 
-// position reads where the journal stands from its first and last event.
+// position reads the position from the first and the last event.
 func (b bucket) position() (position, error) {
 	p := position{oldest: b.oldest(), newest: b.Sequence(), tail: stamp{appended: math.MinInt64, mark: math.MinInt64}}
 	last, _ := b.Cursor().Last()

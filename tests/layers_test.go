@@ -47,15 +47,15 @@ var layers = []layer{
 	{path: "libcontainerd", ours: []string{"internal/span", "queue", "fifo"}, never: embedder},
 	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
 	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed/command", ours: []string{"runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"cmd/runtimed/command", "runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed/command", ours: []string{"runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "cmd/runtimed", ours: []string{"cmd/runtimed/command", "runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
 	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "internal/spool", ours: []string{"internal/pidfd"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+	{path: "internal/ocilog", ours: []string{"internal/pidfd"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
-	{path: "internal/withheld", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
-	{path: "cmd/engine-lite-oci", ours: []string{"internal/pidfd", "internal/spool", "keeper"}, never: []string{"net/http"}, others: []string{
+	{path: "internal/hostlimits", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
+	{path: "cmd/engine-lite-oci", ours: []string{"internal/pidfd", "internal/ocilog", "keeper"}, never: []string{"net/http"}, others: []string{
 		"golang.org/x/sys", "github.com/containerd/errdefs", "github.com/spf13/cobra", "github.com/spf13/pflag",
 	}},
 	{path: "cmd/engine-lite/internal/images"},
@@ -65,18 +65,18 @@ var layers = []layer{
 	{path: "cmd/engine-lite/internal/engine/record", ours: []string{"cmd/engine-lite/internal/store", "internal/classed", "internal/span", "journal"}},
 	{path: "cmd/engine-lite/internal/engine", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
-		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
+		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/ocilog", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite/internal/simulation", ours: []string{}}, // tests only
 	{path: "cmd/engine-lite/internal/api", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
-		"fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
+		"fifo", "internal/pidfd", "internal/span", "internal/ocilog", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
+		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/ocilog", "internal/stacks", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
 	}},
 }
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
-	"github.com/engine-lite/engine-lite/internal/withheld"
+	"github.com/engine-lite/engine-lite/internal/hostlimits"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are
@@ -132,7 +132,7 @@ func (e *Engine) withheldWarnings(r *record.Record) ([]string, error) {
 	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {
 		return nil, err
 	}
-	bounds, err := withheld.Here()
+	bounds, err := hostlimits.Here()
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
-// Package withheld knows what a host without CAP_SYS_RESOURCE keeps its processes
-// from having, and so their containers. runtimed goes by it when it makes one, and
-// the engine, whose child's child runtimed is, when it tells a user what to expect.
-package withheld
+// Package hostlimits knows which resource limits and OOM scores a host without
+// CAP_SYS_RESOURCE keeps from its containers. runtimed uses it when it creates a
+// container. The engine, which has the same capabilities as runtimed, uses it to
+// warn the user.
+package hostlimits
 
 import (
 	"fmt"
@@ -13,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds are what the kernel allows this process.
+// Bounds say what the kernel allows this process.
 type Bounds struct {
-	// SysResource tells whether limits may be raised and the OOM score lowered
-	// (capabilities(7), CAP_SYS_RESOURCE).
+	// SysResource is true if this process may raise limits and lower the OOM score:
+	// CAP_SYS_RESOURCE in capabilities(7).
 	SysResource bool
-	// OOMScoreAdj is this process's, below which nothing that it starts gets
-	// without that.
+	// OOMScoreAdj is the value of this process, -1000 to 1000. Without SysResource no
+	// process that it starts can have a lower one.
 	OOMScoreAdj int
-	// HardLimit reads this process's hard limit of a resource of getrlimit(2).
+	// HardLimit returns this process's hard limit of a resource of getrlimit(2).
 	HardLimit func(resource int) (uint64, error)
 }
 
-// Here finds out this process's bounds.
+// Here returns the bounds of this process. Its errors are those of the system.
 func Here() (Bounds, error) {
 	b := Bounds{HardLimit: hardLimit}
 	var err error
@@ -40,8 +41,8 @@ func Here() (Bounds, error) {
 	return b, err
 }
 
-// hasSysResource tells whether this process has CAP_SYS_RESOURCE where the kernel
-// asks for it: in the first user namespace.
+// hasSysResource reports whether this process has CAP_SYS_RESOURCE in the first user
+// namespace, where the kernel asks for it.
 func hasSysResource() (bool, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData // the second has capabilities 32 and up
@@ -55,8 +56,8 @@ func hasSysResource() (bool, error) {
 	return wholeRange(uids), err
 }
 
-// wholeRange tells whether a uid_map (user_namespaces(7)) is that of the first user
-// namespace, in which each id is itself.
+// wholeRange reports whether a uid_map (user_namespaces(7)) is that of the first user
+// namespace, which maps each id to itself.
 func wholeRange(uids []byte) bool {
 	fields := strings.Fields(string(uids))
 	return len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295"
@@ -68,24 +69,26 @@ func hardLimit(resource int) (uint64, error) {
 	return limit.Max, err
 }
 
-// limits are the resources of getrlimit(2) by their names in a spec.
+// limits has the resources of getrlimit(2) by their names in an OCI spec.
 var limits = map[string]int{
-	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
-	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
-	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU,
+	"RLIMIT_DATA": unix.RLIMIT_DATA, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS,
+	"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE,
+	"RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
 	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
 	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
 }
 
-// Clamp changes what a process asks for and can't have without CAP_SYS_RESOURCE to
-// the nearest that it can, as every engine does that runs without it. The warnings
-// say what was changed and why; nil if nothing was.
+// Clamp changes each limit and OOM score of p that needs CAP_SYS_RESOURCE, on a
+// process that lacks it, to the nearest value that needs none; other engines do so
+// too. The warnings say which values were changed, and why. They are nil if none was.
 func (b Bounds) Clamp(p *specs.Process) (warnings []string) {
 	if b.SysResource {
 		return nil
 	}
 	if p.OOMScoreAdj != nil && *p.OOMScoreAdj < b.OOMScoreAdj {
-		warnings = append(warnings, fmt.Sprintf("the OOM score adjustment is %d, not %d: this host withholds CAP_SYS_RESOURCE", b.OOMScoreAdj, *p.OOMScoreAdj))
+		const text = "the OOM score adjustment is %d, not %d: this host withholds CAP_SYS_RESOURCE"
+		warnings = append(warnings, fmt.Sprintf(text, b.OOMScoreAdj, *p.OOMScoreAdj))
 		p.OOMScoreAdj = &b.OOMScoreAdj
 	}
 	for i := range p.Rlimits {
@@ -98,7 +101,8 @@ func (b Bounds) Clamp(p *specs.Process) (warnings []string) {
 		if err != nil || limit.Hard <= hard {
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("the hard limit %s is %d, not %d: this host withholds CAP_SYS_RESOURCE", limit.Type, hard, limit.Hard))
+		const text = "the hard limit %s is %d, not %d: this host withholds CAP_SYS_RESOURCE"
+		warnings = append(warnings, fmt.Sprintf(text, limit.Type, hard, limit.Hard))
 		limit.Hard, limit.Soft = hard, min(limit.Soft, hard)
 	}
 	return warnings

@@ -1,4 +1,4 @@
-package withheld
+package hostlimits
 
 import (
 	"encoding/json"
@@ -13,17 +13,19 @@ import (
 
 func ptr[T any](v T) *T { return &v }
 
-// withHard makes all hard limits the same.
+// withHard returns b with the same hard limit for all resources.
 func withHard(b Bounds, hard uint64) Bounds {
 	b.HardLimit = func(int) (uint64, error) { return hard, nil }
 	return b
 }
 
+type list = []specs.POSIXRlimit
+
 func TestClamp(t *testing.T) {
 	limit := func(kind string, soft, hard uint64) specs.POSIXRlimit {
 		return specs.POSIXRlimit{Type: kind, Soft: soft, Hard: hard}
 	}
-	withheld := withHard(Bounds{OOMScoreAdj: 100}, 1000)
+	without := withHard(Bounds{OOMScoreAdj: 100}, 1000)
 	for name, c := range map[string]struct {
 		bounds   Bounds
 		score    *int
@@ -32,15 +34,35 @@ func TestClamp(t *testing.T) {
 		score2   *int
 		warnings int
 	}{
-		"all allowed":         {withHard(Bounds{SysResource: true}, 1000), ptr(-1000), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 5000, 5000)}, []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 5000, 5000)}, ptr(-1000), 0},
-		"nothing asked":       {withheld, nil, nil, nil, nil, 0},
-		"less than there is":  {withheld, ptr(100), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 10, 1000)}, []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 10, 1000)}, ptr(100), 0},
-		"score too low":       {withheld, ptr(99), nil, nil, ptr(100), 1},
-		"hard limit too high": {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_NPROC", 10, 1001)}, []specs.POSIXRlimit{limit("RLIMIT_NPROC", 10, 1000)}, nil, 1},
-		"both too high":       {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_CORE", unix.RLIM_INFINITY, unix.RLIM_INFINITY)}, []specs.POSIXRlimit{limit("RLIMIT_CORE", 1000, 1000)}, nil, 1},
-		"unknown kind":        {withheld, nil, []specs.POSIXRlimit{limit("RLIMIT_NOPE", 5, 5000)}, []specs.POSIXRlimit{limit("RLIMIT_NOPE", 5, 5000)}, nil, 0},
-		"all too high": {withheld, ptr(-1), []specs.POSIXRlimit{limit("RLIMIT_NOFILE", 1, 2000), limit("RLIMIT_CPU", 1, 2000)},
-			[]specs.POSIXRlimit{limit("RLIMIT_NOFILE", 1, 1000), limit("RLIMIT_CPU", 1, 1000)}, ptr(100), 3},
+		"all allowed": {
+			withHard(Bounds{SysResource: true}, 1000), ptr(-1000),
+			list{limit("RLIMIT_NOFILE", 5000, 5000)},
+			list{limit("RLIMIT_NOFILE", 5000, 5000)}, ptr(-1000), 0,
+		},
+		"nothing asked": {without, nil, nil, nil, nil, 0},
+		"less than there is": {
+			without, ptr(100),
+			list{limit("RLIMIT_NOFILE", 10, 1000)},
+			list{limit("RLIMIT_NOFILE", 10, 1000)}, ptr(100), 0,
+		},
+		"score too low": {without, ptr(99), nil, nil, ptr(100), 1},
+		"hard limit too high": {
+			without, nil,
+			list{limit("RLIMIT_NPROC", 10, 1001)},
+			list{limit("RLIMIT_NPROC", 10, 1000)}, nil, 1,
+		},
+		"both too high": {
+			without, nil,
+			list{limit("RLIMIT_CORE", unix.RLIM_INFINITY, unix.RLIM_INFINITY)},
+			list{limit("RLIMIT_CORE", 1000, 1000)}, nil, 1,
+		},
+		"unknown kind": {
+			without, nil,
+			list{limit("RLIMIT_NOPE", 5, 5000)},
+			list{limit("RLIMIT_NOPE", 5, 5000)}, nil, 0,
+		},
+		"all too high": {without, ptr(-1), list{limit("RLIMIT_NOFILE", 1, 2000), limit("RLIMIT_CPU", 1, 2000)},
+			list{limit("RLIMIT_NOFILE", 1, 1000), limit("RLIMIT_CPU", 1, 1000)}, ptr(100), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &specs.Process{OOMScoreAdj: c.score, Rlimits: c.limits}
@@ -67,7 +89,8 @@ func TestClamp(t *testing.T) {
 
 func TestFirstUserNamespace(t *testing.T) {
 	for text, first := range map[string]bool{
-		"         0          0 4294967295\n": true, "0 0 4294967295": true, "0 1000 1\n": false, "0 0 1000\n": false, "": false,
+		"         0          0 4294967295\n": true, "0 0 4294967295": true,
+		"0 1000 1\n": false, "0 0 1000\n": false, "": false,
 		"0 0 4294967295\n1 1 1\n": false, "0 100000 65536": false,
 	} {
 		if wholeRange([]byte(text)) != first {
@@ -76,7 +99,7 @@ func TestFirstUserNamespace(t *testing.T) {
 	}
 }
 
-// What Here finds is what the kernel does: a lower score is taken only where it says so.
+// Here says what the kernel does: the kernel takes a lower score only with SysResource.
 func TestHere(t *testing.T) {
 	b, err := Here()
 	if err != nil {
@@ -107,10 +130,11 @@ func FuzzWholeRange(f *testing.F) {
 	})
 }
 
-// Whatever a process asks for, it is left with nothing above the bounds, and is clamped once only.
+// Clamp leaves nothing above the bounds, for any process, and a second Clamp changes nothing.
 func FuzzClamp(f *testing.F) {
 	f.Add([]byte(`{"rlimits":[{"type":"RLIMIT_NOFILE","hard":18446744073709551615}],"oomScoreAdj":-7}`))
-	f.Add([]byte(`{"rlimits":[{"type":"RLIMIT_NOPE","hard":9},{"type":"RLIMIT_AS","soft":9,"hard":6},{"type":"RLIMIT_AS","hard":7}]}`))
+	f.Add([]byte(`{"rlimits":[{"type":"RLIMIT_NOPE","hard":9},{"type":"RLIMIT_AS","soft":9,"hard":6},` +
+		`{"type":"RLIMIT_AS","hard":7}]}`))
 	b := withHard(Bounds{OOMScoreAdj: -3}, 5)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p specs.Process

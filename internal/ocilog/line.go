@@ -1,4 +1,4 @@
-package spool
+package ocilog
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The actions of lines.
+// The actions on a container.
 const (
 	Create  = "create"
 	Start   = "start"
@@ -17,10 +17,10 @@ const (
 	Destroy = "destroy"
 )
 
-// Step is how far an action has come.
+// Step says how far an action has come.
 type Step string
 
-// The steps. Exit has Done only.
+// The steps of an action. Exit has Done only.
 const (
 	Begun  Step = "begun"
 	Done   Step = "done"
@@ -32,35 +32,37 @@ type Line struct {
 	Time   time.Time `json:"time"`
 	Action string    `json:"action"`
 	Step   Step      `json:"step"`
-	// Recovered says that it was found out afterwards.
+	// Recovered is true if a later command found the step out, since the command
+	// that did the action was killed.
 	Recovered bool `json:"recovered,omitempty"`
-	// Container comes with the begun create.
+	// Container is set in a create that has begun.
 	Container *Container `json:"container,omitempty"`
-	// Process comes with the create that is done.
+	// Process is set in a create that is done.
 	Process *Process `json:"process,omitempty"`
-	// Status is the raw wait status of an exit.
+	// Status is set in an exit: the wait status, as wait(2) has it.
 	Status *uint32 `json:"status,omitempty"`
-	// End is where the line ends, in bytes; Parse sets it.
+	// End is the offset in bytes behind the line. Parse sets it.
 	End int64 `json:"-"`
 }
 
-// Container is what does not change about a container.
+// Container holds what never changes about a container.
 type Container struct {
-	// Run is random, and no other container's, whatever their ids.
+	// Run is a random name, see NewRun. No other container has it, not even a later
+	// one with the same id.
 	Run string `json:"run"`
 	ID  string `json:"id"`
-	// Root is where the OCI runtime keeps its state, Runtime its path.
+	// Root is the directory of the OCI runtime's state, Runtime the runtime's path.
 	Root        string            `json:"root"`
 	Runtime     string            `json:"runtime"`
 	Bundle      string            `json:"bundle"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// maxLine bounds a line in bytes; the annotations are by far the longest part.
+// maxLine is the longest line in bytes. The annotations are by far its longest part.
 const maxLine = 1 << 20
 
-// Parse reads the whole lines of data. A line that makes no sense is the rest of a
-// write whose process was killed: it is left out.
+// Parse returns the complete lines of data. It leaves out a line that can't be
+// understood: the part of a line that a killed process has written.
 func Parse(data []byte) []Line {
 	var lines []Line
 	for size := 0; ; {
@@ -100,8 +102,8 @@ func (l Line) valid() bool {
 	return true
 }
 
-// encode makes a line's bytes. The line break before it ends what a killed
-// writer may have left of another line; a reader takes no empty line for one.
+// encode returns the bytes of a line. The line break in front ends the part of a
+// line that a killed process may have left. Parse skips empty lines.
 func (l Line) encode() ([]byte, error) {
 	text, err := json.Marshal(l)
 	if err != nil {

@@ -1,4 +1,4 @@
-package spool
+package ocilog
 
 import (
 	"context"
@@ -27,10 +27,11 @@ func open(t *testing.T, dir, key string, create bool) *Log {
 }
 
 func begun(run string) Line {
-	return Line{Action: Create, Step: Begun, Container: &Container{Run: run, ID: "c", Annotations: map[string]string{"a": "b"}}}
+	c := Container{Run: run, ID: "c", Annotations: map[string]string{"a": "b"}}
+	return Line{Action: Create, Step: Begun, Container: &c}
 }
 
-// TestLog writes a container's life and reads it again after each line.
+// TestLog writes all that happens to a container, and reads it again after each line.
 func TestLog(t *testing.T) {
 	dir, key := filepath.Join(t.TempDir(), "oci"), Key("", "c")
 	status := uint32(7 << 8)
@@ -40,8 +41,10 @@ func TestLog(t *testing.T) {
 	}
 	var want State
 	for _, l := range []Line{
-		begun("r1"), {Action: Create, Step: Done, Process: &process}, {Action: Start, Step: Begun}, {Action: Start, Step: Failed},
-		{Action: Start, Step: Begun}, {Action: Start, Step: Done}, {Action: Pause, Step: Done}, {Action: Unpause, Step: Done},
+		begun("r1"), {Action: Create, Step: Done, Process: &process},
+		{Action: Start, Step: Begun}, {Action: Start, Step: Failed},
+		{Action: Start, Step: Begun}, {Action: Start, Step: Done},
+		{Action: Pause, Step: Done}, {Action: Unpause, Step: Done},
 		{Action: Exit, Step: Done, Status: &status}, {Action: Destroy, Step: Begun}, {Action: Destroy, Step: Done},
 	} {
 		log := open(t, dir, key, true)
@@ -52,7 +55,8 @@ func TestLog(t *testing.T) {
 			t.Fatalf("after %s %s: %+v, %v, want %+v", l.Action, l.Step, got, err, want)
 		}
 	}
-	if !want.Created || !want.Started || want.Paused || !want.Exited || !want.Destroyed || want.Pending != "" || want.Process != process || want.Exists() {
+	if !want.Created || !want.Started || want.Paused || !want.Exited || !want.Destroyed ||
+		want.Pending != "" || want.Process != process || want.Exists() {
 		t.Errorf("in the end: %+v", want)
 	}
 	log := open(t, dir, key, false)
@@ -83,7 +87,7 @@ func TestTornLine(t *testing.T) {
 	}
 }
 
-// TestLock has many take a log at once, some of them renaming it.
+// TestLock opens one log from many goroutines at once, some of which rename it.
 func TestLock(t *testing.T) {
 	dir, key := t.TempDir(), Key("", "c")
 	var mu sync.Mutex
@@ -97,12 +101,12 @@ func TestLock(t *testing.T) {
 			}
 			defer l.Close()
 			if !mu.TryLock() {
-				t.Error("two have the log")
+				t.Error("two processes have the log")
 				return
 			}
 			defer mu.Unlock()
 			if Idle(l.path, 0) {
-				t.Error("a log that somebody has is idle")
+				t.Error("a locked log is idle")
 			}
 			if l.State.Container.Run == "" {
 				if err := l.Append(begun(NewRun())); err != nil {
@@ -122,7 +126,7 @@ func TestLock(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Open(ctx, dir, key, false); !errdefs.IsUnavailable(err) {
-		t.Errorf("a lock that somebody has: %v", err)
+		t.Errorf("a lock that is taken: %v", err)
 	}
 }
 
@@ -160,8 +164,7 @@ func TestWake(t *testing.T) {
 	}
 }
 
-// FuzzParse reads whatever lies in the spool: it never fails, lines end where a
-// line ends, and the state can be made of them.
+// FuzzParse parses any bytes: lines end at a line break, and make a state.
 func FuzzParse(f *testing.F) {
 	whole, _ := begun("r1").encode()
 	f.Add(whole)

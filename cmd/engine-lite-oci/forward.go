@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// state prints where a container stands, in the runtime's words.
+// state prints the state of a container as the runtime prints it.
 func (o *options) state(args []string) error {
 	r, _, err := o.runtimeIn("state", args, pflag.NewFlagSet("state", pflag.ContinueOnError))
 	if err != nil {
@@ -18,8 +18,8 @@ func (o *options) state(args []string) error {
 	return r.become(append([]string{"state"}, args...)...)
 }
 
-// kill sends a signal. It waits for no other command: it may be what ends one
-// that hangs.
+// kill sends a signal. It does not wait for other commands on the container: the
+// signal may be the only way to end a command that hangs.
 func (o *options) kill(args []string) error {
 	flags := pflag.NewFlagSet("kill", pflag.ContinueOnError)
 	flags.BoolP("all", "a", false, "")
@@ -30,8 +30,8 @@ func (o *options) kill(args []string) error {
 	return r.become(append([]string{"kill"}, args...)...)
 }
 
-// ps lists the processes of a container that has some: crun 1.8 crashes at one
-// that has ended.
+// ps lists the processes of a container. It refuses a container that has ended: crun
+// 1.8 crashes at one.
 func (o *options) ps(args []string) error {
 	flags := pflag.NewFlagSet("ps", pflag.ContinueOnError)
 	flags.StringP("format", "f", "", "")
@@ -44,13 +44,14 @@ func (o *options) ps(args []string) error {
 		return err
 	}
 	if there.Status == "stopped" {
-		return fmt.Errorf("cannot list the processes of container %q, which is stopped: %w", id, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot list the processes of container %q, which is stopped: %w",
+			id, errdefs.ErrFailedPrecondition)
 	}
 	return r.become(append([]string{"ps"}, args...)...)
 }
 
-// exec runs a process in a container. The pid file is the runtime's to write:
-// nothing comes after it.
+// exec runs a process in a container. The runtime writes the pid file itself, since
+// nothing has to be done before it.
 func (o *options) exec(args []string) error {
 	r, _, err := o.runtimeIn("exec", args, execFlags())
 	if err != nil {
@@ -59,14 +60,18 @@ func (o *options) exec(args []string) error {
 	return r.become(append([]string{"exec"}, args...)...)
 }
 
-// execFlags are those of the runtimes: which argument is the container's id
+// execFlags are the flags of the runtimes' exec. Which argument is the container's id
 // depends on which flags have values.
 func execFlags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("exec", pflag.ContinueOnError)
-	for _, name := range []string{"console-socket", "cwd", "pid-file", "process-label", "apparmor", "preserve-fds", "cgroup"} {
+	for _, name := range []string{
+		"console-socket", "cwd", "pid-file", "process-label", "apparmor", "preserve-fds", "cgroup",
+	} {
 		flags.String(name, "", "")
 	}
-	for name, short := range map[string]string{"env": "e", "user": "u", "additional-gids": "g", "process": "p", "cap": "c"} {
+	for name, short := range map[string]string{
+		"env": "e", "user": "u", "additional-gids": "g", "process": "p", "cap": "c",
+	} {
 		flags.StringP(name, short, "", "")
 	}
 	for name, short := range map[string]string{"tty": "t", "detach": "d"} {
@@ -93,12 +98,14 @@ func (o *options) byDefault(command string, args []string) error {
 	return r.become(append([]string{command}, args...)...)
 }
 
-// runtimeIn finds the container that a command line is about, and its runtime.
+// runtimeIn returns the id of the container in the arguments of a command, and the
+// runtime of that container.
 func (o *options) runtimeIn(command string, args []string, flags *pflag.FlagSet) (ociRuntime, string, error) {
 	flags.SetInterspersed(false)
 	flags.SetOutput(io.Discard)
 	if err := flags.Parse(args); err != nil {
-		return ociRuntime{}, "", fmt.Errorf("%s: %v: %w", command, strings.TrimSpace(err.Error()), errdefs.ErrInvalidArgument)
+		return ociRuntime{}, "", fmt.Errorf("%s: %v: %w",
+			command, strings.TrimSpace(err.Error()), errdefs.ErrInvalidArgument)
 	}
 	if flags.NArg() == 0 {
 		return ociRuntime{}, "", fmt.Errorf("%s needs a container id: %w", command, errdefs.ErrInvalidArgument)

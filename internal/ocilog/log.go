@@ -1,4 +1,4 @@
-package spool
+package ocilog
 
 import (
 	"context"
@@ -23,35 +23,35 @@ const (
 	gonePrefix = "gone."
 )
 
-// Key is the name of a container's log. Root is what the caller of the command
-// line gave, not where the runtime is.
+// Key returns the name of a container's log. root is the value of --root that the
+// caller of the command line gave, and may be empty.
 func Key(root, id string) string {
 	sum := sha256.Sum256([]byte(root + "\x00" + id))
 	return hex.EncodeToString(sum[:])[:keyLength]
 }
 
-// Gone tells whether there is a log of a container that is gone.
+// Gone reports whether dir has the retired log of a container.
 func Gone(dir, run string) bool {
 	_, err := os.Lstat(filepath.Join(dir, gonePrefix+run))
 	return err == nil
 }
 
-// NewRun makes a random name for a container.
+// NewRun returns a random name for a container: 32 hexadecimal digits.
 func NewRun() string {
 	var name [16]byte
 	_, _ = rand.Read(name[:]) // never fails: crypto/rand
 	return hex.EncodeToString(name[:])
 }
 
-// IsLog tells whether a file of the spool's directory is a log.
+// IsLog reports whether a file with that name, in the directory of the logs, is a log.
 func IsLog(name string) bool {
 	return len(name) == keyLength && strings.Trim(name, "0123456789abcdef") == "" || Retired(name)
 }
 
-// Retired tells whether a log is one of a container that is gone.
+// Retired reports whether a log with that name is one of a deleted container.
 func Retired(name string) bool { return strings.HasPrefix(name, gonePrefix) }
 
-// Log is a container's log with its lock.
+// Log is the open log of a container, whose lock the process has until Close.
 type Log struct {
 	State State
 
@@ -59,10 +59,11 @@ type Log struct {
 	file      *os.File
 }
 
-// Open opens the log of a container, waits for its lock and reads it. With
-// create it makes one where there is none; else that is of class NotFound. A
-// lock that doesn't come before ctx ends is of class Unavailable. The caller
-// closes the log.
+// Open opens the log of a container, waits for its lock and reads it. The caller
+// closes the log. Where there is no log, Open makes one if create is true.
+//
+// Errors: NotFound for no log without create. Unavailable if ctx ends before the
+// lock is free. Others are those of the file system.
 func Open(ctx context.Context, dir, key string, create bool) (*Log, error) {
 	l := &Log{dir: dir, path: filepath.Join(dir, key)}
 	flags := os.O_RDWR | os.O_APPEND
@@ -78,7 +79,7 @@ func Open(ctx context.Context, dir, key string, create bool) (*Log, error) {
 			return nil, err
 		}
 		if file == nil {
-			continue // renamed or removed while it was waited for
+			continue // renamed or removed while we waited for the lock
 		}
 		l.file = file
 		if err := l.read(); err != nil {
@@ -88,7 +89,8 @@ func Open(ctx context.Context, dir, key string, create bool) (*Log, error) {
 	}
 }
 
-// openNamed opens and locks a file; nil if by then the path is another's.
+// openNamed opens and locks a file. It returns nil if the path names another file,
+// or none, when the lock is there.
 func openNamed(ctx context.Context, path string, flags int) (*os.File, error) {
 	file, err := os.OpenFile(path, flags, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
@@ -114,7 +116,7 @@ func lock(ctx context.Context, file *os.File) error {
 	return err
 }
 
-// named tells whether the path still leads to the file.
+// named reports whether the path still names the file.
 func named(file *os.File, path string) bool {
 	ours, err := file.Stat()
 	if err != nil {
@@ -133,7 +135,8 @@ func (l *Log) read() error {
 	return nil
 }
 
-// Append writes a line. One without a time gets the present one.
+// Append writes a line and adds it to the state. A line without a time gets the
+// present time.
 func (l *Log) Append(line Line) error {
 	if line.Time.IsZero() {
 		line.Time = time.Now().UTC()
@@ -149,8 +152,8 @@ func (l *Log) Append(line Line) error {
 	return nil
 }
 
-// Retire gives the name free when the container is gone. The engine removes
-// the log when it has read it.
+// Retire renames the log of a deleted container, so that the container's id is
+// free. The engine removes the log when it has read it.
 func (l *Log) Retire() error {
 	gone := filepath.Join(l.dir, gonePrefix+l.State.Container.Run)
 	if err := os.Rename(l.path, gone); err != nil {
@@ -160,20 +163,20 @@ func (l *Log) Retire() error {
 	return nil
 }
 
-// Name is the log's name in its directory.
+// Name returns the name of the log in its directory.
 func (l *Log) Name() string { return filepath.Base(l.path) }
 
-// Discard removes a log with nothing in it that anybody was told of.
+// Discard removes the log of a container that was never created.
 func (l *Log) Discard() error { return os.Remove(l.path) }
 
-// PidFile is where the OCI runtime writes the container's process id.
+// PidFile returns the path to which the OCI runtime writes the container's process id.
 func PidFile(dir, run string) string { return filepath.Join(dir, run+".pid") }
 
-// Close gives the lock back.
+// Close releases the lock and closes the file.
 func (l *Log) Close() error { return l.file.Close() }
 
-// Peek reads where a container stands, without the lock. No log is of class
-// NotFound.
+// Peek reads the state of a container without the lock. The error is of class
+// NotFound if the container has no log.
 func Peek(dir, key string) (State, error) {
 	data, err := os.ReadFile(filepath.Join(dir, key))
 	if errors.Is(err, os.ErrNotExist) {
@@ -182,8 +185,9 @@ func Peek(dir, key string) (State, error) {
 	return stateOf(data), err
 }
 
-// Idle tells whether nobody is at work on a log of which that many bytes were
-// read: what isn't in them nobody is about to write.
+// Idle reports whether no process has the lock of a log and the log has that many
+// bytes. A reader that has read that many bytes knows then that no command is about
+// to write more.
 func Idle(path string, size int64) bool {
 	file, err := os.Open(path)
 	if err != nil {

@@ -1,7 +1,7 @@
-package spool
+package ocilog
 
-// State is where a container stands by its log. The zero value is a container
-// that nobody has begun to create.
+// State is the state of a container by its log. The zero value is a container whose
+// creation has not begun.
 type State struct {
 	Container Container
 	Process   Process
@@ -10,11 +10,11 @@ type State struct {
 	Paused    bool
 	Exited    bool
 	Destroyed bool
-	// Pending is the action that was begun and whose end isn't in the log.
+	// Pending is the action that has begun and whose end is not in the log; empty for none.
 	Pending string
 }
 
-// Add makes the state the one after a line.
+// Add changes the state by one more line.
 func (s *State) Add(l Line) {
 	switch l.Step {
 	case Begun:
@@ -47,7 +47,7 @@ func (s *State) Add(l Line) {
 	}
 }
 
-// Exists tells whether there is a container, or may be.
+// Exists reports whether the container exists or may exist.
 func (s *State) Exists() bool { return s.Container.Run != "" && !s.Destroyed }
 
 func stateOf(data []byte) State {

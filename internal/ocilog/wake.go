@@ -1,4 +1,4 @@
-package spool
+package ocilog
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 	"github.com/engine-lite/engine-lite/internal/unixsocket"
 )
 
-// wakeName is the engine's socket in the spool's directory.
+// wakeName is the name of the engine's socket in the directory of the logs.
 const wakeName = "wake"
 
-// Wake tells the engine that there is something to read. It never waits. Where no
-// engine listens it reads the spool when it comes up; where it hasn't read earlier
-// calls yet, it hasn't looked yet.
+// Wake tells the engine that a log has changed. It never waits, and has no error:
+// an engine that does not listen reads all logs when it starts, and one whose
+// socket is full has yet to read the logs.
 func Wake(dir string) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -27,8 +27,9 @@ func Wake(dir string) {
 	_ = unix.Sendto(fd, []byte{0}, 0, &unix.SockaddrUnix{Name: filepath.Join(dir, wakeName)})
 }
 
-// Listen makes the directory and the socket of Wake in it. A stale socket is
-// removed: the caller alone has the directory. The function closes and removes it.
+// Listen makes the directory and, in it, the socket that Wake writes to. It removes
+// a stale socket: no other engine may use the directory. The caller calls the
+// returned function, which closes and removes the socket.
 func Listen(dir string) (*net.UnixConn, func() error, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err

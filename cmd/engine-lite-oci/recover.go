@@ -11,20 +11,20 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/internal/retry"
-	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
 const (
-	// leftoverGrace is how long a runtime may go on whose command was killed.
+	// leftoverGrace is how long a runtime may work on after its command was killed.
 	leftoverGrace = 30 * time.Second
 	leftoverPause = 10 * time.Millisecond
 )
 
-// settle finishes in the log what a killed command has left there: it asks the
-// runtime how far that came. Where there is no container the session has no log
-// any more.
+// settle completes the log if the last command was killed: it asks the runtime for the
+// state of the container. If the container does not exist, settle closes the log, and
+// s.log is nil afterwards.
 func (s *session) settle(ctx context.Context) error {
 	state := &s.log.State
 	switch {
@@ -41,22 +41,22 @@ func (s *session) settle(ctx context.Context) error {
 	there, err := s.recorded().state(s.id)
 	switch {
 	case errdefs.IsNotFound(err) && state.Created:
-		return errors.Join(s.gone(spool.Line{Action: spool.Destroy, Step: spool.Done, Recovered: true}), s.end())
+		return errors.Join(s.gone(ocilog.Line{Action: ocilog.Destroy, Step: ocilog.Done, Recovered: true}), s.end())
 	case errdefs.IsNotFound(err):
 		return errors.Join(s.abandon(), s.end())
 	case err != nil:
 		return err
 	}
-	if state.Pending == spool.Create {
+	if state.Pending == ocilog.Create {
 		return s.settleCreate(there)
 	}
-	return s.note(spool.Line{Action: state.Pending, Step: outcome(state.Pending, there.Status), Recovered: true})
+	return s.note(ocilog.Line{Action: state.Pending, Step: outcome(state.Pending, there.Status), Recovered: true})
 }
 
-// settleCreate notes the creation that a killed command has not. Without a process
-// it isn't whole, and only good for being deleted.
+// settleCreate notes a creation that a killed command has not noted. A container
+// without a process can only be deleted.
 func (s *session) settleCreate(there runtimeState) error {
-	pid, err := readPid(spool.PidFile(s.spoolDir(), s.log.State.Container.Run))
+	pid, err := readPid(ocilog.PidFile(s.logDir(), s.log.State.Container.Run))
 	if err != nil {
 		pid = there.Pid
 	}
@@ -69,36 +69,36 @@ func (s *session) settleCreate(there runtimeState) error {
 	return s.removePidFile()
 }
 
-// outcome tells from where a container stands what came of an action.
-func outcome(action, status string) spool.Step {
+// outcome returns the step that an action has reached, by the container's status.
+func outcome(action, status string) ocilog.Step {
 	done := false
 	switch action {
-	case spool.Start:
+	case ocilog.Start:
 		done = status != "created" && status != "creating"
-	case spool.Pause:
+	case ocilog.Pause:
 		done = status == "paused"
-	case spool.Unpause:
+	case ocilog.Unpause:
 		done = status != "paused"
 	}
 	if done {
-		return spool.Done
+		return ocilog.Done
 	}
-	return spool.Failed
+	return ocilog.Failed
 }
 
-// abandon removes what there is of a creation that nobody was told of.
+// abandon removes all that is left of a creation that never succeeded.
 func (s *session) abandon() error {
 	ctx, cancel := context.WithTimeout(context.Background(), holdWait)
 	defer cancel()
-	if k, err := keeper.Dial(ctx, keeperSocket(s.run)); err == nil { // else it is gone with all that it held
-		_ = k.Release(ctx, spool.Held(s.log.State.Container.Run), "") // what stays is released by the next engine
+	if k, err := keeper.Dial(ctx, keeperSocket(s.run)); err == nil { // without a keeper nothing is held
+		_ = k.Release(ctx, ocilog.Held(s.log.State.Container.Run), "") // else the next engine releases it
 		_ = k.Close()
 	}
 	return s.forget()
 }
 
-// awaitLeftovers waits for the runtimes of killed commands: what they did shows
-// only then. Those that hang are killed.
+// awaitLeftovers waits for the runtimes of killed commands: only then the state of the
+// container is final. It kills a runtime that takes longer than leftoverGrace.
 func (s *session) awaitLeftovers(ctx context.Context) error {
 	giveUp := time.Now().Add(leftoverGrace)
 	for {
@@ -120,15 +120,16 @@ func (s *session) awaitLeftovers(ctx context.Context) error {
 	}
 }
 
-// leftovers are the processes that bear the container's mark and are not the
-// container's own: crun's copy of itself that waits for the start has it too.
+// leftovers returns the processes that have the container's mark in their environment,
+// without the container's own process: crun's copy of itself, which waits for the
+// start, has the mark too.
 func (s *session) leftovers() []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	own := s.log.State.Process.Pid
-	if pid, err := readPid(spool.PidFile(s.spoolDir(), s.log.State.Container.Run)); err == nil {
+	if pid, err := readPid(ocilog.PidFile(s.logDir(), s.log.State.Container.Run)); err == nil {
 		own = pid
 	}
 	mark := []byte(runMark + s.log.State.Container.Run + "\x00")
