@@ -15,8 +15,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// cgroupRoot is the control group above those of all containers.
-const cgroupRoot = "engine-lite"
+// ParentGroup is the control group above those of all containers.
+const ParentGroup = "engine-lite"
 
 const defaultShmSize = 64 << 20
 
@@ -128,7 +128,7 @@ func processOpts(r *record, user specs.User) []oci.SpecOpts {
 func isolationOpts(r *record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
-		oci.WithCgroup("/" + cgroupRoot + "/" + r.ID),
+		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
 		oci.WithMaskedPaths(maskedPaths), oci.WithReadonlyPaths(readonlyPaths),
 		oci.WithAnnotations(h.Annotations),
 		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),
