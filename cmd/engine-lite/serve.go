@@ -52,13 +52,18 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, release)
+	groups, err := keepGroups(daemon)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, groups.Close)
 	e, err := engine.Open(starting, engine.Options{
 		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(),
 		Spool:        filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
-		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
+		groups, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/internal/pidfd"
 	"github.com/engine-lite/engine-lite/internal/ocilog"
+	"github.com/engine-lite/engine-lite/internal/pidfd"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 

@@ -19,8 +19,8 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// cgroupRoot is the control group above those of all containers.
-const cgroupRoot = "engine-lite"
+// ParentGroup is the control group above those of all containers.
+const ParentGroup = "engine-lite"
 
 const defaultShmSize = 64 << 20
 
@@ -129,7 +129,7 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 func isolationOpts(r *record.Record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
-		oci.WithCgroup("/" + cgroupRoot + "/" + r.ID),
+		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
 		oci.WithMaskedPaths(maskedPaths), oci.WithReadonlyPaths(readonlyPaths),
 		oci.WithAnnotations(h.Annotations),
 		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),
