@@ -194,7 +194,7 @@ func (p *process) signalAll(ctx context.Context, signal uint32) error {
 	if signal == killSignal && !p.task.record.HostPid && start != 0 {
 		return p.task.kill(pid, start)
 	}
-	err := p.task.record.Runtime.killAll(ctx, p.task.c.id, p.dir, int(signal))
+	err := p.task.signalMembers(ctx, int(signal))
 	if err != nil && !alive(pid, start) {
 		return p.gone()
 	}
@@ -264,10 +264,11 @@ func (a *tasksAPI) Resume(ctx context.Context, r *tasks.ResumeTaskRequest) (*emp
 }
 
 func (a *tasksAPI) setPaused(ctx context.Context, t *containerTask, pause bool) error {
-	action, run, topic := "resume", t.record.Runtime.resume, runtime.TaskResumedEventTopic
+	action, topic := "resume", runtime.TaskResumedEventTopic
+	run := func(ctx context.Context) error { return t.record.Runtime.resume(ctx, t.c.id, t.init.dir) }
 	event := any(&events.TaskResumed{ContainerID: t.c.id})
 	if pause {
-		action, run, topic = "pause", t.record.Runtime.pause, runtime.TaskPausedEventTopic
+		action, run, topic = "pause", t.pauseTask, runtime.TaskPausedEventTopic
 		event = &events.TaskPaused{ContainerID: t.c.id}
 	}
 	return a.d.change(ctx, t.c, func(ctx context.Context) error {
@@ -277,7 +278,7 @@ func (a *tasksAPI) setPaused(ctx context.Context, t *containerTask, pause bool) 
 		if t.isPaused() == pause {
 			return fmt.Errorf("cannot %s container %q, which is so already: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
 		}
-		if err := run(ctx, t.c.id, t.init.dir); err != nil {
+		if err := run(ctx); err != nil {
 			return t.classify(err)
 		}
 		t.setPaused(pause)

@@ -117,7 +117,7 @@ func (a *tasksAPI) Update(ctx context.Context, r *tasks.UpdateTaskRequest) (*emp
 		if t.isPaused() && t.record.Runtime.ownKernel(t.c.id) {
 			return fmt.Errorf("cannot update %s while it is paused: its own kernel takes no limits then: %w", p, errdefs.ErrFailedPrecondition)
 		}
-		return t.classify(t.record.Runtime.update(ctx, t.c.id, t.init.dir, &resources))
+		return t.classify(t.updateTask(ctx, &resources))
 	})
 	return &emptypb.Empty{}, err
 }

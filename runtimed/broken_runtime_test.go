@@ -26,7 +26,7 @@ func (d *daemon) standIn(name, command, script string) string {
 command= pidfile= log= before=
 for arg in "$@"; do
 	case $before in --pid-file) pidfile=$arg;; --log) log=$arg;; esac
-	case $arg in create|start|exec|state|delete|pause|features) command=${command:-$arg};; esac
+	case $arg in create|start|exec|state|delete|pause|kill|update|features) command=${command:-$arg};; esac
 	before=$arg
 done
 if [ "$command" = %s ]; then

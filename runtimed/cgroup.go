@@ -189,13 +189,3 @@ func (g *groups) pids() ([]int, error) {
 	}
 	return list, nil
 }
-
-// frozen tells whether the group is paused.
-func (g *groups) frozen() bool {
-	if g.V2 != "" {
-		data, err := os.ReadFile(filepath.Join(cgroupMount, g.V2, "cgroup.freeze"))
-		return err == nil && string(bytes.TrimSpace(data)) == "1"
-	}
-	c, err := g.load1()
-	return err == nil && c.State() == cgroup1.Frozen
-}

@@ -223,7 +223,7 @@ func (d *Daemon) change(ctx context.Context, c *container, fn func(context.Conte
 		defer cancel()
 		op, stop := outlive(op, ctx, giveUpGrace)
 		defer stop()
-		done <- fn(op)
+		done <- fn(withRequest(op, ctx))
 	})
 	select {
 	case err := <-done:

@@ -144,7 +144,7 @@ func (d *Daemon) loadTask(ctx context.Context, c *container) (*containerTask, er
 		t.groups = *start.Groups
 	}
 	t.init.status = t.loadStatus(ctx)
-	t.paused = t.init.status == running && (t.groups.frozen() || t.ownKernelPaused(ctx))
+	t.paused = t.init.status == running && (t.groups.isFreezing() || t.ownKernelPaused(ctx))
 	d.adopt(t.init)
 	names, err := directories(filepath.Join(c.dir, "execs"))
 	if err != nil {

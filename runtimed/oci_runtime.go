@@ -47,6 +47,17 @@ func (r ociRuntime) run(ctx context.Context, action, dir string, fn func(*runc.R
 	return err
 }
 
+// begin is run for what makes a process, which is tried again only where the runtime itself could not be run.
+func (r ociRuntime) begin(ctx context.Context, action, dir string, fn func(*runc.Runc) error) error {
+	var cause error
+	return again(ctx, func(error) bool { return neverBegan(cause) }, func() error {
+		return r.run(ctx, action, dir, func(c *runc.Runc) error {
+			cause = fn(c)
+			return cause
+		})
+	})
+}
+
 // failure makes an error with the runtime's own words of a failed call. The class is Unknown: only the words tell what it was.
 func (r ociRuntime) failure(action, log string, err error) error {
 	if message := lastMessage(log); message != "" {
@@ -99,7 +110,7 @@ type createArgs struct {
 }
 
 func (r ociRuntime) create(ctx context.Context, id, bundle string, a createArgs) error {
-	return r.run(ctx, "create", a.dir, func(c *runc.Runc) error {
+	return r.begin(ctx, "create", a.dir, func(c *runc.Runc) error {
 		return c.Create(ctx, id, bundle, &runc.CreateOpts{
 			IO: a.stdio, PidFile: filepath.Join(a.dir, "pid"), ConsoleSocket: a.console,
 			NoPivot: r.NoPivotRoot, NoNewKeyring: r.NoNewKeyring,
@@ -112,7 +123,7 @@ func (r ociRuntime) exec(ctx context.Context, id string, spec specs.Process, a c
 	if r.ownKernel(id) {
 		opts.ExtraArgs = []string{"--internal-pid-file", filepath.Join(a.dir, innerPidFile)}
 	}
-	return r.run(ctx, "exec", a.dir, func(c *runc.Runc) error { return c.Exec(ctx, id, spec, opts) })
+	return r.begin(ctx, "exec", a.dir, func(c *runc.Runc) error { return c.Exec(ctx, id, spec, opts) })
 }
 
 // checkpoint writes a container's processes to opts.ImagePath; those that are not left running are killed.
@@ -140,7 +151,9 @@ func (r ociRuntime) start(ctx context.Context, id, dir string) error {
 
 // delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
 func (r ociRuntime) delete(ctx context.Context, id, dir string) error {
-	err := r.run(ctx, "delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+	err := again(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
+		return r.run(ctx, "delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+	})
 	if err != nil && !r.knows(id) {
 		return nil // a runtime that is broken or gone must not keep for ever what it never made
 	}

@@ -1,6 +1,8 @@
 package runtimed
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -31,6 +33,15 @@ func (p *process) isOver() bool {
 	defer f.Close()
 	_, known := process.Status(f) // of a zombie, too, some of whose threads are still ending: OCI runtimes take it for ended
 	return known || pidfd.Ended(f)
+}
+
+// requireExec refuses an exec that the container would not run now.
+func (t *containerTask) requireExec(ctx context.Context) error {
+	const action = "start process in"
+	if err := errors.Join(t.requireRunning(action), t.requireThawed(action)); err != nil {
+		return err
+	}
+	return t.requireThawedGroup(ctx, action)
 }
 
 // requireThawed refuses what the processes of a paused task would have to do: a process that is to join them would be frozen half way.

@@ -25,8 +25,12 @@ var errNotReleased = fmt.Errorf("the container waits in no way that is known: %w
 
 // releasable tells whether a container can be started without its OCI runtime: of runc and crun themselves, not of a program that may stand for more.
 func (r ociRuntime) releasable(spec *specs.Spec) bool {
-	known := slices.Contains([]string{"runc", "crun"}, filepath.Base(r.Path)) && len(r.Args) == 0
-	return known && spec.Hooks == nil && os.Getenv("NOTIFY_SOCKET") == ""
+	return r.isPlain() && spec.Hooks == nil && os.Getenv("NOTIFY_SOCKET") == ""
+}
+
+// isPlain tells whether the runtime is runc or crun itself, of which it is known what they do.
+func (r ociRuntime) isPlain() bool {
+	return slices.Contains([]string{"runc", "crun"}, filepath.Base(r.Path)) && len(r.Args) == 0
 }
 
 // release starts a created container whose init process lives as long as alive says so. The error is errNotReleased where that has to be left to the OCI runtime. After

@@ -306,7 +306,7 @@ func (d *Daemon) endMember(t *containerTask) {
 // thaw resumes a task that was killed while it was paused: a frozen process doesn't even die.
 func (d *Daemon) thaw(ctx context.Context, t *containerTask) error {
 	groups := t.controlGroups()
-	if t.init.hasEnded() || !groups.frozen() {
+	if t.init.hasEnded() || !groups.isFreezing() {
 		return nil
 	}
 	if err := t.record.Runtime.resume(ctx, t.c.id, t.init.dir); err != nil && !t.init.hasEnded() {

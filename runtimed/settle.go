@@ -101,7 +101,7 @@ func (d *Daemon) settleEarly(p *process) {
 func (d *Daemon) killRest(t *containerTask) {
 	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
 	defer cancel()
-	if err := t.record.Runtime.killAll(ctx, t.c.id, t.init.dir, int(unix.SIGKILL)); err != nil {
+	if err := t.signalMembers(ctx, int(unix.SIGKILL)); err != nil {
 		d.log.WithError(err).WithField("container", t.c.id).Warn("cannot kill what the container left behind")
 	}
 }

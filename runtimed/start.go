@@ -157,7 +157,7 @@ func parseProcess(data []byte, terminal bool) (*specs.Process, error) {
 // startExec runs a registered exec. After a failure it is as it was before.
 func (d *Daemon) startExec(ctx context.Context, p *process) error {
 	return d.change(ctx, p.task.c, func(ctx context.Context) error {
-		if err := errors.Join(p.task.requireRunning("start process in"), p.task.requireThawed("start process in")); err != nil {
+		if err := p.task.requireExec(ctx); err != nil {
 			return err
 		}
 		if err := p.transition("start", starting); err != nil {
