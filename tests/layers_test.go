@@ -33,9 +33,26 @@ var layers = []layer{
 	{path: "libcontainerd", ours: []string{"internal/span", "queue", "fifo"}, never: embedder},
 	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
 	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed/command", ours: []string{"runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"cmd/runtimed/command", "runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/withheld", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "runtimed", ours: runtimedOurs, never: noClient},
+	{path: "runtimed/internal/statefile", never: embedder},
+	{path: "runtimed/internal/broker", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt", "os/exec"}},
+	{path: "runtimed/internal/proc", ours: []string{"internal/pidfd", "keeper", "runtimed/internal/statefile"}, never: embedder},
+	{path: "runtimed/internal/terminal", ours: []string{"runtimed/internal/statefile"}, never: embedder},
+	{path: "runtimed/internal/criu", ours: []string{"fifo", "runtimed/internal/statefile"}, never: noClient},
+	{path: "runtimed/internal/keeperlink", ours: []string{"internal/pidfd", "keeper", "runtimed/internal/proc", "runtimed/internal/statefile"}, never: embedder},
+	{path: "runtimed/internal/cgroup", ours: []string{"internal/pidfd", "keeper", "runtimed/internal/proc", "runtimed/internal/statefile"}, never: noClient},
+	{path: "runtimed/internal/ocispec", ours: []string{"internal/pidfd", "keeper", "runtimed/internal/proc", "runtimed/internal/statefile"}, never: noClient},
+	{path: "runtimed/internal/ociruntime", ours: []string{
+		"fifo", "internal/pidfd", "internal/span", "keeper", "runtimed/internal/cgroup", "runtimed/internal/proc", "runtimed/internal/statefile",
+	}, never: noClient},
+	{path: "runtimed/internal/host", ours: []string{
+		"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper",
+		"runtimed/internal/cgroup", "runtimed/internal/ociruntime", "runtimed/internal/proc", "runtimed/internal/statefile",
+	}, never: noClient},
+	{path: "runtimed/internal/core", ours: runtimedOurs[:len(runtimedOurs)-2], never: noClient},
+	{path: "runtimed/internal/grpcserver", ours: runtimedOurs[:len(runtimedOurs)-1], never: noClient},
+	{path: "cmd/runtimed/command", ours: slices.Concat(runtimedOurs, []string{"runtimed", "internal/heap", "internal/span/otlpfile", "internal/stacks"}), never: noClient},
+	{path: "cmd/runtimed", ours: slices.Concat(runtimedOurs, []string{"cmd/runtimed/command", "runtimed", "internal/heap", "internal/span/otlpfile", "internal/stacks"}), never: noClient},
 	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", ours: []string{"keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
 	{path: "internal/spool", ours: []string{"internal/pidfd", "keeper"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
@@ -59,12 +76,23 @@ var layers = []layer{
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
 		"fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
-	{path: "cmd/engine-lite", ours: []string{
+	{path: "cmd/engine-lite", ours: slices.Concat(runtimedOurs, []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
 		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
-	}},
+	})},
 }
+
+// runtimedOurs is what runtimed has below it, its topmost packages last.
+var runtimedOurs = []string{
+	"fifo", "internal/pidfd", "internal/span", "internal/withheld", "keeper",
+	"runtimed/internal/broker", "runtimed/internal/cgroup", "runtimed/internal/criu", "runtimed/internal/host", "runtimed/internal/keeperlink",
+	"runtimed/internal/ociruntime", "runtimed/internal/ocispec", "runtimed/internal/proc", "runtimed/internal/statefile", "runtimed/internal/terminal",
+	"runtimed/internal/core", "runtimed/internal/grpcserver",
+}
+
+// noClient is what a daemon doesn't have that others are clients of.
+var noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
 
 // embedder is what nobody gets who embeds the client layer.
 var embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
