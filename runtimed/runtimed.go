@@ -105,4 +105,4 @@ func (d *Daemon) Close() error { return d.core.Close() }
 func ExecCRIU() error { return criu.Exec() }
 
 // StandsForCRIU tells whether an OCI runtime has started this program under CRIU's name.
-func StandsForCRIU() bool { return criu.StandsIn() }
+func StandsForCRIU() bool { return criu.RunsAsCRIU() }

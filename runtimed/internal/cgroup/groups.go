@@ -34,8 +34,8 @@ type Groups struct {
 
 const cgroupMount = "/sys/fs/cgroup"
 
-// Of looks up the control groups of a living process.
-func Of(pid int) (Groups, error) {
+// ForProcess looks up the control groups of a living process.
+func ForProcess(pid int) (Groups, error) {
 	v1, v2, err := cgroups.ParseCgroupFileUnified("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return Groups{}, fmt.Errorf("cannot tell the control groups of process %d: %w", pid, statefile.Classed(err))

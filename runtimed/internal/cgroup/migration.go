@@ -31,7 +31,7 @@ func MigrateInPlace() error {
 
 // ownGroup finds the directory of a control group of this process, in whichever hierarchy: all have one lock. NotFound where none is mounted.
 func ownGroup() (string, error) {
-	g, err := Of(os.Getpid())
+	g, err := ForProcess(os.Getpid())
 	if err != nil {
 		return "", err
 	}

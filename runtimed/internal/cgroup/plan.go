@@ -14,8 +14,8 @@ import (
 // middle, or failing, it may leave them without a state by which it would know them again.
 type Planned struct {
 	Dirs []string `json:"dirs,omitempty"`
-	// Foreign are those of Dirs that were there before, and so are not this container's to remove.
-	Foreign []string `json:"foreign,omitempty"`
+	// Existing are those of Dirs that were there before, and so are not this container's to remove.
+	Existing []string `json:"foreign,omitempty"`
 }
 
 // PlanGroups lists the control groups that an OCI runtime is about to make for a container with a spec's path. With fromRoot a relative path begins at the root of
@@ -44,7 +44,7 @@ func Plan(path, id string, fromRoot bool) (Planned, error) {
 	g.Dirs = slices.Compact(g.Dirs)
 	for _, dir := range g.Dirs {
 		if statefile.Exists(dir) {
-			g.Foreign = append(g.Foreign, dir)
+			g.Existing = append(g.Existing, dir)
 		}
 	}
 	return g, nil

@@ -96,7 +96,7 @@ func (c *container) newTask(ctx context.Context, r *tasks.CreateTaskRequest) (*c
 	if err := t.planRuntime(record, r); err != nil {
 		return nil, err
 	}
-	t.record.Releasable = t.record.Runtime.CanStartDirectly(spec)
+	t.record.StartsDirectly = t.record.Runtime.CanStartDirectly(spec)
 	if t.record.Planned, err = t.record.Runtime.PlanGroups(spec, c.id); err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (t *containerTask) make(ctx, request context.Context, r *tasks.CreateTaskRe
 		if err := request.Err(); err != nil {
 			return err
 		}
-		return t.enter()
+		return t.register()
 	}
 	if t.record.Restore != nil {
 		err = p.readyToRestore(ctx, admit)
@@ -278,7 +278,7 @@ func (p *Process) recordStart() error {
 	r := startRecord{Pid: p.pid, Start: p.start}
 	p.mu.Unlock()
 	if p.exec == "" {
-		g, err := cgroup.Of(r.Pid)
+		g, err := cgroup.ForProcess(r.Pid)
 		if err != nil && !errdefs.IsNotFound(err) { // not found: it was killed already
 			return err
 		}

@@ -93,7 +93,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
-	if d.host, err = host.This(d.tmp()); err != nil {
+	if d.host, err = host.Detect(d.tmp()); err != nil {
 		return nil, err
 	}
 	if err := d.keeper.Dial(ctx); err != nil {

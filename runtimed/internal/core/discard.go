@@ -41,7 +41,7 @@ func (t *containerTask) endRuntime(ctx context.Context) error {
 	if statefile.Exists(t.init.dir) {
 		both.Go(func() { deleted = t.deleteFromRuntime(ctx) })
 	}
-	if !t.record.Releasable {
+	if !t.record.StartsDirectly {
 		both.Wait()
 	}
 	if t.record.Mounted {

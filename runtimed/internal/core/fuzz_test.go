@@ -30,7 +30,7 @@ func FuzzContainerSpec(f *testing.F) {
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"../x"},"linux":{"namespaces":[{"type":"pid"},{"type":"pid"}],"resources":{"memory":{"limit":7}}}}`), false)
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"/x"},"annotations":{"io.kubernetes.cri.container-type":"container","io.kubernetes.cri.sandbox-id":"../x"}}`), false)
 	f.Add([]byte(`{"process":{"args":["x"],"rlimits":[{"type":"RLIMIT_NOFILE","hard":18446744073709551615}],"oomScoreAdj":-7},"root":{"path":"x"}}`), false)
-	h, err := host.This(f.TempDir())
+	h, err := host.Detect(f.TempDir())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 func (t *containerTask) removeGroups(ctx context.Context) error {
 	d := t.c.d
 	planned := t.record.Planned
-	left := slices.DeleteFunc(slices.Clone(planned.Dirs), func(dir string) bool { return slices.Contains(planned.Foreign, dir) || !statefile.Exists(dir) })
+	left := slices.DeleteFunc(slices.Clone(planned.Dirs), func(dir string) bool { return slices.Contains(planned.Existing, dir) || !statefile.Exists(dir) })
 	if len(left) == 0 {
 		return nil // as after every delete that the OCI runtime did as a whole
 	}

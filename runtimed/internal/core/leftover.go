@@ -29,10 +29,10 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 
 // endLeftovers waits for the OCI runtimes that it hasn't seen, and tells whether there were any. Those that are left when ctx ends are killed.
 func (d *Daemon) endLeftovers(ctx context.Context, state string, seen map[int]uint64) (more bool) {
-	told := d.reportedPids()
+	reported := d.reportedPids()
 	for _, pid := range ociruntime.Running(state) {
 		start, err := keeper.StartTime(pid)
-		if err != nil || seen[pid] == start || slices.Contains(told, pid) {
+		if err != nil || seen[pid] == start || slices.Contains(reported, pid) {
 			continue // it has ended, or was killed and doesn't die
 		}
 		more, seen[pid] = true, start

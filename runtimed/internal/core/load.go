@@ -131,7 +131,7 @@ func (c *container) loadTask(ctx context.Context) (*containerTask, error) {
 	}
 	start, err := t.init.loadRecords()
 	if errdefs.IsNotFound(err) && statefile.Exists(t.init.file(readyFile)) {
-		t.init.unwindRestore(ctx)
+		t.init.undoRestore(ctx)
 		t.init.status = created
 		return t, nil
 	}
@@ -203,7 +203,7 @@ func (t *containerTask) loadExec(name string) error {
 	switch {
 	case errdefs.IsNotFound(err) && p.record.Spec != nil:
 		p.status = added
-		p.unwind()
+		p.undoStart()
 	case err != nil:
 		return err
 	}
@@ -213,7 +213,7 @@ func (t *containerTask) loadExec(name string) error {
 }
 
 // findHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group and nobody else's, so that unwind ends it.
+// container's control group and nobody else's, so that undoStart ends it.
 func (p *Process) findHalfMade() {
 	d := p.task.c.d
 	pid, err := statefile.ReadPid(p.file("pid"))

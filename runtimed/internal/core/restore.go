@@ -51,7 +51,7 @@ func (p *Process) restore(ctx context.Context) error {
 	})
 	if err != nil {
 		err = criu.Explain(err, filepath.Join(work, "restore.log"))
-		p.unwindRestore(ctx)
+		p.undoRestore(ctx)
 	}
 	if plan.Work == "" {
 		if rm := os.RemoveAll(work); rm != nil {
@@ -61,8 +61,8 @@ func (p *Process) restore(ctx context.Context) error {
 	return err
 }
 
-// unwindRestore takes back what a restore that failed, or was cut short, has left.
-func (p *Process) unwindRestore(ctx context.Context) {
+// undoRestore takes back what a restore that failed, or was cut short, has left.
+func (p *Process) undoRestore(ctx context.Context) {
 	d := p.task.c.d
 	ctx = context.WithoutCancel(ctx)
 	ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
@@ -74,5 +74,5 @@ func (p *Process) unwindRestore(ctx context.Context) {
 	if err != nil {
 		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be restored left something behind")
 	}
-	p.unwind()
+	p.undoStart()
 }

@@ -85,8 +85,8 @@ func (t *containerTask) spec() (*specs.Spec, error) {
 	return &own, nil
 }
 
-// enter makes a new task its container's, unless its sandbox has ended meanwhile. Whoever ends a sandbox looks for its containers after that, and so finds this one.
-func (t *containerTask) enter() error {
+// register makes a new task its container's, unless its sandbox has ended meanwhile. Whoever ends a sandbox looks for its containers after that, and so finds this one.
+func (t *containerTask) register() error {
 	if s := t.plan.sandbox; s != nil {
 		s.init.mu.Lock()
 		defer s.init.mu.Unlock()

@@ -39,12 +39,12 @@ func (p *Process) startInit(ctx context.Context) error {
 		defer p.finishEarly()
 		if p.task.record.Restore != nil {
 			if err := p.restore(ctx); err != nil {
-				p.back(created)
+				p.revertStart(created)
 				return err
 			}
 		} else if err := p.task.start(ctx); err != nil {
 			if p.task.loadStatus(context.WithoutCancel(ctx)) != running {
-				p.back(created)
+				p.revertStart(created)
 				return p.task.classify(err)
 			}
 			d.log.WithError(err).WithField("process", p.String()).Warn("the OCI runtime failed after it had started the container")
@@ -56,7 +56,7 @@ func (p *Process) startInit(ctx context.Context) error {
 
 // start lets the init process run what it was made for.
 func (t *containerTask) start(ctx context.Context) error {
-	if t.record.Releasable {
+	if t.record.StartsDirectly {
 		_, s := span.Start(ctx, "release")
 		err := t.record.Runtime.StartDirectly(ctx, t.c.id, func() bool { return !t.init.isOver() })
 		s.End(err)
@@ -74,8 +74,8 @@ func (p *Process) Pid() uint32 {
 	return uint32(p.pid)
 }
 
-// back takes a failed start back. A process whose exit became known in the meantime has ended instead.
-func (p *Process) back(to status) {
+// revertStart takes a failed start back. A process whose exit became known in the meantime has ended instead.
+func (p *Process) revertStart(to status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == starting {
@@ -159,8 +159,8 @@ func (p *Process) startExec(ctx context.Context) error {
 		}
 		defer p.finishEarly()
 		if err := p.runExec(ctx); err != nil {
-			p.unwind()
-			p.back(added)
+			p.undoStart()
+			p.revertStart(added)
 			return p.task.classify(err)
 		}
 		return nil
@@ -177,8 +177,8 @@ func (p *Process) runExec(ctx context.Context) error {
 	return nil
 }
 
-// unwind takes back what a failed start of an exec, or a failed restore, has left: a process that runs all the same is killed.
-func (p *Process) unwind() {
+// undoStart takes back what a failed start of an exec, or a failed restore, has left: a process that runs all the same is killed.
+func (p *Process) undoStart() {
 	d := p.task.c.d
 	if _, _, known := p.identity(); !known {
 		p.findHalfMade()

@@ -108,8 +108,8 @@ type taskRecord struct {
 	// IoUID and IoGID own the FIFOs while a process is made; with 0 for both they stay whose they are.
 	IoUID uint32 `json:"ioUID,omitempty"`
 	IoGID uint32 `json:"ioGID,omitempty"`
-	// Releasable tells that a start needs no process of the OCI runtime.
-	Releasable bool `json:"releasable,omitempty"`
+	// StartsDirectly tells that a start needs no process of the OCI runtime.
+	StartsDirectly bool `json:"releasable,omitempty"`
 	// Planned are the control groups that the OCI runtime makes.
 	Planned cgroup.Planned `json:"planned,omitzero"`
 	// Restore is the checkpoint that the start restores; nil for a start of its own.

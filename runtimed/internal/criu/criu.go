@@ -33,7 +33,7 @@ const (
 // An OCI runtime hands anonymous pipes on to a restored process, but not FIFOs, and has no arguments for CRIU in general. CRIU's configuration
 // file doesn't do either: CRIU 4.1 reads it twice in the mode in which it serves an OCI runtime, and gives a descriptor away once only.
 func Exec() error {
-	if !StandsIn() {
+	if !RunsAsCRIU() {
 		return nil
 	}
 	path := os.Getenv(envCRIU)
@@ -45,8 +45,8 @@ func Exec() error {
 	return fmt.Errorf("cannot run %s: %w", path, unix.Exec(path, argv, os.Environ()))
 }
 
-// StandsIn tells whether an OCI runtime has started this program under CRIU's name.
-func StandsIn() bool {
+// RunsAsCRIU tells whether an OCI runtime has started this program under CRIU's name.
+func RunsAsCRIU() bool {
 	return filepath.Base(os.Args[0]) == program && os.Getenv(envCRIU) != ""
 }
 

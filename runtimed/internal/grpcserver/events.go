@@ -21,8 +21,8 @@ import (
 // eventsAPI is containerd's events service.
 type eventsAPI struct {
 	api.UnimplementedEventsServer
-	d    *core.Daemon
-	life context.Context // the daemon's
+	d      *core.Daemon
+	daemon context.Context // ends when the daemon stops
 }
 
 // Subscribe sends the events of all namespaces that match any of the filters. The answer's header is sent once the subscription has begun: a
@@ -32,7 +32,7 @@ func (a *eventsAPI) Subscribe(r *api.SubscribeRequest, stream api.Events_Subscri
 	if err != nil {
 		return fmt.Errorf("bad filter: %w", err)
 	}
-	ctx, stop := bounded(stream.Context(), a.life)
+	ctx, stop := untilStop(stream.Context(), a.daemon)
 	defer stop()
 	s := a.d.Subscribe()
 	defer s.Close()

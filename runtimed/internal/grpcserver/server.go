@@ -79,8 +79,8 @@ func New(ctx context.Context, d *core.Daemon, config Config) *grpc.Server {
 		}),
 	)
 	containers.RegisterContainersServer(s, &containersAPI{d: d})
-	tasks.RegisterTasksServer(s, &tasksAPI{d: d, life: ctx})
-	eventsapi.RegisterEventsServer(s, &eventsAPI{d: d, life: ctx})
+	tasks.RegisterTasksServer(s, &tasksAPI{d: d, daemon: ctx})
+	eventsapi.RegisterEventsServer(s, &eventsAPI{d: d, daemon: ctx})
 	namespaces.RegisterNamespacesServer(s, &namespacesAPI{d: d})
 	version.RegisterVersionServer(s, &versionAPI{version: config.Version})
 	introspection.RegisterIntrospectionServer(s, &introspectionAPI{})
@@ -106,8 +106,8 @@ func toGRPC(err error) error {
 }
 
 // bounded is the context of a request that also ends when the daemon stops.
-func bounded(ctx, life context.Context) (context.Context, func()) {
+func untilStop(ctx, daemon context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(life, func() { cancel(fmt.Errorf("runtimed is stopping: %w", errdefs.ErrUnavailable)) })
+	stop := context.AfterFunc(daemon, func() { cancel(fmt.Errorf("runtimed is stopping: %w", errdefs.ErrUnavailable)) })
 	return ctx, func() { stop(); cancel(nil) }
 }

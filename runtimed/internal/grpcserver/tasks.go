@@ -18,8 +18,8 @@ import (
 // tasksAPI is containerd's tasks service. What it does to a task beyond the life of its processes is in api_tasks_resources.go.
 type tasksAPI struct {
 	tasks.UnimplementedTasksServer
-	d    *core.Daemon
-	life context.Context // the daemon's
+	d      *core.Daemon
+	daemon context.Context // ends when the daemon stops
 }
 
 // Create creates a task: its init process exists then, and waits to be started.
@@ -140,7 +140,7 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := bounded(ctx, a.life)
+	ctx, stop := untilStop(ctx, a.daemon)
 	defer stop()
 	select {
 	case <-p.Done():

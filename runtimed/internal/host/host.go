@@ -24,7 +24,7 @@ type Host struct {
 	Features    *ociruntime.Features
 }
 
-func This(tmp string) (Host, error) {
+func Detect(tmp string) (Host, error) {
 	bounds, err := withheld.Here()
 	if err != nil {
 		return Host{}, err

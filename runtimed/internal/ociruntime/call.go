@@ -15,8 +15,8 @@ import (
 const (
 	// outputBound is what is kept of a runtime's output, in bytes. A container's state is no longer than the spec that its annotations came from.
 	outputBound = 16 << 20
-	// strayBound is how long a runtime that has ended may leave its output open to others: a hook's child that goes on to run inherits it.
-	strayBound = 2 * time.Second
+	// outputGrace is how long a runtime that has ended may leave its output open to others: a hook's child that goes on to run inherits it.
+	outputGrace = 2 * time.Second
 	// textBound is what an error tells of a runtime's words, in bytes.
 	textBound = 4 << 10
 )
@@ -41,7 +41,7 @@ func (runtimeCalls) Start(cmd *exec.Cmd) (chan runc.Exit, error) {
 		}
 		return err
 	}
-	cmd.WaitDelay = strayBound
+	cmd.WaitDelay = outputGrace
 	if b, ok := cmd.Stdout.(*bytes.Buffer); ok {
 		bounded := &boundedWriter{to: b, room: outputBound}
 		if cmd.Stderr == cmd.Stdout {

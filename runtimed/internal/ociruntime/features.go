@@ -51,7 +51,7 @@ func (s *Features) ask(ctx context.Context, path string) (lacks bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	if out, err := s.answer(ctx, path, "features"); err == nil {
-		if lacks, told := parseFeatures(out); told {
+		if lacks, known := parseFeatures(out); known {
 			return lacks
 		}
 	}
@@ -75,8 +75,8 @@ func (s *Features) answer(ctx context.Context, path, question string) ([]byte, e
 	return out.Bytes(), err
 }
 
-// parseFeatures finds linux.seccomp.enabled; told is false where the runtime says nothing of it.
-func parseFeatures(data []byte) (lacks, told bool) {
+// parseFeatures finds linux.seccomp.enabled; known is false where the runtime does not say.
+func parseFeatures(data []byte) (lacks, known bool) {
 	var f features.Features
 	if json.Unmarshal(data, &f) != nil || f.Linux == nil || f.Linux.Seccomp == nil || f.Linux.Seccomp.Enabled == nil {
 		return false, false

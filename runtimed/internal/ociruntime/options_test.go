@@ -107,8 +107,8 @@ func TestBuiltWithSeccomp(t *testing.T) {
 		`{"linux":{"seccomp":{"enabled":true}}}`: {false, true}, `{"linux":{"seccomp":{"enabled":false}}}`: {true, true},
 		`{"linux":{"seccomp":{}}}`: {}, `{"linux":{}}`: {}, `{}`: {}, `null`: {}, `[]`: {}, "garbage": {}, "": {},
 	} {
-		if lacks, told := parseFeatures([]byte(text)); lacks != want[0] || told != want[1] {
-			t.Errorf("%q: %v, %v", text, lacks, told)
+		if lacks, known := parseFeatures([]byte(text)); lacks != want[0] || known != want[1] {
+			t.Errorf("%q: %v, %v", text, lacks, known)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func FuzzFeatures(f *testing.F) {
 	f.Add([]byte(`{"linux":{"seccomp":{"enabled":false}}}`))
 	f.Add([]byte("crun version 1\n+CAP"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if lacks, told := parseFeatures(data); lacks && !told {
+		if lacks, known := parseFeatures(data); lacks && !known {
 			t.Fatalf("%q", data)
 		}
 		parseVersion(string(data))

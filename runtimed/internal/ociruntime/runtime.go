@@ -52,7 +52,7 @@ func (r Runtime) run(ctx context.Context, action, dir string, fn func(*runc.Runc
 // begin is run for what makes a process, which is tried again only where the runtime itself could not be run.
 func (r Runtime) begin(ctx context.Context, action, dir string, fn func(*runc.Runc) error) error {
 	var cause error
-	return again(ctx, func(error) bool { return neverBegan(cause) }, func() error {
+	return retry(ctx, func(error) bool { return neverBegan(cause) }, func() error {
 		return r.run(ctx, action, dir, func(c *runc.Runc) error {
 			cause = fn(c)
 			return cause
@@ -153,7 +153,7 @@ func (r Runtime) Start(ctx context.Context, id, dir string) error {
 
 // Delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
 func (r Runtime) Delete(ctx context.Context, id, dir string) error {
-	err := again(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
+	err := retry(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
 		return r.run(ctx, "delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
 	})
 	if err != nil && !r.knows(id) {

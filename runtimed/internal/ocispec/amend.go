@@ -13,7 +13,7 @@ type Edit struct {
 	Value any
 }
 
-// Amend replaces the value at a path of object keys and leaves all else as it is, also what this build knows nothing of. Objects that are missing on the way are
+// Amend replaces the value at a path of fields keys and leaves all else as it is, also what this build knows nothing of. Objects that are missing on the way are
 // made. Errors are of class InvalidArgument.
 func Amend(doc []byte, path []string, value any) ([]byte, error) {
 	if len(path) == 0 {
@@ -23,21 +23,21 @@ func Amend(doc []byte, path []string, value any) ([]byte, error) {
 		}
 		return data, nil
 	}
-	var object map[string]json.RawMessage
+	var fields map[string]json.RawMessage
 	if len(doc) > 0 {
-		if err := json.Unmarshal(doc, &object); err != nil {
+		if err := json.Unmarshal(doc, &fields); err != nil {
 			return nil, fmt.Errorf("cannot change the spec at %q: %v: %w", path[0], err, errdefs.ErrInvalidArgument)
 		}
 	}
-	inner, err := Amend(object[path[0]], path[1:], value)
+	inner, err := Amend(fields[path[0]], path[1:], value)
 	if err != nil {
 		return nil, err
 	}
-	if object == nil {
-		object = make(map[string]json.RawMessage)
+	if fields == nil {
+		fields = make(map[string]json.RawMessage)
 	}
-	object[path[0]] = inner
-	data, err := json.Marshal(object)
+	fields[path[0]] = inner
+	data, err := json.Marshal(fields)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the changed spec: %v: %w", err, errdefs.ErrInvalidArgument)
 	}

@@ -14,7 +14,7 @@ import (
 
 var errRefused = errors.New("refused")
 
-func TestAgain(t *testing.T) {
+func TestRetry(t *testing.T) {
 	always := func(error) bool { return true }
 	for name, c := range map[string]struct {
 		passing  func(error) bool
@@ -26,8 +26,8 @@ func TestAgain(t *testing.T) {
 	}{
 		"success":             {always, 0, time.Hour, 1, false, 0},
 		"a reason that stays": {func(error) bool { return false }, 1, time.Hour, 1, true, 0},
-		"two refusals":        {always, 2, time.Hour, 3, false, 3 * firstAgain},
-		"for ever":            {always, 1000, time.Hour, 19, true, againBound},
+		"two refusals":        {always, 2, time.Hour, 3, false, 3 * firstPause},
+		"for ever":            {always, 1000, time.Hour, 19, true, retryBound},
 		"the request ends":    {always, 1000, 100 * time.Millisecond, 4, true, 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestAgain(t *testing.T) {
 				request, cancel := context.WithTimeout(t.Context(), c.request)
 				defer cancel()
 				began, calls := time.Now(), 0
-				err := again(WithRequest(t.Context(), request), c.passing, func() error {
+				err := retry(WithRequest(t.Context(), request), c.passing, func() error {
 					if calls++; calls > c.failures {
 						return nil
 					}
@@ -50,10 +50,10 @@ func TestAgain(t *testing.T) {
 }
 
 // An operation that ends is not tried again, whatever its last error was.
-func TestAgainEndsWithItsContext(t *testing.T) {
+func TestRetryEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
-	err := again(ctx, func(error) bool { return true }, func() error {
+	err := retry(ctx, func(error) bool { return true }, func() error {
 		calls++
 		cancel()
 		return errRefused

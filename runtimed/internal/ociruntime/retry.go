@@ -23,17 +23,17 @@ import (
 //
 // A runtime whose program isn't there is asked once.
 const (
-	againBound   = 3 * time.Second // for all tries after the first one to begin
-	firstAgain   = 10 * time.Millisecond
-	longestAgain = 200 * time.Millisecond
+	retryBound   = 3 * time.Second // for all tries after the first one to begin
+	firstPause   = 10 * time.Millisecond
+	longestPause = 200 * time.Millisecond
 )
 
-// again calls fn until it succeeds, or passing says of its error that the reason stays, or no more try could begin within againBound, or ctx ends, or the request that
+// retry calls fn until it succeeds, or passing says of its error that the reason stays, or no more try could begin within retryBound, or ctx ends, or the request that
 // [Daemon.change] works for. The error is fn's last one.
-func again(ctx context.Context, passing func(error) bool, fn func() error) error {
-	over := time.Now().Add(againBound)
+func retry(ctx context.Context, passing func(error) bool, fn func() error) error {
+	over := time.Now().Add(retryBound)
 	request := requestOf(ctx)
-	for pause := firstAgain; ; pause = min(2*pause, longestAgain) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := fn()
 		if err == nil || ctx.Err() != nil || !passing(err) || time.Now().Add(pause).After(over) {
 			return err
