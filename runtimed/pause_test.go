@@ -12,8 +12,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestPauseWhileForking pauses and resumes a container whose processes fork all the time. On control groups of version 1 the kernel doesn't freeze such a group at the
-// first try, now and then, which is no reason for a pause to fail.
+// TestPauseWhileForking pauses and resumes a container whose processes fork all the time. On control groups of
+// version 1 the kernel doesn't freeze such a group at the first try, now and then, which is no reason for a pause to
+// fail.
 func TestPauseWhileForking(t *testing.T) {
 	period, quota := uint64(100_000), int64(5_000)
 	eachRuntime(t, func(t *testing.T, d *daemon) {
@@ -66,7 +67,8 @@ func (d *daemon) pauseAndResume(id string, n int) {
 	}
 }
 
-// freezerState reads the freezer of a container's control group: FROZEN, FREEZING or THAWED, in both versions of control groups.
+// freezerState reads the freezer of a container's control group: FROZEN, FREEZING or THAWED, in both versions of
+// control groups.
 func (d *daemon) freezerState(id string) string {
 	d.t.Helper()
 	path := "/" + groupsName + "/" + filepath.Base(d.dir) + id

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// refusing makes a container whose OCI runtime does one command only after it has failed so many times. It returns a function that counts the calls of the command.
+// refusing makes a container whose OCI runtime does one command only after it has failed so many times. It returns a
+// function that counts the calls of the command.
 func (d *daemon) refusing(id, command string, failures int, before string, changes ...func(*specs.Spec)) (calls func() int) {
 	d.t.Helper()
 	spec := d.spec(id, "exec sleep 1000")

@@ -14,8 +14,8 @@ import (
 // backlog is how many events may wait for one subscriber before its subscription is ended.
 const backlog = 8192
 
-// Broker hands events to subscribers. Publishing never waits: a subscriber that doesn't keep up loses its subscription, with an
-// error, and never an event in the middle.
+// Broker hands events to subscribers. Publishing never waits: a subscriber that doesn't keep up loses its
+// subscription, with an error, and never an event in the middle.
 type Broker struct {
 	mu   sync.Mutex
 	subs map[*Subscription]struct{}
@@ -71,7 +71,8 @@ func (s *Subscription) put(e *events.Envelope) bool {
 	defer s.mu.Unlock()
 	if len(s.queue) >= backlog {
 		s.queue = nil
-		s.err = fmt.Errorf("%d events are waiting for this subscriber, subscribe again: %w", backlog, errdefs.ErrResourceExhausted)
+		s.err = fmt.Errorf("%d events are waiting for this subscriber, subscribe again: %w",
+			backlog, errdefs.ErrResourceExhausted)
 	} else {
 		s.queue = append(s.queue, e)
 	}

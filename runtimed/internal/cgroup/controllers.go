@@ -13,13 +13,13 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// need is a controller that a limit takes.
+// need is a limit and the controllers that can enforce it.
 type need struct {
 	limit string   // as the spec names it
 	any   []string // the controller's names, in version 1 and 2
 }
 
-// needs lists the controllers that limits take. A limit that is absent, zero or unlimited takes none.
+// needs returns the controllers that the limits need. A limit that is absent, zero or unlimited needs none.
 func needs(r *specs.LinuxResources) []need {
 	var list []need
 	add := func(asked bool, limit string, names ...string) {
@@ -67,14 +67,15 @@ func RequireControllers(r *specs.LinuxResources, controllers func() ([]string, e
 	}
 	for _, n := range wanted {
 		if !slices.ContainsFunc(n.any, func(name string) bool { return slices.Contains(have, name) }) {
-			return fmt.Errorf("the spec limits %s and this host has no control group controller %q: %w", n.limit, n.any[0], errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("the spec limits %s and this host has no control group controller %q: %w",
+				n.limit, n.any[0], errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil
 }
 
-// Controllers lists what is there: in version 2 what the root group has, else the names in the options of the mounts of version 1, which is where OCI runtimes look
-// in a hybrid tree.
+// Controllers lists what is there: in version 2 what the root group has, else the names in the options of the mounts
+// of version 1, which is where OCI runtimes look in a hybrid tree.
 func Controllers() ([]string, error) {
 	if cgroups.Mode() == cgroups.Unified {
 		text, err := os.ReadFile(filepath.Join(cgroupMount, "cgroup.controllers"))

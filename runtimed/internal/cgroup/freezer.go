@@ -32,7 +32,8 @@ const (
 	freezeLook = 2 * time.Millisecond
 )
 
-// freezer returns the file that freezes the group, and what is to be written there to thaw it; empty where there is no freezer.
+// freezer returns the file that freezes the group, and what is to be written there to thaw it; empty where there is
+// no freezer.
 func (g *Groups) freezer() (file, thaw string) {
 	if g.V2 != "" {
 		return filepath.Join(cgroupMount, g.V2, "cgroup.freeze"), "0"
@@ -138,7 +139,8 @@ func (g *Groups) awaitFreezer(ctx context.Context, bound time.Duration, while ..
 	}
 }
 
-// Freeze freezes the group. Unavailable if that takes longer than freezeBound, or there is no freezer; the group may be freezing then.
+// Freeze freezes the group. Unavailable if that takes longer than freezeBound, or there is no freezer; the group may
+// be freezing then.
 func (g *Groups) Freeze(ctx context.Context) error {
 	file, _ := g.freezer()
 	if file == "" {
@@ -154,8 +156,9 @@ func (g *Groups) Freeze(ctx context.Context) error {
 	return g.AwaitFrozen(ctx)
 }
 
-// AwaitFrozen waits until a freeze that has begun is complete: crun doesn't wait for that in version 1. A group that isn't freezing at all is no error: its OCI
-// runtime may have another way to pause. Unavailable if the processes go on for longer than freezeBound.
+// AwaitFrozen waits until a freeze that has begun is complete: crun doesn't wait for that in version 1. A group that
+// isn't freezing at all is no error: its OCI runtime may have another way to pause. Unavailable if the processes go
+// on for longer than freezeBound.
 func (g *Groups) AwaitFrozen(ctx context.Context) error {
 	if g.awaitFreezer(ctx, freezeBound, freezing) == freezing {
 		return fmt.Errorf("the kernel has not frozen all processes after %v: %w", freezeBound, errdefs.ErrUnavailable)

@@ -20,12 +20,13 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// Groups are a task's control groups. They are known from the time of the create on, because a process that has ended has
-// none any more, and its counters are wanted just then.
+// Groups are the control groups of a task. They are recorded when the task is created: a process that has ended is in
+// no group any more, and that is when its counters are wanted.
 type Groups struct {
 	// V1 maps a controller of version 1, or "name=systemd", to a path below that hierarchy's mount.
 	V1 map[string]string `json:"v1,omitempty"`
-	// V2 is the path below /sys/fs/cgroup; empty without version 2 or in a hybrid tree, whose controllers are in version 1.
+	// V2 is the path below /sys/fs/cgroup; empty without version 2 or in a hybrid tree, whose controllers are in
+	// version 1.
 	V2 string `json:"v2,omitempty"`
 	// OOMFile counts OOM kills, OOMBase were there at the create.
 	OOMFile string `json:"oomFile,omitempty"`
@@ -76,8 +77,9 @@ func (g *Groups) fillV1(paths map[string]string) error {
 	return nil
 }
 
-// relativeTo makes a path of /proc/PID/cgroup relative to what is mounted: inside a container's cgroup namespace-less mount the root of the mount is a
-// group itself (proc(5), /proc/PID/mountinfo, field 4). The result is absolute and clean.
+// relativeTo returns a path of /proc/PID/cgroup relative to the root of a mount. The two differ inside of a container
+// that has no cgroup namespace of its own: there the root of the mount is a group (proc(5), /proc/PID/mountinfo,
+// field 4). The result is absolute and clean.
 func relativeTo(m *mountinfo.Info, path string) string {
 	rel, err := filepath.Rel(m.Root, path)
 	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {

@@ -9,8 +9,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// hierarchies are the control groups' mounts, as they were read last. The table of all mounts is long where many containers run, and read by line;
-// hierarchies come and go with the host.
+// hierarchies are the mounts of the control groups, as they were read last. Reading the table of mounts takes long on
+// a host with many containers, and the hierarchies of a host hardly ever change.
 type hierarchies struct {
 	mounts []*mountinfo.Info
 	asked  map[string]bool // the names that were looked for, found or not
@@ -51,7 +51,8 @@ func (h *hierarchies) has(names map[string]string) bool {
 	return true
 }
 
-// unifiedHierarchy is the name of version 2's hierarchy where the others have that of a controller, as in /proc/PID/cgroup (cgroups(7)).
+// unifiedHierarchy is the name of version 2's hierarchy where the others have that of a controller, as in
+// /proc/PID/cgroup (cgroups(7)).
 const unifiedHierarchy = ""
 
 // mount is where a controller of version 1, "name=systemd" or the unified hierarchy is mounted; nil if it isn't.

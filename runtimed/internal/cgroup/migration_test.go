@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestMigrationInPlace: the process stays in the control groups that it is in, and the one that it writes to is one of them.
+// TestMigrationInPlace: the process stays in the control groups that it is in, and the one that it writes to is one
+// of them.
 func TestMigrationInPlace(t *testing.T) {
 	before := read(t, "/proc/self/cgroup")
 	if err := MigrateInPlace(); err != nil {

@@ -10,16 +10,17 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// Planned are the directories of the control groups that the OCI runtime is about to make for a container, written down before it is called: killed in the
-// middle, or failing, it may leave them without a state by which it would know them again.
+// Planned are the directories of the control groups that an OCI runtime is about to make for a container. They are
+// written down before the call: a runtime that is killed, or fails, can leave groups behind without any state that
+// names them.
 type Planned struct {
 	Dirs []string `json:"dirs,omitempty"`
-	// Existing are those of Dirs that were there before, and so are not this container's to remove.
+	// Existing are those of Dirs that existed before. They are not removed with the container.
 	Existing []string `json:"foreign,omitempty"`
 }
 
-// PlanGroups lists the control groups that an OCI runtime is about to make for a container with a spec's path. With fromRoot a relative path begins at the root of
-// each hierarchy.
+// PlanGroups lists the control groups that an OCI runtime is about to make for a container with a spec's path. With
+// fromRoot a relative path begins at the root of each hierarchy.
 func Plan(path, id string, fromRoot bool) (Planned, error) {
 	own, unified, err := cgroups.ParseCgroupFileUnified("/proc/self/cgroup")
 	if err != nil {
@@ -50,9 +51,10 @@ func Plan(path, id string, fromRoot bool) (Planned, error) {
 	return g, nil
 }
 
-// groupsBelow are the paths in one hierarchy at which the OCI runtime may make the group of a spec's path, when it is in the group own itself. A relative path
-// begins for crun at the hierarchy's root, for runc and gVisor at their own group, and for runc in version 2 beside that (runc: libcontainer/cgroups/fs/paths.go and
-// fs2/defaultpath.go; crun: src/libcrun/cgroup.c); without a path the id takes its place.
+// groupsBelow returns the paths in one hierarchy at which the OCI runtime may make a group. own is the runtime's own
+// group. crun begins a relative path at the root of the hierarchy. runc and gVisor begin it at their own group, and
+// runc in version 2 beside its own group (runc: libcontainer/cgroups/fs/paths.go and fs2/defaultpath.go; crun:
+// src/libcrun/cgroup.c). Without a path, the container's id is the path.
 func groupsBelow(path, id, own string, fromRoot, unified bool) []string {
 	if path == "" {
 		path = id

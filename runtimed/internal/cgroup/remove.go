@@ -22,7 +22,8 @@ import (
 // IsBelow tells whether a directory is this one or below it.
 func IsBelow(dir, of string) bool { return dir == of || strings.HasPrefix(dir, of+"/") }
 
-// membersOf lists the processes in control groups and those below them, with their start times. What has gone meanwhile is left out.
+// membersOf returns the processes in control groups and in the groups below them, with their start times. A process
+// that ends meanwhile is left out.
 func membersOf(dirs []string) map[int]uint64 {
 	members := make(map[int]uint64)
 	for _, dir := range treesOf(dirs) {
@@ -35,7 +36,8 @@ func membersOf(dirs []string) map[int]uint64 {
 	return members
 }
 
-// pidsIn reads a control group's processes. One of another pid namespace is 0 there (cgroups(7)), and nobody's to kill.
+// pidsIn returns the processes of a control group. The kernel shows a process of another pid namespace as 0
+// (cgroups(7)); such a process is left out.
 func pidsIn(dir string) []int {
 	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs")) // a group that has gone has none
 	var pids []int
@@ -47,7 +49,8 @@ func pidsIn(dir string) []int {
 	return pids
 }
 
-// killMembers kills processes that are still in these control groups: a pid that somebody else has got meanwhile is not there a second time.
+// killMembers kills processes that are still in the control groups. A pid that another process has by now is not in
+// them again.
 func killMembers(members map[int]uint64, dirs []string) error {
 	trees := treesOf(dirs)
 	for _, dir := range trees {
@@ -96,12 +99,16 @@ func removeTrees(dirs []string) error {
 	return errors.Join(errs...)
 }
 
-// groupLook is how often it is looked whether killed processes have left their control group: nothing announces that in version 1.
+// groupLook is the interval at which control groups are checked for killed processes that are still in them. Version
+// 1 announces nothing.
 const groupLook = 10 * time.Millisecond
 
-// Remove removes control groups with all below them, after it has killed the processes in them. otherOwner is asked before anything is killed: what it names
-// also uses the groups, so that all are left, and is returned. Errors: the kernel's and ctx's, for processes that don't die before ctx ends.
-func Remove(ctx context.Context, dirs []string, otherOwner func(members map[int]uint64) string) (owner string, err error) {
+// Remove kills the processes in control groups and in the groups below them, and removes all of these groups.
+// otherOwner is asked before anything is killed. If it returns a name, somebody else uses the groups too: nothing is
+// removed, and Remove returns that name. Errors: the kernel's; ctx's if processes have not died when it ends.
+func Remove(
+	ctx context.Context, dirs []string, otherOwner func(members map[int]uint64) string,
+) (owner string, err error) {
 	look := time.NewTicker(groupLook)
 	defer look.Stop()
 	for {

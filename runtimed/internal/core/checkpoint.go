@@ -54,7 +54,8 @@ func (t *containerTask) checkpoint(ctx context.Context, opts *options.Checkpoint
 	if err := t.c.completeCheckpoint(pending); err != nil {
 		return err
 	}
-	d.publish(t.c.ns, runtime.TaskCheckpointedEventTopic, &events.TaskCheckpointed{ContainerID: t.c.id, Checkpoint: opts.ImagePath})
+	d.publish(t.c.ns, runtime.TaskCheckpointedEventTopic,
+		&events.TaskCheckpointed{ContainerID: t.c.id, Checkpoint: opts.ImagePath})
 	if opts.Exit {
 		return awaitEnd(ctx, t.init)
 	}
@@ -62,7 +63,9 @@ func (t *containerTask) checkpoint(ctx context.Context, opts *options.Checkpoint
 }
 
 // beginCheckpoint makes the directories and writes down what is going to be done.
-func (t *containerTask) beginCheckpoint(m *criu.Manifest, opts *options.CheckpointOptions) (p pendingCheckpoint, err error) {
+func (t *containerTask) beginCheckpoint(
+	m *criu.Manifest, opts *options.CheckpointOptions,
+) (p pendingCheckpoint, err error) {
 	if err := requireFree(opts.ImagePath); err != nil {
 		return p, err
 	}
@@ -126,7 +129,8 @@ func (c *container) completeCheckpoint(p pendingCheckpoint) error {
 	d := c.d
 	err := criu.DropPipeData(p.Partial, func(id uint32) bool { return slices.Contains(p.Outputs, id) })
 	if err != nil {
-		d.log.WithError(err).WithField("container", c.id).Error("a restore of this checkpoint is going to write once more what nobody had read by now")
+		d.log.WithError(err).WithField("container",
+			c.id).Error("a restore of this checkpoint is going to write once more what nobody had read by now")
 	}
 	if err := unix.Rename(p.Partial, p.Target); err != nil { // os.Rename doesn't replace an empty directory
 		return errors.Join(fmt.Errorf("cannot give the checkpoint its place: %w", err), c.abandonCheckpoint(p))
@@ -147,7 +151,8 @@ func (c *container) endCheckpoint(p pendingCheckpoint) error {
 	return errors.Join(append(errs, os.RemoveAll(filepath.Join(c.dir, checkpointFile)))...)
 }
 
-// loadCheckpoint ends a checkpoint that an earlier daemon had begun: a complete one is kept, since its task may be over because of it.
+// loadCheckpoint ends a checkpoint that an earlier daemon had begun: a complete one is kept, since its task may be
+// over because of it.
 func (c *container) loadCheckpoint() error {
 	var p pendingCheckpoint
 	err := statefile.ReadJSON(filepath.Join(c.dir, checkpointFile), &p)
@@ -163,8 +168,9 @@ func (c *container) loadCheckpoint() error {
 	return c.abandonCheckpoint(p)
 }
 
-// Checkpoint writes the processes of an init process's task to opts.ImagePath, a directory that doesn't exist yet or is empty. With opts.Exit they end then, and their exit
-// is published when it returns. After an error the task goes on and nothing is left of the checkpoint.
+// Checkpoint writes the processes of an init process's task to opts.ImagePath, a directory that doesn't exist yet or
+// is empty. With opts.Exit they end then, and their exit is published when it returns. After an error the task goes
+// on and nothing is left of the checkpoint.
 func (p *Process) Checkpoint(ctx context.Context, opts *options.CheckpointOptions) error {
 	return p.task.c.change(ctx, func(ctx context.Context) error { return p.task.checkpoint(ctx, opts) })
 }

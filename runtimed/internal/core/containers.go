@@ -54,8 +54,8 @@ func (d *Daemon) createContainer(ns string, record *containers.Container) error 
 	return err
 }
 
-// clearLeftover empties a directory that no record belongs to: a create or delete was killed in the middle. One with a task is
-// not touched.
+// clearLeftover empties a directory without a record: a create or a delete was killed half way. A directory with a
+// task is left alone.
 func (d *Daemon) clearLeftover(dir string) error {
 	if statefile.Exists(filepath.Join(dir, taskFile)) {
 		return fmt.Errorf("%s holds a task that could not be read: %w", dir, errdefs.ErrFailedPrecondition)
@@ -148,7 +148,9 @@ func (d *Daemon) AddContainer(ns string, record *containers.Container) error {
 }
 
 // ChangeContainer replaces a record by what change makes of it.
-func (d *Daemon) ChangeContainer(ctx context.Context, ns, id string, change func(*containers.Container) (*containers.Container, error)) (*containers.Container, error) {
+func (d *Daemon) ChangeContainer(
+	ctx context.Context, ns, id string, change func(*containers.Container) (*containers.Container, error),
+) (*containers.Container, error) {
 	c, err := d.find(ns, id)
 	if err != nil {
 		return nil, err

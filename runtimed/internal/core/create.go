@@ -26,8 +26,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/terminal"
 )
 
-// CreateTask creates a container's task. When the request ends before the OCI runtime has created it, or anything fails, nothing is left.
-// It returns the init process.
+// CreateTask creates a container's task. When the request ends before the OCI runtime has created it, or anything
+// fails, nothing is left. It returns the init process.
 func (d *Daemon) CreateTask(ctx context.Context, ns string, r *tasks.CreateTaskRequest) (*Process, error) {
 	c, err := d.find(ns, r.ContainerID)
 	if err != nil {
@@ -58,8 +58,8 @@ func (d *Daemon) CreateTask(ctx context.Context, ns string, r *tasks.CreateTaskR
 	return p, nil
 }
 
-// giveUpGrace is how long the OCI runtime may go on with what nobody waits for any more. It is let finish, and what it made is taken back then: killed in the
-// middle of a create it leaves control groups that nobody knows of.
+// giveUpGrace is how long an OCI runtime may go on after its request has ended. The runtime is left to finish, and
+// its work is undone afterwards: a runtime that is killed in a create leaves control groups behind.
 const giveUpGrace = 10 * time.Second
 
 // outlive returns a context of an operation that ends with it, or some time after the request.
@@ -90,9 +90,11 @@ func (c *container) newTask(ctx context.Context, r *tasks.CreateTaskRequest) (*c
 		return nil, err
 	}
 	if spec.Process.Terminal != r.Terminal {
-		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w", spec.Process.Terminal, r.Terminal, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w",
+			spec.Process.Terminal, r.Terminal, errdefs.ErrInvalidArgument)
 	}
-	t := &containerTask{c: c, execs: make(map[string]*Process), record: taskRecord{Mounted: len(r.Rootfs) > 0, HostPid: ocispec.SharesPidNamespace(spec)}}
+	t := &containerTask{c: c, execs: make(map[string]*Process),
+		record: taskRecord{Mounted: len(r.Rootfs) > 0, HostPid: ocispec.SharesPidNamespace(spec)}}
 	if err := t.planRuntime(record, r); err != nil {
 		return nil, err
 	}
@@ -114,13 +116,14 @@ func (c *container) newTask(ctx context.Context, r *tasks.CreateTaskRequest) (*c
 	}
 	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
 		t.endPlan()
-		return nil, fmt.Errorf("cannot restore container %q as a sandbox or into one: %w", c.id, errdefs.ErrNotImplemented)
+		return nil, fmt.Errorf("cannot restore container %q as a sandbox or into one: %w",
+			c.id, errdefs.ErrNotImplemented)
 	}
 	return t, nil
 }
 
-// make does what a create does, step by step, and takes all of it back after an error, or when the request has ended: a task that nobody
-// waits for is not wanted.
+// make does what a create does, step by step, and takes all of it back after an error, or when the request has ended:
+// a task that nobody waits for is not wanted.
 func (t *containerTask) make(ctx, request context.Context, r *tasks.CreateTaskRequest) (err error) {
 	c, p := t.c, t.init
 	defer t.endPlan()
@@ -151,7 +154,8 @@ func (t *containerTask) make(ctx, request context.Context, r *tasks.CreateTaskRe
 	if t.record.Restore != nil {
 		err = p.readyToRestore(ctx, admit)
 	} else {
-		err = p.launch(ctx, func(a ociruntime.Launch) error { return t.record.Runtime.Create(ctx, c.id, t.bundle(), a) }, admit)
+		err = p.launch(ctx,
+			func(a ociruntime.Launch) error { return t.record.Runtime.Create(ctx, c.id, t.bundle(), a) }, admit)
 	}
 	if err != nil {
 		return err
@@ -160,7 +164,8 @@ func (t *containerTask) make(ctx, request context.Context, r *tasks.CreateTaskRe
 	return nil
 }
 
-// launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil, refuses it.
+// launch lets the OCI runtime make a process, whose exit is awaited from then on, unless admit, which may be nil,
+// refuses it.
 func (p *Process) launch(ctx context.Context, run func(ociruntime.Launch) error, admit func() error) error {
 	d := p.task.c.d
 	d.prepareMigration()
@@ -213,8 +218,8 @@ func prepareBundle(t *containerTask) error {
 	)
 }
 
-// spawn opens a process's streams and lets the OCI runtime make the process. Afterwards the process has its pid, its stdin is
-// held, and its terminal runs. What it did to the keeper is undone by release, after an error too.
+// spawn opens the streams of a process and lets the OCI runtime make the process. Then the process has its pid, the
+// keeper holds its stdin, and its terminal runs. After an error, releaseStreams undoes what was done at the keeper.
 func (p *Process) spawn(ctx context.Context, run func(ociruntime.Launch) error) (err error) {
 	d := p.task.c.d
 	a := ociruntime.Launch{Dir: p.dir}

@@ -19,9 +19,10 @@ type plan struct {
 	pins    ocispec.Pins // the sandbox's namespaces
 }
 
-// makePlan decides how a container's spec becomes a bundle on this host: which namespaces it shares, and what the host withholds. A change that it makes is in the
-// task's warnings. Errors are of class InvalidArgument for a wrong spec, FailedPrecondition for what the host or the sandbox can't give, NotFound for a sandbox
-// that isn't there. After an error nothing is left open; else the caller closes the plan.
+// makePlan decides how a container's spec becomes a bundle on this host: which namespaces it shares, and what the
+// host withholds. A change that it makes is in the task's warnings. Errors are of class InvalidArgument for a wrong
+// spec, FailedPrecondition for what the host or the sandbox can't give, NotFound for a sandbox that isn't there.
+// After an error nothing is left open; else the caller closes the plan.
 func (t *containerTask) makePlan(ctx context.Context, spec *specs.Spec, raw []byte) (*plan, error) {
 	d := t.c.d
 	if err := ocispec.CheckRoot(spec, t.record.Mounted); err != nil {
@@ -37,7 +38,8 @@ func (t *containerTask) makePlan(ctx context.Context, spec *specs.Spec, raw []by
 			edits = append(edits, ocispec.Edit{Path: []string{"process", "rlimits"}, Value: spec.Process.Rlimits})
 		}
 		if spec.Process.OOMScoreAdj != nil {
-			edits = append(edits, ocispec.Edit{Path: []string{"process", "oomScoreAdj"}, Value: spec.Process.OOMScoreAdj})
+			edits = append(edits,
+				ocispec.Edit{Path: []string{"process", "oomScoreAdj"}, Value: spec.Process.OOMScoreAdj})
 		}
 	}
 	p := &plan{}
@@ -47,7 +49,8 @@ func (t *containerTask) makePlan(ctx context.Context, spec *specs.Spec, raw []by
 	if p.sandbox != nil {
 		edits = append(edits, ocispec.Edit{Path: []string{"linux", "namespaces"}, Value: spec.Linux.Namespaces})
 		if ocispec.NamespaceIndex(spec, specs.UserNamespace) >= 0 {
-			edits = append(edits, ocispec.Edit{Path: []string{"linux", "uidMappings"}, Value: spec.Linux.UIDMappings}, ocispec.Edit{Path: []string{"linux", "gidMappings"}, Value: spec.Linux.GIDMappings})
+			edits = append(edits, ocispec.Edit{Path: []string{"linux", "uidMappings"}, Value: spec.Linux.UIDMappings},
+				ocispec.Edit{Path: []string{"linux", "gidMappings"}, Value: spec.Linux.GIDMappings})
 		}
 	}
 	p.config = raw
@@ -67,11 +70,13 @@ func (t *containerTask) endPlan() {
 	t.plan = nil
 }
 
-// checkStreams refuses paths that no FIFO can be at, before anything is done; what is there is looked at when it is opened.
+// checkStreams refuses paths that no FIFO can be at, before anything is done; what is there is looked at when it is
+// opened.
 func checkStreams(r processRecord) error {
 	for _, path := range []string{r.Stdin, r.Stdout, r.Stderr} {
 		if path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
-			return fmt.Errorf("the stream's path %.200q is not absolute and clean: %w", path, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("the stream's path %.200q is not absolute and clean: %w",
+				path, errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil

@@ -27,7 +27,8 @@ import (
 type Options struct {
 	// Root is the state directory, made 0700 if it is missing. An absolute path.
 	Root string
-	// Keeper is the path of the keeper's socket. The keeper must be the parent, or a further ancestor, and subreaper of this process.
+	// Keeper is the path of the keeper's socket. The keeper must be the parent, or a further ancestor, and subreaper
+	// of this process.
 	Keeper string
 	// Runtime is an OCI runtime's name or path; empty for crun where it runs on this host, else runc.
 	Runtime string
@@ -64,17 +65,18 @@ type namespace struct {
 	containers map[string]*container
 }
 
-// New locks the root, chooses the OCI runtime, connects to the keeper and takes over the containers that an earlier daemon left. The caller runs or
-// closes the daemon.
+// New locks the root, chooses the OCI runtime, connects to the keeper and takes over the containers that an earlier
+// daemon left. The caller runs or closes the daemon.
 //
-// Errors: FailedPrecondition if another daemon has the root, a newer one wrote it, or no OCI runtime works, Unavailable without a keeper,
-// InvalidArgument for bad options.
+// Errors: FailedPrecondition if another daemon has the root, a newer one wrote it, or no OCI runtime works,
+// Unavailable without a keeper, InvalidArgument for bad options.
 func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	log := opts.Log
 	if log == nil {
 		log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	d := &Daemon{opts: opts, log: log, events: broker.New(), exits: newExitTable(), namespaces: make(map[string]*namespace)}
+	d := &Daemon{opts: opts, log: log, events: broker.New(), exits: newExitTable(),
+		namespaces: make(map[string]*namespace)}
 	d.keeper = keeperlink.Link{Path: opts.Keeper, Log: log}
 	if d.lock, err = lockRoot(opts.Root); err != nil {
 		return nil, err
@@ -208,8 +210,9 @@ func (d *Daemon) FindProcess(ns, id, exec string) (*Process, error) {
 	return t.process(exec)
 }
 
-// change runs fn as the only operation on a container, to its end even if the request ends first: half a start is nobody's friend. The
-// context that fn gets ends with runtimeTimeout, or giveUpGrace after the request. Errors: fn's, or ctx's if that came first.
+// change runs fn as the only operation on a container. fn runs to its end even if the request ends first, since half
+// a start is of no use to anybody. The context of fn ends after runtimeTimeout, or giveUpGrace after the request.
+// Errors: fn's, or ctx's if that came first.
 func (c *container) change(ctx context.Context, fn func(context.Context) error) error {
 	d := c.d
 	if err := c.acquire(ctx); err != nil {
@@ -239,7 +242,8 @@ func (d *Daemon) publish(ns, topic string, event any) {
 	}
 }
 
-// onExit handles one exit from the keeper. It never returns an error: what one process's exit meets must not stop the others'.
+// onExit handles one exit from the keeper. It never returns an error: what one process's exit meets must not stop the
+// others'.
 func (d *Daemon) onExit(e keeper.Exit) error {
 	p, keep := d.exits.take(e)
 	switch {
@@ -259,8 +263,9 @@ func (d *Daemon) forgetExit(e keeper.Exit) {
 	}
 }
 
-// prepareMigration makes the kernel ready for a process that is about to be put into a control group, and returns at once. The work ends within a grace period of the
-// kernel's, and d.work waits for it. What fails costs the time that it would have saved.
+// prepareMigration makes the kernel ready for a process that is about to be put into a control group, and returns at
+// once. The work ends within a grace period of the kernel's, and d.work waits for it. What fails costs the time that
+// it would have saved.
 func (d *Daemon) prepareMigration() {
 	if !d.migrating.CompareAndSwap(false, true) {
 		return
@@ -284,7 +289,8 @@ func (d *Daemon) PublishAny(ns, topic string, event any) error {
 // Forward sends an event that has its namespace and time already to all subscribers.
 func (d *Daemon) Forward(e *events.Envelope) { d.events.Forward(e) }
 
-// HandleExits handles exits until ctx ends. It fails with class Unavailable when the keeper that started this process dies.
+// HandleExits handles exits until ctx ends. It fails with class Unavailable when the keeper that started this process
+// dies.
 func (d *Daemon) HandleExits(ctx context.Context) error {
 	return d.keeper.Follow(ctx, d.onExit, func() { d.sweep(); d.watchOrphans(ctx) })
 }

@@ -23,8 +23,8 @@ func (p *Process) Delete(ctx context.Context) (ExitRecord, error) {
 	return p.task.delete(ctx)
 }
 
-// delete frees an ended task, or one that was created and never started, which is killed. A step that fails leaves the task there, for a delete to
-// be called again.
+// delete frees an ended task, or one that was created and never started, which is killed. A step that fails leaves
+// the task there, for a delete to be called again.
 func (t *containerTask) delete(ctx context.Context) (r ExitRecord, err error) {
 	d := t.c.d
 	err = t.c.change(ctx, func(ctx context.Context) error {
@@ -87,8 +87,8 @@ func (t *containerTask) requireEnded() error {
 	return nil
 }
 
-// end makes sure that an exec is over before its container is freed: execs end with the init process, or soon after it where the
-// container has no pid namespace of its own.
+// end makes sure that an exec is over before its container is freed: execs end with the init process, or soon after
+// it where the container has no pid namespace of its own.
 func (p *Process) end(ctx context.Context) error {
 	if p.exec == "" || p.hasEnded() {
 		return nil
@@ -106,7 +106,8 @@ func (p *Process) end(ctx context.Context) error {
 	return awaitEnd(ctx, p)
 }
 
-// abandon ends a process that never ran, an exec or one that was to be restored: who waits for it is told that there is nothing to wait for.
+// abandon ends a process that never ran: an exec, or an init process that was to be restored. Whoever waits for it is
+// woken.
 func (p *Process) abandon() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

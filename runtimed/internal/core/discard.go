@@ -15,8 +15,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// discard frees all that a task is made of, whatever part of it there is. It goes on after a failure and says what failed; a call
-// later does the rest.
+// discard frees all parts of a task, whichever exist. It goes on after a failure and returns all errors. A later call
+// frees what this one could not.
 func (t *containerTask) discard(ctx context.Context) error {
 	if err := t.endRuntime(ctx); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
@@ -34,7 +34,8 @@ func (t *containerTask) discard(ctx context.Context) error {
 	return errors.Join(append(errs, os.RemoveAll(t.file()))...)
 }
 
-// endRuntime has the OCI runtime delete the container, and unmounts the root filesystem: at the same time where no hook is run that might want it.
+// endRuntime has the OCI runtime delete the container, and unmounts the root filesystem: at the same time where no
+// hook is run that might want it.
 func (t *containerTask) endRuntime(ctx context.Context) error {
 	var deleted, unmounted error
 	var both sync.WaitGroup
@@ -53,8 +54,8 @@ func (t *containerTask) endRuntime(ctx context.Context) error {
 	return errors.Join(deleted, unmounted)
 }
 
-// deleteFromRuntime frees what the OCI runtime has of a task, the control groups that it has left, and its root directory, which a task of an earlier
-// release shares with others.
+// deleteFromRuntime frees what the OCI runtime has of a task, the control groups that it has left, and its root
+// directory, which a task of an earlier release shares with others.
 func (t *containerTask) deleteFromRuntime(ctx context.Context) error {
 	oci := t.record.Runtime
 	if err := oci.Delete(ctx, t.c.id, t.init.dir); err != nil {
@@ -66,7 +67,8 @@ func (t *containerTask) deleteFromRuntime(ctx context.Context) error {
 	return os.RemoveAll(oci.Root)
 }
 
-// discardLeftover frees what a discard that failed has left of a container's last task. The caller has the container, which has no task.
+// discardLeftover frees what an earlier, failed discard left of the container's last task. The caller has the
+// container, which has no task.
 func (c *container) discardLeftover(ctx context.Context) error {
 	t, err := readTask(c)
 	if errdefs.IsNotFound(err) {
@@ -81,7 +83,8 @@ func (c *container) discardLeftover(ctx context.Context) error {
 	return t.discard(ctx)
 }
 
-// discardFailed is discardTask for a create that failed: the caller gets the error of the create, so what fails here is logged.
+// discardFailed is discard for a create that failed. Errors are logged, since the caller returns the error of the
+// create.
 func (t *containerTask) discardFailed(bound time.Duration) {
 	d := t.c.d
 	ctx, cancel := context.WithTimeout(context.Background(), bound)

@@ -11,8 +11,9 @@ import (
 // asideStamp begins the name of what is kept, so that the next of the same name finds its place.
 const asideStamp = "20060102T150405.000000000"
 
-// dispose removes a bundle or a process's directory; one of a container that is not to be cleaned is moved aside instead, for somebody to look
-// at, to ROOT/.kept/NS/ID/TIME-NAME. Nothing here reads it again, and nobody removes it. A path that isn't there is no error.
+// dispose removes a bundle or the directory of a process. For a container that is not to be cleaned it moves the
+// directory to ROOT/.kept/NS/ID/TIME-NAME instead, for a person to look at. The daemon neither reads nor removes it
+// there. A missing path is no error.
 func (t *containerTask) dispose(path string) error {
 	d := t.c.d
 	if !t.record.NoClean {

@@ -14,7 +14,10 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// exited takes a process's exit from the keeper. While the process is being made or started the exit is put by: the one who does that settles it.
+// exited handles the exit of a process. While the process is being made or started, the exit is put aside;
+// finish makes the exit of a process known: it writes the exit record, publishes the event, wakes those who wait, and
+// then lets the keeper forget the exit. Slow steps (a terminal to drain, processes to kill) run on a goroutine of
+// their own, since the caller has other exits to handle.
 func (p *Process) exited(e keeper.Exit) {
 	p.mu.Lock()
 	if p.status == creating || p.status == starting {
@@ -26,8 +29,9 @@ func (p *Process) exited(e keeper.Exit) {
 	p.finish(recordOf(e), &e)
 }
 
-// finish makes a process's exit known: first the exit record, then the event, then whoever waits, and last the keeper may forget it. What takes
-// time (a terminal to drain, processes to kill) is not done on the caller's goroutine, which has other exits to handle.
+// finish makes a process's exit known: first the exit record, then the event, then whoever waits, and last the keeper
+// may forget it. What takes time (a terminal to drain, processes to kill) is not done on the caller's goroutine,
+// which has other exits to handle.
 func (p *Process) finish(r ExitRecord, ledger *keeper.Exit) {
 	d := p.task.c.d
 	term := p.terminal()
@@ -86,12 +90,12 @@ func (p *Process) announce(r ExitRecord, log *logrus.Entry) {
 		d.publish(c.ns, runtime.TaskOOMEventTopic, &events.TaskOOM{ContainerID: c.id})
 	}
 	d.publish(c.ns, runtime.TaskExitEventTopic, &events.TaskExit{
-		ContainerID: c.id, ID: p.Id(), Pid: uint32(p.pid), ExitStatus: r.Status(), ExitedAt: timestamppb.New(r.Time),
+		ContainerID: c.id, ID: p.ID(), Pid: uint32(p.pid), ExitStatus: r.Status(), ExitedAt: timestamppb.New(r.Time),
 	})
 	close(p.done)
 }
 
-// finishEarly settles the exit that was put by, if there is one.
+// finishEarly handles the exit that was put aside, if there is one.
 func (p *Process) finishEarly() {
 	p.mu.Lock()
 	e := p.early
@@ -102,7 +106,7 @@ func (p *Process) finishEarly() {
 	}
 }
 
-// killLeftover ends what an init process without a pid namespace of its own has left behind.
+// killLeftover kills the processes that an init process without a pid namespace of its own has left behind.
 func (t *containerTask) killLeftover() {
 	d := t.c.d
 	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
@@ -112,8 +116,8 @@ func (t *containerTask) killLeftover() {
 	}
 }
 
-// sweep finds the processes that are gone without an exit having been handed over: it is called with each new connection to the
-// keeper. What the ledger doesn't have either is unknown for good.
+// sweep finds processes that have ended and whose exit never arrived. It runs after each new connection to the
+// keeper. If the keeper's ledger has no exit either, the exit is unknown for good.
 func (d *Daemon) sweep() {
 	for pid, l := range d.exits.all() {
 		if l.start == 0 || proc.Alive(pid, l.start) {
@@ -145,7 +149,7 @@ func (d *Daemon) lookup(pid int, start uint64) (e keeper.Exit, found bool, err e
 	return e, found, err
 }
 
-// expect registers a new process for its exit. One that was gone already has its exit put by.
+// expect registers a new process for its exit. If the process has ended already, its exit is put aside.
 func (p *Process) expect(w *window) {
 	d := p.task.c.d
 	p.mu.Lock()

@@ -8,10 +8,10 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// exitTable joins the keeper's exits to processes, by pid and start time.
+// exitTable finds the process of an exit, by pid and start time.
 //
-// An exit may arrive before its process is known: the OCI runtime has not returned yet. While any process is being made, exits that
-// match nothing are kept.
+// An exit may arrive before its process is known: the OCI runtime has not returned yet. While any process is being
+// made, exits that match nothing are kept.
 type exitTable struct {
 	mu      sync.Mutex
 	live    map[int]liveProcess
@@ -20,14 +20,15 @@ type exitTable struct {
 	early   []earlyExit
 }
 
-// earlyExit is one that came when so many windows had been opened: it isn't of a process that was made later. Clocks say less, since they are set back.
+// earlyExit is one that came when so many windows had been opened: it isn't of a process that was made later. Clocks
+// say less, since they are set back.
 type earlyExit struct {
 	keeper.Exit
 	opened uint64
 }
 
-// liveProcess is a process whose exit is awaited. A start of 0 is that of a process that was gone before its start time could be
-// read: the first exit of its pid after the window opened is its own.
+// liveProcess is a process whose exit is awaited. A start of 0 is that of a process that was gone before its start
+// time could be read: the first exit of its pid after the window opened is its own.
 type liveProcess struct {
 	p     *Process
 	start uint64
@@ -100,8 +101,8 @@ func (t *exitTable) expect(pid int, l liveProcess) *keeper.Exit {
 	return &e
 }
 
-// take finds the process that an exit is of, which is then no longer awaited. Without one, keep tells whether the exit was kept for
-// a process that is being made; if not, nobody wants it.
+// take finds the process that an exit is of, which is then no longer awaited. Without one, keep tells whether the
+// exit was kept for a process that is being made; if not, nobody wants it.
 func (t *exitTable) take(e keeper.Exit) (p *Process, keep bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,13 +13,14 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// removeGroups removes the control groups that were planned for a task and that are still there, now that the OCI runtime has nothing of it any more: what is below
-// them too, after the processes in them were killed. Groups that were there before the task, or that somebody else is in, are left. Errors: DeadlineExceeded for
-// processes that don't die within giveUpGrace; a call later goes on.
+// removeGroups removes the planned control groups of a task that still exist, after the OCI runtime has deleted its
+// state. Processes in them are killed. Groups that existed before the task, or that somebody else uses, are left.
+// Errors: DeadlineExceeded if processes do not die within giveUpGrace; a later call goes on.
 func (t *containerTask) removeGroups(ctx context.Context) error {
 	d := t.c.d
 	planned := t.record.Planned
-	left := slices.DeleteFunc(slices.Clone(planned.Dirs), func(dir string) bool { return slices.Contains(planned.Existing, dir) || !statefile.Exists(dir) })
+	left := slices.DeleteFunc(slices.Clone(planned.Dirs),
+		func(dir string) bool { return slices.Contains(planned.Existing, dir) || !statefile.Exists(dir) })
 	if len(left) == 0 {
 		return nil // as after every delete that the OCI runtime did as a whole
 	}
@@ -35,7 +36,8 @@ func (t *containerTask) removeGroups(ctx context.Context) error {
 	return nil
 }
 
-// otherIn names one that control groups also belong to, of whom nothing may be killed; empty if there is none.
+// otherIn returns the name of another user of the control groups, whose processes must not be killed; empty without
+// one.
 func (t *containerTask) otherIn(members map[int]uint64, dirs []string) string {
 	d := t.c.d
 	for pid, start := range members {

@@ -12,8 +12,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// SignalAll sends a signal to all processes of a container. Those of one that has its own pid namespace end with its init process
-// (pid_namespaces(7)), so that killing them takes no OCI runtime.
+// SignalAll sends a signal to all processes of a container. Those of one that has its own pid namespace end with its
+// init process (pid_namespaces(7)), so that killing them takes no OCI runtime.
 func (p *Process) signalAll(ctx context.Context, signal uint32) error {
 	pid, start, ok := p.identity()
 	if !ok {
@@ -41,7 +41,8 @@ func (p *Process) noProcess() error {
 	return p.wrongStatusLocked("signal")
 }
 
-// signal sends a signal to a process. NotFound for one that has ended, FailedPrecondition for an exec that is frozen together with its own kernel.
+// signal sends a signal to a process. NotFound for one that has ended, FailedPrecondition for an exec that is frozen
+// together with its own kernel.
 func (p *Process) signal(ctx context.Context, signal uint32) error {
 	pid, start, ok := p.identity()
 	if !ok || start == 0 {
@@ -56,8 +57,9 @@ func (p *Process) signal(ctx context.Context, signal uint32) error {
 	return proc.Signal(pid, start, signal)
 }
 
-// signalInner sends a signal to an exec by its pid inside of the sandbox. The OCI runtime's words don't tell an exec that has ended from one that can't be signalled;
-// the end of its waiter does, which has this pid and start time. Without a known waiter, pid 0, it counts as ended.
+// signalInner sends a signal to an exec by its pid inside of the sandbox. The OCI runtime's message does not say
+// whether the exec has ended or cannot be signalled. The end of the waiter, which has this pid and start time, says
+// it. With pid 0 no waiter is known, and the exec counts as ended.
 func (p *Process) signalInner(ctx context.Context, pid int, start uint64, signal uint32) error {
 	inner, err := statefile.ReadPid(p.file(ociruntime.SandboxPidFile))
 	if err != nil {
@@ -68,7 +70,8 @@ func (p *Process) signalInner(ctx context.Context, pid int, start uint64, signal
 	case err == nil:
 		return nil
 	case p.task.isPaused():
-		return fmt.Errorf("cannot signal %s while its container is paused: %v: %w", p, err, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot signal %s while its container is paused: %v: %w",
+			p, err, errdefs.ErrFailedPrecondition)
 	}
 	bounded, cancel := context.WithTimeout(ctx, waiterBound)
 	defer cancel()
@@ -83,8 +86,8 @@ func (p *Process) signalInner(ctx context.Context, pid int, start uint64, signal
 // waiterBound is how long a waiter may take to end after its exec.
 const waiterBound = 10 * time.Second
 
-// kill kills an init process, and with it all that is in its pid namespace. The waiters of execs go first: the exit of one whose sandbox is gone tells
-// nothing of the exec.
+// kill kills an init process, and with it all that is in its pid namespace. The waiters of execs go first: the exit
+// of one whose sandbox is gone tells nothing of the exec.
 func (t *containerTask) kill(pid int, start uint64) error {
 	for _, p := range t.processes() {
 		waiter, began, ok := p.identity()
@@ -98,8 +101,8 @@ func (t *containerTask) kill(pid int, start uint64) error {
 	return proc.Signal(pid, start, proc.KillSignal)
 }
 
-// Kill sends a signal to a process, or with all to all of its container's if it is the init process; 0 only asks whether it is there. NotFound for a process that has
-// ended. It doesn't wait for other operations.
+// Kill sends a signal to a process, or with all to all of its container's if it is the init process; 0 only asks
+// whether it is there. NotFound for a process that has ended. It doesn't wait for other operations.
 func (p *Process) Kill(ctx context.Context, signal uint32, all bool) error {
 	if all && p.exec == "" {
 		return p.signalAll(ctx, signal)

@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// awaitLeftovers waits for the OCI runtimes that a killed daemon has left running: they finish what they do, and only then what is below the root
-// tells what there is. Those that take longer than giveUpGrace are killed.
+// awaitLeftovers waits for the OCI runtimes that a killed daemon left running. They finish their work, and only then
+// the files below the root are complete. Those that take longer than giveUpGrace are killed.
 func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	state := filepath.Join(d.opts.Root, ".oci")
 	if !statefile.Exists(state) {
@@ -27,7 +27,8 @@ func (d *Daemon) awaitLeftovers(ctx context.Context) {
 	}
 }
 
-// endLeftovers waits for the OCI runtimes that it hasn't seen, and tells whether there were any. Those that are left when ctx ends are killed.
+// endLeftovers waits for OCI runtimes that are not in seen, and reports whether there were any. Those that still run
+// when ctx ends are killed.
 func (d *Daemon) endLeftovers(ctx context.Context, state string, seen map[int]uint64) (more bool) {
 	reported := d.reportedPids()
 	for _, pid := range ociruntime.Running(state) {
@@ -46,8 +47,9 @@ func (d *Daemon) endLeftovers(ctx context.Context, state string, seen map[int]ui
 	return more
 }
 
-// reportedPids lists the processes that OCI runtimes have told of, which are no leftovers though they may look like one: a created container of crun's that waits for its
-// start is a fork of crun, command line and all, and an exec of gVisor's is a runsc that waits for it.
+// reportedPids returns the processes that OCI runtimes have reported. They are no leftovers, though they can look
+// like one: a created container of crun is a fork of crun with the same command line, and an exec of gVisor is a
+// runsc that waits for it.
 func (d *Daemon) reportedPids() []int {
 	var pids []int
 	for _, process := range []string{"init", "execs/*"} {

@@ -15,8 +15,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// load takes over what an earlier daemon left below the root. What can't be read is logged and left alone: one damaged container must not
-// keep the others from being served.
+// load takes over what an earlier daemon left below the root. What cannot be read is logged and left alone: one
+// damaged container must not keep the others from being served.
 func (d *Daemon) load(ctx context.Context) error {
 	if d.rebooted {
 		if err := os.RemoveAll(filepath.Join(d.opts.Root, ".oci")); err != nil { // it speaks of pids, too
@@ -78,8 +78,8 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 	return nil
 }
 
-// removedLeftover removes a directory without a record or a task: a create or delete of the container was killed in the middle, and nobody would come
-// for the rest of it.
+// removedLeftover removes a directory that has neither a record nor a task, and reports whether it was one. A create
+// or a delete was killed half way, and nobody else would remove the directory.
 func (d *Daemon) removedLeftover(dir string) bool {
 	for _, name := range []string{containerFile, taskFile} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
@@ -176,8 +176,8 @@ func (p *Process) loadRecords() (startRecord, error) {
 	return start, nil
 }
 
-// loadStatus finds out where an init process is, with its exit record still to be looked at. Only where a start may have been interrupted the OCI
-// runtime is asked.
+// loadStatus returns the status of an init process, whose exit record is still to be read. The OCI runtime is asked
+// only if a start may have been interrupted.
 func (t *containerTask) loadStatus(ctx context.Context) status {
 	if statefile.Exists(t.init.file("running")) || t.stateAtRuntime(ctx) == "running" {
 		return running
@@ -212,8 +212,8 @@ func (t *containerTask) loadExec(name string) error {
 	return nil
 }
 
-// findHalfMade finds the process of an exec whose start was interrupted, if the OCI runtime got as far as that and it is in the
-// container's control group and nobody else's, so that undoStart ends it.
+// findHalfMade looks for the process of an exec whose start was interrupted, so that undoStart can kill it. The
+// process counts only if it is in the container's control group and belongs to nobody else.
 func (p *Process) findHalfMade() {
 	d := p.task.c.d
 	pid, err := statefile.ReadPid(p.file("pid"))
@@ -236,7 +236,8 @@ func (p *Process) findHalfMade() {
 	}
 }
 
-// adopt makes a loaded process what it is now: ended, with its exit record, or awaited, with its terminal.
+// adopt completes a loaded process: it has ended and has an exit record, or its exit is awaited and its terminal runs
+// again.
 func (p *Process) adopt() {
 	d := p.task.c.d
 	if p.status == added {

@@ -119,8 +119,11 @@ func (d *Daemon) AddNamespace(ns string, labels map[string]string) error {
 	return nil
 }
 
-// ChangeNamespace replaces a namespace's labels by what change makes of them, which must not change the map that it is given. NotFound without the namespace.
-func (d *Daemon) ChangeNamespace(ns string, change func(map[string]string) map[string]string) (map[string]string, error) {
+// ChangeNamespace replaces a namespace's labels by what change makes of them, which must not change the map that it
+// is given. NotFound without the namespace.
+func (d *Daemon) ChangeNamespace(
+	ns string, change func(map[string]string) map[string]string,
+) (map[string]string, error) {
 	labels, err := d.setLabels(ns, change)
 	if err != nil {
 		return nil, err

@@ -12,13 +12,15 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 )
 
-// releasedParent is what /proc/PID/stat has as the parent of a process that is reaped while the file is read. The first process of the pid namespace has it for ever,
-// as has one that came from a namespace above, of whom no ledger knows.
+// releasedParent is what /proc/PID/stat has as the parent of a process that is reaped while the file is read. The
+// first process of the pid namespace has it for ever, as has one that came from a namespace above, of whom no ledger
+// knows.
 const releasedParent = 0
 
-// verifyNew returns the start time of a process that an OCI runtime says it has made since a moment. What the pid file names is believed only if it is a child of
-// the keeper, as everything is that a runtime leaves behind, and began after the runtime did: a container must not be made of somebody else's
-// process. Of one that is gone already the keeper knows. Errors: Unknown if the pid is not that of a new process, Unavailable without the keeper.
+// verifyNew returns the start time of a process that an OCI runtime reports to have made since a moment. The runtime
+// is not trusted: the process must be a child of the keeper, as all processes are that a runtime leaves behind, and
+// must have begun after the call. So no container is made of a process of somebody else. The keeper knows a process
+// that has ended already. Errors: Unknown if the pid is not that of a new process, Unavailable without the keeper.
 func (d *Daemon) verifyNew(ctx context.Context, pid int, since proc.Moment) (start uint64, err error) {
 	k, err := d.keeper.Get()
 	if err != nil {
@@ -48,8 +50,8 @@ func notNew(pid int, why string) error {
 	return fmt.Errorf("the OCI runtime gave process %d as the container's, but %s: %w", pid, why, errdefs.ErrUnknown)
 }
 
-// shortLived finds the start time of a new process that is gone. The keeper writes down an exit before it lets go of the process, so that all there is to wait for
-// is in the ledger already; the bound is for a process that there never was.
+// shortLived returns the start time of a new process that has ended already. The keeper records an exit before it
+// reaps the process, so that the exit is in its ledger by now. The timeout is for a pid that no process ever had.
 func (d *Daemon) shortLived(ctx context.Context, k *keeper.Client, pid int, since proc.Moment) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, keeperlink.Timeout)
 	defer cancel()

@@ -8,8 +8,9 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 )
 
-// watchOrphans looks after the processes that are not the keeper's children, because an earlier keeper was killed: the host's init reaps them, so
-// the keeper never tells of their end. Each is watched through a pidfd, by a goroutine that ends with the process or with ctx.
+// watchOrphans watches the processes that are not children of the keeper, because an earlier keeper was killed. The
+// host's init reaps them, so that the keeper never reports their exits. Each one is watched by its pidfd, in a
+// goroutine that ends with the process or with ctx.
 func (d *Daemon) watchOrphans(ctx context.Context) {
 	k, err := d.keeper.Get()
 	if err != nil {
@@ -32,7 +33,8 @@ func (d *Daemon) watchOrphan(ctx context.Context, pid int, l liveProcess) {
 		return // the next daemon finds it
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
-		d.log.WithError(err).WithField("process", l.p.String()).Error("cannot watch a process that is not the keeper's child")
+		d.log.WithError(err).WithField("process",
+			l.p.String()).Error("cannot watch a process that is not the keeper's child")
 		return
 	}
 	if !d.exits.forget(pid, l.p) {

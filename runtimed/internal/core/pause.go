@@ -26,7 +26,8 @@ func (p *Process) SetPaused(ctx context.Context, pause bool) error {
 			return err
 		}
 		if t.isPaused() == pause {
-			return fmt.Errorf("cannot %s container %q, which is so already: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("cannot %s container %q, which is so already: %w",
+				action, t.c.id, errdefs.ErrFailedPrecondition)
 		}
 		if err := run(ctx); err != nil {
 			return t.classify(err)
@@ -37,7 +38,8 @@ func (p *Process) SetPaused(ctx context.Context, pause bool) error {
 	})
 }
 
-// thaw resumes a task that was killed while it was paused: a frozen process doesn't even die.
+// thaw resumes a task that was killed while it was paused: in version 1 a frozen process does not die before it is
+// thawed.
 func (t *containerTask) thaw(ctx context.Context) error {
 	d := t.c.d
 	groups := t.controlGroups()

@@ -10,8 +10,8 @@ import (
 	"github.com/engine-lite/engine-lite/internal/pidfd"
 )
 
-// classify gives what an OCI runtime refused its class, for which it has words only: FailedPrecondition where the init process has ended, whether its exit is known here
-// yet or not. Other errors, and those that have a class, stay as they are.
+// classify gives an error of the OCI runtime the class FailedPrecondition if the init process has ended, known as an
+// exit or not. Other errors, and errors that have a class, stay as they are.
 func (t *containerTask) classify(err error) error {
 	if err == nil || !errdefs.IsUnknown(err) || !t.init.isOver() {
 		return err
@@ -19,7 +19,7 @@ func (t *containerTask) classify(err error) error {
 	return fmt.Errorf("%s has ended: %v: %w", t.init, err, errdefs.ErrFailedPrecondition)
 }
 
-// isOver tells whether a process has ended, also when it waits to be reaped.
+// isOver reports whether a process has ended, also if nobody has reaped it yet.
 func (p *Process) isOver() bool {
 	pid, start, ok := p.identity()
 	if !ok {
@@ -44,21 +44,24 @@ func (t *containerTask) requireExec(ctx context.Context) error {
 	return t.requireThawedGroup(ctx, action)
 }
 
-// requireThawed refuses what the processes of a paused task would have to do: a process that is to join them would be frozen half way.
+// requireThawed refuses what a paused task cannot do: a process that joins it would freeze half way.
 func (t *containerTask) requireThawed(action string) error {
 	if t.isPaused() {
-		return fmt.Errorf("cannot %s container %q while it is paused: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot %s container %q while it is paused: %w",
+			action, t.c.id, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// requireThawedGroup refuses what a frozen group would hold half way, though the container isn't paused: somebody else has frozen it. That of an OCI runtime that signals
-// all processes passes.
+// requireThawedGroup refuses an operation while the control group of a task is frozen that is not paused: somebody
+// else has frozen it. It waits a little first, since an OCI runtime freezes a group for a moment to signal all
+// processes.
 func (t *containerTask) requireThawedGroup(ctx context.Context, action string) error {
 	g := t.controlGroups()
 	g.AwaitThawed(ctx)
 	if g.IsFreezing() {
-		return fmt.Errorf("cannot %s container %q while its control group is frozen: %w", action, t.c.id, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot %s container %q while its control group is frozen: %w",
+			action, t.c.id, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func (p *Process) String() string {
 	return fmt.Sprintf("process %q of container %q", p.exec, p.task.c.id)
 }
 
-// Id is the process's id in events: the exec's, or the container's.
-func (p *Process) Id() string {
+// ID is the process's id in events: the exec's, or the container's.
+func (p *Process) ID() string {
 	if p.exec == "" {
 		return p.task.c.id
 	}
@@ -122,7 +122,7 @@ func (p *Process) Proto() *task.Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &task.Process{
-		ContainerID: p.task.c.id, ID: p.Id(), Pid: uint32(p.pid), Status: p.status.proto(),
+		ContainerID: p.task.c.id, ID: p.ID(), Pid: uint32(p.pid), Status: p.status.proto(),
 		Stdin: p.record.Stdin, Stdout: p.record.Stdout, Stderr: p.record.Stderr, Terminal: p.record.Terminal,
 	}
 	switch {

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Members lists the processes in the control groups of an init process's task, that one first, and the ids of those that are execs.
+// Members lists the processes in the control groups of an init process's task, that one first, and the ids of those
+// that are execs.
 func (p *Process) Members() (pids []int, execs map[int]string, err error) {
 	groups := p.task.controlGroups()
 	pids, err = groups.Pids()
@@ -29,8 +30,8 @@ func (p *Process) Members() (pids []int, execs map[int]string, err error) {
 	return pids, execs, nil
 }
 
-// EachMetric calls fn with the counters of the tasks of a namespace whose container's id is wanted, as io.containerd.cgroups.v1.Metrics or v2.Metrics. A task whose
-// control group is gone has none and is left out.
+// EachMetric calls fn with the counters of the tasks of a namespace whose container's id is wanted, as
+// io.containerd.cgroups.v1.Metrics or v2.Metrics. A task whose control group is gone has none and is left out.
 func (d *Daemon) EachMetric(ns string, wanted func(id string) bool, fn func(id string, data *anypb.Any)) error {
 	for _, c := range d.list(ns) {
 		t := c.get()
@@ -62,7 +63,8 @@ func (p *Process) Update(ctx context.Context, resources *specs.LinuxResources) e
 			return t.init.wrongStatus("update")
 		}
 		if t.isPaused() && t.record.Runtime.HasOwnKernel(t.c.id) {
-			return fmt.Errorf("cannot update %s while it is paused: its own kernel takes no limits then: %w", p, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("cannot update %s while it is paused: its own kernel takes no limits then: %w",
+				p, errdefs.ErrFailedPrecondition)
 		}
 		return t.classify(t.record.Runtime.Update(ctx, t.target(), resources))
 	})

@@ -10,8 +10,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// readyFile marks a task whose start will restore a checkpoint: its create is complete, with no process yet. containerd does the same: a
-// restored process runs at once, so it must not be there before it is started.
+// readyFile marks a task whose start will restore a checkpoint: its create is complete, with no process yet.
+// containerd does the same: a restored process runs at once, so it must not be there before it is started.
 const readyFile = "ready"
 
 // readyToRestore completes the create of a task that is restored by its start, unless admit refuses it.
@@ -72,7 +72,8 @@ func (p *Process) undoRestore(ctx context.Context) {
 		err = p.task.removeGroups(ctx)
 	}
 	if err != nil {
-		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be restored left something behind")
+		d.log.WithError(err).WithField("process",
+			p.String()).Error("a process that could not be restored left something behind")
 	}
 	p.undoStart()
 }

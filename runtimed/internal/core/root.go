@@ -10,7 +10,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// rootFormat is the number of the format of the files below the root that this program writes, and the newest that it reads.
+// rootFormat is the number of the format of the files below the root that this program writes, and the newest that it
+// reads.
 const rootFormat = 1
 
 // rootRecord is the file "root.json": what the other files below the root are, and of which boot.
@@ -20,8 +21,9 @@ type rootRecord struct {
 	Boot string `json:"boot,omitempty"`
 }
 
-// examineRoot finds out what an earlier daemon has left: whether it can be read, and whether the host was booted since, so that none of its
-// processes is there any more, whoever has their pids now. Errors: FailedPrecondition if a newer version of the program wrote it.
+// examineRoot finds out what an earlier daemon has left: whether it can be read, and whether the host was booted
+// since, so that none of its processes is there any more, whoever has their pids now. Errors: FailedPrecondition if a
+// newer version of the program wrote it.
 func (d *Daemon) examineRoot() (now rootRecord, err error) {
 	now.Format = rootFormat
 	if now.Boot, err = keeper.Boot(); err != nil {
@@ -35,7 +37,8 @@ func (d *Daemon) examineRoot() (now rootRecord, err error) {
 	case err != nil:
 		return now, err
 	case was.Format > rootFormat:
-		return now, fmt.Errorf("%s has format %d, and this runtimed reads formats up to %d: %w", d.opts.Root, was.Format, rootFormat, errdefs.ErrFailedPrecondition)
+		return now, fmt.Errorf("%s has format %d, and this runtimed reads formats up to %d: %w",
+			d.opts.Root, was.Format, rootFormat, errdefs.ErrFailedPrecondition)
 	}
 	d.rebooted = was.Boot != "" && was.Boot != now.Boot
 	return now, nil

@@ -13,14 +13,17 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/ociruntime"
 )
 
-// runtimeFor finds the OCI runtime of a container: the request's, else the record's, else the daemon's. It is called with the
-// options that the request and the record make together.
-func (c *container) runtimeFor(record *containers.Container, r *tasks.CreateTaskRequest, opts *options.Options) (ociruntime.Runtime, error) {
+// runtimeFor finds the OCI runtime of a container: the request's, else the record's, else the daemon's. It is called
+// with the options that the request and the record make together.
+func (c *container) runtimeFor(
+	record *containers.Container, r *tasks.CreateTaskRequest, opts *options.Options,
+) (ociruntime.Runtime, error) {
 	d := c.d
 	switch name := record.Runtime.GetName(); name {
 	case "", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux":
 	default:
-		return ociruntime.Runtime{}, fmt.Errorf("runtime %q needs a shim, and runtimed has none: %w", name, errdefs.ErrNotImplemented)
+		return ociruntime.Runtime{}, fmt.Errorf("runtime %q needs a shim, and runtimed has none: %w",
+			name, errdefs.ErrNotImplemented)
 	}
 	args, err := ociruntime.ParseArgs(record.Labels[ociruntime.LabelArgs])
 	if err != nil {

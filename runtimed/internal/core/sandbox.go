@@ -12,8 +12,9 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 )
 
-// joinSandbox makes a container's spec share the namespaces of the sandbox that its annotations name; the plan then has the sandbox, and open
-// descriptors of its namespaces, which the spec refers to: no other process can get in between, whoever has the sandbox's pid by then.
+// joinSandbox makes a container's spec share the namespaces of the sandbox that its annotations name; the plan then
+// has the sandbox, and open descriptors of its namespaces, which the spec refers to: no other process can get in
+// between, whoever has the sandbox's pid by then.
 func (t *containerTask) joinSandbox(p *plan, spec *specs.Spec) error {
 	d := t.c.d
 	isSandbox, id, err := ocispec.SandboxRole(t.c.id, spec)
@@ -46,7 +47,8 @@ func (t *containerTask) joinSandbox(p *plan, spec *specs.Spec) error {
 	return nil
 }
 
-// findSandbox finds a sandbox's task. NotFound without a container of this id; FailedPrecondition if it is no sandbox or has no task.
+// findSandbox finds a sandbox's task. NotFound without a container of this id; FailedPrecondition if it is no sandbox
+// or has no task.
 func (d *Daemon) findSandbox(ns, id string) (*containerTask, error) {
 	c, err := d.find(ns, id)
 	if err != nil {
@@ -85,7 +87,8 @@ func (t *containerTask) spec() (*specs.Spec, error) {
 	return &own, nil
 }
 
-// register makes a new task its container's, unless its sandbox has ended meanwhile. Whoever ends a sandbox looks for its containers after that, and so finds this one.
+// register makes a new task the task of its container, unless its sandbox has ended. When a sandbox ends, its
+// containers are looked up afterwards, so that this one is found.
 func (t *containerTask) register() error {
 	if s := t.plan.sandbox; s != nil {
 		s.init.mu.Lock()
@@ -122,7 +125,7 @@ func (t *containerTask) endMembers() {
 	}
 }
 
-// awaitMembers waits until all that was in an ended sandbox has ended too, and their exits are told.
+// awaitMembers waits until all containers of an ended sandbox have ended and their exits are announced.
 func (t *containerTask) awaitMembers(ctx context.Context) error {
 	if !t.record.IsSandbox {
 		return nil
@@ -136,7 +139,8 @@ func (t *containerTask) awaitMembers(ctx context.Context) error {
 	return nil
 }
 
-// endWithSandbox kills a container whose sandbox is gone. One that is paused dies when it is thawed, for which an operation that is under way is waited for.
+// endWithSandbox kills a container whose sandbox has ended. A paused container dies when it is thawed; for that an
+// operation that is under way is waited for.
 func (t *containerTask) endWithSandbox() {
 	d := t.c.d
 	pid, start, ok := t.init.identity()

@@ -28,8 +28,9 @@ func (p *Process) Start(ctx context.Context) error {
 	return p.startInit(ctx)
 }
 
-// startInit starts a created init process. One that runs although the OCI runtime failed, which happens when a poststart hook fails or hangs, is started: the OCI runtime
-// specification 1.0.2 (runtime.md, lifecycle, 9) has the container go on.
+// startInit starts a created init process. One that runs although the OCI runtime failed, which happens when a
+// poststart hook fails or hangs, is started: the OCI runtime specification 1.0.2 (runtime.md, lifecycle, 9) has the
+// container go on.
 func (p *Process) startInit(ctx context.Context) error {
 	d := p.task.c.d
 	return p.task.c.change(ctx, func(ctx context.Context) error {
@@ -47,7 +48,8 @@ func (p *Process) startInit(ctx context.Context) error {
 				p.revertStart(created)
 				return p.task.classify(err)
 			}
-			d.log.WithError(err).WithField("process", p.String()).Warn("the OCI runtime failed after it had started the container")
+			d.log.WithError(err).WithField("process",
+				p.String()).Warn("the OCI runtime failed after it had started the container")
 		}
 		p.started(runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: p.task.c.id, Pid: p.Pid()})
 		return nil
@@ -97,7 +99,8 @@ func (p *Process) started(topic string, event any) {
 	}
 }
 
-// AddExec registers an exec with the task of an init process. The warnings tell what the exec asked for and gets less of.
+// AddExec registers an exec with the task of an init process. The warnings tell what the exec asked for and gets less
+// of.
 func (p *Process) AddExec(ctx context.Context, r *tasks.ExecProcessRequest) (warnings []string, err error) {
 	t, d := p.task, p.task.c.d
 	d.prepareMigration()
@@ -169,15 +172,18 @@ func (p *Process) startExec(ctx context.Context) error {
 
 func (p *Process) runExec(ctx context.Context) error {
 	t := p.task
-	err := p.launch(ctx, func(a ociruntime.Launch) error { return t.record.Runtime.Exec(ctx, t.c.id, *p.record.Spec, a) }, nil)
+	err := p.launch(ctx,
+		func(a ociruntime.Launch) error { return t.record.Runtime.Exec(ctx, t.c.id, *p.record.Spec, a) }, nil)
 	if err != nil {
 		return err
 	}
-	p.started(runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.c.id, ExecID: p.exec, Pid: p.Pid()})
+	p.started(runtime.TaskExecStartedEventTopic,
+		&events.TaskExecStarted{ContainerID: t.c.id, ExecID: p.exec, Pid: p.Pid()})
 	return nil
 }
 
-// undoStart takes back what a failed start of an exec, or a failed restore, has left: a process that runs all the same is killed.
+// undoStart undoes what a failed start of an exec, or a failed restore, has left. A process that runs all the same is
+// killed.
 func (p *Process) undoStart() {
 	d := p.task.c.d
 	if _, _, known := p.identity(); !known {
@@ -201,11 +207,13 @@ func (p *Process) undoStart() {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		d.log.WithError(err).WithField("process", p.String()).Error("a process that could not be started left something behind")
+		d.log.WithError(err).WithField("process",
+			p.String()).Error("a process that could not be started left something behind")
 	}
 }
 
-// killHalfMade kills a process that nobody waits for, if there is one; of an exec inside of a sandbox also its waiter.
+// killHalfMade kills a process whose start failed, if there is one. For an exec inside of a sandbox it also kills the
+// waiter.
 func (p *Process) killHalfMade() error {
 	pid, start, ok := p.identity()
 	if statefile.Exists(p.file(ociruntime.SandboxPidFile)) {

@@ -8,7 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// status is where a process is in its life.
+// status is the state of a process.
 //
 //	init:  creating ──> created ──> starting ──> running ──> stopped
 //	                       │  ^─────────┘ │                    ^
@@ -69,7 +69,8 @@ func (s status) proto() task.Status {
 	return task.Status_UNKNOWN
 }
 
-// transitionLocked is the only writer of a process's status. A move that the table doesn't have is of class FailedPrecondition.
+// transitionLocked is the only writer of a process's status. A move that the table doesn't have is of class
+// FailedPrecondition.
 func (p *Process) transitionLocked(action string, to status) error {
 	if !slices.Contains(transitions[p.status], to) {
 		return p.wrongStatusLocked(action)

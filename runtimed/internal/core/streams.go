@@ -15,7 +15,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/terminal"
 )
 
-// CloseStdin closes a process's stdin: it reads an end of file once all other writers are gone. A terminal's stdin is no longer read.
+// CloseStdin closes a process's stdin: it reads an end of file once all other writers are gone. A terminal's stdin is
+// no longer read.
 func (p *Process) CloseStdin() error {
 	d := p.task.c.d
 	if p.record.Stdin == "" {
@@ -42,7 +43,8 @@ func (p *Process) Resize(width, height uint32) error {
 // stdinClosedFile marks a process whose stdin was closed.
 const stdinClosedFile = "stdin-closed"
 
-// holdStdin lets the keeper hold a write end of stdin, so that the going of an engine is no end of file.
+// holdStdin lets the keeper hold a write end of stdin, so that the container reads no end of file when an engine
+// ends.
 func (p *Process) holdStdin(ctx context.Context, path string) error {
 	d := p.task.c.d
 	hold, err := fifo.OpenHold(path)
@@ -93,8 +95,8 @@ func (p *Process) runTerminal(master *os.File, stdinClosed bool) error {
 	return nil
 }
 
-// holdAgain has the keeper hold a stdin that an earlier keeper held: without that one and the engine nobody does, and the next engine's
-// going would be the end of it. The same keeper has it still.
+// holdAgain lets the keeper hold a stdin that an earlier keeper held. Without that, the end of the next engine would
+// be an end of file for the container. The same keeper still holds it.
 func (p *Process) holdAgain() {
 	d := p.task.c.d
 	if statefile.Exists(p.file(stdinClosedFile)) {

@@ -25,7 +25,8 @@ type container struct {
 	d      *Daemon
 	ns, id string
 	dir    string
-	// busy holds one token: who has it may change the container. It is a channel so that waiting for it ends with a context.
+	// busy holds one token: who has it may change the container. It is a channel so that waiting for it ends with a
+	// context.
 	busy chan struct{}
 
 	mu      sync.Mutex
@@ -56,8 +57,8 @@ func (c *container) get() *containerTask {
 	return c.task
 }
 
-// read reads the record, most of which is the spec: as large as all else that is known of a container, and wanted once or twice in its life. NotFound for one that is
-// not on disk yet, or no longer.
+// read returns the record from disk. It is not kept in memory: most of it is the spec, which is as large as
+// everything else and is needed once or twice. NotFound if the record is not on disk yet, or no longer.
 func (c *container) read() (*containers.Container, error) {
 	data, err := os.ReadFile(filepath.Join(c.dir, containerFile))
 	if err != nil {
@@ -116,14 +117,15 @@ type taskRecord struct {
 	Restore *criu.Restore `json:"restore,omitempty"`
 }
 
-// chown gives the FIFOs of a process to whom the options name: the container's user opens /dev/stdout anew, also where the OCI runtime can't
-// make the FIFO its own, as in a user namespace.
+// chown gives the FIFOs of a process to whom the options name: the container's user opens /dev/stdout anew, also
+// where the OCI runtime can't make the FIFO its own, as in a user namespace.
 func (r taskRecord) chown(files fifo.ContainerFiles, paths fifo.Paths) error {
 	if r.IoUID == 0 && r.IoGID == 0 {
 		return nil
 	}
 	var errs []error
-	for path, f := range map[string]*os.File{paths.Stdin: files.Stdin, paths.Stdout: files.Stdout, paths.Stderr: files.Stderr} {
+	for path, f := range map[string]*os.File{paths.Stdin: files.Stdin, paths.Stdout: files.Stdout,
+		paths.Stderr: files.Stderr} {
 		if path != "" {
 			errs = append(errs, f.Chown(int(r.IoUID), int(r.IoGID)))
 		}

@@ -11,8 +11,8 @@ import (
 // unmountFlags detach a mount and what is mounted below it, in use or not.
 const unmountFlags = unix.MNT_DETACH | unix.UMOUNT_NOFOLLOW
 
-// unmountAll unmounts a root filesystem. The table of mounts is read only where something is mounted below a directory of its own: it is long where many containers
-// run. A directory that isn't there is no error.
+// unmountAll unmounts a root filesystem. The table of mounts is read only where something is mounted below a
+// directory of its own: it is long where many containers run. A directory that isn't there is no error.
 func unmountAll(dir string) error {
 	for {
 		err := unix.Unmount(dir, unmountFlags)

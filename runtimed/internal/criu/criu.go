@@ -21,17 +21,18 @@ import (
 // program is the name under which an OCI runtime looks for CRIU in PATH.
 const program = "criu"
 
-// What ExecCRIU is told, in the environment: the OCI runtime between it and the daemon passes nothing else on.
+// Environment variables for Exec. The OCI runtime between the daemon and CRIU passes nothing else on.
 const (
 	envCRIU     = "ENGINE_LITE_CRIU"      // CRIU's path
 	envCRIUArgs = "ENGINE_LITE_CRIU_ARGS" // a JSON array of arguments
 )
 
-// Exec becomes CRIU, with further arguments, if an OCI runtime has started this program under CRIU's name; else it does nothing. The
-// program that runs a [Daemon] calls it first of all. It returns only without having become CRIU.
+// Exec becomes CRIU, with further arguments, if an OCI runtime has started this program under CRIU's name; else it
+// does nothing. The program that runs a [Daemon] calls it first of all. It returns only without having become CRIU.
 //
-// An OCI runtime hands anonymous pipes on to a restored process, but not FIFOs, and has no arguments for CRIU in general. CRIU's configuration
-// file doesn't do either: CRIU 4.1 reads it twice in the mode in which it serves an OCI runtime, and gives a descriptor away once only.
+// An OCI runtime hands anonymous pipes on to a restored process, but not FIFOs, and has no arguments for CRIU in
+// general. CRIU's configuration file doesn't do either: CRIU 4.1 reads it twice in the mode in which it serves an OCI
+// runtime, and gives a descriptor away once only.
 func Exec() error {
 	if !RunsAsCRIU() {
 		return nil
@@ -59,7 +60,8 @@ func Find() (string, error) {
 	return filepath.Abs(path)
 }
 
-// With calls fn with a context in which an OCI runtime finds a CRIU that gets these arguments. tmp is a directory for what that takes meanwhile.
+// With calls fn with a context in which an OCI runtime finds a CRIU that gets these arguments. tmp is a directory for
+// what that takes meanwhile.
 func With(ctx context.Context, tmp string, args []string, fn func(context.Context) error) (err error) {
 	path, err := Find()
 	if err != nil {
@@ -74,11 +76,13 @@ func With(ctx context.Context, tmp string, args []string, fn func(context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// A link, not a script: below /run nothing may be executable (mount(8), noexec). It leads to this very program even if that was replaced.
+	// A link, not a script: below /run nothing may be executable (mount(8), noexec). It leads to this very program
+	// even if that was replaced.
 	if err := os.Symlink("/proc/"+strconv.Itoa(os.Getpid())+"/exe", filepath.Join(dir, program)); err != nil {
 		return err
 	}
-	return fn(runc.WithExtraEnv(ctx, "PATH="+dir+":"+os.Getenv("PATH"), envCRIU+"="+path, envCRIUArgs+"="+string(encoded)))
+	return fn(runc.WithExtraEnv(ctx, "PATH="+dir+":"+os.Getenv("PATH"), envCRIU+"="+path,
+		envCRIUArgs+"="+string(encoded)))
 }
 
 // Explain adds to an error what CRIU said last in its log: the OCI runtime's own message only names the file.

@@ -54,7 +54,8 @@ func (m *Manifest) NameStreams(paths fifo.Paths) (outputs []uint32, err error) {
 	return outputs, nil
 }
 
-// externalFile is the name that CRIU has for a file that a container's process has open and that is in none of its mounts (criu.org/External_files).
+// externalFile is the name that CRIU has for a file that a container's process has open and that is in none of its
+// mounts (criu.org/External_files).
 func externalFile(path string) (name string, inode uint64, err error) {
 	var st unix.Statx_t
 	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_MNT_ID, &st)
@@ -78,8 +79,8 @@ type Restore struct {
 	Manifest Manifest `json:"manifest"`
 }
 
-// PlanRestore checks a request's checkpoint. NotImplemented without CRIU, InvalidArgument for bad paths, NotFound without the checkpoint, DataLoss for
-// one that is damaged.
+// PlanRestore checks a request's checkpoint. NotImplemented without CRIU, InvalidArgument for bad paths, NotFound
+// without the checkpoint, DataLoss for one that is damaged.
 func PlanRestore(images, work string, terminal bool) (*Restore, error) {
 	plan := &Restore{Images: images, Work: work}
 	for _, path := range []string{plan.Images, plan.Work} {
@@ -106,7 +107,8 @@ func PlanRestore(images, work string, terminal bool) (*Restore, error) {
 		return nil, err
 	}
 	if plan.Manifest.Terminal != terminal {
-		return nil, fmt.Errorf("terminal is %t in the checkpoint and %t in the request: %w", plan.Manifest.Terminal, terminal, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("terminal is %t in the checkpoint and %t in the request: %w",
+			plan.Manifest.Terminal, terminal, errdefs.ErrInvalidArgument)
 	}
 	return plan, plan.Manifest.check()
 }
@@ -124,7 +126,8 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// Inherit are the arguments by which CRIU gives a restored process its own standard streams in place of the FIFOs that they were.
+// Inherit are the arguments by which CRIU gives a restored process its own standard streams in place of the FIFOs
+// that they were.
 func (m Manifest) Inherit() []string {
 	var args []string
 	for fd, name := range m.Streams {

@@ -25,8 +25,8 @@ const fifoDataImage = "fifo-data.img"
 // longestEntry bounds a PipeDataEntry, which has a few numbers.
 const longestEntry = 4 << 10
 
-// DropPipeData takes what was in some FIFOs out of a checkpoint. An output's bytes have been handed over when they are in the FIFO: whoever reads it
-// gets them there, and should not get them again from the restored process.
+// DropPipeData takes what was in some FIFOs out of a checkpoint. An output's bytes have been handed over when they
+// are in the FIFO: whoever reads it gets them there, and should not get them again from the restored process.
 func DropPipeData(images string, drop func(id uint32) bool) error {
 	path := filepath.Join(images, fifoDataImage)
 	in, err := os.Open(path)
@@ -43,7 +43,8 @@ func DropPipeData(images string, drop func(id uint32) bool) error {
 	}
 	err = errors.Join(copyPipeData(bufio.NewReader(in), out, drop), out.Close())
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot take the output that was read already out of %s: %w", path, err), os.Remove(path+".new"))
+		return errors.Join(fmt.Errorf("cannot take the output that was read already out of %s: %w",
+			path, err), os.Remove(path+".new"))
 	}
 	return os.Rename(path+".new", path)
 }

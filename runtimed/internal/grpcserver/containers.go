@@ -23,7 +23,9 @@ type containersAPI struct {
 }
 
 // Get returns one record.
-func (a *containersAPI) Get(ctx context.Context, r *containers.GetContainerRequest) (*containers.GetContainerResponse, error) {
+func (a *containersAPI) Get(
+	ctx context.Context, r *containers.GetContainerRequest,
+) (*containers.GetContainerResponse, error) {
 	ns, err := namespaceOf(ctx)
 	if err != nil {
 		return nil, err
@@ -35,8 +37,11 @@ func (a *containersAPI) Get(ctx context.Context, r *containers.GetContainerReque
 	return &containers.GetContainerResponse{Container: record}, nil
 }
 
-// List returns the records that match any of the filters. With many it is larger than a message may be: ListStream has no such bound.
-func (a *containersAPI) List(ctx context.Context, r *containers.ListContainersRequest) (*containers.ListContainersResponse, error) {
+// List returns the records that match any of the filters. With many it is larger than a message may be: ListStream
+// has no such bound.
+func (a *containersAPI) List(
+	ctx context.Context, r *containers.ListContainersRequest,
+) (*containers.ListContainersResponse, error) {
 	var records []*containers.Container
 	err := a.match(ctx, r.Filters, func(record *containers.Container) error {
 		records = append(records, record)
@@ -49,7 +54,9 @@ func (a *containersAPI) List(ctx context.Context, r *containers.ListContainersRe
 }
 
 // ListStream is List with one message for each record.
-func (a *containersAPI) ListStream(r *containers.ListContainersRequest, stream containers.Containers_ListStreamServer) error {
+func (a *containersAPI) ListStream(
+	r *containers.ListContainersRequest, stream containers.Containers_ListStreamServer,
+) error {
 	return a.match(stream.Context(), r.Filters, func(record *containers.Container) error {
 		return stream.Send(&containers.ListContainerMessage{Container: record})
 	})
@@ -92,7 +99,9 @@ func containerFields(c *containers.Container) filters.Adaptor {
 }
 
 // Create stores a record.
-func (a *containersAPI) Create(ctx context.Context, r *containers.CreateContainerRequest) (*containers.CreateContainerResponse, error) {
+func (a *containersAPI) Create(
+	ctx context.Context, r *containers.CreateContainerRequest,
+) (*containers.CreateContainerResponse, error) {
 	ns, err := namespaceOf(ctx)
 	if err != nil {
 		return nil, err
@@ -110,14 +119,17 @@ func (a *containersAPI) Create(ctx context.Context, r *containers.CreateContaine
 }
 
 // Update replaces the fields of a record that the mask names, or all that may change.
-func (a *containersAPI) Update(ctx context.Context, r *containers.UpdateContainerRequest) (*containers.UpdateContainerResponse, error) {
+func (a *containersAPI) Update(
+	ctx context.Context, r *containers.UpdateContainerRequest,
+) (*containers.UpdateContainerResponse, error) {
 	ns, err := namespaceOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	updated, err := a.d.ChangeContainer(ctx, ns, r.Container.GetID(), func(record *containers.Container) (*containers.Container, error) {
-		return applyMask(record, r.Container, r.UpdateMask.GetPaths())
-	})
+	updated, err := a.d.ChangeContainer(ctx, ns, r.Container.GetID(),
+		func(record *containers.Container) (*containers.Container, error) {
+			return applyMask(record, r.Container, r.UpdateMask.GetPaths())
+		})
 	if err != nil {
 		return nil, err
 	}

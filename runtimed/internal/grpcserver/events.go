@@ -25,8 +25,9 @@ type eventsAPI struct {
 	daemon context.Context // ends when the daemon stops
 }
 
-// Subscribe sends the events of all namespaces that match any of the filters. The answer's header is sent once the subscription has begun: a
-// client that waits for it misses nothing that happens afterwards. A subscriber that doesn't keep up gets ResourceExhausted.
+// Subscribe sends the events of all namespaces that match any of the filters. The answer's header is sent once the
+// subscription has begun: a client that waits for it misses nothing that happens afterwards. A subscriber that
+// doesn't keep up gets ResourceExhausted.
 func (a *eventsAPI) Subscribe(r *api.SubscribeRequest, stream api.Events_SubscribeServer) error {
 	filter, err := filters.ParseAll(r.Filters...)
 	if err != nil {
@@ -88,7 +89,8 @@ func (a *eventsAPI) Forward(_ context.Context, r *api.ForwardRequest) (*emptypb.
 	if err := validTopic(e.Topic); err != nil {
 		return nil, err
 	}
-	a.d.Forward(&events.Envelope{Timestamp: e.Timestamp.AsTime(), Namespace: e.Namespace, Topic: e.Topic, Event: e.Event})
+	a.d.Forward(&events.Envelope{Timestamp: e.Timestamp.AsTime(), Namespace: e.Namespace, Topic: e.Topic,
+		Event: e.Event})
 	return &emptypb.Empty{}, nil
 }
 

@@ -20,7 +20,9 @@ type namespacesAPI struct {
 }
 
 // Get returns a namespace with its labels.
-func (a *namespacesAPI) Get(_ context.Context, r *namespaces.GetNamespaceRequest) (*namespaces.GetNamespaceResponse, error) {
+func (a *namespacesAPI) Get(
+	_ context.Context, r *namespaces.GetNamespaceRequest,
+) (*namespaces.GetNamespaceResponse, error) {
 	labels, err := a.d.NamespaceLabels(r.Name)
 	if err != nil {
 		return nil, err
@@ -29,7 +31,9 @@ func (a *namespacesAPI) Get(_ context.Context, r *namespaces.GetNamespaceRequest
 }
 
 // List returns all namespaces, ordered by name.
-func (a *namespacesAPI) List(context.Context, *namespaces.ListNamespacesRequest) (*namespaces.ListNamespacesResponse, error) {
+func (a *namespacesAPI) List(
+	context.Context, *namespaces.ListNamespacesRequest,
+) (*namespaces.ListNamespacesResponse, error) {
 	var list []*namespaces.Namespace
 	for name, labels := range a.d.AllNamespaces() {
 		list = append(list, &namespaces.Namespace{Name: name, Labels: labels})
@@ -39,7 +43,9 @@ func (a *namespacesAPI) List(context.Context, *namespaces.ListNamespacesRequest)
 }
 
 // Create makes an empty namespace.
-func (a *namespacesAPI) Create(_ context.Context, r *namespaces.CreateNamespaceRequest) (*namespaces.CreateNamespaceResponse, error) {
+func (a *namespacesAPI) Create(
+	_ context.Context, r *namespaces.CreateNamespaceRequest,
+) (*namespaces.CreateNamespaceResponse, error) {
 	name := r.Namespace.GetName()
 	if err := a.d.AddNamespace(name, r.Namespace.GetLabels()); err != nil {
 		return nil, err
@@ -48,7 +54,9 @@ func (a *namespacesAPI) Create(_ context.Context, r *namespaces.CreateNamespaceR
 }
 
 // Update replaces the labels that the mask names, or all.
-func (a *namespacesAPI) Update(_ context.Context, r *namespaces.UpdateNamespaceRequest) (*namespaces.UpdateNamespaceResponse, error) {
+func (a *namespacesAPI) Update(
+	_ context.Context, r *namespaces.UpdateNamespaceRequest,
+) (*namespaces.UpdateNamespaceResponse, error) {
 	name := r.Namespace.GetName()
 	paths := r.UpdateMask.GetPaths()
 	for _, path := range paths {

@@ -19,7 +19,8 @@ const namespaceHeader = "containerd-namespace"
 func namespaceOf(ctx context.Context) (string, error) {
 	values := metadata.ValueFromIncomingContext(ctx, namespaceHeader)
 	if len(values) != 1 {
-		return "", fmt.Errorf("a request needs one %s header and has %d: %w", namespaceHeader, len(values), errdefs.ErrInvalidArgument)
+		return "", fmt.Errorf("a request needs one %s header and has %d: %w",
+			namespaceHeader, len(values), errdefs.ErrInvalidArgument)
 	}
 	if err := core.ValidID("namespace", values[0]); err != nil {
 		return "", err
@@ -27,13 +28,15 @@ func namespaceOf(ctx context.Context) (string, error) {
 	return values[0], nil
 }
 
-// Trailers of the answers that tell of an exit (Wait, Get, Delete, DeleteProcess): containerd's messages have no field for either.
+// Trailers of the answers that tell of an exit (Wait, Get, Delete, DeleteProcess): containerd's messages have no
+// field for either.
 const (
 	trailerUnknown = "engine-lite-exit-unknown" // the reason why a status is unknown; absent where it is known
 	trailerOOM     = "engine-lite-oom-killed"   // "true" or "false"
 )
 
-// trailerWarning is in the answers to Create and Exec, once for each thing that the host withholds and that the process therefore gets less of.
+// trailerWarning is in the answers to Create and Exec, once for each thing that the host withholds and that the
+// process therefore gets less of.
 const trailerWarning = "engine-lite-warning"
 
 func warn(ctx context.Context, warnings []string) error {

@@ -30,8 +30,8 @@ const (
 	maxMessage = 16 << 20 // bytes of one request or answer, as containerd has it
 )
 
-// Listen makes the socket, 0600. It may remove one that is there: whoever has the root's lock is the only one to serve it, and an address that
-// somebody answers at is refused.
+// Listen makes the socket, 0600. It may remove one that is there: whoever has the root's lock is the only one to
+// serve it, and an address that somebody answers at is refused.
 func Listen(ctx context.Context, path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
@@ -56,11 +56,12 @@ func Listen(ctx context.Context, path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Config is what a server is to be told.
+// Config is what the server needs beside the core.
 type Config struct {
 	// Version is what the version service tells.
 	Version string
-	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where nobody records.
+	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where
+	// nobody records.
 	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
 }
 
@@ -68,13 +69,15 @@ type Config struct {
 func New(ctx context.Context, d *core.Daemon, config Config) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
-		grpc.UnaryInterceptor(func(rctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		grpc.UnaryInterceptor(func(rctx context.Context, r any, info *grpc.UnaryServerInfo,
+			handle grpc.UnaryHandler) (any, error) {
 			rctx, end := config.traced(rctx, info.FullMethod)
 			defer end()
 			answer, err := handle(rctx, r)
 			return answer, toGRPC(err)
 		}),
-		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo,
+			handle grpc.StreamHandler) error {
 			return toGRPC(handle(srv, stream))
 		}),
 	)
@@ -105,7 +108,7 @@ func toGRPC(err error) error {
 	return errgrpc.ToGRPC(err)
 }
 
-// bounded is the context of a request that also ends when the daemon stops.
+// untilStop returns the context of a request that also ends when the daemon stops.
 func untilStop(ctx, daemon context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(daemon, func() { cancel(fmt.Errorf("runtimed is stopping: %w", errdefs.ErrUnavailable)) })

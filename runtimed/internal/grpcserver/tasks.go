@@ -15,7 +15,7 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/core"
 )
 
-// tasksAPI is containerd's tasks service. What it does to a task beyond the life of its processes is in api_tasks_resources.go.
+// tasksAPI is containerd's tasks service. Metrics, processes and limits are in tasks_resources.go.
 type tasksAPI struct {
 	tasks.UnimplementedTasksServer
 	d      *core.Daemon
@@ -102,7 +102,8 @@ func deleted(ctx context.Context, p *core.Process, exit core.ExitRecord, err err
 	if err := sendExit(ctx, exit); err != nil {
 		return nil, err
 	}
-	return &tasks.DeleteResponse{ID: p.Id(), Pid: p.Pid(), ExitStatus: exit.Status(), ExitedAt: timestamppb.New(exit.Time)}, nil
+	return &tasks.DeleteResponse{ID: p.ID(), Pid: p.Pid(), ExitStatus: exit.Status(),
+		ExitedAt: timestamppb.New(exit.Time)}, nil
 }
 
 // Get tells the state of one process; of one that has ended also by the trailers.
@@ -157,8 +158,8 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 // lastSignal is the highest signal number (signal(7)).
 const lastSignal = 64
 
-// Kill sends a signal to a process, or to all of the container's; 0 only asks whether it is there. NotFound for a process that has ended. It doesn't wait for other
-// operations.
+// Kill sends a signal to a process, or to all of the container's; 0 only asks whether it is there. NotFound for a
+// process that has ended. It doesn't wait for other operations.
 func (a *tasksAPI) Kill(ctx context.Context, r *tasks.KillRequest) (*emptypb.Empty, error) {
 	if r.Signal > lastSignal {
 		return nil, fmt.Errorf("no such signal: %d: %w", r.Signal, errdefs.ErrInvalidArgument)
@@ -179,7 +180,8 @@ func (a *tasksAPI) ResizePty(ctx context.Context, r *tasks.ResizePtyRequest) (*e
 	return &emptypb.Empty{}, p.Resize(r.Width, r.Height)
 }
 
-// CloseIO closes stdin: the process reads an end of file once all other writers are gone. A terminal's stdin is no longer read.
+// CloseIO closes stdin: the process reads an end of file once all other writers are gone. A terminal's stdin is no
+// longer read.
 func (a *tasksAPI) CloseIO(ctx context.Context, r *tasks.CloseIORequest) (*emptypb.Empty, error) {
 	p, err := a.process(ctx, r.ContainerID, r.ExecID)
 	if err != nil {

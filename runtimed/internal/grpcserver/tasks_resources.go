@@ -18,7 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ListPids lists the processes in the task's control group, the init process first; those that are execs carry their ids.
+// ListPids lists the processes in the task's control group, the init process first; those that are execs carry their
+// ids.
 func (a *tasksAPI) ListPids(ctx context.Context, r *tasks.ListPidsRequest) (*tasks.ListPidsResponse, error) {
 	p, err := a.process(ctx, r.ContainerID, "")
 	if err != nil {
@@ -41,8 +42,8 @@ func (a *tasksAPI) ListPids(ctx context.Context, r *tasks.ListPidsRequest) (*tas
 	return &tasks.ListPidsResponse{Processes: list}, nil
 }
 
-// Metrics reads the counters of the tasks that match any of the filters, which can name "id" and "namespace". A task whose control group is
-// gone has none and is left out.
+// Metrics reads the counters of the tasks that match any of the filters, which can name "id" and "namespace". A task
+// whose control group is gone has none and is left out.
 func (a *tasksAPI) Metrics(ctx context.Context, r *tasks.MetricsRequest) (*tasks.MetricsResponse, error) {
 	ns, err := namespaceOf(ctx)
 	if err != nil {
@@ -53,9 +54,10 @@ func (a *tasksAPI) Metrics(ctx context.Context, r *tasks.MetricsRequest) (*tasks
 		return nil, fmt.Errorf("bad filter: %w", err)
 	}
 	response := &tasks.MetricsResponse{}
-	err = a.d.EachMetric(ns, func(id string) bool { return filter.Match(taskFields(ns, id)) }, func(id string, data *anypb.Any) {
-		response.Metrics = append(response.Metrics, &types.Metric{Timestamp: timestamppb.Now(), ID: id, Data: data})
-	})
+	err = a.d.EachMetric(ns, func(id string) bool { return filter.Match(taskFields(ns, id)) },
+		func(id string, data *anypb.Any) {
+			response.Metrics = append(response.Metrics, &types.Metric{Timestamp: timestamppb.Now(), ID: id, Data: data})
+		})
 	if err != nil {
 		return nil, err
 	}

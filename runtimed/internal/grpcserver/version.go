@@ -20,7 +20,8 @@ func (a *versionAPI) Version(context.Context, *emptypb.Empty) (*version.VersionR
 	return &version.VersionResponse{Version: a.version, Revision: "engine-lite-runtimed"}, nil
 }
 
-// introspectionAPI is the part of containerd's introspection service that clients ask at their start. There are no plugins.
+// introspectionAPI is the part of containerd's introspection service that clients ask at their start. There are no
+// plugins.
 type introspectionAPI struct {
 	introspection.UnimplementedIntrospectionServer
 }
@@ -31,6 +32,8 @@ func (*introspectionAPI) Server(context.Context, *emptypb.Empty) (*introspection
 }
 
 // Plugins lists none.
-func (*introspectionAPI) Plugins(context.Context, *introspection.PluginsRequest) (*introspection.PluginsResponse, error) {
+func (*introspectionAPI) Plugins(
+	context.Context, *introspection.PluginsRequest,
+) (*introspection.PluginsResponse, error) {
 	return &introspection.PluginsResponse{}, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/ociruntime"
 )
 
-// Host is what the kernel allows this process, and so the containers that it has made. It is found out once.
+// Host is what the kernel allows this process, and so its containers. It is found out once.
 type Host struct {
 	withheld.Bounds
 	// seccomp tells whether the kernel has system call filters.
@@ -29,16 +29,19 @@ func Detect(tmp string) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{Bounds: bounds, controllers: cgroup.Controllers, seccomp: hasSeccomp(), Features: ociruntime.NewFeatures(tmp)}, nil
+	return Host{Bounds: bounds, controllers: cgroup.Controllers, seccomp: hasSeccomp(),
+		Features: ociruntime.NewFeatures(tmp)}, nil
 }
 
-// hasSeccomp asks for a filter at an address that there is none at: the kernel tells of that only if it has filters (seccomp(2), PR_SET_SECCOMP).
+// hasSeccomp asks for a filter at an address that there is none at: the kernel tells of that only if it has filters
+// (seccomp(2), PR_SET_SECCOMP).
 func hasSeccomp() bool {
 	return errors.Is(unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0), unix.EFAULT)
 }
 
-// RequireSpec refuses a spec that asks for what this host doesn't have and what can't be had in part: a limit without its controller would be none, and a container
-// without its filter unconfined. Errors are of class FailedPrecondition and name what is missing.
+// RequireSpec refuses a spec that needs what this host does not have and what cannot be given in part: a limit
+// without its controller would limit nothing, and a container without its filter would be unconfined. Errors are of
+// class FailedPrecondition and name what is missing.
 func (h Host) RequireSpec(ctx context.Context, spec *specs.Spec, runtime string) error {
 	if spec.Linux == nil {
 		return nil
@@ -50,10 +53,12 @@ func (h Host) RequireSpec(ctx context.Context, spec *specs.Spec, runtime string)
 		return nil
 	}
 	if !h.seccomp {
-		return fmt.Errorf("the spec has a seccomp profile and this kernel has no seccomp filters: %w", errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("the spec has a seccomp profile and this kernel has no seccomp filters: %w",
+			errdefs.ErrFailedPrecondition)
 	}
 	if h.Features.LacksSeccomp(ctx, runtime) {
-		return fmt.Errorf("the spec has a seccomp profile and %s was built without seccomp: %w", runtime, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("the spec has a seccomp profile and %s was built without seccomp: %w",
+			runtime, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ const (
 	longestRedial = 5 * time.Second
 )
 
-// Link is the connection to the keeper, made again when it breaks. Its goroutine is [Link.follow].
+// Link is the connection to the keeper. Follow makes it again when it breaks.
 type Link struct {
 	Path string
 	Log  *logrus.Entry
@@ -47,7 +47,8 @@ func (l *Link) set(c *keeper.Client) {
 	l.client = c
 }
 
-// Dial connects. The keeper has to be an ancestor of this process, and always the same: only that one reaps what is started here.
+// Dial connects. The keeper has to be an ancestor of this process, and always the same: only that one reaps what is
+// started here.
 func (l *Link) Dial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -59,7 +60,8 @@ func (l *Link) Dial(ctx context.Context) error {
 		l.pid = c.Pid()
 	}
 	if c.Pid() != l.pid || !descends(l.pid) {
-		return errors.Join(fmt.Errorf("keeper %d is not what started this process: %w", c.Pid(), errdefs.ErrUnavailable), c.Close())
+		return errors.Join(fmt.Errorf("keeper %d is not what started this process: %w",
+			c.Pid(), errdefs.ErrUnavailable), c.Close())
 	}
 	l.set(c)
 	return nil
@@ -100,11 +102,11 @@ func (l *Link) Do(fn func(context.Context, *keeper.Client) error) error {
 	return fn(ctx, c)
 }
 
-// Follow hands exits to onExit, all that are in the ledger and then new ones, until ctx ends. Whenever the connection breaks it is made again,
-// with a pause that grows; after each new connection adopted is called before the exits.
+// Follow hands exits to onExit, all that are in the ledger and then new ones, until ctx ends. Whenever the connection
+// breaks it is made again, with a pause that grows; after each new connection adopted is called before the exits.
 //
-// It fails, with class Unavailable, once the keeper that started this process is dead: another process reaps the containers from then on, so
-// this daemon is of no use. The next keeper starts the next one.
+// It fails, with class Unavailable, once the keeper that started this process is dead: another process reaps the
+// containers from then on, so this daemon is of no use. The next keeper starts the next one.
 func (l *Link) Follow(ctx context.Context, onExit func(keeper.Exit) error, adopted func()) error {
 	pause := firstRedial
 	for ctx.Err() == nil {

@@ -13,19 +13,22 @@ import (
 )
 
 const (
-	// outputBound is what is kept of a runtime's output, in bytes. A container's state is no longer than the spec that its annotations came from.
+	// outputBound is what is kept of a runtime's output, in bytes. A container's state is no longer than the spec
+	// that its annotations came from.
 	outputBound = 16 << 20
-	// outputGrace is how long a runtime that has ended may leave its output open to others: a hook's child that goes on to run inherits it.
+	// outputGrace is how long other processes may keep the output of a runtime open that has ended. The child of a
+	// hook inherits that output.
 	outputGrace = 2 * time.Second
-	// textBound is what an error tells of a runtime's words, in bytes.
+	// textBound is how much of a runtime's message an error quotes, in bytes.
 	textBound = 4 << 10
 )
 
 // go-runc starts every OCI runtime through this variable and has no other place for what is needed here.
 func init() { runc.Monitor = runtimeCalls{} }
 
-// runtimeCalls runs OCI runtimes so that none can harm its caller, whatever it does: each is the leader of a process group that ends with the call's context,
-// what it prints is bounded, and what it leaves behind can't keep its caller waiting.
+// runtimeCalls starts OCI runtimes so that none can harm the daemon. Each one leads a process group, which is killed
+// when the context of the call ends. Its output is bounded. Processes that it leaves behind cannot keep the daemon
+// waiting.
 type runtimeCalls struct{}
 
 // Start starts a runtime. The caller calls Wait.
@@ -55,7 +58,8 @@ func (runtimeCalls) Start(cmd *exec.Cmd) (chan runc.Exit, error) {
 // StartLocked is Start: no runtime is to be killed with a thread.
 func (m runtimeCalls) StartLocked(cmd *exec.Cmd) (chan runc.Exit, error) { return m.Start(cmd) }
 
-// Wait waits for a runtime's end and returns its exit code; that of one ended by a signal is 128 and the signal's number.
+// Wait waits for a runtime's end and returns its exit code; that of one ended by a signal is 128 and the signal's
+// number.
 func (runtimeCalls) Wait(cmd *exec.Cmd, _ chan runc.Exit) (int, error) {
 	err := cmd.Wait()
 	state := cmd.ProcessState
@@ -68,7 +72,8 @@ func (runtimeCalls) Wait(cmd *exec.Cmd, _ chan runc.Exit) (int, error) {
 	return state.ExitCode(), nil // an error that is not the code's is of output that stayed open
 }
 
-// boundedWriter writes on until there is no more room, and then drops what comes: a writer to it never waits and never fails.
+// boundedWriter writes on until there is no more room, and then drops what comes: a writer to it never waits and
+// never fails.
 type boundedWriter struct {
 	to   *bytes.Buffer
 	room int

@@ -47,9 +47,9 @@ func Find(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// probe lets the runtime create a container and delete it again without starting it: the cheapest way to learn whether it
-// takes the host's control groups (crun before 1.9 refuses version 2 mounted beside version 1). The program is an empty file,
-// which is looked for but never run.
+// probe lets the runtime create a container and delete it again without starting it: the cheapest way to learn
+// whether it takes the host's control groups (crun before 1.9 refuses version 2 mounted beside version 1). The
+// program is an empty file, which is looked for but never run.
 func probe(ctx context.Context, path, tmp string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -90,6 +90,7 @@ func probeBundle(dir string) error {
 		Root:    &specs.Root{Path: "rootfs"},
 		Process: &specs.Process{Args: []string{program}, Cwd: "/"},
 		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
-		Linux:   &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace},
+			{Type: specs.MountNamespace}}},
 	})
 }

@@ -14,16 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All that runc and crun do at a start, but for hooks and systemd's notify socket, is to let the init process go on, which waits at a FIFO in the container's state:
-// runc's init writes a byte to whoever opens it for reading, crun's reads one. Then the FIFO is removed, by which both know a created container from one that runs.
-// That is the same from runc 1.1 to 1.5 (libcontainer/container_linux.go, exec) and from crun 1.8 to 1.20 (src/libcrun/status.c, libcrun_status_write_exec_fifo), and
-// done here without starting a process for it.
+// At a start, runc and crun only let the init process go on (apart from hooks and the notify socket of systemd). The
+// init process waits at a FIFO in the container's state: that of runc writes a byte for a reader, that of crun reads
+// a byte. Then the FIFO is removed, and by that runc and crun tell a running container from a created one. This is
+// the same from runc 1.1 to 1.5 (libcontainer/container_linux.go, exec) and from crun 1.8 to 1.20
+// (src/libcrun/status.c, libcrun_status_write_exec_fifo). It is done here without starting a process.
 const execFIFO = "exec.fifo"
 
-// ErrNotStarted is why the OCI runtime has to start a container itself: nothing has been done.
+// ErrNotStarted says that the container cannot be started directly, and that nothing was done: the OCI runtime has to
+// start it.
 var ErrNotStarted = fmt.Errorf("the container waits in no way that is known: %w", errdefs.ErrNotImplemented)
 
-// CanStartDirectly tells whether a container can be started without its OCI runtime: of runc and crun themselves, not of a program that may stand for more.
+// CanStartDirectly reports whether a container can be started without its OCI runtime. That is so for runc and crun,
+// not for another program, which may do more.
 func (r Runtime) CanStartDirectly(spec *specs.Spec) bool {
 	return r.isPlain() && spec.Hooks == nil && os.Getenv("NOTIFY_SOCKET") == ""
 }
@@ -33,8 +36,9 @@ func (r Runtime) isPlain() bool {
 	return slices.Contains([]string{"runc", "crun"}, filepath.Base(r.Path)) && len(r.Args) == 0
 }
 
-// StartDirectly starts a created container whose init process lives as long as alive says so. The error is ErrNotStarted where that has to be left to the OCI runtime. After
-// another one it isn't known whether the container runs, as when the OCI runtime was killed.
+// StartDirectly starts a created container. alive reports whether its init process is alive. With ErrNotStarted the
+// OCI runtime has to do it. After any other error it is not known whether the container runs, as after the death of
+// an OCI runtime.
 func (r Runtime) StartDirectly(ctx context.Context, id string, alive func() bool) error {
 	path := filepath.Join(r.Root, id, execFIFO)
 	info, err := os.Lstat(path)
@@ -58,7 +62,8 @@ func (r Runtime) StartDirectly(ctx context.Context, id string, alive func() bool
 	return nil
 }
 
-// startWriter lets an init process go on that waits for a reader, and reads what it says. It doesn't go away before: the process would die of it.
+// startWriter starts an init process that waits for a reader, and reads its byte. It keeps the FIFO open until then:
+// the init process would die of a reader that goes away.
 func startWriter(ctx context.Context, path string, alive func() bool) error {
 	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {

@@ -28,7 +28,8 @@ func NewFeatures(tmp string) *Features {
 	return &Features{tmp: tmp, known: make(map[string]bool)}
 }
 
-// LacksSeccomp tells whether a runtime is known to have no seccomp. One that doesn't say is trusted: it refuses a profile by itself, or confines in another way.
+// LacksSeccomp tells whether a runtime is known to have no seccomp. One that doesn't say is trusted: it refuses a
+// profile by itself, or confines in another way.
 func (s *Features) LacksSeccomp(ctx context.Context, path string) bool {
 	s.mu.Lock()
 	lacks, known := s.known[path]
@@ -46,7 +47,8 @@ func (s *Features) LacksSeccomp(ctx context.Context, path string) bool {
 	return lacks
 }
 
-// ask asks a runtime what it was built with: by "features" (the OCI runtime specification, features.md), else by its version's text, as of crun before 1.8.6.
+// ask asks a runtime what it was built with: by "features" (the OCI runtime specification, features.md), else by its
+// version's text, as of crun before 1.8.6.
 func (s *Features) ask(ctx context.Context, path string) (lacks bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -84,7 +86,8 @@ func parseFeatures(data []byte) (lacks, known bool) {
 	return !*f.Linux.Seccomp.Enabled, true
 }
 
-// parseVersion tells whether the text of --version is that of a crun without seccomp: it lists what it was built with as "+NAME".
+// parseVersion tells whether the text of --version is that of a crun without seccomp: it lists what it was built with
+// as "+NAME".
 func parseVersion(text string) (lacks bool) {
 	return strings.HasPrefix(text, "crun ") && !slices.Contains(strings.Fields(text), "+SECCOMP")
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Running lists the processes that are OCI runtimes with a state directory below this one.
+// Running returns the processes that are OCI runtimes with a state directory below this one.
 func Running(state string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -26,8 +26,8 @@ func Running(state string) []int {
 	return pids
 }
 
-// hasRoot tells whether a command line (proc(5), /proc/PID/cmdline: each argument ends with a zero byte) has the option --root with a
-// directory below this one.
+// hasRoot tells whether a command line (proc(5), /proc/PID/cmdline: each argument ends with a zero byte) has the
+// option --root with a directory below this one.
 func hasRoot(line []byte, state string) bool {
 	args := strings.Split(string(bytes.TrimSuffix(line, []byte{0})), "\x00")
 	for i, arg := range args[:len(args)-1] {

@@ -18,15 +18,16 @@ import (
 // SystemdDir is there if and only if the host was booted with systemd (sd_booted(3)).
 const SystemdDir = "/run/systemd/system"
 
-// RuncOptions decodes the first options that are there. InvalidArgument for those of another type than runc's, NotImplemented for one that
-// runtimed doesn't do.
+// RuncOptions decodes the first options that are there. InvalidArgument for those of another type than runc's,
+// NotImplemented for one that runtimed doesn't do.
 func RuncOptions(candidates ...*anypb.Any) (*options.Options, error) {
 	for _, packed := range candidates {
 		if packed.GetTypeUrl() == "" {
 			continue
 		}
 		var opts options.Options
-		err := Unpack(packed, &opts, "no_pivot_root", "no_new_keyring", "io_uid", "io_gid", "binary_name", "systemd_cgroup",
+		err := Unpack(packed, &opts, "no_pivot_root", "no_new_keyring", "io_uid", "io_gid", "binary_name",
+			"systemd_cgroup",
 			"criu_image_path", "criu_work_path")
 		if err != nil {
 			return nil, err
@@ -36,7 +37,8 @@ func RuncOptions(candidates ...*anypb.Any) (*options.Options, error) {
 	return &options.Options{}, nil
 }
 
-// Unpack decodes options of which only the fields that are named are done here. What else is set is refused by its name, never ignored.
+// Unpack decodes options of which only the fields that are named are done here. What else is set is refused by its
+// name, never ignored.
 func Unpack(packed *anypb.Any, into proto.Message, done ...protoreflect.Name) error {
 	if err := typeurl.UnmarshalTo(packed, into); err != nil {
 		return fmt.Errorf("cannot read the runtime's options: %v: %w", err, errdefs.ErrInvalidArgument)
@@ -54,7 +56,8 @@ func Unpack(packed *anypb.Any, into proto.Message, done ...protoreflect.Name) er
 	}
 	if len(refused) > 0 {
 		slices.Sort(refused)
-		return fmt.Errorf("runtimed doesn't do these runtime options: %s: %w", strings.Join(refused, ", "), errdefs.ErrNotImplemented)
+		return fmt.Errorf("runtimed doesn't do these runtime options: %s: %w",
+			strings.Join(refused, ", "), errdefs.ErrNotImplemented)
 	}
 	return nil
 }
@@ -62,33 +65,39 @@ func Unpack(packed *anypb.Any, into proto.Message, done ...protoreflect.Name) er
 // RequireSystemd refuses control groups that nobody would make: the OCI runtime asks systemd for them.
 func RequireSystemd(dir string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("cannot let systemd make control groups (systemd_cgroup): this host wasn't booted with systemd: %w", errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot let systemd make control groups (systemd_cgroup): this host wasn't booted with systemd: %w",
+			errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// ownOptions are the OCI runtimes' global options that runtimed sets itself: its own files would not be found with others.
+// ownOptions are the OCI runtimes' global options that runtimed sets itself: its own files would not be found with
+// others.
 var ownOptions = []string{"root", "log", "log-format", "systemd-cgroup"}
 
-// ParseArgs reads the label with the OCI runtime's global arguments. Each is one option, its value behind "=": one without a dash would
-// be taken as the command. InvalidArgument for anything else.
+// ParseArgs reads the label with the OCI runtime's global arguments. Each is one option, its value behind "=": one
+// without a dash would be taken as the command. InvalidArgument for anything else.
 func ParseArgs(label string) ([]string, error) {
 	if label == "" {
 		return nil, nil
 	}
 	var args []string
 	if err := json.Unmarshal([]byte(label), &args); err != nil {
-		return nil, fmt.Errorf("label %s is no JSON array of strings: %v: %w", LabelArgs, err, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("label %s is no JSON array of strings: %v: %w",
+			LabelArgs, err, errdefs.ErrInvalidArgument)
 	}
 	for _, arg := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		switch {
 		case !strings.HasPrefix(arg, "-"), name == "":
-			return nil, fmt.Errorf("argument %.80q of the OCI runtime is not of the form --name or --name=value: %w", arg, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("argument %.80q of the OCI runtime is not of the form --name or --name=value: %w",
+				arg, errdefs.ErrInvalidArgument)
 		case strings.ContainsRune(arg, 0):
-			return nil, fmt.Errorf("argument %.80q of the OCI runtime holds a zero byte: %w", arg, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("argument %.80q of the OCI runtime holds a zero byte: %w",
+				arg, errdefs.ErrInvalidArgument)
 		case slices.Contains(ownOptions, name):
-			return nil, fmt.Errorf("argument %.80q of the OCI runtime is runtimed's own to set: %w", arg, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("argument %.80q of the OCI runtime is runtimed's own to set: %w",
+				arg, errdefs.ErrInvalidArgument)
 		}
 	}
 	return args, nil

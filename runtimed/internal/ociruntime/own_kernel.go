@@ -8,11 +8,13 @@ import (
 	runc "github.com/containerd/go-runc"
 )
 
-// SandboxPidFile has an exec's pid inside of its sandbox. It is there only where the process that the host sees is not the exec itself but a waiter for it, because
-// the container has a kernel of its own: the waiter hands on no signal unless there is a terminal, and what it waits for doesn't end with it.
+// SandboxPidFile holds the pid that an exec has inside of its sandbox. It exists only for a container with a kernel
+// of its own: the process that the host sees is then a waiter for the exec. The waiter passes a signal on only if
+// there is a terminal, and the exec does not end with the waiter.
 const SandboxPidFile = "inner-pid"
 
-// HasOwnKernel tells whether a container that the OCI runtime has made runs on a kernel of its own, which the name of gVisor's state files tells.
+// HasOwnKernel tells whether a container that the OCI runtime has made runs on a kernel of its own, which the name of
+// gVisor's state files tells.
 func (r Runtime) HasOwnKernel(id string) bool {
 	files, err := filepath.Glob(filepath.Join(r.Root, id+"_sandbox:*")) // no valid id has a character that is special here
 	return err == nil && len(files) > 0

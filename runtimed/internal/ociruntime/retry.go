@@ -10,26 +10,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What an OCI runtime refuses for a moment is asked again, within a bound. A runtime's words don't tell a refusal that passes from one that stays, so that facts
-// decide, which are looked at after each failure. Nothing is asked again whose second time does something else than the first.
+// An operation that an OCI runtime refuses for a moment is repeated, within a bound. The runtime's message does not say
+// whether the reason will pass. So facts decide, which are checked after each failure. An operation is repeated only if
+// doing it twice is the same as doing it once.
 //
-//	pause    yes, while the init process lives and nobody else has frozen the control group. What runc and crun do is also done here, with more patience: they know a
-//	         paused container by its freezer alone. After a failure the group is thawed, so that no half of it stays frozen
-//	update   a memory limit that more than its bytes was used of, and isn't any more: the same values are written again. Other refusals stay
-//	delete   yes, while the runtime has state of the container: what was deleted is skipped the second time
-//	kill     SIGKILL to all processes, while there are any. Another signal may have reached some of them, which would get it twice
-//	create,  only where the runtime's program could not be run at all. After that nobody knows whether the user's command has begun, and it must not run
-//	exec     twice. That a frozen group would hold the command is found out before the call
+//	pause         repeated while the init process lives, unless somebody else had frozen the control group. For runc
+//	              and crun the daemon also freezes the group itself, with more patience: both know a paused container
+//	              by its freezer alone. After each failure the group is thawed, so that no half of it stays frozen.
+//	update        repeated only for a memory limit below which the usage has fallen meanwhile: the same values are
+//	              written again. Any other refusal is taken as permanent.
+//	delete        repeated while the runtime has state of the container: parts that are deleted are skipped.
+//	kill          repeated only for SIGKILL to all processes, while there are any. Some processes may have received
+//	              another signal already, and would receive it twice.
+//	create, exec  repeated only if the runtime's program could not be run at all. Later nobody knows whether the
+//	              user's command has begun, and it must not run twice. Whether the control group is frozen, which
+//	              would block an exec, is checked before the call.
 //
-// A runtime whose program isn't there is asked once.
+// Nothing is repeated if the runtime's program does not exist.
 const (
 	retryBound   = 3 * time.Second // for all tries after the first one to begin
 	firstPause   = 10 * time.Millisecond
 	longestPause = 200 * time.Millisecond
 )
 
-// retry calls fn until it succeeds, or passing says of its error that the reason stays, or no more try could begin within retryBound, or ctx ends, or the request that
-// [Daemon.change] works for. The error is fn's last one.
+// retry calls fn until one of these is true: fn succeeds; passing says of its error that the reason will not pass;
+// retryBound is over; ctx ends; the request ends that the operation is done for (see WithRequest). It returns the
+// last error of fn.
 func retry(ctx context.Context, passing func(error) bool, fn func() error) error {
 	over := time.Now().Add(retryBound)
 	request := requestOf(ctx)
@@ -64,10 +70,11 @@ func requestOf(op context.Context) context.Context {
 	return op
 }
 
-// neverBegan tells whether an error says that the kernel could not run a program just then, so that nothing was done: out of processes, memory or descriptors, or the
-// file is just being written.
+// neverBegan reports whether an error says that the kernel could not run the program just then, so that nothing was
+// done: no process, memory or descriptor was free, or the program's file was being written.
 func neverBegan(err error) bool {
-	return slices.ContainsFunc([]error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ETXTBSY}, func(errno error) bool { return errors.Is(err, errno) })
+	return slices.ContainsFunc([]error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ETXTBSY},
+		func(errno error) bool { return errors.Is(err, errno) })
 }
 
 // isThere tells whether the runtime's program can be run at all.

@@ -21,11 +21,12 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// Runtime runs one OCI runtime's command line for the containers of one namespace. Its messages go to a log file, because its stdout
-// and stderr are the container's.
+// Runtime is one OCI runtime with the options that it gets for a container. The runtime's messages go to a log file,
+// since its stdout and stderr are the container's.
 type Runtime struct {
 	Path string `json:"path"`
-	// Root has nothing of another container: gVisor takes an id that it doesn't know for the beginning of one that it does, and would delete that.
+	// Root is a directory of this container alone. gVisor takes an id that it does not know for the beginning of one
+	// that it knows: in a shared directory it would delete that other container.
 	Root          string `json:"root"`
 	SystemdCgroup bool   `json:"systemdCgroup,omitempty"`
 	NoPivotRoot   bool   `json:"noPivotRoot,omitempty"`
@@ -34,12 +35,13 @@ type Runtime struct {
 	Args []string `json:"args,omitempty"`
 }
 
-// run calls fn with a client whose log is a file of its own in dir, and puts the runtime's last message into the error.
+// run calls fn with a client that logs to a file in dir. An error has the runtime's last message from that log.
 func (r Runtime) run(ctx context.Context, action, dir string, fn func(*runc.Runc) error) (err error) {
 	_, s := span.Start(ctx, "OCI runtime "+action)
 	defer func() { s.End(err) }()
 	log := filepath.Join(dir, "log."+action)
-	err = fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup, ExtraArgs: r.Args})
+	err = fn(&runc.Runc{Command: r.Path, Root: r.Root, Log: log, LogFormat: runc.JSON, SystemdCgroup: r.SystemdCgroup,
+		ExtraArgs: r.Args})
 	if err != nil {
 		err = r.failure(action, log, err)
 	}
@@ -49,7 +51,8 @@ func (r Runtime) run(ctx context.Context, action, dir string, fn func(*runc.Runc
 	return err
 }
 
-// begin is run for what makes a process, which is tried again only where the runtime itself could not be run.
+// begin is run for a command that makes a process. The command is repeated only if the runtime's program could not be
+// run at all.
 func (r Runtime) begin(ctx context.Context, action, dir string, fn func(*runc.Runc) error) error {
 	var cause error
 	return retry(ctx, func(error) bool { return neverBegan(cause) }, func() error {
@@ -60,7 +63,8 @@ func (r Runtime) begin(ctx context.Context, action, dir string, fn func(*runc.Ru
 	})
 }
 
-// failure makes an error with the runtime's own words of a failed call. The class is Unknown: only the words tell what it was.
+// failure returns the error of a failed call, with the runtime's last message. Its class is Unknown, since only the
+// message could say more.
 func (r Runtime) failure(action, log string, err error) error {
 	if message := lastMessage(log); message != "" {
 		return fmt.Errorf("OCI runtime %s failed: %s: %w", action, brief(message), errdefs.ErrUnknown)
@@ -85,8 +89,8 @@ func lastMessage(path string) string {
 // logTail is how much of a log's end is looked at, in bytes.
 const logTail = 1 << 20
 
-// parseLog reads log lines as runc and crun write them, one JSON object with "level" and "msg" to a line, and returns the last
-// message of level error or worse.
+// parseLog reads log lines as runc and crun write them, one JSON object with "level" and "msg" to a line, and returns
+// the last message of level error or worse.
 func parseLog(r io.Reader) string {
 	var last string
 	lines := bufio.NewScanner(r)
@@ -141,7 +145,8 @@ func (r Runtime) Checkpoint(ctx context.Context, id, dir string, opts runc.Check
 func (r Runtime) Restore(ctx context.Context, id, bundle string, opts runc.CheckpointOpts, a Launch) error {
 	return r.run(ctx, "restore", a.Dir, func(c *runc.Runc) error {
 		_, err := c.Restore(ctx, id, bundle, &runc.RestoreOpts{
-			CheckpointOpts: opts, IO: a.Stdio, PidFile: filepath.Join(a.Dir, "pid"), ConsoleSocket: a.Console, NoPivot: r.NoPivotRoot, Detach: true,
+			CheckpointOpts: opts, IO: a.Stdio, PidFile: filepath.Join(a.Dir,
+				"pid"), ConsoleSocket: a.Console, NoPivot: r.NoPivotRoot, Detach: true,
 		})
 		return err
 	})
@@ -151,10 +156,12 @@ func (r Runtime) Start(ctx context.Context, id, dir string) error {
 	return r.run(ctx, "start", dir, func(c *runc.Runc) error { return c.Start(ctx, id) })
 }
 
-// Delete frees what the runtime has of a container, which it kills if it still lives. A container that it doesn't know is no error.
+// Delete removes the runtime's state of a container and kills the container if it still runs. It is no error if the
+// runtime has no such state.
 func (r Runtime) Delete(ctx context.Context, id, dir string) error {
 	err := retry(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
-		return r.run(ctx, "delete", dir, func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
+		return r.run(ctx, "delete", dir,
+			func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
 	})
 	if err != nil && !r.knows(id) {
 		return nil // a runtime that is broken or gone must not keep for ever what it never made
@@ -162,13 +169,15 @@ func (r Runtime) Delete(ctx context.Context, id, dir string) error {
 	return err
 }
 
-// knows tells whether there is state of a container in the runtime's root: runc and crun keep it in ROOT/ID, gVisor in ROOT/ID_sandbox:*.
+// knows tells whether there is state of a container in the runtime's root: runc and crun keep it in ROOT/ID, gVisor
+// in ROOT/ID_sandbox:*.
 func (r Runtime) knows(id string) bool {
 	return r.HasOwnKernel(id) || statefile.Exists(filepath.Join(r.Root, id))
 }
 
 func (r Runtime) killAll(ctx context.Context, id, dir string, signal int) error {
-	return r.run(ctx, "kill", dir, func(c *runc.Runc) error { return c.Kill(ctx, id, signal, &runc.KillOpts{All: true}) })
+	return r.run(ctx, "kill", dir,
+		func(c *runc.Runc) error { return c.Kill(ctx, id, signal, &runc.KillOpts{All: true}) })
 }
 
 func (r Runtime) pause(ctx context.Context, id, dir string) error {
@@ -193,8 +202,8 @@ func (s Stdio) Set(cmd *exec.Cmd) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.ContainerFiles.Stdin, s.ContainerFiles.Stdout, s.ContainerFiles.Stderr
 }
 
-// cgroup.Plan lists the control groups that the runtime is about to make for a container. None are listed where systemd makes them, which removes its own once they
-// are empty.
+// cgroup.Plan lists the control groups that the runtime is about to make for a container. None are listed where
+// systemd makes them, which removes its own once they are empty.
 func (r Runtime) PlanGroups(spec *specs.Spec, id string) (cgroup.Planned, error) {
 	if r.SystemdCgroup {
 		return cgroup.Planned{}, nil

@@ -13,8 +13,8 @@ type Edit struct {
 	Value any
 }
 
-// Amend replaces the value at a path of fields keys and leaves all else as it is, also what this build knows nothing of. Objects that are missing on the way are
-// made. Errors are of class InvalidArgument.
+// Amend replaces the value at a path of fields keys and leaves all else as it is, also what this build knows nothing
+// of. Objects that are missing on the way are made. Errors are of class InvalidArgument.
 func Amend(doc []byte, path []string, value any) ([]byte, error) {
 	if len(path) == 0 {
 		data, err := json.Marshal(value)

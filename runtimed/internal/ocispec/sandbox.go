@@ -14,7 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 )
 
-// Annotations of a spec that make a container a sandbox or put it into one, as Kubernetes' container runtimes write them. On a sandbox the id is its own, or absent.
+// Annotations of a spec that make a container a sandbox or put it into one, as Kubernetes' container runtimes write
+// them. On a sandbox the id is its own, or absent.
 const (
 	annotationType    = "io.kubernetes.cri.container-type"
 	annotationSandbox = "io.kubernetes.cri.sandbox-id"
@@ -29,8 +30,8 @@ type SandboxRef struct {
 	Start uint64 `json:"start"`
 }
 
-// SandboxRole reads a spec's annotations: whether the container is a sandbox, and else the id of the one it is in, if any. InvalidArgument for what
-// doesn't go together.
+// SandboxRole reads a spec's annotations: whether the container is a sandbox, and else the id of the one it is in, if
+// any. InvalidArgument for what doesn't go together.
 func SandboxRole(id string, spec *specs.Spec) (isSandbox bool, sandbox string, err error) {
 	kind, typed := spec.Annotations[annotationType]
 	sandbox = spec.Annotations[annotationSandbox]
@@ -64,21 +65,25 @@ func CheckHostname(spec, own *specs.Spec, sandbox string) error {
 	if i := NamespaceIndex(spec, specs.UTSNamespace); i >= 0 && spec.Linux.Namespaces[i].Path != "" {
 		return nil // its own
 	}
-	for _, name := range []struct{ wanted, had string }{{spec.Hostname, own.Hostname}, {spec.Domainname, own.Domainname}} {
+	for _, name := range []struct{ wanted, had string }{{spec.Hostname, own.Hostname},
+		{spec.Domainname, own.Domainname}} {
 		if name.wanted != "" && name.wanted != name.had {
-			return fmt.Errorf("a container of sandbox %q can't have the name %.80q, it shares the sandbox's, %q: %w", sandbox, name.wanted, name.had, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("a container of sandbox %q can't have the name %.80q, it shares the sandbox's, %q: %w",
+				sandbox, name.wanted, name.had, errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil
 }
 
-// ShareUsers holds CRI's rule for user namespaces: a sandbox has one for all that is in it, or none. The sandbox's other namespaces belong to it, so that nobody from another
-// one could join them. A container without one gets the sandbox's, with its mappings; one that brings its own, or other mappings, is refused.
+// ShareUsers holds CRI's rule for user namespaces: a sandbox has one for all that is in it, or none. The sandbox's
+// other namespaces belong to it, so that nobody from another one could join them. A container without one gets the
+// sandbox's, with its mappings; one that brings its own, or other mappings, is refused.
 func ShareUsers(spec, own *specs.Spec, sandbox string) error {
 	mine, theirs := NamespaceIndex(spec, specs.UserNamespace), NamespaceIndex(own, specs.UserNamespace)
 	if theirs < 0 {
 		if mine >= 0 {
-			return fmt.Errorf("a container of sandbox %q can't have a user namespace, the sandbox has none: %w", sandbox, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("a container of sandbox %q can't have a user namespace, the sandbox has none: %w",
+				sandbox, errdefs.ErrInvalidArgument)
 		}
 		return nil
 	}
@@ -90,13 +95,15 @@ func ShareUsers(spec, own *specs.Spec, sandbox string) error {
 	case mine < 0:
 		linux.Namespaces = append(slices.Clone(linux.Namespaces), specs.LinuxNamespace{Type: specs.UserNamespace})
 	case linux.Namespaces[mine].Path != "":
-		return fmt.Errorf("a container of sandbox %q can't have another user namespace than the sandbox's: %w", sandbox, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("a container of sandbox %q can't have another user namespace than the sandbox's: %w",
+			sandbox, errdefs.ErrInvalidArgument)
 	}
 	for _, m := range []struct{ wanted, had []specs.LinuxIDMapping }{
 		{linux.UIDMappings, own.Linux.UIDMappings}, {linux.GIDMappings, own.Linux.GIDMappings},
 	} {
 		if len(m.wanted) > 0 && !slices.Equal(m.wanted, m.had) {
-			return fmt.Errorf("a container of sandbox %q can't have other ids than the sandbox, whose user namespace it shares: %w", sandbox, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("a container of sandbox %q can't have other ids than the sandbox, whose user namespace it shares: %w",
+				sandbox, errdefs.ErrInvalidArgument)
 		}
 	}
 	linux.UIDMappings, linux.GIDMappings = own.Linux.UIDMappings, own.Linux.GIDMappings
@@ -112,8 +119,9 @@ func (p Pins) Close() {
 	}
 }
 
-// Share changes a spec's namespaces to those of a sandbox: network, IPC and UTS where it gives no path for them, PID where the spec has no PID namespace at all (to leave
-// that out is to ask for the one around the container), and the user namespace where ShareUsers has left one. The caller closes the pins once the OCI runtime has used them.
+// Share changes a spec's namespaces to those of a sandbox: network, IPC and UTS where it gives no path for them, PID
+// where the spec has no PID namespace at all (to leave that out is to ask for the one around the container), and the
+// user namespace where ShareUsers has left one. The caller closes the pins once the OCI runtime has used them.
 func Share(spec *specs.Spec, ref SandboxRef) (_ Pins, err error) {
 	var open Pins
 	defer func() {
@@ -128,7 +136,8 @@ func Share(spec *specs.Spec, ref SandboxRef) (_ Pins, err error) {
 	for _, n := range []struct {
 		kind specs.LinuxNamespaceType
 		file string
-	}{{specs.UserNamespace, "user"}, {specs.NetworkNamespace, "net"}, {specs.IPCNamespace, "ipc"}, {specs.UTSNamespace, "uts"}, {specs.PIDNamespace, "pid"}} {
+	}{{specs.UserNamespace, "user"}, {specs.NetworkNamespace, "net"}, {specs.IPCNamespace,
+		"ipc"}, {specs.UTSNamespace, "uts"}, {specs.PIDNamespace, "pid"}} {
 		i := NamespaceIndex(spec, n.kind)
 		if i < 0 && n.kind == specs.UserNamespace {
 			continue

@@ -31,7 +31,8 @@ func SharesPidNamespace(spec *specs.Spec) bool {
 	if spec.Linux == nil {
 		return true
 	}
-	i := slices.IndexFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	i := slices.IndexFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
 	return i < 0 || spec.Linux.Namespaces[i].Path != ""
 }
 
@@ -45,7 +46,8 @@ func ParseProcess(data []byte, terminal bool) (*specs.Process, error) {
 		return nil, fmt.Errorf("the process's spec has nothing to run: %w", errdefs.ErrInvalidArgument)
 	}
 	if spec.Terminal != terminal {
-		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w", spec.Terminal, terminal, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("terminal is %t in the spec and %t in the request: %w",
+			spec.Terminal, terminal, errdefs.ErrInvalidArgument)
 	}
 	return &spec, nil
 }
@@ -57,7 +59,8 @@ func CheckRoot(spec *specs.Spec, mounted bool) error {
 		return fmt.Errorf("the container's root %.200q leads out of the bundle: %w", path, errdefs.ErrInvalidArgument)
 	}
 	if mounted && !filepath.IsAbs(path) && filepath.Clean(path) != "rootfs" {
-		return fmt.Errorf("the request's mounts are for %q in the bundle and the container's root is %.200q: %w", "rootfs", path, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("the request's mounts are for %q in the bundle and the container's root is %.200q: %w",
+			"rootfs", path, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }

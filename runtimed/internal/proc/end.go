@@ -17,8 +17,8 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// AwaitEnd waits until the process with this pid and start time has ended, or ctx ends. The exit is nil where the kernel doesn't tell how a
-// process ended that somebody else reaps. NotFound if it had ended before.
+// AwaitEnd waits until the process with this pid and start time has ended, or ctx ends. The exit is nil where the
+// kernel doesn't tell how a process ended that somebody else reaps. NotFound if it had ended before.
 func AwaitEnd(ctx context.Context, pid int, start uint64) (*keeper.Exit, error) {
 	p := pidfd.Process{Pid: pid, Start: start}
 	f, err := p.Open()
@@ -48,7 +48,8 @@ func Parent(pid int) (int, error) {
 	return parseParent(stat)
 }
 
-// parseParent finds field 4. Fields are counted from the last bracket on, since the command in field 2 may hold anything.
+// parseParent finds field 4. Fields are counted from the last bracket on, since the command in field 2 may hold
+// anything.
 func parseParent(stat []byte) (int, error) {
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {

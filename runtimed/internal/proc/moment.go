@@ -17,7 +17,8 @@ type Moment struct {
 	Ticks uint64
 }
 
-// After tells whether a process began, or ended, before the moment. Its start counts where it is known: the clock of exits may have been set back.
+// After tells whether a process began, or ended, before the moment. Its start counts where it is known: the clock of
+// exits may have been set back.
 func (m Moment) After(e keeper.Exit) bool {
 	if e.StartTime != 0 {
 		return e.StartTime < m.Ticks

@@ -13,7 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ConsoleSocket is where the OCI runtime delivers a terminal's master, by SCM_RIGHTS over a connection to a unix socket.
+// ConsoleSocket is where the OCI runtime delivers the master of a terminal, by SCM_RIGHTS over a connection to a unix
+// socket. The socket of go-runc does not serve here: its ReceiveMaster takes no context, so that a runtime that
+// connects and sends nothing blocks it for ever; it leaks descriptors if it gets more than one, or one that is no
+// terminal; and it makes the master blocking, which takes it out of the epoll loop of Go.
 type ConsoleSocket struct {
 	path     string
 	listener *net.UnixListener

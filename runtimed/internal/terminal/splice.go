@@ -15,8 +15,8 @@ var pastDeadline = time.Unix(1, 0)
 // finish makes move return once its source is empty.
 func finish(source *os.File) error { return source.SetReadDeadline(pastDeadline) }
 
-// move splices from one non-blocking descriptor to the other, one of which is a pipe, until the source ends (nil) or fails, or is empty
-// after finish (nil).
+// move splices from one non-blocking descriptor to the other, one of which is a pipe, until the source ends (nil) or
+// fails, or is empty after finish (nil).
 func move(source, sink *os.File) error {
 	from, err := source.SyscallConn()
 	if err != nil {
@@ -47,12 +47,14 @@ func move(source, sink *os.File) error {
 	}
 }
 
-// spliceOnce moves what it can. With wait it waits for the source to have something; EAGAIN then means that the sink is full.
+// spliceOnce moves what it can. With wait it waits for the source to have something; EAGAIN then means that the sink
+// is full.
 func spliceOnce(from, to syscall.RawConn, wait bool) (n int64, err error) {
 	var spliceErr error
 	readErr := from.Read(func(src uintptr) bool {
 		controlErr := to.Control(func(dst uintptr) {
-			n, spliceErr = unix.Splice(int(src), nil, int(dst), nil, spliceSize, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+			n, spliceErr = unix.Splice(int(src), nil, int(dst), nil, spliceSize,
+				unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
 		})
 		if controlErr != nil {
 			spliceErr = controlErr

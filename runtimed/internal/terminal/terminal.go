@@ -20,9 +20,9 @@ const (
 	drainBound = 2 * time.Second // for the rest of the output to find room in a full FIFO, once the process has ended
 )
 
-// Terminal moves a terminal's bytes: from its master into the stdout FIFO and from the stdin FIFO into its master. It does so by
-// splice(2), so that a kill -9 can't lose what was read and not yet written. All descriptors are non-blocking and in the Go runtime's one epoll
-// loop: an idle terminal is two parked goroutines, which close ends.
+// Terminal moves a terminal's bytes: from its master into the stdout FIFO and from the stdin FIFO into its master. It
+// does so by splice(2), so that a kill -9 can't lose what was read and not yet written. All descriptors are
+// non-blocking and in the Go runtime's one epoll loop: an idle terminal is two parked goroutines, which close ends.
 type Terminal struct {
 	master  *os.File
 	in, out *os.File // nil without that stream
@@ -32,7 +32,8 @@ type Terminal struct {
 	failed  func(stream string, err error)
 }
 
-// New takes the master over and opens the FIFOs; an empty path is a stream that there is none of. failed is told of what stops a stream before its end.
+// New takes the master over and opens the FIFOs. An empty path means that there is no such stream. failed is called
+// for an error that stops a stream before its end.
 func New(master *os.File, stdin, stdout string, failed func(string, error)) (*Terminal, error) {
 	t := &Terminal{master: master, written: make(chan struct{}), failed: failed}
 	var err error
@@ -99,7 +100,10 @@ func (t *Terminal) Resize(width, height uint32) error {
 	}
 	size := &unix.Winsize{Col: uint16(min(width, 1<<16-1)), Row: uint16(min(height, 1<<16-1))}
 	var ioctlErr error
-	if err := raw.Control(func(fd uintptr) { ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ,
+			size)
+	}); err != nil {
 		return fmt.Errorf("cannot resize a terminal that is closed: %v: %w", err, errdefs.ErrFailedPrecondition)
 	}
 	return ioctlErr
