@@ -15,9 +15,7 @@ import (
 )
 
 // exited handles the exit of a process. While the process is being made or started, the exit is put aside;
-// finish makes the exit of a process known: it writes the exit record, publishes the event, wakes those who wait, and
-// then lets the keeper forget the exit. Slow steps (a terminal to drain, processes to kill) run on a goroutine of
-// their own, since the caller has other exits to handle.
+// finishEarly handles it afterwards.
 func (p *Process) exited(e keeper.Exit) {
 	p.mu.Lock()
 	if p.status == creating || p.status == starting {
@@ -29,14 +27,14 @@ func (p *Process) exited(e keeper.Exit) {
 	p.finish(recordOf(e), &e)
 }
 
-// finish makes a process's exit known: first the exit record, then the event, then whoever waits, and last the keeper
-// may forget it. What takes time (a terminal to drain, processes to kill) is not done on the caller's goroutine,
-// which has other exits to handle.
+// finish makes the exit of a process known: it writes the exit record, publishes the event, wakes those who wait, and
+// then lets the keeper forget the exit. Slow steps (a terminal to drain, processes to kill) run on a goroutine of
+// their own, since the caller has other exits to handle.
 func (p *Process) finish(r ExitRecord, ledger *keeper.Exit) {
 	d := p.task.c.d
 	term := p.terminal()
-	killRest := p.exec == "" && p.task.record.HostPid
-	if term == nil && !killRest {
+	killLeftover := p.exec == "" && p.task.record.HostPid
+	if term == nil && !killLeftover {
 		p.finishNow(r, ledger)
 		return
 	}
@@ -44,7 +42,7 @@ func (p *Process) finish(r ExitRecord, ledger *keeper.Exit) {
 		if term != nil {
 			term.Drain()
 		}
-		if killRest {
+		if killLeftover {
 			p.task.killLeftover()
 		}
 		p.finishNow(r, ledger)
