@@ -55,8 +55,8 @@ var (
 	noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
 )
 
-// TestLimits checks import graphs whole: what a package must not import, none of those that it imports may either.
-func TestLimits(t *testing.T) {
+// TestGraphs checks import graphs whole: what a package must not import, none of those that it imports may either.
+func TestGraphs(t *testing.T) {
 	t.Parallel()
 	graph := importGraph(t, "-deps", module+"/...")
 	for _, l := range graphLimits {

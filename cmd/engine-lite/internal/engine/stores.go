@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
@@ -55,7 +56,7 @@ func (e *Engine) openStores(ctx context.Context) error {
 	if err != nil {
 		return err // not what comes with it, which may be a nil *journal.Journal
 	}
-	e.store = store.New(j, append(record.Kinds(), Foreign)...)
+	e.store = store.New(j, append(record.Kinds(), external.Records)...)
 	img, err := openImages(ctx, filepath.Join(e.opts.Root, "images"))
 	if err != nil {
 		return err

@@ -8,23 +8,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// foreigner is the log of a foreign container, whose process is this one's child.
-type foreigner struct {
+// outsider is the log of a external container, whose process is this one's child.
+type outsider struct {
 	*rig
 	log   *ocilog.Log
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
 
-// newForeigner begins to create a container whose process ends with exit code 7
+// newOutsider begins to create a container whose process ends with exit code 7
 // when it is told to.
-func newForeigner(t *testing.T) *foreigner {
+func newOutsider(t *testing.T) *outsider {
 	t.Helper()
 	r := newRig(t)
 	dir, err := os.MkdirTemp("", "oci")
@@ -33,7 +34,7 @@ func newForeigner(t *testing.T) *foreigner {
 	r.spool = dir
 	r.reopen()
 	t.Cleanup(r.close)
-	f := &foreigner{rig: r, cmd: exec.Command("sh", "-c", "read x; exit 7")}
+	f := &outsider{rig: r, cmd: exec.Command("sh", "-c", "read x; exit 7")}
 	f.stdin, err = f.cmd.StdinPipe()
 	must(t, err)
 	must(t, f.cmd.Start())
@@ -45,7 +46,7 @@ func newForeigner(t *testing.T) *foreigner {
 	return f
 }
 
-func (f *foreigner) note(lines ...ocilog.Line) {
+func (f *outsider) note(lines ...ocilog.Line) {
 	f.t.Helper()
 	for _, l := range lines {
 		must(f.t, f.log.Append(l))
@@ -53,7 +54,7 @@ func (f *foreigner) note(lines ...ocilog.Line) {
 	ocilog.Wake(f.spool)
 }
 
-func (f *foreigner) created() ocilog.Line {
+func (f *outsider) created() ocilog.Line {
 	f.t.Helper()
 	start, err := keeper.StartTime(f.cmd.Process.Pid)
 	must(f.t, err)
@@ -62,13 +63,13 @@ func (f *foreigner) created() ocilog.Line {
 
 func done(action string) ocilog.Line { return ocilog.Line{Action: action, Step: ocilog.Done} }
 
-func (f *foreigner) exit() {
+func (f *outsider) exit() {
 	_ = f.stdin.Close()
 	_ = f.cmd.Wait()
 }
 
 // told waits until these are the container's events, each die with its exit code.
-func (f *foreigner) told(want ...string) {
+func (f *outsider) told(want ...string) {
 	f.t.Helper()
 	var got []string
 	defer func() {
@@ -99,14 +100,17 @@ func (f *foreigner) told(want ...string) {
 }
 
 // gone waits until nothing is left of the container.
-func (f *foreigner) gone() {
+func (f *outsider) gone() {
 	f.t.Helper()
 	eventually(f.t, func() bool {
 		left := 0
 		must(f.t, f.e.store.View(func(s *journal.Snapshot) error {
-			return s.ForEach(Foreign.Name, func(string, []byte) error { left++; return nil })
+			return s.ForEach(external.Records.Name, func(string, []byte) error { left++; return nil })
 		}))
-		for _, log := range (&foreign{dir: f.spool}).logs() {
+		entries, err := os.ReadDir(f.spool)
+		must(f.t, err)
+		entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !ocilog.IsLog(e.Name()) })
+		for _, log := range entries {
 			f.t.Logf("left: %s", log.Name())
 			left++
 		}
@@ -115,7 +119,7 @@ func (f *foreigner) gone() {
 }
 
 // destroy ends the container as the last command does.
-func (f *foreigner) destroy() {
+func (f *outsider) destroy() {
 	f.t.Helper()
 	f.note(done(ocilog.Destroy))
 	must(f.t, f.log.Retire())
@@ -123,9 +127,9 @@ func (f *foreigner) destroy() {
 	ocilog.Wake(f.spool)
 }
 
-// TestForeignLife follows a container from its log.
-func TestForeignLife(t *testing.T) {
-	f := newForeigner(t)
+// TestExternalLife follows a container from its log.
+func TestExternalLife(t *testing.T) {
+	f := newOutsider(t)
 	f.note(f.created())
 	f.told("create")
 	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause), done(ocilog.Unpause))
@@ -137,15 +141,15 @@ func TestForeignLife(t *testing.T) {
 	f.gone()
 }
 
-// TestForeignExitDuringStart has a process end between the beginning of its start
+// TestExternalExitDuringStart has a process end between the beginning of its start
 // and its end. As long as the command has the log, the exit waits for it.
-func TestForeignExitDuringStart(t *testing.T) {
-	for name, finish := range map[string]func(f *foreigner){
-		"done":   func(f *foreigner) { f.note(done(ocilog.Start)) },
-		"killed": func(f *foreigner) { must(f.t, f.log.Close()) },
+func TestExternalExitDuringStart(t *testing.T) {
+	for name, finish := range map[string]func(f *outsider){
+		"done":   func(f *outsider) { f.note(done(ocilog.Start)) },
+		"killed": func(f *outsider) { must(f.t, f.log.Close()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newForeigner(t)
+			f := newOutsider(t)
 			f.note(f.created(), ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun})
 			f.told("create")
 			f.exit()
@@ -160,10 +164,10 @@ func TestForeignExitDuringStart(t *testing.T) {
 	}
 }
 
-// TestForeignNeverStarted ends the process of a container that was only created:
+// TestExternalNeverStarted ends the process of a container that was only created:
 // that is no exit.
-func TestForeignNeverStarted(t *testing.T) {
-	f := newForeigner(t)
+func TestExternalNeverStarted(t *testing.T) {
+	f := newOutsider(t)
 	f.note(f.created())
 	f.exit()
 	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
@@ -172,10 +176,10 @@ func TestForeignNeverStarted(t *testing.T) {
 	f.gone()
 }
 
-// TestForeignCommandKilled has commands die before their last step: the engine
+// TestExternalCommandKilled has commands die before their last step: the engine
 // does it.
-func TestForeignCommandKilled(t *testing.T) {
-	f := newForeigner(t)
+func TestExternalCommandKilled(t *testing.T) {
+	f := newOutsider(t)
 	status := uint32(3 << 8)
 	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status}, done(ocilog.Destroy))
 	f.told("create", "start", "die 3", "destroy")
@@ -183,9 +187,9 @@ func TestForeignCommandKilled(t *testing.T) {
 	f.gone()
 }
 
-// TestForeignAway has everything happen while no engine is there.
-func TestForeignAway(t *testing.T) {
-	f := newForeigner(t)
+// TestExternalAway has everything happen while no engine is there.
+func TestExternalAway(t *testing.T) {
+	f := newOutsider(t)
 	f.close()
 	f.note(f.created(), done(ocilog.Start))
 	f.exit()
@@ -197,8 +201,8 @@ func TestForeignAway(t *testing.T) {
 	f.gone()
 }
 
-// TestForeignLost restarts the machine: the logs are gone, the journal isn't.
-func TestForeignLost(t *testing.T) {
+// TestExternalLost restarts the machine: the logs are gone, the journal isn't.
+func TestExternalLost(t *testing.T) {
 	for name, tt := range map[string]struct {
 		state ocilog.State
 		ended bool
@@ -210,11 +214,11 @@ func TestForeignLost(t *testing.T) {
 		"told":    {ocilog.State{Created: true, Destroyed: true}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newForeigner(t)
+			f := newOutsider(t)
 			must(t, f.log.Discard())
 			tt.state.Container = ocilog.Container{Run: "r1", ID: "c1"}
 			f.reopen(func(tx *store.Tx) error {
-				return Foreign.Put(tx, "r1", foreignRecord{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
+				return external.Records.Put(tx, "r1", external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})
 			f.told(tt.want...)
 			f.gone()

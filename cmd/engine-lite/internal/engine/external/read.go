@@ -1,4 +1,4 @@
-package engine
+package external
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
+	mobycontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -18,9 +18,9 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// read tells of what a log has beyond the place up to which the journal has it. It
+// read appends the events of a log from the place up to which the journal has it. It
 // returns false where a part has to wait.
-func (f *foreign) read(ctx context.Context, name string) (bool, error) {
+func (f *watcher) read(ctx context.Context, name string) (bool, error) {
 	path := filepath.Join(f.dir, name)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -38,13 +38,13 @@ func (f *foreign) read(ctx context.Context, name string) (bool, error) {
 	case f.held[who.ID]:
 		return false, nil
 	case c == nil:
-		c = &foreignContainer{}
+		c = &container{}
 	case c.record.Offset > int64(len(data)):
 		return false, fmt.Errorf("the log is shorter than before: %w", errdefs.ErrDataLoss)
 	}
 	c.name = name
 	idle := func() bool { return ocilog.Idle(path, int64(len(data))) }
-	whole, err := f.tell(ctx, run, c, data[c.record.Offset:], idle)
+	whole, err := f.appendEvents(ctx, run, c, data[c.record.Offset:], idle)
 	f.held[who.ID] = !whole
 	if err != nil || !whole || !c.record.State.Destroyed {
 		return whole, err
@@ -62,10 +62,10 @@ func containerOf(data []byte) (ocilog.Container, bool) {
 	return ocilog.Container{}, false
 }
 
-// tell commits what lines mean together with the place behind them. A destroy
-// waits for the exit. A container that wasn't created is nobody's business yet.
-func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, data []byte, idle func() bool) (whole bool, err error) {
-	t, exit := telling{record: c.record}, c.exit // an exit that is seen from here on may be younger than data
+// appendEvents commits the events of lines together with the place behind them. A destroy
+// waits for the exit. A container that was not created has no events.
+func (f *watcher) appendEvents(ctx context.Context, run string, c *container, data []byte, idle func() bool) (whole bool, err error) {
+	t, exit := step{record: c.record}, c.exit // an exit that is seen from here on may be younger than data
 	whole = true
 	for _, l := range ocilog.Parse(data) {
 		if l.Action == ocilog.Destroy && l.Step == ocilog.Done && t.awaitsExit() {
@@ -82,7 +82,7 @@ func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, dat
 		return true, nil
 	}
 	f.byRun[run] = c
-	if !t.record.Ended && !t.record.State.Destroyed { // before anybody is told: who is told may end it
+	if !t.record.Ended && !t.record.State.Destroyed { // before subscribers learn of the container: they may end it
 		if err := f.watch(ctx, run, c, t.record.State.Process); err != nil {
 			return false, err
 		}
@@ -99,26 +99,26 @@ func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, dat
 	return whole && (c.exit == nil || t.record.Ended), nil
 }
 
-func (f *foreign) commit(ctx context.Context, run string, t telling) error {
-	return f.e.store.Update(ctx, func(tx *store.Tx) error {
+func (f *watcher) commit(ctx context.Context, run string, t step) error {
+	return f.store.Update(ctx, func(tx *store.Tx) error {
 		for _, ev := range t.events {
 			tx.Append(ev)
 		}
-		return Foreign.Put(tx, run, t.record)
+		return Records.Put(tx, run, t.record)
 	})
 }
 
-// telling is what is told of a container in one transaction.
-type telling struct {
-	record foreignRecord
+// step is the events and the record of one transaction.
+type step struct {
+	record Record
 	events []journal.Event
 }
 
 // awaitsExit tells whether there is to be a die event before the next one.
-func (t *telling) awaitsExit() bool { return t.record.State.Started && !t.record.Ended }
+func (t *step) awaitsExit() bool { return t.record.State.Started && !t.record.Ended }
 
-// add adds what a line means.
-func (t *telling) add(l ocilog.Line) {
+// add adds the events of a line.
+func (t *step) add(l ocilog.Line) {
 	s := &t.record.State
 	before := *s
 	s.Add(l)
@@ -134,14 +134,14 @@ func (t *telling) add(l ocilog.Line) {
 		t.start(l.Time, l.Recovered)
 	case ocilog.Exit:
 		if t.awaitsExit() {
-			t.die(foreignExit{time: l.Time, status: *l.Status, recovered: l.Recovered})
+			t.die(exit{time: l.Time, status: *l.Status, recovered: l.Recovered})
 		}
 	default: // pause, unpause, destroy
 		t.event(l.Action, l.Time, l.Recovered, nil)
 	}
 }
 
-func (t *telling) start(at time.Time, recovered bool) {
+func (t *step) start(at time.Time, recovered bool) {
 	if !t.record.StartedAt.IsZero() {
 		return
 	}
@@ -149,10 +149,10 @@ func (t *telling) start(at time.Time, recovered bool) {
 	t.event("start", at, recovered, nil)
 }
 
-// end tells of an exit that was seen. One between the beginning of a start and its
+// end adds an exit that was seen. One between the beginning of a start and its
 // end waits for that, unless nobody is left to write it. A process that was never
 // started has no exit that counts. It returns false where the exit has to wait.
-func (t *telling) end(x foreignExit, idle func() bool) bool {
+func (t *step) end(x exit, idle func() bool) bool {
 	s := &t.record.State
 	switch {
 	case t.record.Ended:
@@ -169,7 +169,7 @@ func (t *telling) end(x foreignExit, idle func() bool) bool {
 	return true
 }
 
-func (t *telling) die(x foreignExit) {
+func (t *step) die(x exit) {
 	r := t.shown()
 	code := 0
 	if x.unknown == "" {
@@ -182,7 +182,7 @@ func (t *telling) die(x foreignExit) {
 
 // event adds an event with the attributes that every container's have. A time
 // that the journal can't keep is now.
-func (t *telling) event(action string, at time.Time, recovered bool, attributes map[string]string) {
+func (t *step) event(action string, at time.Time, recovered bool, attributes map[string]string) {
 	r := t.shown()
 	ev := containers.Event(r, containers.Change{Action: action, Recovered: recovered, Attributes: func(*record.Record) map[string]string {
 		all := map[string]string{"bundle": t.record.State.Container.Bundle, "runtime": t.record.State.Container.Runtime}
@@ -199,10 +199,10 @@ func (t *telling) event(action string, at time.Time, recovered bool, attributes 
 
 // shown is the container in the form of the engine's own: its annotations are its
 // labels, and its id is its name.
-func (t *telling) shown() *record.Record {
+func (t *step) shown() *record.Record {
 	c := &t.record.State.Container
 	return &record.Record{
-		ID: c.ID, Name: c.ID, Config: &container.Config{Labels: c.Annotations},
+		ID: c.ID, Name: c.ID, Config: &mobycontainer.Config{Labels: c.Annotations},
 		Generation: 1, StartedAt: t.record.StartedAt,
 	}
 }

@@ -1,4 +1,4 @@
-package engine
+package external
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// foreignExit is how a container's process ended.
-type foreignExit struct {
+// exit is how a container's process ended.
+type exit struct {
 	run       string
 	time      time.Time
 	status    uint32 // raw, of wait(2)
@@ -31,13 +31,13 @@ func exitCode(status uint32) int { return keeper.Exit{Status: status}.Code() }
 // watch has a goroutine wait for the end of a container's process; it ends with
 // the process or with the engine. A process that is gone, and that nobody kept,
 // has an unknown exit. An error is to be tried again.
-func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, process ocilog.Process) error {
+func (f *watcher) watch(ctx context.Context, run string, c *container, process ocilog.Process) error {
 	if c.watched || c.exit != nil {
 		return nil
 	}
 	handle, err := f.open(ctx, run, process)
 	if errdefs.IsNotFound(err) {
-		c.exit = &foreignExit{run: run, time: time.Now(), recovered: true, unknown: "the container ended while neither engine nor keeper watched it"}
+		c.exit = &exit{run: run, time: time.Now(), recovered: true, unknown: "the container ended while neither engine nor keeper watched it"}
 		return nil
 	}
 	if err != nil {
@@ -45,19 +45,19 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 	}
 	c.watched = true
 	late := pidfd.Ended(handle)
-	f.watchers.Go(func() {
+	f.waiters.Go(func() {
 		defer handle.Close()
-		if pidfd.Await(f.e.background.Context(), handle) != nil {
+		if pidfd.Await(f.background.Context(), handle) != nil {
 			return
 		}
-		x := foreignExit{run: run, time: time.Now(), recovered: late}
+		x := exit{run: run, time: time.Now(), recovered: late}
 		var ok bool
 		if x.status, ok = process.Status(handle); !ok {
 			x.unknown = "the kernel doesn't tell how a process ended that somebody else reaped"
 		}
 		select {
 		case f.ended <- x:
-		case <-f.e.background.Context().Done():
+		case <-f.background.Context().Done():
 		}
 	})
 	return nil
@@ -65,8 +65,8 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 
 // open opens a container's process: the one that the keeper has kept since it was
 // created, else anew. Then the keeper gets it, for the next engine.
-func (f *foreign) open(ctx context.Context, run string, process ocilog.Process) (*os.File, error) {
-	hold := f.e.stdio.keeper
+func (f *watcher) open(ctx context.Context, run string, process ocilog.Process) (*os.File, error) {
+	hold := f.keeper
 	handle, _, err := hold.Take(ctx, ocilog.Held(run), keeper.Process)
 	if err == nil || !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err) { // invalid: a keeper of before this was there
 		return handle, err
@@ -81,9 +81,9 @@ func (f *foreign) open(ctx context.Context, run string, process ocilog.Process) 
 	return handle, nil // a keeper that can't hold it makes the exit unknown only where the engine dies too
 }
 
-// drop removes the log of a container that is gone and told of, and then what the
+// drop removes the log of a destroyed container whose events are in the journal, and then what the
 // engine knows of it. It returns false where a command still has the log.
-func (f *foreign) drop(ctx context.Context, run string, c *foreignContainer) (bool, error) {
+func (f *watcher) drop(ctx context.Context, run string, c *container) (bool, error) {
 	if !ocilog.Retired(c.name) {
 		if err := f.retire(ctx, run, c); err != nil {
 			return false, err
@@ -99,7 +99,7 @@ func (f *foreign) drop(ctx context.Context, run string, c *foreignContainer) (bo
 const retireWait = 100 * time.Millisecond
 
 // retire does the last step of a command that was killed before it.
-func (f *foreign) retire(ctx context.Context, run string, c *foreignContainer) error {
+func (f *watcher) retire(ctx context.Context, run string, c *container) error {
 	ctx, cancel := context.WithTimeout(ctx, retireWait)
 	defer cancel()
 	l, err := ocilog.Open(ctx, f.dir, c.name, false)
@@ -117,12 +117,12 @@ func (f *foreign) retire(ctx context.Context, run string, c *foreignContainer) e
 	return nil
 }
 
-func (f *foreign) forget(ctx context.Context, run string) error {
-	if err := f.e.stdio.keeper.Release(ctx, ocilog.Held(run), ""); err != nil {
+func (f *watcher) forget(ctx context.Context, run string) error {
+	if err := f.keeper.Release(ctx, ocilog.Held(run), ""); err != nil {
 		return err
 	}
-	err := f.e.store.Update(ctx, func(tx *store.Tx) error {
-		Foreign.Delete(tx, run)
+	err := f.store.Update(ctx, func(tx *store.Tx) error {
+		Records.Delete(tx, run)
 		return nil
 	})
 	if err == nil {
@@ -131,14 +131,14 @@ func (f *foreign) forget(ctx context.Context, run string) error {
 	return err
 }
 
-// lose tells of the end of a container whose log is gone: the machine was
+// lose appends the end of a container whose log is gone: the machine was
 // restarted, or an engine was killed between a log's removal and its record's.
-func (f *foreign) lose(ctx context.Context, run string, c *foreignContainer) error {
-	t := telling{record: c.record}
+func (f *watcher) lose(ctx context.Context, run string, c *container) error {
+	t := step{record: c.record}
 	if !t.record.State.Destroyed {
 		now := time.Now()
 		if t.awaitsExit() {
-			t.die(foreignExit{time: now, recovered: true, unknown: "the container's log is gone: was the machine restarted?"})
+			t.die(exit{time: now, recovered: true, unknown: "the container's log is gone: was the machine restarted?"})
 		}
 		t.add(ocilog.Line{Time: now, Action: ocilog.Destroy, Step: ocilog.Done, Recovered: true})
 		if err := f.commit(ctx, run, t); err != nil {
