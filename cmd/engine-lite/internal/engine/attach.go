@@ -11,6 +11,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // ContainerAttach joins a client to the container's stdio, or to that of its
@@ -24,27 +26,27 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	if c.Record().Status == record.StatusPaused {
 		return classed.Errorf(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.ID)
 	}
-	keys, err := parseDetachKeys(o.DetachKeys)
+	keys, err := stdio.ParseDetachKeys(o.DetachKeys)
 	if err != nil {
 		return err
 	}
 	if err := c.awaitSwept(ctx); err != nil {
 		return err
 	}
-	l, err := e.lifeOf(ctx, c)
+	l, err := e.runIO(ctx, c)
 	if err != nil {
 		return err
 	}
 	if !o.Stream {
-		return e.replay(ctx, c, l.terminal, o)
+		return e.replay(ctx, c, l.Terminal, o)
 	}
-	err = l.client(ctx, logs.FollowOptions{Stdout: o.Stdout, Stderr: o.Stderr, Logged: o.Logs}, keys, func() (Streams, error) {
-		if err := e.attached(ctx, c, l, o.Stdin && l.closesStdin()); err != nil {
+	err = l.Client(ctx, logs.FollowOptions{Stdout: o.Stdout, Stderr: o.Stderr, Logged: o.Logs}, keys, func() (Streams, error) {
+		if err := e.attached(ctx, c, l, o.Stdin && l.ClosesStdin()); err != nil {
 			return Streams{}, err
 		}
-		return o.Open(l.terminal)
+		return o.Open(l.Terminal)
 	})
-	if errors.Is(err, errDetached) {
+	if errors.Is(err, stdio.ErrDetached) {
 		return c.Notify(ctx, "detach", nil)
 	}
 	return err
@@ -52,31 +54,14 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 
 // attached tells of an attached client, and writes down that it has the stdin
 // that goes with it.
-func (e *Engine) attached(ctx context.Context, c *task, l *life, stdin bool) error {
+func (e *Engine) attached(ctx context.Context, c *task, l *stdio.IO, stdin bool) error {
 	_, _, err := c.Commit(context.WithoutCancel(ctx), containers.Change{Action: "attach", Mutate: func(r *record.Record) error {
 		c.LockState()
 		defer c.UnlockState()
-		r.StdinTaken = r.StdinTaken || (stdin && c.life == l)
+		r.StdinTaken = r.StdinTaken || (stdin && c.io == l)
 		return nil
 	}})
 	return err
-}
-
-// closesStdin tells whether stdin is closed when its first client has gone.
-func (l *life) closesStdin() bool { return l.stdin && l.once && !l.terminal }
-
-// client follows the life for one client: from the moment of the call, so that
-// what comes while its connection is taken over isn't missed.
-func (l *life) client(ctx context.Context, o logs.FollowOptions, keys []byte, open func() (Streams, error)) error {
-	if !l.join() {
-		return classed.Errorf(errdefs.ErrConflict, "the process has just ended")
-	}
-	follower := l.output.Follow(o)
-	streams, err := open()
-	if err == nil {
-		err = l.serve(ctx, follower, streams, keys)
-	}
-	return errors.Join(err, follower.Close(), l.leave())
 }
 
 // replay writes what was logged before and ends.
@@ -100,45 +85,3 @@ func writeEntry(stdout, stderr io.Writer, entry logs.Entry) error {
 	_, err := w.Write(entry.Line)
 	return err
 }
-
-var errDetached = errors.New("detached")
-
-// serve copies between a client and the process until the output has ended,
-// the client has detached (errDetached) or gone, or ctx ends. The goroutine that reads from
-// the client ends when the caller closes the client's connection.
-func (l *life) serve(ctx context.Context, f *logs.Follower, s Streams, keys []byte) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if s.Stdin != nil && l.stdin {
-		l.group.Go(func() { l.feed(s.Stdin, keys, cancel) })
-	}
-	err := f.Copy(ctx, s.Stdout, s.Stderr)
-	if errors.Is(context.Cause(ctx), errDetached) {
-		return errDetached
-	}
-	return err
-}
-
-// feed moves the client's input to the process. The end of the input closes the
-// process's stdin where it is for one client only; a detach ends the
-// attachment.
-func (l *life) feed(from io.Reader, keys []byte, cancel context.CancelCauseFunc) {
-	in, err := l.input()
-	if err != nil {
-		return
-	}
-	if l.terminal {
-		from = &detachReader{r: from, keys: keys}
-	}
-	_, err = io.Copy(onlyWriter{in}, from)
-	if errors.Is(err, errDetached) {
-		cancel(errDetached)
-		return
-	}
-	if l.closesStdin() {
-		l.closeStdin()
-	}
-}
-
-// onlyWriter hides every method but Write.
-type onlyWriter struct{ io.Writer }

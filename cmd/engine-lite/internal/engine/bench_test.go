@@ -15,7 +15,7 @@ import (
 func BenchmarkSpec(b *testing.B) {
 	r := newRig(b)
 	id := r.create("", "exit 0")
-	rec := r.object(id).Record()
+	rec := r.task(id).Record()
 	rootfs, err := r.e.images.Mounts(b.Context(), id)
 	must(b, err)
 	b.ReportAllocs()
@@ -29,7 +29,7 @@ func BenchmarkSpec(b *testing.B) {
 // BenchmarkExecSpec makes the process of an exec.
 func BenchmarkExecSpec(b *testing.B) {
 	r := newRig(b)
-	rec := r.object(r.create("", "exit 0")).Record()
+	rec := r.task(r.create("", "exit 0")).Record()
 	rootfs, err := r.e.images.Mounts(b.Context(), rec.ID)
 	must(b, err)
 	user, err := users.Resolve(users.Layers(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)

@@ -168,7 +168,7 @@ func TestNameTaken(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(made) != 1 || r.object("mine").ID != made[0] {
+	if len(made) != 1 || r.task("mine").ID != made[0] {
 		t.Fatalf("%d containers have the name", len(made))
 	}
 	other := r.create("other", "exit 0")
@@ -178,7 +178,7 @@ func TestNameTaken(t *testing.T) {
 	must(t, r.e.ContainerRename(t.Context(), "mine", "yours"))
 	must(t, r.e.ContainerRename(t.Context(), other, "mine"))
 	for ref, id := range map[string]string{"mine": other, "/yours": made[0], other[:12]: other} {
-		if got := r.object(ref).ID; got != id {
+		if got := r.task(ref).ID; got != id {
 			t.Errorf("%s is %s", ref, got)
 		}
 	}
@@ -188,7 +188,7 @@ func TestNameTaken(t *testing.T) {
 		}
 	}
 	r.reopen()
-	if r.object("mine").ID != other || r.object("yours").ID != made[0] {
+	if r.task("mine").ID != other || r.task("yours").ID != made[0] {
 		t.Error("names changed over the restart")
 	}
 }
@@ -215,7 +215,7 @@ func TestNamesGoAround(t *testing.T) {
 	}
 	all.Wait()
 	r.empty()
-	if n := len(r.e.roster.Names); n != 0 {
+	if n := len(r.e.registry.Names); n != 0 {
 		t.Errorf("%d names are left", n)
 	}
 }
@@ -294,7 +294,7 @@ func TestUnbornIsHidden(t *testing.T) {
 	if _, err := r.e.ContainerInspect(t.Context(), "x", false); !errdefs.IsNotFound(err) {
 		t.Errorf("inspect: %v", err)
 	}
-	if uses := (imageUsers{r.e.roster}).ImageUses(img.ID); len(uses) != 1 {
+	if uses := (imageUsers{r.e.registry}).ImageUses(img.ID); len(uses) != 1 {
 		t.Errorf("%d uses of its image", len(uses))
 	}
 	must(t, r.e.forget(t.Context(), o))

@@ -31,6 +31,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // Namespace is where the engine's containers are at the runtime daemon.
@@ -76,15 +78,15 @@ type Engine struct {
 	*networks.Networks
 	*eventstream.Stream
 
-	opts   Options
-	store  *store.Store
-	images Images
-	daemon libcontainerd.Daemon
-	client *libcontainerd.Client
-	stdio  *stdio
-	roster *containers.Registry
-	tasks  tasks
-	execs  execTable
+	opts     Options
+	store    *store.Store
+	images   Images
+	daemon   libcontainerd.Daemon
+	client   *libcontainerd.Client
+	stdio    *stdio.Holder
+	registry *containers.Registry
+	tasks    tasks
+	execs    execTable
 
 	// background is what goes on without a caller, clients joins what serves one.
 	background *background.Group
@@ -98,15 +100,15 @@ type Engine struct {
 // its journal tells of. The caller closes the daemon and the keeper after the
 // engine. inner makes the streams of processes, hold keeps their outputs alive
 // while the engine is away.
-func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold Keeper) (*Engine, error) {
+func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold stdio.Keeper) (*Engine, error) {
 	if err := os.MkdirAll(filepath.Join(opts.Root, "containers"), 0o710); err != nil {
 		return nil, fmt.Errorf("engine root: %w", err)
 	}
 	e := &Engine{
-		opts: opts, daemon: d, roster: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},
+		opts: opts, daemon: d, registry: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},
 		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1), background: background.New(),
 	}
-	e.stdio = &stdio{inner: inner, keeper: hold, engine: e.background.Context(), lifeOf: e.processLife}
+	e.stdio = &stdio.Holder{Inner: inner, Keeper: hold, Engine: e.background.Context(), Namespace: Namespace, Find: e.processIO}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -118,7 +120,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.Networks = networks.New(e.Records)
-	e.API = images.NewAPI(e.images, e.store, imageUsers{e.roster})
+	e.API = images.NewAPI(e.images, e.store, imageUsers{e.registry})
 	e.Stream = eventstream.New(e.store)
 	var err error
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
@@ -136,7 +138,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return fmt.Errorf("the runtime daemon does not answer: %w", ctx.Err())
 	}
 	if e.opts.ExternalLogs != "" {
-		if err := external.Watch(ctx, e.opts.ExternalLogs, e.store, e.stdio.keeper, e.background); err != nil {
+		if err := external.Watch(ctx, e.opts.ExternalLogs, e.store, e.stdio.Keeper, e.background); err != nil {
 			return err
 		}
 	}
@@ -160,8 +162,8 @@ func (e *Engine) Close() error {
 	errs := []error{e.endClient()}
 	e.background.Wait() // what followed exits that were told meanwhile
 	for _, o := range e.all() {
-		for _, l := range o.lives() {
-			errs = append(errs, l.suspend())
+		for _, l := range o.ios() {
+			errs = append(errs, l.Suspend())
 		}
 	}
 	e.clients.Wait()

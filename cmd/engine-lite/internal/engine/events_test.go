@@ -66,7 +66,7 @@ func TestEventsSinceAndUntil(t *testing.T) {
 func TestDieComesAfterTheOutput(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "echo all of it")
-	o := r.object(id)
+	o := r.task(id)
 	for _, until := range []time.Time{{}, time.Now().Add(20 * time.Second)} {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -95,7 +95,7 @@ func TestGateHoldsThePast(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "exit 0")
 	begin := time.Now()
-	_, seq, err := r.object(id).Commit(t.Context(), containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }})
+	_, seq, err := r.task(id).Commit(t.Context(), containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }})
 	must(t, err)
 	got := make(chan []string, 1)
 	go func() { got <- r.collect(eventstream.Options{Since: begin, Until: time.Now()}) }()
@@ -113,7 +113,7 @@ func TestGateHoldsThePast(t *testing.T) {
 // A commit that fails holds nothing back.
 func TestFailedCommitHoldsNothing(t *testing.T) {
 	r := newRig(t)
-	o := r.object(r.create("", "exit 0"))
+	o := r.task(r.create("", "exit 0"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, c := range []containers.Change{

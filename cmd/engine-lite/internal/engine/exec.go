@@ -23,6 +23,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // execution is a process that a user added to a running container. It is known
@@ -31,14 +33,14 @@ type execution struct {
 	id      string
 	owner   *task
 	request container.ExecCreateRequest
-	life    *life
+	io      *stdio.IO
 
 	mu      sync.Mutex
 	started bool
 	pid     int
 	// exit is set, and exited closed, when the process has ended or failed to start.
-	exit   *int
-	exited chan struct{}
+	unannounced *int
+	exited      chan struct{}
 	// announced is closed when the exec_start event is in the journal.
 	announced chan struct{}
 }
@@ -96,7 +98,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	case !r.Running():
 		return "", classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
 	}
-	if _, err := parseDetachKeys(req.DetachKeys); err != nil {
+	if _, err := stdio.ParseDetachKeys(req.DetachKeys); err != nil {
 		return "", err
 	}
 	if err := e.store.Room(ctx); err != nil {
@@ -107,15 +109,15 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", fmt.Errorf("exec id: %w", err)
 	}
 	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
-	x.life, err = e.newLife(lifeConfig{
-		terminal: req.Tty, stdin: req.AttachStdin, once: true,
-		rawDir: e.execDir(o.ID, x.id),
+	x.io, err = stdio.Open(stdio.Config{
+		Terminal: req.Tty, Stdin: req.AttachStdin, Once: true,
+		RawDir: e.execDir(o.ID, x.id), Bound: e.opts.OutputBound, Clients: &e.clients,
 	})
 	if err != nil {
 		return "", err
 	}
 	if err := o.addExec(x); err != nil {
-		return "", errors.Join(err, x.life.end())
+		return "", errors.Join(err, x.io.End())
 	}
 	e.execs.add(x)
 	if err := e.notifyExec(ctx, x, "exec_create: "+strings.Join(req.Cmd, " ")); err != nil {
@@ -164,20 +166,20 @@ func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions
 	if opts.Detach {
 		return e.runExec(ctx, x, opts)
 	}
-	keys, err := parseDetachKeys(x.request.DetachKeys)
+	keys, err := stdio.ParseDetachKeys(x.request.DetachKeys)
 	if err != nil {
 		return err
 	}
 	follow := logs.FollowOptions{Stdout: x.request.AttachStdout, Stderr: x.request.AttachStderr}
-	err = x.life.client(ctx, follow, keys, func() (Streams, error) {
+	err = x.io.Client(ctx, follow, keys, func() (Streams, error) {
 		failed := e.runExec(ctx, x, opts)
-		streams, err := opts.Open(x.life.terminal)
+		streams, err := opts.Open(x.io.Terminal)
 		if failed != nil && err == nil {
-			err = streams.tell(failed)
+			err = streams.Fail(failed)
 		}
 		return streams, errors.Join(failed, err)
 	})
-	if errors.Is(err, errDetached) {
+	if errors.Is(err, stdio.ErrDetached) {
 		return e.notifyExec(ctx, x, "exec_detach")
 	}
 	if err != nil {
@@ -190,15 +192,6 @@ func (e *Engine) ExecStart(ctx context.Context, id string, opts ExecStartOptions
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// tell shows a client why there is no process, where Docker's clients expect it.
-func (s Streams) tell(failed error) error {
-	if s.Stdout == nil {
-		return nil
-	}
-	_, err := fmt.Fprintf(s.Stdout, "%s\r\n", failed)
-	return err
 }
 
 // claim makes sure that an exec is started once.
@@ -346,7 +339,7 @@ func shownCode(x libcontainerd.Exit) int {
 }
 
 // settleExec ends an exec whose output was delivered.
-func (e *Engine) settleExec(o *task, id string) {
+func (e *Engine) endExec(o *task, id string) {
 	if x := o.exec(id); x != nil {
 		e.finishExec(x)
 	}
@@ -355,15 +348,15 @@ func (e *Engine) settleExec(o *task, id string) {
 func (x *execution) setExit(code int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.exit == nil {
-		x.exit = &code
+	if x.unannounced == nil {
+		x.unannounced = &code
 		close(x.exited)
 	}
 }
 
 // finishExec ends the exec's streams and forgets it after a while.
 func (e *Engine) finishExec(x *execution) {
-	if err := x.life.end(); err != nil {
+	if err := x.io.End(); err != nil {
 		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
 	}
 	x.owner.Change(func() { delete(x.owner.execs, x.id) })
@@ -396,5 +389,5 @@ func (e *Engine) abandonExec(x *execution) error {
 	}
 	x.owner.Change(func() { delete(x.owner.execs, x.id) })
 	e.execs.remove(x.id)
-	return x.life.end()
+	return x.io.End()
 }

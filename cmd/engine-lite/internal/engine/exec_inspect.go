@@ -2,11 +2,8 @@ package engine
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/moby/moby/api/types/container"
-
-	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // ExecInspect tells what is known of an exec.
@@ -43,42 +40,11 @@ func (x *execution) inspect() ExecInspect {
 	privileged := x.request.Privileged
 	return ExecInspect{
 		ID: x.id, ContainerID: x.owner.ID, Pid: x.pid,
-		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
+		Running: x.started && x.unannounced == nil, ExitCode: x.unannounced, CanRemove: x.unannounced != nil,
 		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
 		ProcessConfig: &container.ExecProcessConfig{
 			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
 			User: x.request.User, Privileged: &privileged,
 		},
 	}
-}
-
-// ExecResize sets the size of an exec's terminal.
-func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return err
-	}
-	ctr, err := x.owner.Live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, x.id, width, height)
-}
-
-// ContainerResize sets the size of the container's terminal.
-func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
-	o, err := e.find(ref)
-	if err != nil {
-		return err
-	}
-	ctr, err := o.Live()
-	if err != nil {
-		return err
-	}
-	if err := ctr.Resize(ctx, libcontainerd.InitProcess, width, height); err != nil {
-		return err
-	}
-	return o.Notify(ctx, "resize", map[string]string{
-		"height": strconv.FormatUint(uint64(height), 10), "width": strconv.FormatUint(uint64(width), 10),
-	})
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // recordExecStart tells of an exec's start and writes down that it runs.
@@ -78,13 +80,13 @@ func (e *Engine) restoreExecs(o *task, records []record.Exec) ([]libcontainerd.R
 func (e *Engine) restoreExec(o *task, r record.Exec) (libcontainerd.RestoreExec, error) {
 	x := &execution{id: r.ID, owner: o, request: r.Request, started: true, pid: r.Pid, exited: make(chan struct{}), announced: make(chan struct{})}
 	var err error
-	x.life, err = e.newLife(lifeConfig{
-		terminal: r.Request.Tty, stdin: r.Request.AttachStdin, once: true, rawDir: e.execDir(o.ID, x.id),
+	x.io, err = stdio.Open(stdio.Config{
+		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin, Once: true, StdinClosed: true,
+		RawDir: e.execDir(o.ID, x.id), Bound: e.opts.OutputBound, Clients: &e.clients,
 	})
 	if err != nil {
 		return libcontainerd.RestoreExec{}, err
 	}
-	x.life.closed = true
 	o.Change(func() { o.execs[x.id] = x })
 	e.execs.add(x)
 	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{

@@ -32,7 +32,7 @@ func TestExec(t *testing.T) {
 	if err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
 		t.Errorf("a second start: %v", err)
 	}
-	eventually(t, func() bool { return len(r.object(id).execIDs()) == 0 })
+	eventually(t, func() bool { return len(r.task(id).execIDs()) == 0 })
 	if _, err := r.e.execs.find(exec); !errdefs.IsConflict(err) {
 		t.Errorf("its container's memory is held for it: %v", err)
 	}
@@ -63,7 +63,7 @@ func TestExecOfMissingCommand(t *testing.T) {
 // noExecsLeft fails the test unless nothing is left of a container's execs.
 func (r *rig) noExecsLeft(id string) {
 	r.t.Helper()
-	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.object(id).execIDs()) == 0 })
+	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.task(id).execIDs()) == 0 })
 	if dirs, _ := filepath.Glob(filepath.Join(r.e.containerDir(id), execDirPrefix+"*")); len(dirs) > 0 {
 		r.t.Errorf("files are left: %v", dirs)
 	}
@@ -175,7 +175,7 @@ func TestExecProcess(t *testing.T) {
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
 	})
-	p, err := r.e.execProcess(r.object(id).Record(), container.ExecCreateRequest{
+	p, err := r.e.execProcess(r.task(id).Record(), container.ExecCreateRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
 	}, nil)
 	must(t, err)
@@ -190,7 +190,7 @@ func TestExecProcess(t *testing.T) {
 	if slices.Contains(p.Env, "B=2") || !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") {
 		t.Errorf("%v, %v", p.Env, p.Capabilities.Bounding)
 	}
-	if slices.Contains(r.object(id).Record().HostConfig.CapAdd, "ALL") {
+	if slices.Contains(r.task(id).Record().HostConfig.CapAdd, "ALL") {
 		t.Error("the exec changed the container")
 	}
 }

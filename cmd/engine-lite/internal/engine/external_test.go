@@ -69,7 +69,7 @@ func (f *outsider) exit() {
 }
 
 // told waits until these are the container's events, each die with its exit code.
-func (f *outsider) told(want ...string) {
+func (f *outsider) events(want ...string) {
 	f.t.Helper()
 	var got []string
 	defer func() {
@@ -128,16 +128,16 @@ func (f *outsider) destroy() {
 }
 
 // TestExternalLife follows a container from its log.
-func TestExternalLife(t *testing.T) {
+func TestExternalLifecycle(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created())
-	f.told("create")
+	f.events("create")
 	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause), done(ocilog.Unpause))
-	f.told("create", "start", "pause", "unpause")
+	f.events("create", "start", "pause", "unpause")
 	f.exit()
-	f.told("create", "start", "pause", "unpause", "die 7")
+	f.events("create", "start", "pause", "unpause", "die 7")
 	f.destroy()
-	f.told("create", "start", "pause", "unpause", "die 7", "destroy")
+	f.events("create", "start", "pause", "unpause", "die 7", "destroy")
 	f.gone()
 }
 
@@ -151,14 +151,14 @@ func TestExternalExitDuringStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newOutsider(t)
 			f.note(f.created(), ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun})
-			f.told("create")
+			f.events("create")
 			f.exit()
-			f.told("create")
+			f.events("create")
 			finish(f)
 			if name == "done" {
-				f.told("create", "start", "die 7")
+				f.events("create", "start", "die 7")
 			} else {
-				f.told("create", "start recovered", "die 7")
+				f.events("create", "start recovered", "die 7")
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestExternalNeverStarted(t *testing.T) {
 	f.exit()
 	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
 	f.destroy()
-	f.told("create", "destroy")
+	f.events("create", "destroy")
 	f.gone()
 }
 
@@ -182,7 +182,7 @@ func TestExternalCommandKilled(t *testing.T) {
 	f := newOutsider(t)
 	status := uint32(3 << 8)
 	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status}, done(ocilog.Destroy))
-	f.told("create", "start", "die 3", "destroy")
+	f.events("create", "start", "die 3", "destroy")
 	must(t, f.log.Close())
 	f.gone()
 }
@@ -197,7 +197,7 @@ func TestExternalAway(t *testing.T) {
 	must(t, f.keeper.Hold(t.Context(), ocilog.Held("r0"), keeper.Process, nil, nil, keeper.HoldOptions{}))
 	f.open()
 	// The fake keeper doesn't have it, and it is reaped.
-	f.told("create", "start", "die 255 recovered", "destroy")
+	f.events("create", "start", "die 255 recovered", "destroy")
 	f.gone()
 }
 
@@ -220,7 +220,7 @@ func TestExternalLost(t *testing.T) {
 			f.reopen(func(tx *store.Tx) error {
 				return external.Records.Put(tx, "r1", external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})
-			f.told(tt.want...)
+			f.events(tt.want...)
 			f.gone()
 		})
 	}

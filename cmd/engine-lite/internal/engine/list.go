@@ -32,7 +32,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 		return nil, err
 	}
 	summaries := []container.Summary{}
-	for _, r := range e.roster.Sorted() {
+	for _, r := range e.registry.Sorted() {
 		if opts.Limit > 0 && len(summaries) == opts.Limit {
 			break
 		}
@@ -44,7 +44,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 }
 
 // Records returns the records of all containers, newest first. They are not to be written to.
-func (e *Engine) Records() []*record.Record { return e.roster.Sorted() }
+func (e *Engine) Records() []*record.Record { return e.registry.Sorted() }
 
 // listFilter makes the one test that a record has to pass.
 func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *record.Record) bool, error) {

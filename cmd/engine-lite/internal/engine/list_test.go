@@ -115,13 +115,13 @@ func FuzzPickProcesses(f *testing.F) {
 func BenchmarkContainerList(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			e := &Engine{roster: containers.NewRegistry()}
+			e := &Engine{registry: containers.NewRegistry()}
 			for i := range n {
 				r := &record.Record{
 					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: record.StatusRunning,
 					Config: &container.Config{}, HostConfig: &container.HostConfig{}, Path: "sh",
 				}
-				e.roster.Add(containers.New(nil, r), r.Name)
+				e.registry.Add(containers.New(nil, r), r.Name)
 			}
 			for b.Loop() {
 				if list, err := e.ContainerList(b.Context(), ListOptions{All: true}); err != nil || len(list) != n {

@@ -59,15 +59,15 @@ func (e *Engine) followed(ctx context.Context, o *task, r *record.Record, follow
 	if !follow || (!r.Running() && r.Status != record.StatusCreated) {
 		return nil, none, nil
 	}
-	l, err := o.lifeFor(libcontainerd.InitProcess) // lifeOf would be that of a run to come
+	l, err := o.ioOf(libcontainerd.InitProcess) // lifeOf would be that of a run to come
 	if err != nil && !r.Running() {
-		l, err = e.lifeOf(ctx, o)
+		l, err = e.runIO(ctx, o)
 		if err != nil {
 			return nil, none, err
 		}
 	}
-	if err == nil && l.join() {
-		return l.output, func() { _ = l.leave() }, nil
+	if err == nil && l.Join() {
+		return l.Output, func() { _ = l.Leave() }, nil
 	}
 	return nil, none, o.Await(ctx, func(v containers.View) bool { return v.Announced >= r.Generation })
 }

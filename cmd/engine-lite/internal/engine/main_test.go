@@ -156,7 +156,7 @@ func (r *rig) run(name, script string, more ...func(*container.CreateRequest)) s
 	return id
 }
 
-func (r *rig) object(id string) *task {
+func (r *rig) task(id string) *task {
 	r.t.Helper()
 	o, err := r.e.find(id)
 	must(r.t, err)
@@ -168,7 +168,7 @@ func (r *rig) until(id string, cond func(v containers.View) bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	defer cancel()
-	if err := r.object(id).Await(ctx, cond); err != nil {
+	if err := r.task(id).Await(ctx, cond); err != nil {
 		r.t.Fatalf("container %.12s: %v", id, err)
 	}
 }

@@ -203,7 +203,7 @@ func (e *Engine) sweepProbe(o *task, process string) {
 	e.background.Go(func() {
 		err := e.endProbe(e.background.Context(), o.ID, process)
 		if err == nil {
-			err = e.stdio.discard(e.background.Context(), o.ID, process)
+			err = e.stdio.Discard(e.background.Context(), o.ID, process)
 		}
 		if err != nil && !e.background.Ended() {
 			log.WithError(err).WithField("container", o.ID).Warn("what an earlier engine's probe left goes with its container")

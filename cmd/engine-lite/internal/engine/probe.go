@@ -18,6 +18,8 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // maxProbeOutput is how many bytes of a probe's output are kept.
@@ -80,7 +82,7 @@ func (p *probe) run(ctx context.Context, ctr *libcontainerd.Container, process *
 	p.clock.Stop()
 	streams := p.streams
 	p.mu.Unlock()
-	if failed := closeOutputs(streams); failed != nil {
+	if failed := stdio.CloseOutputs(streams); failed != nil {
 		log.WithError(failed).WithField("exec", p.id).Warn("cannot close the output of a probe")
 	}
 	p.readers.Wait()
@@ -175,14 +177,14 @@ func (p *probe) text() string {
 type verdict struct {
 	result container.HealthcheckResult
 	// started tells that the command ran.
-	started bool
-	exit    libcontainerd.Exit
+	started     bool
+	unannounced libcontainerd.Exit
 }
 
 // verdict tells what the end of a probe means; nothing where what went wrong
 // is not the container's.
 func (p *probe) verdict(exit libcontainerd.Exit, err error) (verdict, bool) {
-	v := verdict{exit: exit, result: container.HealthcheckResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
+	v := verdict{unannounced: exit, result: container.HealthcheckResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
 	p.mu.Lock()
 	v.started = p.started
 	p.mu.Unlock()
@@ -219,7 +221,7 @@ func (v verdict) changes(id string, command []string) []containers.Change {
 	words := strings.Join(command, " ")
 	list := []containers.Change{{Action: "exec_create: " + words, Attributes: execAttributes(id, nil)}}
 	if v.started {
-		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.exit))}
+		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.unannounced))}
 		list = append(list, containers.Change{Action: "exec_start: " + words, Attributes: execAttributes(id, nil)},
 			containers.Change{Action: "exec_die", Attributes: execAttributes(id, code)})
 	}

@@ -12,7 +12,7 @@ import (
 func BenchmarkProbe(b *testing.B) {
 	r := newRig(b)
 	id := r.run("", "sleep 1000", checked("exit 0", func(h *container.HealthConfig) { h.Interval = time.Hour }))
-	o := r.object(id)
+	o := r.task(id)
 	m := &monitor{engine: r.e, object: o, generation: o.Record().Generation, check: o.Record().HealthCheck()}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -53,7 +53,7 @@ func (r *rig) probed(id string, want container.HealthStatus, n int) *container.H
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
 	defer cancel()
-	err := r.object(id).Await(ctx, func(v containers.View) bool { return v.Record.Health.Status == want && len(v.Record.Health.Log) >= n })
+	err := r.task(id).Await(ctx, func(v containers.View) bool { return v.Record.Health.Status == want && len(v.Record.Health.Log) >= n })
 	if err != nil {
 		r.t.Fatalf("%v: %+v", err, r.health(id))
 	}
@@ -94,7 +94,7 @@ func TestProbes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, r *rig) {
 				id := r.run("", "sleep 100000", c.check)
-				started := r.object(id).Record().StartedAt
+				started := r.task(id).Record().StartedAt
 				if h := r.health(id); h.Status != "starting" || len(h.Log) != 0 || h.Log == nil {
 					t.Errorf("at the start: %+v", h)
 				}
@@ -193,7 +193,7 @@ func TestProbesWhilePaused(t *testing.T) {
 			t.Errorf("the first probe came %v after the pause", after)
 		}
 		time.Sleep(12 * time.Second) // into the next one
-		if r.object(id).probeOf("") == nil {
+		if r.task(id).probeOf("") == nil {
 			t.Fatal("no probe is under way")
 		}
 		must(t, r.e.ContainerPause(t.Context(), id))
@@ -299,7 +299,7 @@ func TestLeftProbe(t *testing.T) {
 			}
 			r.openWith(lists)
 			if paused {
-				eventually(t, func() bool { return r.object(id).Record().Status == record.StatusPaused })
+				eventually(t, func() bool { return r.task(id).Record().Status == record.StatusPaused })
 				must(t, r.e.ContainerUnpause(t.Context(), id))
 			}
 			eventually(t, func() bool {

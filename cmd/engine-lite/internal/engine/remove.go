@@ -14,6 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
@@ -75,8 +77,8 @@ func (e *Engine) removeLocked(ctx context.Context, o *task) error {
 // tryRemoval writes the intent first: a removal that died in the middle is
 // finished at the next boot, and every step can be repeated.
 func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
-	if l := o.endingLife(); l != nil {
-		l.abandon()
+	if l := o.endingIO(); l != nil {
+		l.Abandon()
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
@@ -99,7 +101,7 @@ func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
 	return e.finishRemoval(ctx, o, "destroy")
 }
 
-func (o *task) endingLife() *life {
+func (o *task) endingIO() *stdio.IO {
 	o.LockState()
 	defer o.UnlockState()
 	return o.ending
@@ -117,7 +119,7 @@ func (e *Engine) forget(ctx context.Context, o *task) error {
 }
 
 func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) error {
-	if err := o.endLife(); err != nil {
+	if err := o.endIO(); err != nil {
 		return err
 	}
 	_, s := span.Start(ctx, "snapshot")
@@ -145,7 +147,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	if err != nil {
 		return err
 	}
-	e.roster.Remove(o.Container, o.Record().Name)
+	e.registry.Remove(o.Container, o.Record().Name)
 	e.tasks.remove(o.ID)
 	o.Change(func() { o.Gone = true })
 	return nil

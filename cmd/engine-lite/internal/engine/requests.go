@@ -8,6 +8,8 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // ListOptions narrows a list of containers.
@@ -34,14 +36,8 @@ type RemoveOptions struct {
 	Volumes bool
 }
 
-// Streams are a client's ends of an attached process. A nil stream is not
-// attached. Without a terminal, Stdout and Stderr are already told apart by the
-// caller. To outputs that are Sockets bytes may be spliced past Write.
-type Streams struct {
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-}
+// Streams are a client's ends of an attached process.
+type Streams = stdio.ClientStreams
 
 // Socket is an output to a bare socket.
 type Socket = logs.Socket

@@ -127,7 +127,7 @@ func TestWhileRestarting(t *testing.T) {
 			if err := test.do(r, id); !test.check(err) {
 				t.Errorf("%v", err)
 			}
-			if got := r.object(id).Record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
+			if got := r.task(id).Record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
 				t.Errorf("%+v", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -176,10 +176,10 @@ func TestRestartOverEngines(t *testing.T) {
 	for _, id := range []string{policy, user} {
 		r.until(id, func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 })
 	}
-	if rec := r.object(policy).Record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
+	if rec := r.task(policy).Record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
 		t.Errorf("%+v", rec)
 	}
-	if rec := r.object(stopped).Record(); rec.Status != record.StatusExited || rec.Generation != 1 {
+	if rec := r.task(stopped).Record(); rec.Status != record.StatusExited || rec.Generation != 1 {
 		t.Errorf("%+v", rec)
 	}
 	for _, id := range []string{policy, user, stopped} {
@@ -200,7 +200,7 @@ func TestRestartThatFails(t *testing.T) {
 	if got := r.actions(id)[:6]; !slices.Equal(got, []string{"create", "start", "die", "die", "start", "die"}) {
 		t.Errorf("events %v", got)
 	}
-	if rec := r.object(id).Record(); rec.RestartDelay < 4*record.FirstRestartDelay {
+	if rec := r.task(id).Record(); rec.RestartDelay < 4*record.FirstRestartDelay {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -214,13 +214,13 @@ func TestStopRacesRestart(t *testing.T) {
 		id := r.run("", "exit 3", withPolicy("always", 0))
 		for seen := uint64(0); seen < 2; {
 			r.until(id, func(v containers.View) bool { return v.Record.Generation > seen })
-			seen = r.object(id).Record().Generation
+			seen = r.task(id).Record().Generation
 		}
 		if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); err != nil && !errdefs.IsNotModified(err) {
 			t.Fatal(err)
 		}
 		r.ended(id)
-		if rec := r.object(id).Record(); rec.Up() || !rec.RestartAt.IsZero() {
+		if rec := r.task(id).Record(); rec.Up() || !rec.RestartAt.IsZero() {
 			t.Fatalf("%+v", rec)
 		}
 		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))

@@ -47,11 +47,11 @@ func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 // restoreRun takes a container up that ran when the journal last knew. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
 func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, execs []record.Exec) error {
-	l, err := e.lifeOf(ctx, o)
+	l, err := e.runIO(ctx, o)
 	if err != nil {
 		return err
 	}
-	l.closed = r.StdinClosed || r.StdinTaken
+	l.SetStdinClosed(r.StdinClosed || r.StdinTaken)
 	o.Change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
 	taken, err := e.restoreExecs(o, execs)
 	if err != nil {
@@ -60,7 +60,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
 		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
 		Execs: taken,
-		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
+		Stdio: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin, StdinClosed: l.StdinClosed()},
 	})
 	if err != nil {
 		return err

@@ -33,11 +33,11 @@ func TestRestore(t *testing.T) {
 	r.open()
 	r.ended(ends)
 	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited, paused: record.StatusPaused, idle: record.StatusCreated} {
-		if got := r.object(id).Record(); got.Status != want {
+		if got := r.task(id).Record(); got.Status != want {
 			t.Errorf("%s is %s", got.Name, got.Status)
 		}
 	}
-	if got := r.object(ends).Record().ExitCode; got != 7 {
+	if got := r.task(ends).Record().ExitCode; got != 7 {
 		t.Errorf("exit code %d", got)
 	}
 	if n := r.recovered(ends, "die"); n != 1 {
@@ -81,7 +81,7 @@ func TestRestoreAfterReboot(t *testing.T) {
 	r.keeper = newFakeKeeper()
 	r.open()
 	r.ended(id)
-	if rec := r.object(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
+	if rec := r.task(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
 		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.ShownExitCode(), rec.ExitUnknown)
 	}
 	eventually(t, func() bool { _, err := r.e.find(removed); return errdefs.IsNotFound(err) })
@@ -91,7 +91,7 @@ func TestRestoreAfterReboot(t *testing.T) {
 
 // Killed between the daemon's start and the journal's: the user never had an
 // answer.
-func TestStartNobodyWasToldOf(t *testing.T) {
+func TestStartWithoutEvent(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
 	r.reopen(edit(id, func(rec *record.Record) { rec.Status, rec.Pid, rec.Generation = record.StatusCreated, 0, 0 }))
@@ -198,7 +198,7 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 		_, err := r.daemon.Wait(t.Context(), id, exec)
 		must(t, err)
 	}
-	must(t, r.keeper.Hold(t.Context(), keeperKey("nobody", "init"), keeper.Stdout, nil, nil, keeper.HoldOptions{}))
+	must(t, r.keeper.Hold(t.Context(), Namespace+"/nobody/init", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, untold); return nil })
 	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
@@ -309,7 +309,7 @@ func TestStdinOverRestart(t *testing.T) {
 			}
 			must(t, r.e.ContainerStart(t.Context(), id))
 			if name == "wished" {
-				eventually(t, func() bool { return r.object(id).Record().StdinClosed })
+				eventually(t, func() bool { return r.task(id).Record().StdinClosed })
 			}
 			cancel()
 			if c.attach {
@@ -318,10 +318,10 @@ func TestStdinOverRestart(t *testing.T) {
 			r.crashWithClient(finish)
 			if c.expects {
 				r.ended(id)
-				if got := r.object(id).Record().ExitCode; got != 9 {
+				if got := r.task(id).Record().ExitCode; got != 9 {
 					t.Errorf("exit code %d", got)
 				}
-			} else if r.object(id).Record().StdinClosed {
+			} else if r.task(id).Record().StdinClosed {
 				t.Error("stdin was closed that nobody had")
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))

@@ -69,14 +69,14 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	if err != nil {
 		return err
 	}
-	l, err := e.lifeOf(ctx, o)
+	l, err := e.runIO(ctx, o)
 	if err != nil {
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
 	generation := r.Generation + 1
 	o.Change(func() { o.Task, o.generation, o.cleanup = ctr, generation, make(chan struct{}) })
 	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
-		Terminal: l.terminal, Stdin: l.stdin,
+		Terminal: l.Terminal, Stdin: l.Stdin,
 	}})
 	if err != nil {
 		o.Change(func() { o.Task, o.cleanup = nil, nil })
@@ -131,7 +131,7 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 // comes, and gives the error the class and words that clients know.
 func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 	code, text, class := startFailure(cause)
-	if err := o.endLife(); err != nil {
+	if err := o.endIO(); err != nil {
 		log.WithError(err).WithField("container", o.ID).Warn("cannot clean up after a start that failed")
 	}
 	refused := classed.Errorf(class, "%s", text)

@@ -64,11 +64,11 @@ func TestStopThatFails(t *testing.T) {
 	if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); !errdefs.IsUnavailable(err) {
 		t.Errorf("%v", err)
 	}
-	if rec := r.object(id).Record(); !rec.Running() || rec.Stop != nil {
+	if rec := r.task(id).Record(); !rec.Running() || rec.Stop != nil {
 		t.Errorf("%+v", rec)
 	}
 	r.reopen()
-	if rec := r.object(id).Record(); !rec.Running() {
+	if rec := r.task(id).Record(); !rec.Running() {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerStop(t.Context(), id, StopOptions{}))
@@ -88,7 +88,7 @@ func TestTwoStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			id := r.run("c", "sleep 1000")
-			o := r.object(id)
+			o := r.task(id)
 			begin := time.Now()
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.second, time.Time{}))

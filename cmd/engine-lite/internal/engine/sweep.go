@@ -35,7 +35,7 @@ func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list what the runtime daemon has: %w", err)
 	}
-	held, err := e.stdio.keeper.List(ctx)
+	held, err := e.stdio.Keeper.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list what the keeper holds: %w", err)
 	}
@@ -45,7 +45,7 @@ func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
 		}
 	}
 	// Streams that no keeper holds: killed before it did, or with it.
-	lister, ok := e.stdio.inner.(interface {
+	lister, ok := e.stdio.Inner.(interface {
 		Leftovers() (map[string][]string, error)
 	})
 	if !ok {
@@ -103,10 +103,10 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
 	}
 	for _, o := range e.all() {
-		execs, err := e.strayExecs(o)
+		execs, err := e.leftoverExecs(o)
 		reportSweep(o.ID, err)
 		if len(execs) > 0 {
-			asking = append(asking, func(ctx context.Context) { reportSweep(o.ID, e.sweepStray(ctx, o, execs)) })
+			asking = append(asking, func(ctx context.Context) { reportSweep(o.ID, e.sweepLeftoverExecs(ctx, o, execs)) })
 		}
 	}
 	e.sweepBehind(ctx, asking)
@@ -158,14 +158,14 @@ func (e *Engine) sweepIdle(ctx context.Context, o *task, left *leftovers) error 
 	}
 	// The streams are opened first: the deletion takes their names away, and
 	// the keeper may not have moved all that is in them.
-	rest, err := e.openRest(ctx, o, left.held[o.ID][libcontainerd.InitProcess])
+	rest, err := e.openLeftover(ctx, o, left.held[o.ID][libcontainerd.InitProcess])
 	if err != nil {
 		return err
 	}
 	if err := e.sweepDaemon(ctx, o, left); err != nil {
 		return errors.Join(err, rest.leave(o))
 	}
-	if err := e.drainRest(ctx, o, rest); err != nil {
+	if err := e.drainLeftover(ctx, o, rest); err != nil {
 		return err
 	}
 	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
@@ -225,7 +225,7 @@ func (e *Engine) sweepStreams(ctx context.Context, o *task, left *leftovers, pro
 	if !left.held[o.ID][process] {
 		return nil
 	}
-	return e.stdio.discard(ctx, o.ID, process)
+	return e.stdio.Discard(ctx, o.ID, process)
 }
 
 // deleteRemains deletes the task and record that the runtime daemon has of a
@@ -265,14 +265,14 @@ func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]
 		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
 			continue
 		}
-		errs = append(errs, e.stdio.discard(ctx, id, process))
+		errs = append(errs, e.stdio.Discard(ctx, id, process))
 	}
 	return errors.Join(errs...)
 }
 
 // knows tells whether a process is one that this engine started or took up.
 func (o *task) knows(process string) bool {
-	_, err := o.lifeFor(process)
+	_, err := o.ioOf(process)
 	return err == nil
 }
 
@@ -282,13 +282,13 @@ const execDirPrefix = "exec-"
 // sweepExecs removes what is left of execs that this engine doesn't know and
 // that have ended.
 func (e *Engine) sweepExecs(ctx context.Context, o *task) error {
-	execs, err := e.strayExecs(o)
-	return errors.Join(err, e.sweepStray(ctx, o, execs))
+	execs, err := e.leftoverExecs(o)
+	return errors.Join(err, e.sweepLeftoverExecs(ctx, o, execs))
 }
 
 // strayExecs are execs that left raw output and that this engine doesn't know.
 // One that ends meanwhile removes its directory before it is forgotten.
-func (e *Engine) strayExecs(o *task) ([]string, error) {
+func (e *Engine) leftoverExecs(o *task) ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.ID), execDirPrefix+"*"))
 	if err != nil {
 		return nil, fmt.Errorf("list execs: %w", err)
@@ -309,12 +309,12 @@ func (e *Engine) strayExecs(o *task) ([]string, error) {
 // sweepStray removes what is left of those that have ended. One whose start an
 // earlier engine didn't live to write down keeps its streams while it runs, and
 // the keeper moves its output.
-func (e *Engine) sweepStray(ctx context.Context, o *task, execs []string) error {
+func (e *Engine) sweepLeftoverExecs(ctx context.Context, o *task, execs []string) error {
 	var errs []error
 	for _, id := range execs {
 		if !e.execLives(ctx, o.ID, id) {
 			dir := filepath.Join(e.containerDir(o.ID), execDirPrefix+id)
-			errs = append(errs, e.stdio.discard(ctx, o.ID, id), os.RemoveAll(dir))
+			errs = append(errs, e.stdio.Discard(ctx, o.ID, id), os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -62,12 +62,12 @@ func TestSweepWhileTheDaemonIsAway(t *testing.T) {
 // TestExitIsToldAfterTheSweep has the daemon hang over the deletion of an ended
 // task: who asks for the exit gets it when the log is whole, and who waits for
 // the next one doesn't get this one.
-func TestExitIsToldAfterTheSweep(t *testing.T) {
+func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 	r := newRig(t)
 	id, crash := r.halfDone(nothingMore)
 	r.daemon.Fail("Delete", 1, libHang())
 	r.reopen(crash)
-	o, seq := r.object(id), r.object(id).Record().DieSeq
+	o, seq := r.task(id), r.task(id).Record().DieSeq
 	told := make(chan string, 3)
 	whole := func(who string) {
 		select {
@@ -118,16 +118,16 @@ func TestExitIsToldAfterTheSweep(t *testing.T) {
 
 // TestStopIsToldOnceAfterTheSweep has an engine go on with a stop while it cleans
 // up after the container.
-func TestStopIsToldOnceAfterTheSweep(t *testing.T) {
+func TestStopEventOnceAfterTheSweep(t *testing.T) {
 	r := newRig(t)
 	id, crash := r.halfDone(func(rec *record.Record) { rec.Stop = &record.Stop{Sent: true} })
 	r.daemon.Fail("Delete", 1, libHang())
 	r.reopen(crash)
 	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_ = r.object(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil }) // it must not be
+	_ = r.task(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil }) // it must not be
 	r.daemon.Release()
-	must(t, r.object(id).awaitSwept(t.Context()))
+	must(t, r.task(id).awaitSwept(t.Context()))
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	stops := 0
 	for _, action := range r.actions(id) {
@@ -166,9 +166,9 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	r.daemon.Release()
 	must(t, r.e.ContainerStart(t.Context(), id))
 	receive(t, notify(opened))
-	l, err := r.object(id).lifeFor(libcontainerd.InitProcess)
+	l, err := r.task(id).ioOf(libcontainerd.InitProcess)
 	must(t, err)
-	file, err := l.output.Raw(logs.Stdout)
+	file, err := l.Output.Raw(logs.Stdout)
 	must(t, err)
 	has, err := file.Stat()
 	must(t, err)

@@ -61,7 +61,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 }
 
 func (e *Engine) countContainers(info *system.Info) {
-	for _, r := range e.roster.Sorted() {
+	for _, r := range e.registry.Sorted() {
 		info.Containers++
 		switch r.Status {
 		case record.StatusRunning, record.StatusRestarting:

@@ -6,6 +6,8 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // task is a container and its init process: the run under way or being started, or the last one. The container's lock
@@ -17,9 +19,9 @@ type task struct {
 	// before the lock.
 	making sync.Mutex
 
-	life *life
+	io *stdio.IO
 	// ending is the IO of the run that ended last. Its output may wait for the disk.
-	ending *life
+	ending *stdio.IO
 	execs  map[string]*execution
 	// probe is the one under way; nil where there is none.
 	probe *probe
@@ -29,7 +31,7 @@ type task struct {
 	// served. The container's log may lack the end until then.
 	swept chan struct{}
 	// exit is the exit that is committed and not announced: the output is being drained.
-	exit *exit
+	unannounced *unannounced
 	// generation is that of the run under way or being started.
 	generation uint64
 	// cleanup is closed when the run under way, or the last one, has ended and nothing of it is left; nil where there was
@@ -68,13 +70,13 @@ func (e *Engine) newTask(r *record.Record) *task {
 
 func (e *Engine) register(t *task, name string) {
 	e.tasks.add(t)
-	e.roster.Add(t.Container, name)
+	e.registry.Add(t.Container, name)
 }
 
 // find resolves what a user calls a container: an id, a name, or the beginning of one id. Errors: NotFound,
 // InvalidArgument where several ids begin so.
 func (e *Engine) find(ref string) (*task, error) {
-	o, err := e.roster.Find(ref)
+	o, err := e.registry.Find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (e *Engine) find(ref string) (*task, error) {
 // all returns every task, by the container's id.
 func (e *Engine) all() []*task {
 	var list []*task
-	for _, o := range e.roster.All() {
+	for _, o := range e.registry.All() {
 		if t := e.tasks.of(o); t != nil {
 			list = append(list, t)
 		}
@@ -111,15 +113,15 @@ func (o *task) awaitSwept(ctx context.Context) error {
 }
 
 // lives are the stdio of the container's processes.
-func (o *task) lives() []*life {
+func (o *task) ios() []*stdio.IO {
 	o.LockState()
 	defer o.UnlockState()
-	var list []*life
-	if o.life != nil {
-		list = append(list, o.life)
+	var list []*stdio.IO
+	if o.io != nil {
+		list = append(list, o.io)
 	}
 	for _, x := range o.execs {
-		list = append(list, x.life)
+		list = append(list, x.io)
 	}
 	return list
 }

@@ -48,11 +48,11 @@ func (r *rig) logs(id string) string {
 
 // TestLogsOfAnExitNotTold: a container may be seen to have exited before its
 // last output is in the log. Who asks for the log waits for that.
-func TestLogsOfAnExitNotTold(t *testing.T) {
+func TestLogsOfAnExitNotAnnounced(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "echo last words; exit 3")
 	r.ended(id)
-	o := r.object(id)
+	o := r.task(id)
 	o.Change(func() { o.Announced-- }) // as long as the output is being drained
 	log := make(chan string)
 	go func() { log <- r.logs(id) }()

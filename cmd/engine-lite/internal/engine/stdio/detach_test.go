@@ -1,15 +1,13 @@
-package engine
+package stdio
 
 import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 	"testing"
 	"testing/iotest"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 )
 
 func TestParseDetachKeys(t *testing.T) {
@@ -17,13 +15,13 @@ func TestParseDetachKeys(t *testing.T) {
 		"": {16, 17}, "ctrl-p,ctrl-q": {16, 17}, "a": {'a'}, "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_": {0, 27, 28, 29, 30, 31},
 		"CTRL-A,z": {1, 'z'},
 	} {
-		got, err := parseDetachKeys(s)
+		got, err := ParseDetachKeys(s)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
 	for _, s := range []string{"ctrl-", "ctrl-1", "ab", ",", "a,,b", "ctrl-aa", "ä"} {
-		if _, err := parseDetachKeys(s); !errdefs.IsInvalidArgument(err) {
+		if _, err := ParseDetachKeys(s); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
@@ -34,7 +32,7 @@ func FuzzParseDetachKeys(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		keys, err := parseDetachKeys(s)
+		keys, err := ParseDetachKeys(s)
 		if (err == nil) != (len(keys) > 0) {
 			t.Errorf("%q: %v, %v", s, keys, err)
 		}
@@ -57,7 +55,7 @@ func FuzzDetachReader(f *testing.F) {
 		}
 		got, err := io.ReadAll(&detachReader{r: from, keys: keys})
 		want, _, detached := bytes.Cut(input, keys)
-		if !bytes.Equal(got, want) || errors.Is(err, errDetached) != detached {
+		if !bytes.Equal(got, want) || errors.Is(err, ErrDetached) != detached {
 			t.Errorf("keys %v in %v: passed on %v (%v), not %v", keys, input, got, err, want)
 		}
 	})
@@ -68,27 +66,5 @@ func TestDetachReaderPassesErrors(t *testing.T) {
 	got, err := io.ReadAll(&detachReader{r: io.MultiReader(bytes.NewReader([]byte{'x', 16}), iotest.ErrReader(broken)), keys: defaultDetachKeys})
 	if string(got) != "x\x10" || !errors.Is(err, broken) {
 		t.Errorf("%q, %v", got, err)
-	}
-}
-
-// A detach is told, and ends nothing but the attachment.
-func TestDetachIsTold(t *testing.T) {
-	r := newRig(t)
-	id := r.run("", "cat", func(req *container.CreateRequest) { req.Tty, req.OpenStdin = true, true })
-	typed := func(bool) (Streams, error) {
-		return Streams{Stdin: bytes.NewReader([]byte("x\x10\x11")), Stdout: io.Discard}, nil
-	}
-	must(t, r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: typed}))
-	exec, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{
-		Cmd: []string{"sh", "-c", "cat"}, Tty: true, AttachStdin: true, AttachStdout: true,
-	})
-	must(t, err)
-	must(t, r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: typed}))
-	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || !got.Running {
-		t.Errorf("the exec: %+v, %v", got, err)
-	}
-	want := []string{"create", "start", "attach", "detach", "exec_create: sh -c cat", "exec_start: sh -c cat", "exec_detach"}
-	if got := r.actions(id); !slices.Equal(got, want) {
-		t.Errorf("events %q, want %q", got, want)
 	}
 }

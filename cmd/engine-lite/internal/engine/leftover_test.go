@@ -17,7 +17,7 @@ import (
 // TestRemoveStray removes a container of which the daemon has a record that only
 // this engine's client knows of: the answer to its creation was lost. A removal
 // that can't delete it is refused, and nothing of it is left by one that can.
-func TestRemoveStray(t *testing.T) {
+func TestRemoveLeftover(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
 	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
@@ -31,7 +31,7 @@ func TestRemoveStray(t *testing.T) {
 		t.Fatalf("remove: %v", err)
 	}
 	r.stored(id)
-	if got := r.object(id).Record().Status; got == record.StatusRemoving {
+	if got := r.task(id).Record().Status; got == record.StatusRemoving {
 		t.Errorf("the container is %s", got)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -41,7 +41,7 @@ func TestRemoveStray(t *testing.T) {
 
 // TestRemoveWhileAStrayIsCleared removes a container while the record that a failed
 // start may have left is being deleted by the client layer itself.
-func TestRemoveWhileAStrayIsCleared(t *testing.T) {
+func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
 	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
@@ -82,7 +82,7 @@ func (r *rig) stored(want ...string) {
 
 // TestStrayExecs has execs end, one after the other, while an engine looks for
 // those that nobody knows: of these only it may speak.
-func TestStrayExecs(t *testing.T) {
+func TestLeftoverExecs(t *testing.T) {
 	t.Parallel()
 	e, o := &Engine{opts: Options{Root: t.TempDir()}}, &task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
 	stray := e.execDir(o.ID, "stray")
@@ -100,7 +100,7 @@ func TestStrayExecs(t *testing.T) {
 			over = true
 		default:
 		}
-		found, err := e.strayExecs(o)
+		found, err := e.leftoverExecs(o)
 		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"stray"})) {
 			t.Errorf("stray are %v: %v", found, err)
 		}

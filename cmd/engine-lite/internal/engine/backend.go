@@ -14,6 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // AttachStreams takes the streams of a process that is about to start.
@@ -30,23 +32,23 @@ func (e *Engine) AttachStreams(_ context.Context, containerID, processID string,
 		p.attach(s)
 		return nil
 	}
-	l, err := o.lifeFor(processID)
+	l, err := o.ioOf(processID)
 	if err != nil {
 		return err
 	}
-	l.attach(s)
+	l.Attach(s)
 	return nil
 }
 
-func (o *task) lifeFor(processID string) (*life, error) {
+func (o *task) ioOf(processID string) (*stdio.IO, error) {
 	o.LockState()
 	defer o.UnlockState()
 	if processID == libcontainerd.InitProcess {
-		if o.life != nil {
-			return o.life, nil
+		if o.io != nil {
+			return o.io, nil
 		}
 	} else if x := o.execs[processID]; x != nil {
-		return x.life, nil
+		return x.io, nil
 	}
 	return nil, classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.ID, processID)
 }
@@ -85,7 +87,7 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 
 func (e *Engine) onStart(ctx context.Context, o *task, ev libcontainerd.Event) error {
 	o.LockState()
-	generation, l := o.generation, o.life
+	generation, l := o.generation, o.io
 	o.UnlockState()
 	if ev.Warnings != nil {
 		log.WithField("container", o.ID).Warn(strings.Join(ev.Warnings, "; "))
@@ -93,7 +95,7 @@ func (e *Engine) onStart(ctx context.Context, o *task, ev libcontainerd.Event) e
 	_, _, err := o.Commit(ctx, containers.Change{
 		Mutate: func(r *record.Record) error {
 			r.SetStarted(ev.Pid, generation, ev.Time)
-			r.StdinClosed = l != nil && l.stdinClosed()
+			r.StdinClosed = l != nil && l.StdinClosed()
 			return nil
 		},
 		Action: "start", Recovered: ev.Recovered, Attributes: func(*record.Record) map[string]string { return warningAttributes(ev) },
@@ -139,12 +141,12 @@ func (e *Engine) onExit(ctx context.Context, o *task, ev libcontainerd.Event) er
 	if err != nil {
 		return err
 	}
-	o.Change(func() { o.exit = &exit{record: r, seq: seq} })
+	o.Change(func() { o.unannounced = &unannounced{record: r, seq: seq} })
 	return nil
 }
 
 // exit is one that is committed and not told yet.
-type exit struct {
+type unannounced struct {
 	record *record.Record
 	seq    uint64
 }
@@ -163,36 +165,36 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 		}
 		return nil
 	}
-	l, err := o.lifeFor(processID)
+	l, err := o.ioOf(processID)
 	if err == nil {
-		if err := l.drained(ctx); errors.Is(err, errStalled) {
+		if err := l.Drained(ctx); errors.Is(err, stdio.ErrStalled) {
 			log.WithField("container", o.ID).Warn("a process has ended, and the disk does not take its last output")
 		} else if err != nil {
 			return err
 		}
 	}
 	if processID == libcontainerd.InitProcess {
-		e.settle(ctx, o)
+		e.announceExit(ctx, o)
 	} else {
-		e.settleExec(o, processID)
+		e.endExec(o, processID)
 	}
 	return err
 }
 
 // settle lets subscribers and waiters go on and starts the clean-up of the run
 // that ended.
-func (e *Engine) settle(ctx context.Context, o *task) {
+func (e *Engine) announceExit(ctx context.Context, o *task) {
 	var cleanup chan struct{}
-	var ended *exit
+	var ended *unannounced
 	var ctr *libcontainerd.Container
-	var l *life
+	var l *stdio.IO
 	o.Change(func() {
-		ended, o.exit = o.exit, nil
+		ended, o.unannounced = o.unannounced, nil
 		if ended == nil {
 			return
 		}
 		ctr, o.Task = o.Task, nil
-		l, o.life = o.life, nil
+		l, o.io = o.io, nil
 		cleanup, o.ending = o.cleanup, l
 		o.AnnounceLocked(ended.record)
 	})
@@ -203,7 +205,7 @@ func (e *Engine) settle(ctx context.Context, o *task) {
 	request := span.Of(ctx)
 	removed := ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero()
 	if removed && l != nil {
-		l.abandon()
+		l.Abandon()
 	}
 	e.background.Go(func() {
 		e.cleanUp(span.Within(e.background.Context(), request), o, ctr, l)
@@ -217,7 +219,7 @@ func (e *Engine) settle(ctx context.Context, o *task) {
 
 // cleanUp frees what a run held: the record at the runtime daemon and the raw
 // output.
-func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Container, l *life) {
+func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Container, l *stdio.IO) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
 	defer cancel()
 	ctx, s := span.Start(ctx, "clean-up")
@@ -226,7 +228,7 @@ func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Contai
 		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
 	}
 	if l != nil {
-		err = errors.Join(err, l.endDrained(e.background.Context()))
+		err = errors.Join(err, l.EndDrained(e.background.Context()))
 	}
 	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
 	s.End(err)
@@ -283,11 +285,11 @@ func exitTime(x libcontainerd.Exit) time.Time {
 
 // noteStdinClosed writes down that the run's stdin is to be closed. Before the
 // start is written down there is nothing to add to: onStart does it.
-func (e *Engine) noteStdinClosed(o *task, l *life) {
+func (e *Engine) noteStdinClosed(o *task, l *stdio.IO) {
 	_, _, err := o.Commit(e.background.Context(), containers.Change{Mutate: func(r *record.Record) error {
 		o.LockState()
 		defer o.UnlockState()
-		if !r.Running() || o.life != l {
+		if !r.Running() || o.io != l {
 			return containers.ErrUnchanged
 		}
 		r.StdinClosed = true

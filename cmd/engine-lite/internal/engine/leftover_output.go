@@ -8,44 +8,46 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // rest is what an earlier engine had not read of the output of a run that has
 // ended: the raw files, and the streams where they are still there.
-type rest struct {
-	life    *life
+type leftoverOutput struct {
+	io      *stdio.IO
 	streams libcontainerd.Streams
 }
 
 // openRest takes the output of a container's last run, and begins to move it to
 // the log; nil where nothing is left of it. It is for drainRest or leave to end it.
-func (e *Engine) openRest(ctx context.Context, o *task, held bool) (*rest, error) {
+func (e *Engine) openLeftover(ctx context.Context, o *task, held bool) (*leftoverOutput, error) {
 	if _, err := os.Stat(e.rawDir(o.ID)); errors.Is(err, os.ErrNotExist) && !held {
 		return nil, nil
 	}
-	l, err := e.lifeOf(ctx, o)
+	l, err := e.runIO(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &rest{life: l}
-	r.streams, err = e.stdio.retake(ctx, libcontainerd.StdioConfig{
-		ContainerID: o.ID, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
+	r := &leftoverOutput{io: l}
+	r.streams, err = e.stdio.Retake(ctx, libcontainerd.StdioConfig{
+		ContainerID: o.ID, ProcessID: libcontainerd.InitProcess, Terminal: l.Terminal, Stdin: l.Stdin,
 	}, func() {}) // drained and closed, where they are gone
 	if err != nil {
 		return nil, errors.Join(err, r.leave(o))
 	}
-	l.attach(r.streams)
-	l.begin()
+	l.Attach(r.streams)
+	l.Begin()
 	return r, nil
 }
 
 // leave has the next engine, or the next start, go on where this one stands.
-func (r *rest) leave(o *task) error {
+func (r *leftoverOutput) leave(o *task) error {
 	if r == nil {
 		return nil
 	}
-	o.Change(func() { o.life = nil })
-	err := r.life.suspend()
+	o.Change(func() { o.io = nil })
+	err := r.io.Suspend()
 	if r.streams != nil {
 		err = errors.Join(err, r.streams.Detach())
 	}
@@ -53,27 +55,27 @@ func (r *rest) leave(o *task) error {
 }
 
 // drainRest moves the rest to the log. The process is gone.
-func (e *Engine) drainRest(ctx context.Context, o *task, r *rest) error {
+func (e *Engine) drainLeftover(ctx context.Context, o *task, r *leftoverOutput) error {
 	if r == nil {
 		return nil
 	}
 	r.streams.ExitKnown()
-	if err := r.life.drained(ctx); errors.Is(err, errStalled) {
-		e.drainLater(o, r.life, r.streams)
+	if err := r.io.Drained(ctx); errors.Is(err, stdio.ErrStalled) {
+		e.drainLater(o, r.io, r.streams)
 		return nil
 	} else if err != nil {
 		return errors.Join(err, r.leave(o))
 	}
-	return errors.Join(o.endLife(), r.streams.Close())
+	return errors.Join(o.endIO(), r.streams.Close())
 }
 
 // drainLater has the clean-up of the run wait until the disk takes its output.
-func (e *Engine) drainLater(o *task, l *life, streams libcontainerd.Streams) {
+func (e *Engine) drainLater(o *task, l *stdio.IO, streams libcontainerd.Streams) {
 	cleanup := make(chan struct{})
-	o.Change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
+	o.Change(func() { o.io, o.ending, o.cleanup = nil, l, cleanup })
 	e.background.Go(func() { // ends with the output, the container or the engine
 		defer close(cleanup)
-		err := l.endDrained(e.background.Context())
+		err := l.EndDrained(e.background.Context())
 		if e.background.Ended() {
 			err = errors.Join(err, streams.Detach())
 		} else {

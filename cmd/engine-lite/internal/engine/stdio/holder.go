@@ -1,4 +1,4 @@
-package engine
+package stdio
 
 import (
 	"context"
@@ -30,37 +30,43 @@ type Keeper interface {
 // keeperTimeout bounds a call to the keeper, which answers at once.
 const keeperTimeout = 10 * time.Second
 
-// stdio makes streams of which the keeper has a hold: when the engine dies, it
+// Holder makes streams of which the keeper has a hold: when the engine dies, it
 // goes on where the engine stood.
-type stdio struct {
-	inner  libcontainerd.Stdio
-	keeper Keeper
-	engine context.Context // the engine's life
-	// lifeOf is the process's stdio in the engine.
-	lifeOf func(containerID, processID string) (*life, error)
+type Holder struct {
+	Inner     libcontainerd.Stdio
+	Keeper    Keeper
+	Engine    context.Context // the engine's life
+	Namespace string
+	// Find returns the IO of a process; nil where the keeper does not hold the outputs of the process.
+	Find func(containerID, processID string) (*IO, error)
 }
 
-func keeperKey(containerID, processID string) string {
-	return Namespace + "/" + containerID + "/" + processID
+// key names a process at the keeper.
+func (s *Holder) key(containerID, processID string) string {
+	return s.Namespace + "/" + containerID + "/" + processID
 }
 
 // Create makes the streams of a process and gives the keeper a hold of its
 // outputs, but for a probe's, which nobody wants to know after the engine's end.
-func (s *stdio) Create(ctx context.Context, c libcontainerd.StdioConfig) (_ libcontainerd.Streams, err error) {
+func (s *Holder) Create(ctx context.Context, c libcontainerd.StdioConfig) (_ libcontainerd.Streams, err error) {
 	_, fifos := span.Start(ctx, "FIFOs")
-	streams, err := s.inner.Create(ctx, c)
+	streams, err := s.Inner.Create(ctx, c)
 	fifos.End(err)
-	if err != nil || isProbe(c.ProcessID) {
-		return streams, err
+	if err != nil {
+		return nil, err
 	}
-	ctx, keeping := span.Start(ctx, "keeper")
-	defer func() { keeping.End(err) }()
-	held, err := s.held(streams, c)
+	l, err := s.Find(c.ContainerID, c.ProcessID)
 	if err != nil {
 		return nil, errors.Join(err, streams.Close())
 	}
+	if l == nil {
+		return streams, nil
+	}
+	ctx, keeping := span.Start(ctx, "keeper")
+	defer func() { keeping.End(err) }()
+	held := s.held(streams, c, l)
 	// What an earlier process of the same name left would be in the way.
-	if err := s.keeper.Release(ctx, held.key, ""); err != nil {
+	if err := s.Keeper.Release(ctx, held.key, ""); err != nil {
 		return nil, errors.Join(err, streams.Close())
 	}
 	if err := held.holdAll(ctx, keeper.Stdout, keeper.Stderr); err != nil {
@@ -93,7 +99,7 @@ func (h *heldStreams) hold(ctx context.Context, name string, out libcontainerd.O
 		return err
 	}
 	defer func() { _ = stream.Close() }()
-	raw, err := h.life.output.Raw(name)
+	raw, err := h.IO.Output.Raw(name)
 	if err != nil {
 		return err
 	}
@@ -118,8 +124,8 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 }
 
 // RemoveStreams is the inner one's.
-func (s *stdio) RemoveStreams(ctx context.Context, containerID string) error {
-	if r, ok := s.inner.(libcontainerd.StreamRemover); ok {
+func (s *Holder) RemoveStreams(ctx context.Context, containerID string) error {
+	if r, ok := s.Inner.(libcontainerd.StreamRemover); ok {
 		return r.RemoveStreams(ctx, containerID)
 	}
 	return nil
@@ -127,21 +133,21 @@ func (s *stdio) RemoveStreams(ctx context.Context, containerID string) error {
 
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
-func (s *stdio) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
-	return s.retake(ctx, c, func() {
+func (s *Holder) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+	return s.Retake(ctx, c, func() {
 		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn("the streams of a process are gone, as after a reboot: what it writes is lost")
 	})
 }
 
-// retake calls gone where there are no streams any more; raw files may be there.
-func (s *stdio) retake(ctx context.Context, c libcontainerd.StdioConfig, gone func()) (libcontainerd.Streams, error) {
-	key := keeperKey(c.ContainerID, c.ProcessID)
+// Retake calls gone where there are no streams any more; raw files may be there.
+func (s *Holder) Retake(ctx context.Context, c libcontainerd.StdioConfig, gone func()) (libcontainerd.Streams, error) {
+	key := s.key(c.ContainerID, c.ProcessID)
 	var missing []string
 	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
 		if name == keeper.Stderr && c.Terminal {
 			continue
 		}
-		stream, raw, err := s.keeper.Take(ctx, key, name)
+		stream, raw, err := s.Keeper.Take(ctx, key, name)
 		if errdefs.IsNotFound(err) { // another keeper: the old one died
 			missing = append(missing, name)
 			continue
@@ -155,19 +161,23 @@ func (s *stdio) retake(ctx context.Context, c libcontainerd.StdioConfig, gone fu
 			}
 		}
 	}
-	streams, err := s.inner.Restore(ctx, c)
+	streams, err := s.Inner.Restore(ctx, c)
 	if errdefs.IsNotFound(err) {
 		gone()
 		c.Detached = true
-		streams, err = s.inner.Restore(ctx, c)
+		streams, err = s.Inner.Restore(ctx, c)
 	}
 	if err != nil {
 		return nil, err
 	}
-	held, err := s.held(streams, c)
+	l, err := s.Find(c.ContainerID, c.ProcessID)
 	if err != nil {
 		return nil, errors.Join(err, streams.Detach())
 	}
+	if l == nil {
+		return streams, nil
+	}
+	held := s.held(streams, c, l)
 	// A new keeper has nothing of what the one before it held.
 	if err := held.holdAll(ctx, missing...); err != nil {
 		return nil, errors.Join(err, held.Detach())
@@ -181,29 +191,25 @@ type heldStreams struct {
 	engine context.Context // the engine's life
 	keeper Keeper
 	key    string
-	life   *life
+	IO     *IO
 }
 
-func (s *stdio) held(streams libcontainerd.Streams, c libcontainerd.StdioConfig) (*heldStreams, error) {
-	l, err := s.lifeOf(c.ContainerID, c.ProcessID)
-	if err != nil {
-		return nil, err
-	}
-	return &heldStreams{Streams: streams, engine: s.engine, keeper: s.keeper, key: keeperKey(c.ContainerID, c.ProcessID), life: l}, nil
+func (s *Holder) held(streams libcontainerd.Streams, c libcontainerd.StdioConfig, l *IO) *heldStreams {
+	return &heldStreams{Streams: streams, engine: s.Engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), IO: l}
 }
 
 // ReleaseStdin tells that the process is there. Only now its output is read:
 // what came before is the OCI runtime's own complaint about a failed create,
 // which reaches the caller as an error.
 func (h *heldStreams) ReleaseStdin(closeIO func() error) {
-	h.life.begin()
+	h.IO.Begin()
 	h.Streams.ReleaseStdin(closeIO)
 }
 
 // Close ends the streams. Those that an engine which goes down hasn't read to
 // their end are left to the next one.
 func (h *heldStreams) Close() error {
-	if h.engine.Err() != nil && h.life.unread() {
+	if h.engine.Err() != nil && h.IO.unread() {
 		return h.Detach()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
@@ -212,24 +218,15 @@ func (h *heldStreams) Close() error {
 	return errors.Join(h.Streams.Close(), h.keeper.Release(ctx, h.key, ""))
 }
 
-// discard removes the streams that an earlier engine left of a process that has
+// Discard removes the streams that an earlier engine left of a process that has
 // ended.
-func (s *stdio) discard(ctx context.Context, containerID, processID string) error {
-	streams, err := s.inner.Restore(ctx, libcontainerd.StdioConfig{ContainerID: containerID, ProcessID: processID})
+func (s *Holder) Discard(ctx context.Context, containerID, processID string) error {
+	streams, err := s.Inner.Restore(ctx, libcontainerd.StdioConfig{ContainerID: containerID, ProcessID: processID})
 	if err == nil {
 		err = streams.Close()
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove streams of process %s: %w", processID, err)
 	}
-	return s.keeper.Release(ctx, keeperKey(containerID, processID), "")
-}
-
-// processLife is the stdio of a process that is known.
-func (e *Engine) processLife(containerID, processID string) (*life, error) {
-	o, err := e.find(containerID)
-	if err != nil {
-		return nil, err
-	}
-	return o.lifeFor(processID)
+	return s.Keeper.Release(ctx, s.key(containerID, processID), "")
 }

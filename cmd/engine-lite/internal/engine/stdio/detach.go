@@ -1,4 +1,4 @@
-package engine
+package stdio
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 // defaultDetachKeys are ctrl-p, ctrl-q.
 var defaultDetachKeys = []byte{16, 17}
 
-// parseDetachKeys reads Docker's notation: keys with commas between, each one
+// ParseDetachKeys reads Docker's notation: keys with commas between, each one
 // a character or "ctrl-" and a letter or one of @ [ \ ] ^ _.
-func parseDetachKeys(s string) ([]byte, error) {
+func ParseDetachKeys(s string) ([]byte, error) {
 	if s == "" {
 		return defaultDetachKeys, nil
 	}
@@ -85,7 +85,7 @@ func (d *detachReader) scan(in []byte) {
 			continue
 		}
 		if d.seen++; d.seen == len(d.keys) {
-			d.err = errDetached
+			d.err = ErrDetached
 			return
 		}
 	}

@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+)
+
+func (e *Engine) containerDir(id string) string { return filepath.Join(e.opts.Root, "containers", id) }
+
+func (e *Engine) logPath(r *record.Record) string {
+	if r.HostConfig.LogConfig.Type == "none" {
+		return ""
+	}
+	return filepath.Join(e.containerDir(r.ID), r.ID+"-json.log")
+}
+
+// rawDir is where the output of a container's run is before it is in the log.
+func (e *Engine) rawDir(id string) string { return filepath.Join(e.containerDir(id), "raw") }
+
+func (e *Engine) newIO(r *record.Record, note func(*stdio.IO)) (*stdio.IO, error) {
+	return stdio.Open(stdio.Config{
+		Terminal: r.Config.Tty, Stdin: r.Config.OpenStdin, Once: r.Config.StdinOnce, Note: note,
+		RawDir: e.rawDir(r.ID), LogPath: e.logPath(r), Bound: e.opts.OutputBound, Clients: &e.clients,
+	})
+}
+
+// lifeOf returns the stdio of the container's run under way, or of its next
+// one, which has to wait until nothing of the last one is left; Conflict where
+// there will be none, since the container is being removed.
+func (e *Engine) runIO(ctx context.Context, o *task) (*stdio.IO, error) {
+	for {
+		l, cleanup, err := e.makeIO(o)
+		if cleanup == nil {
+			return l, err
+		}
+		select {
+		case <-cleanup:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// makeLife is lifeOf, but for the wait: it returns the clean-up that has to be
+// waited for. The files of the last run have the names of the next one's.
+func (e *Engine) makeIO(o *task) (_ *stdio.IO, cleanup <-chan struct{}, _ error) {
+	o.making.Lock()
+	defer o.making.Unlock()
+	o.LockState()
+	l, r, err := o.io, o.Rec, o.noFurtherRunLocked()
+	cleanup = o.cleaningLocked()
+	ended := r.Exits >= o.generation // else there is a run, or a start, and no clean-up yet
+	o.UnlockState()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case cleanup != nil && ended:
+		return nil, cleanup, nil
+	case l != nil:
+		return l, nil, nil
+	}
+	l, err = e.newIO(r, func(l *stdio.IO) { e.noteStdinClosed(o, l) })
+	if err != nil {
+		return nil, nil, err
+	}
+	o.LockState()
+	err = o.noFurtherRunLocked()
+	if err == nil {
+		o.io = l
+	}
+	o.UnlockState()
+	if err != nil {
+		return nil, nil, errors.Join(err, l.End())
+	}
+	return l, nil, nil
+}
+
+// cleaningLocked is the clean-up that isn't done yet; nil where it is.
+func (o *task) cleaningLocked() <-chan struct{} {
+	select {
+	case <-o.cleanup:
+		return nil
+	default:
+		return o.cleanup
+	}
+}
+
+// lifelessLocked is why the container has no further run.
+func (o *task) noFurtherRunLocked() error {
+	if o.Gone || o.Rec.Status == record.StatusRemoving {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is being removed", o.ID)
+	}
+	return nil
+}
+
+// endLife ends the life that there is, or that is being made. The next one is
+// made when its files are gone.
+func (o *task) endIO() error {
+	o.making.Lock()
+	defer o.making.Unlock()
+	o.LockState()
+	l := o.io
+	o.io = nil
+	o.UnlockState()
+	if l == nil {
+		return nil
+	}
+	return l.End()
+}
+
+// processLife is the IO of a process that is known; nil for a probe, whose output the keeper does not hold.
+func (e *Engine) processIO(containerID, processID string) (*stdio.IO, error) {
+	if isProbe(processID) {
+		return nil, nil
+	}
+	o, err := e.find(containerID)
+	if err != nil {
+		return nil, err
+	}
+	return o.ioOf(processID)
+}
