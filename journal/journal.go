@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -39,6 +40,7 @@ type Journal struct {
 // position is what the journal holds after a transaction.
 type position struct {
 	tx     int    // bbolt's number of that transaction
+	format uint32 // see Options.Format
 	oldest uint64 // number of the oldest event kept; 1 if there was none yet
 	newest uint64 // number of the newest event; 0 if there was none yet
 	first  stamp  // of the oldest event, if there is one
@@ -48,6 +50,18 @@ type position struct {
 // ID is a random name that the journal got when it was created: 32 hexadecimal digits. A number of an event means
 // something only together with it.
 func (j *Journal) ID() string { return j.id }
+
+// Format returns the format that the journal has: at most [Options.Format], which is for [Tx.SetFormat] to reach.
+func (j *Journal) Format() uint32 { return j.current().format }
+
+// Copy writes a journal to w that is this one, as one commit left it. It holds no commit up, but keeps the space of what
+// is deleted meanwhile from being used again. Errors: [ErrClosed], w's, DataLoss where the file can't be read.
+func (j *Journal) Copy(w io.Writer) error {
+	return j.read(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
+	})
+}
 
 // Oldest returns the number of the oldest event kept. It is 1 as long as there was none yet.
 func (j *Journal) Oldest() uint64 { return j.current().oldest }

@@ -23,6 +23,9 @@ type Options struct {
 	// ReadOnly opens a journal that is there and that nobody writes to; others may read it too. A Commit fails with
 	// [ErrClosed].
 	ReadOnly bool
+	// Format is the newest format that the caller reads, and the one of a journal that Open creates: 1 to 2^32-1, 0 means
+	// 1. The format stands for the caller's records and events; the file's own layout is the same in all so far.
+	Format uint32
 	// Reserve is how many bytes of the disk are held, beside those in use, for commits on a full disk; see [Journal.Room].
 	// 0 means 4 MiB, negative none. Up to twice as many are allocated.
 	Reserve int64
@@ -48,6 +51,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.NoSync || o.ReadOnly {
 		o.Reserve = -1
+	}
+	if o.Format == 0 {
+		o.Format = firstFormat
 	}
 	if o.Now == nil {
 		o.Now = time.Now

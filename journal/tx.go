@@ -25,9 +25,11 @@ type Tx struct {
 	now     func() time.Time
 	staged  map[string]write
 	events  []Event
-	encoded [][]byte // the bodies of events
-	invalid error    // the first wrong argument
-	probe   bool     // commit even if nothing was written
+	encoded [][]byte  // the bodies of events
+	format  uint32    // the one that the journal is to have
+	formats [2]uint32 // the one that it has, and the newest that the caller reads
+	invalid error     // the first wrong argument
+	probe   bool      // commit even if nothing was written
 }
 
 // write is a value that is to be put, or a key that is to be deleted.
@@ -146,5 +148,14 @@ func (t *Tx) Append(e Event) uint64 {
 	return e.Seq
 }
 
+// SetFormat gives the journal a format: at least the one that it has, at most [Options.Format].
+func (t *Tx) SetFormat(format uint32) {
+	if format < t.formats[0] || format > t.formats[1] {
+		t.refuse(fmt.Errorf("cannot give a journal of format %d format %d: %w", t.formats[0], format, errdefs.ErrInvalidArgument))
+		return
+	}
+	t.format = format
+}
+
 // dirty tells whether there is anything to commit.
-func (t *Tx) dirty() bool { return t.probe || len(t.staged) > 0 || len(t.events) > 0 }
+func (t *Tx) dirty() bool { return t.probe || t.format != 0 || len(t.staged) > 0 || len(t.events) > 0 }
