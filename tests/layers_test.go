@@ -48,19 +48,30 @@ var layers = []layer{
 	{path: "cmd/engine-lite/internal/engine/logs", ours: []string{"fifo"}, never: []string{"net/http"}},
 	{path: "internal/classed", others: []string{"github.com/containerd/errdefs"}},
 	{path: "cmd/engine-lite/internal/store", ours: []string{"internal/span", "journal"}},
-	{path: "cmd/engine-lite/internal/engine/record", ours: []string{"cmd/engine-lite/internal/store", "internal/classed", "internal/span", "journal"}},
+	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/moby/moby/api", "github.com/docker"}, ours: []string{
+		"cmd/engine-lite/internal/store", "internal/classed", "internal/span", "journal",
+	}},
+	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http"}, ours: []string{
+		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed", "internal/span", "journal",
+	}},
+	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http"}, ours: []string{
+		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed", "internal/span", "journal",
+	}},
 	{path: "cmd/engine-lite/internal/engine", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
+		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite/internal/simulation", ours: []string{}}, // tests only
 	{path: "cmd/engine-lite/internal/api", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
+		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
 		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
 		"fifo", "internal/pidfd", "internal/span", "internal/spool", "internal/withheld", "journal", "keeper", "libcontainerd", "queue",
 	}},
 	{path: "cmd/engine-lite", ours: []string{
 		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
+		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
 		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
 		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/spool", "internal/stacks", "internal/withheld", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
 	}},

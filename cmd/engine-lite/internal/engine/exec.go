@@ -23,6 +23,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 )
 
 // execution is a process that a user added to a running container. It is known
@@ -30,7 +31,7 @@ import (
 type execution struct {
 	id      string
 	owner   *object
-	request container.ExecCreateRequest
+	request record.ExecRequest
 	life    *life
 
 	mu      sync.Mutex
@@ -88,7 +89,9 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", err
 	}
 	r := o.record()
-	switch {
+	switch err := r.CheckReadable(); {
+	case err != nil:
+		return "", err
 	case len(req.Cmd) == 0:
 		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
 	case r.Status == record.StatusPaused:
@@ -106,11 +109,8 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)
 	}
-	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
-	x.life, err = e.newLife(lifeConfig{
-		terminal: req.Tty, stdin: req.AttachStdin, once: true,
-		rawDir: e.execDir(o.id, x.id),
-	})
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: request.Exec(req), exited: make(chan struct{}), announced: make(chan struct{})}
+	x.life, err = e.newLife(lifeConfig{terminal: req.Tty, stdin: req.AttachStdin, once: true, rawDir: e.execDir(o.id, x.id)})
 	if err != nil {
 		return "", err
 	}
@@ -268,7 +268,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 }
 
 // execProcess is the container's own process with what the request changes.
-func (e *Engine) execProcess(r *record.Record, req container.ExecCreateRequest, size *[2]uint) (*specs.Process, error) {
+func (e *Engine) execProcess(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Process, error) {
 	root := fmt.Sprintf("/proc/%d/root", r.Pid)
 	user, err := resolveUser([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
 	if err != nil {
@@ -288,7 +288,7 @@ func (e *Engine) execProcess(r *record.Record, req container.ExecCreateRequest, 
 	p.Args = req.Cmd
 	p.Terminal = req.Tty
 	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)
-	p.Env = mergeEnv(req.Env, p.Env)
+	p.Env = request.MergeEnv(req.Env, p.Env)
 	p.ConsoleSize = nil
 	for _, s := range []*[2]uint{req.ConsoleSize, size} {
 		if s != nil && req.Tty {

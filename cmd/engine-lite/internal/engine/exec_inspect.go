@@ -4,8 +4,8 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/moby/moby/api/types/container"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -40,16 +40,7 @@ func (t *execTable) last(id string) (ExecInspect, bool) {
 func (x *execution) inspect() ExecInspect {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	privileged := x.request.Privileged
-	return ExecInspect{
-		ID: x.id, ContainerID: x.owner.id, Pid: x.pid,
-		Running: x.started && x.exit == nil, ExitCode: x.exit, CanRemove: x.exit != nil,
-		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
-		ProcessConfig: &container.ExecProcessConfig{
-			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
-			User: x.request.User, Privileged: &privileged,
-		},
-	}
+	return inspect.Exec(record.Exec{ID: x.id, Container: x.owner.id, Pid: x.pid, Request: x.request}, x.started && x.exit == nil, x.exit)
 }
 
 // ExecResize sets the size of an exec's terminal.

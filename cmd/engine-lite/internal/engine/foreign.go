@@ -21,7 +21,9 @@ import (
 )
 
 // Foreign are the records of foreign containers: run -> foreignRecord.
-var Foreign = store.Kind[foreignRecord]{Name: "foreign", What: "foreign container"}
+var Foreign = store.Kind[foreignRecord]{
+	Name: "external-container", Formerly: "foreign", What: "external container", Schema: func(r *foreignRecord) *uint { return &r.Schema },
+}
 
 const (
 	// foreignRetry is the pause before what couldn't be told is tried again.
@@ -40,6 +42,8 @@ type foreign struct {
 	dir string
 	// byRun are the containers that the journal has.
 	byRun map[string]*foreignContainer
+	// unread are those whose record this release cannot read. Nobody is told of them: nobody knows what was told.
+	unread map[string]bool
 	// seen are the logs of which nothing is left to be told.
 	seen map[string]logMark
 	// held are the ids of which an earlier container isn't told of whole: those
@@ -70,18 +74,22 @@ type foreignContainer struct {
 
 // foreignRecord is what the journal keeps of a foreign container.
 type foreignRecord struct {
+	// Schema is the version of the stored form.
+	Schema uint `json:",omitzero"`
 	// State is the one at the offset in the log up to which events were told.
 	State  spool.State
 	Offset int64
 	// Ended tells that its die event was told, or that there will be none.
 	Ended     bool
 	StartedAt time.Time
+
+	Unknown store.Unknown `json:",embed"`
 }
 
 // openForeign takes up the foreign containers and begins to listen. The goroutine
 // that it starts ends with the engine.
 func (e *Engine) openForeign(ctx context.Context) error {
-	f := &foreign{e: e, dir: e.opts.Spool, byRun: map[string]*foreignContainer{}, ended: make(chan foreignExit)}
+	f := &foreign{e: e, dir: e.opts.Spool, byRun: map[string]*foreignContainer{}, unread: map[string]bool{}, ended: make(chan foreignExit)}
 	if err := f.load(); err != nil {
 		return err
 	}
@@ -105,8 +113,12 @@ func (e *Engine) openForeign(ctx context.Context) error {
 
 func (f *foreign) load() error {
 	return f.e.store.View(func(s *journal.Snapshot) error {
-		return Foreign.ForEach(s, func(run string, r foreignRecord) error {
+		return Foreign.ForEachOr(s, func(run string, r foreignRecord) error {
 			f.byRun[run] = &foreignContainer{record: r}
+			return nil
+		}, func(run string, _ []byte, why error) error {
+			log.WithError(why).WithField("run", run).Error("the record of an external container cannot be read: no events tell of the container")
+			f.unread[run] = true
 			return nil
 		})
 	})
@@ -125,7 +137,7 @@ func (f *foreign) takeUp(ctx context.Context) error {
 	}
 	for _, h := range held {
 		run, ours := strings.CutPrefix(h.Key, spool.HeldPrefix)
-		if ours && f.byRun[run] == nil && !begun[run] {
+		if ours && f.byRun[run] == nil && !f.unread[run] && !begun[run] {
 			if err := f.e.stdio.keeper.Release(ctx, h.Key, ""); err != nil {
 				return fmt.Errorf("release a foreign container's process: %w", err)
 			}

@@ -60,6 +60,9 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	defer o.unlock()
+	if err := o.record().CheckReadable(); err != nil {
+		return err
+	}
 	old := o.record().Name
 	if old == name {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Renaming a container with the same name as its current name")

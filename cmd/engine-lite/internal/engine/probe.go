@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // maxProbeOutput is how many bytes of a probe's output are kept.
@@ -172,7 +173,7 @@ func (p *probe) text() string {
 
 // verdict is what a probe says of its container.
 type verdict struct {
-	result container.HealthcheckResult
+	result record.ProbeResult
 	// started tells that the command ran.
 	started bool
 	exit    libcontainerd.Exit
@@ -181,7 +182,7 @@ type verdict struct {
 // verdict tells what the end of a probe means; nothing where what went wrong
 // is not the container's.
 func (p *probe) verdict(exit libcontainerd.Exit, err error) (verdict, bool) {
-	v := verdict{exit: exit, result: container.HealthcheckResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
+	v := verdict{exit: exit, result: record.ProbeResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
 	p.mu.Lock()
 	v.started = p.started
 	p.mu.Unlock()

@@ -92,6 +92,11 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	if err := e.client.ClearStray(o.id); err != nil {
 		return err // the next engine would not know of it
 	}
+	if o.record().Unreadable() != nil {
+		if err := e.deleteUnreadable(ctx, o); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
 	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
@@ -142,8 +147,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 		if err != nil {
 			return err
 		}
-		record.Containers.Delete(tx, o.id)
-		record.Names.Delete(tx, r.Name)
+		r.Delete(tx)
 		if action == "" {
 			return nil
 		}

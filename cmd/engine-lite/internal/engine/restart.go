@@ -5,26 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	log "github.com/sirupsen/logrus"
-
-	"github.com/engine-lite/engine-lite/internal/classed"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
-
-// checkRestartPolicy refuses a policy that isn't one.
-func checkRestartPolicy(req container.CreateRequest) error {
-	h := req.HostConfig
-	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
-	}
-	if h.AutoRemove && !h.RestartPolicy.IsNone() {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "can't create 'AutoRemove' container with restart policy")
-	}
-	return nil
-}
 
 // awaitRestart starts a container again at its deadline, unless something else
 // happens to it before.
@@ -72,7 +56,7 @@ func (e *Engine) restartDue(ctx context.Context, o *object, planned time.Time) e
 // policy starts it again then, whichever engine sees its exit. A start that is
 // under way is let through, for the caller to end.
 func (e *Engine) endRestarts(ctx context.Context, o *object) error {
-	if o.record().HostConfig.RestartPolicy.IsNone() {
+	if !o.record().MayRestart() {
 		return nil
 	}
 	if err := e.noRestart(ctx, o); err != nil {

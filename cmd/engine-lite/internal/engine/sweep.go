@@ -83,6 +83,9 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 	held := maps.Clone(left.held)
 	for _, o := range idle {
 		delete(held, o.id)
+		if r := o.record(); r.Unreadable() != nil && r.Status != record.StatusRemoving {
+			continue // what is left of the container belongs to a record that nobody can read
+		}
 		if !left.daemon[o.id] {
 			reportSweep(o.id, e.sweepIdle(ctx, o, left))
 			continue

@@ -3,8 +3,6 @@ package engine
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"runtime"
 	"strconv"
@@ -12,13 +10,13 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -136,17 +134,11 @@ func networks() []network.Network {
 	list := []network.Network{{Name: "host", Driver: "host"}, {Name: "none", Driver: "null"}}
 	for i := range list {
 		n := &list[i]
-		n.ID, n.Scope, n.EnableIPv4 = networkID(n.Name), "local", true
+		n.ID, n.Scope, n.EnableIPv4 = inspect.NetworkID(n.Name), "local", true
 		n.Options, n.Labels = map[string]string{}, map[string]string{}
 		n.IPAM = network.IPAM{Driver: "default", Config: []network.IPAMConfig{}}
 	}
 	return list
-}
-
-// networkID is made of the name: these networks are the same everywhere.
-func networkID(name string) string {
-	sum := sha256.Sum256([]byte("engine-lite network " + name))
-	return hex.EncodeToString(sum[:])
 }
 
 // NetworkList lists the networks.
@@ -175,7 +167,7 @@ func (e *Engine) NetworkInspect(_ context.Context, ref string) (network.Inspect,
 		}
 		in := network.Inspect{Network: n, Containers: map[string]network.EndpointResource{}}
 		for _, r := range e.roster.sorted() {
-			if r.Running() && r.HostConfig.NetworkMode == container.NetworkMode(n.Name) {
+			if r.Running() && r.HostConfig.NetworkMode == record.NetworkMode(n.Name) {
 				in.Containers[r.ID] = network.EndpointResource{Name: r.Name}
 			}
 		}

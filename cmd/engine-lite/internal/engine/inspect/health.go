@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"github.com/moby/moby/api/types/container"
@@ -6,23 +6,26 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
-// inspectHealth is nil where the container has no health check or never ran.
-func inspectHealth(r *record.Record) *container.Health {
+// health is nil where the container has no health check or never ran.
+func health(r *record.Record) *container.Health {
 	if r.Health == nil {
 		return nil
 	}
-	h := &container.Health{Status: r.Health.Status, FailingStreak: r.Health.FailingStreak, Log: []*container.HealthcheckResult{}}
-	for _, result := range r.Health.Log {
-		h.Log = append(h.Log, &result)
+	h := &container.Health{
+		Status: container.HealthStatus(r.Health.Status), FailingStreak: r.Health.FailingStreak, Log: []*container.HealthcheckResult{},
+	}
+	for _, p := range r.Health.Log {
+		h.Log = append(h.Log, &container.HealthcheckResult{Start: p.Start, End: p.End, ExitCode: p.ExitCode, Output: p.Output})
 	}
 	return h
 }
 
-func healthSummary(r *record.Record) *container.HealthSummary {
+// HealthSummary is what a list shows of a container's health.
+func HealthSummary(r *record.Record) *container.HealthSummary {
 	if r.Health == nil {
 		return &container.HealthSummary{Status: container.NoHealthcheck}
 	}
-	return &container.HealthSummary{Status: r.Health.Status, FailingStreak: r.Health.FailingStreak}
+	return &container.HealthSummary{Status: container.HealthStatus(r.Health.Status), FailingStreak: r.Health.FailingStreak}
 }
 
 // healthText is what docker ps says of a running container's health.
@@ -30,7 +33,7 @@ func healthText(r *record.Record) string {
 	switch {
 	case r.Health == nil:
 		return ""
-	case r.Health.Status == container.Starting:
+	case r.Health.Status == record.Starting:
 		return " (health: starting)"
 	default:
 		return " (" + string(r.Health.Status) + ")"

@@ -37,10 +37,16 @@ func NewComparison() store.Comparison {
 }
 
 // Records implements store.Comparison.
-func (c *comparison) Records(s *journal.Snapshot) error {
+func (c *comparison) Records(s journal.Reader) error {
 	return errors.Join(
 		Containers.ForEach(s, func(id string, r *Record) error {
 			c.records[id] = r
+			return nil
+		}),
+		Amendments.ForEach(s, func(id string, a Amendment) error {
+			if r := c.records[id]; r != nil {
+				r.join(a)
+			}
 			return nil
 		}),
 		Names.ForEach(s, func(name, id string) error {

@@ -1,22 +1,82 @@
-package engine
+package request
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
+
+// Create makes the configuration of a container out of a request that passed [Check], the configuration of its image,
+// and the name that the container has unless it shares the host's. InvalidArgument where both together make no sense.
+func Create(req container.CreateRequest, img dockerspec.DockerOCIImageConfig, name string, host Host) (*record.Config, *record.HostConfig, error) {
+	merged := mergeImage(req.Config, img)
+	if err := checkHealthcheck(merged.Healthcheck); err != nil {
+		return nil, nil, err
+	}
+	if len(merged.Entrypoint)+len(merged.Cmd) == 0 {
+		return nil, nil, classed.Errorf(errdefs.ErrInvalidArgument, "no command specified")
+	}
+	c, h := Config(merged), HostConfig(req.HostConfig)
+	if err := nameHost(c, h, name, host); err != nil {
+		return nil, nil, err
+	}
+	fillHostConfig(h, host)
+	return c, h, nil
+}
+
+// nameHost gives the container its host name: the host's own where it shares
+// the host's network or UTS namespace.
+func nameHost(c *record.Config, h *record.HostConfig, name string, host Host) error {
+	if c.Hostname != "" {
+		return nil
+	}
+	c.Hostname = name
+	if !h.NetworkMode.IsHost() && !h.UTSMode.IsHost() {
+		return nil
+	}
+	var err error
+	if c.Hostname, err = host.Name(); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	return nil
+}
+
+// defaultShmSize is Docker's default, in bytes.
+const defaultShmSize = 64 << 20
+
+// fillHostConfig puts in what Docker shows where nothing was said.
+func fillHostConfig(h *record.HostConfig, host Host) {
+	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, "json-file")
+	h.NetworkMode = cmp.Or(h.NetworkMode, "default")
+	h.IpcMode = cmp.Or(h.IpcMode, "private")
+	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, defaultCgroupns(host))
+	h.ShmSize = cmp.Or(h.ShmSize, defaultShmSize)
+	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, record.RestartNever)
+}
+
+// defaultCgroupns is Docker's default: a container sees its own control groups as
+// the root of all, where the kernel has version 2.
+func defaultCgroupns(host Host) record.CgroupnsMode {
+	if host.ControlGroups2 {
+		return "private"
+	}
+	return "host"
+}
 
 // mergeImage fills in from the image what the request left open, as Docker
 // does: a command given with a new entrypoint stands alone, variables and
 // labels are joined.
-func mergeImage(c *container.Config, img images.Image) *container.Config {
-	from := img.Config.Config
+func mergeImage(c *container.Config, from dockerspec.DockerOCIImageConfig) *container.Config {
 	if len(c.Entrypoint) == 0 {
 		if len(c.Cmd) == 0 {
 			c.Cmd = slices.Clone(from.Cmd)
@@ -28,7 +88,7 @@ func mergeImage(c *container.Config, img images.Image) *container.Config {
 	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" { // the CLI's --entrypoint ""
 		c.Entrypoint = nil
 	}
-	c.Env = mergeEnv(c.Env, from.Env)
+	c.Env = MergeEnv(c.Env, from.Env)
 	c.User = cmp.Or(c.User, from.User)
 	c.WorkingDir = cmp.Or(c.WorkingDir, from.WorkingDir)
 	c.StopSignal = cmp.Or(c.StopSignal, from.StopSignal)
@@ -41,8 +101,8 @@ func mergeImage(c *container.Config, img images.Image) *container.Config {
 	return c
 }
 
-// mergeEnv adds the image's variables that the request doesn't set.
-func mergeEnv(env, from []string) []string {
+// MergeEnv adds to the variables of a request those of from that it does not set.
+func MergeEnv(env, from []string) []string {
 	set := map[string]bool{}
 	for _, kv := range env {
 		key, _, _ := strings.Cut(kv, "=")
@@ -80,10 +140,10 @@ func mergePorts(ports network.PortSet, from map[string]struct{}) network.PortSet
 	return ports
 }
 
-// imageWarnings tell what the image asks for and doesn't get yet.
-func imageWarnings(img images.Image) []string {
+// ImageWarnings tell what the image asks for and does not get yet.
+func ImageWarnings(img dockerspec.DockerOCIImageConfig) []string {
 	var w []string
-	if len(img.Config.Config.Volumes) > 0 {
+	if len(img.Volumes) > 0 {
 		w = append(w, "The image declares volumes. engine-lite has no volumes yet: their paths are part of the container's own filesystem.")
 	}
 	return w
