@@ -15,22 +15,23 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Client says how a daemon is reached. It may be used by several consumers.
+// Client says how to reach a daemon. Several consumers may use it at the same time. Its
+// fields must not change while it is used.
 type Client struct {
-	// HTTP makes the connections; nil is http.DefaultClient. A Timeout in it
-	// would cut each stream off.
+	// HTTP makes the connections; nil is http.DefaultClient. Its Timeout must be 0,
+	// since a timeout would end each stream.
 	HTTP *http.Client
 	// URL is the daemon's address, such as "http://localhost:2375".
 	URL string
-	// Silence is how long a stream may be without a sign of life before it
-	// counts as broken; 0 is a minute. The daemon gives one each 15 s.
+	// Silence is how long a stream may bring nothing before Consume connects again.
+	// 0 is a minute. The daemon sends at least a comment every 15 s.
 	Silence time.Duration
-	// Retry is the delay before the first try to connect again after a failure,
-	// twice as long before each further one and 10 s at most; 0 is 100 ms.
+	// Retry is the delay before the first try to connect again after a failure. Each
+	// further delay is twice as long, up to 10 s. 0 is 100 ms.
 	Retry time.Duration
 }
 
-// Unix returns a client for the daemon behind a unix socket.
+// Unix returns a client for the daemon at a unix socket. The caller should Close it.
 func Unix(socket string) *Client {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -39,7 +40,7 @@ func Unix(socket string) *Client {
 	return &Client{HTTP: &http.Client{Transport: transport}, URL: "http://engine"}
 }
 
-// Close closes the connections that no consumer uses any more.
+// Close closes the connections that no consumer uses.
 func (c *Client) Close() { c.http().CloseIdleConnections() }
 
 func (c *Client) http() *http.Client {
@@ -49,10 +50,13 @@ func (c *Client) http() *http.Client {
 	return c.HTTP
 }
 
-// Now returns the position behind the newest event: what is asked of the daemon
-// after Now has returned is as new as that position or newer, and Consume from
-// there tells of everything that isn't in it. The error is Unavailable where
-// the daemon can't be reached.
+// Now returns the position of the newest event. It is for consumers that begin with the
+// current state: call Now, then ask the daemon for its state, then Consume from the
+// position. The state contains all events up to the position, and Consume delivers all
+// later ones; some of those may be in the state already.
+//
+// The error is Unavailable if the daemon can't be reached, NotImplemented if the daemon
+// doesn't number its events, else InvalidArgument.
 func (c *Client) Now(ctx context.Context) (Position, error) {
 	resp, err := c.get(ctx, url.Values{"until": {"1"}}, nil)
 	if err != nil {
@@ -67,28 +71,30 @@ func (c *Client) Now(ctx context.Context) (Position, error) {
 	return p, nil
 }
 
-// GoneError says that the events after a position can't be had: they are no
-// longer kept, or the daemon has another journal. Who wants to go on takes the
-// state anew, as after Now, and consumes from there.
+// GoneError says that the daemon doesn't have the events after a position: it has
+// deleted them, or it has another journal now. To continue, begin again with the current
+// state, see Client.Now. The error's class is OutOfRange.
 type GoneError struct {
-	// After is the position.
+	// After is the consumer's position.
 	After Position
-	// Journal is the daemon's, Oldest and Newest the numbers of its oldest
-	// event that is kept and of its newest one.
-	Journal        string
+	// Journal is the name of the daemon's journal.
+	Journal string
+	// Oldest and Newest are the numbers of the oldest and the newest event that the
+	// daemon has.
 	Oldest, Newest uint64
 	text           string
 }
 
 func (e *GoneError) Error() string { return e.text }
 
-// Unwrap gives the error its class.
+// Unwrap returns errdefs.ErrOutOfRange.
 func (e *GoneError) Unwrap() error { return errdefs.ErrOutOfRange }
 
-// get asks for events. Its errors: Unavailable where another try may help, a
-// *GoneError, else InvalidArgument.
+// get asks for events. Errors: Unavailable if another try may help; a *GoneError; else
+// InvalidArgument.
 func (c *Client) get(ctx context.Context, query url.Values, header http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/events?"+query.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/events?"+query.Encode(),
+		nil)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", err, errdefs.ErrInvalidArgument)
 	}
@@ -106,7 +112,7 @@ func (c *Client) get(ctx context.Context, query url.Values, header http.Header) 
 	return nil, refusal(resp)
 }
 
-// refusal is the error in an answer that isn't a stream.
+// refusal returns the error for an answer that is no stream.
 func refusal(resp *http.Response) error {
 	var body struct {
 		Message        string

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
@@ -18,21 +20,22 @@ const (
 	longestRetry   = 10 * time.Second
 )
 
-// Consume hands every event behind the cursor's position to fn, one at a time
-// and in order, until ctx ends or an error that trying again doesn't mend. It
-// connects again for as long as it takes: while the daemon is away it waits.
+// Consume calls fn for each event after the cursor's position, one at a time and in
+// order. It returns when ctx ends, or after an error that another try doesn't solve.
+// While the daemon can't be reached, Consume tries again, with growing delays, for as
+// long as it takes. It starts no goroutine that outlives it.
 //
-// The errors: ctx's; fn's own, after which the next Consume begins with the same
-// event; the cursor's own; a *GoneError where the daemon hasn't what comes next;
-// DataLoss where the numbers have a hole or an event can't be read;
-// InvalidArgument where the daemon refuses the request as such.
+// Errors: the cause of ctx; those of fn, after which the next Consume begins with the
+// same event; those of the cursor; a *GoneError if the daemon doesn't have the next
+// event; DataLoss if the numbers have a gap or an event can't be read; InvalidArgument
+// if the daemon refuses the request.
 func Consume(ctx context.Context, client *Client, cursor Cursor, fn func(Event) error) error {
 	at, err := cursor.Load(ctx)
 	if err != nil {
 		return err
 	}
 	c := &consumer{client: client, cursor: cursor, fn: fn, at: at, fresh: at == Position{}}
-	for delay := client.firstRetry(); ; delay = min(2*delay, longestRetry) {
+	for delay := retry.New(client.firstRetry(), longestRetry); ; {
 		before := c.at
 		err := c.follow(ctx)
 		var final *finalError
@@ -44,10 +47,10 @@ func Consume(ctx context.Context, client *Client, cursor Cursor, fn func(Event) 
 		case !errdefs.IsUnavailable(err):
 			return err
 		}
-		if c.at != before { // it worked for a while
-			delay = client.firstRetry()
+		if c.at != before { // events came
+			delay.Reset()
 		}
-		if err := sleep(ctx, delay); err != nil {
+		if err := delay.Wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -60,27 +63,16 @@ func (c *Client) firstRetry() time.Duration {
 	return c.Retry
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// finalError is one of the caller's own, whatever its class.
+// finalError is an error of fn or of the cursor. It ends Consume whatever its class is.
 type finalError struct{ error }
 
-// consumer is one Consume.
+// consumer is the state of one call of Consume.
 type consumer struct {
 	client *Client
 	cursor Cursor
 	fn     func(Event) error
 	at     Position
-	// fresh is set until the first event, for a consumer that had no position.
+	// fresh is set until the first event if the consumer began without a position.
 	fresh bool
 }
 
@@ -110,7 +102,7 @@ func (c *consumer) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		watch.Stop() // the handler may take its time
+		watch.Stop() // fn may take longer than the silence
 		if err := c.handle(ctx, e); err != nil {
 			return err
 		}
@@ -118,7 +110,7 @@ func (c *consumer) follow(ctx context.Context) error {
 	}
 }
 
-// query asks for what comes after the position; a new consumer for all there is.
+// query asks for the events after the position; without a position, for all events.
 func (c *consumer) query() url.Values {
 	if c.fresh {
 		return url.Values{"since": {"0"}}
@@ -126,7 +118,7 @@ func (c *consumer) query() url.Values {
 	return url.Values{"cursor": {strconv.FormatUint(c.at.Seq, 10)}, "journal": {c.at.Journal}}
 }
 
-// handle checks the number, hands the event over and saves the position.
+// handle checks the event's number, calls fn, and saves the position.
 func (c *consumer) handle(ctx context.Context, e Event) error {
 	if !c.fresh && e.Seq != c.at.Seq+1 {
 		return fmt.Errorf("event %d came after event %d: %w", e.Seq, c.at.Seq, errdefs.ErrDataLoss)

@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// journal is a daemon's event stream. It ends each stream after a few events,
-// so that a consumer has to come back.
+// journal is the event stream of a daemon. It ends each stream after a few events, so that
+// a consumer has to connect again.
 type journal struct {
 	id     string
 	oldest uint64
@@ -31,9 +31,9 @@ type journal struct {
 	newest uint64
 	more   chan struct{}
 	asked  []string
-	// perStream is after how many events a stream is cut; 0 is never.
+	// perStream is the number of events after which a stream ends; 0 is no end.
 	perStream uint64
-	// skip is a number that is left out.
+	// skip is the number of an event that is left out.
 	skip uint64
 }
 
@@ -83,7 +83,8 @@ func (j *journal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for ; after < newest && (j.perStream == 0 || sent < j.perStream); sent++ {
 			after++
 			if after != j.skip {
-				_, _ = fmt.Fprintf(w, ":\nid: %d\n\nid: %d\ndata: {\"Type\":\"container\",\"Action\":\"die\",\"Actor\":{\"ID\":\"c%d\",\"Attributes\":{\"exitCode\":\"7\"}},\"timeNano\":5,\"seq\":%d}\n\n", after-1, after, after, after)
+				_, _ = fmt.Fprintf(w, ":\nid: %d\n\nid: %d\ndata: "+`{"Type":"container","Action":"die",`+
+					`"Actor":{"ID":"c%d","Attributes":{"exitCode":"7"}},"timeNano":5,"seq":%d}`+"\n\n", after-1, after, after, after)
 			}
 		}
 		if j.perStream > 0 && sent >= j.perStream {
@@ -109,7 +110,7 @@ func serve(t *testing.T, h http.Handler) *Client {
 
 var errEnough = errors.New("enough")
 
-// upTo collects numbers until one is reached.
+// upTo returns a handler that collects numbers up to one.
 func upTo(last uint64, got *[]uint64) func(Event) error {
 	return func(e Event) error {
 		*got = append(*got, e.Seq)
@@ -128,7 +129,7 @@ func numbers(from, to uint64) []uint64 {
 	return list
 }
 
-// All numbers come, once each, however often the stream is cut.
+// All events come, once each, however often the stream ends.
 func TestConsume(t *testing.T) {
 	j := newJournal(3, 10)
 	j.perStream = 2
@@ -142,10 +143,11 @@ func TestConsume(t *testing.T) {
 	if err := <-done; !errors.Is(err, errEnough) || !slices.Equal(got, numbers(3, 20)) {
 		t.Errorf("%v, %v", got, err)
 	}
-	// The event whose handler failed comes again.
+	// The event whose handler has failed comes again.
 	j.append(1)
 	got = nil
-	if err := Consume(t.Context(), client, cursor, upTo(21, &got)); !errors.Is(err, errEnough) || !slices.Equal(got, numbers(20, 21)) {
+	if err := Consume(t.Context(), client, cursor, upTo(21, &got)); !errors.Is(err, errEnough) ||
+		!slices.Equal(got, numbers(20, 21)) {
 		t.Errorf("again: %v, %v", got, err)
 	}
 	if p, err := cursor.Load(t.Context()); err != nil || p != (Position{"j1", 20}) {
@@ -166,12 +168,13 @@ func TestConsumeFromNow(t *testing.T) {
 	j.append(2)
 	var got []uint64
 	m := Memory(p)
-	if err := Consume(t.Context(), client, &m, upTo(12, &got)); !errors.Is(err, errEnough) || !slices.Equal(got, numbers(11, 12)) {
+	if err := Consume(t.Context(), client, &m, upTo(12, &got)); !errors.Is(err, errEnough) ||
+		!slices.Equal(got, numbers(11, 12)) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
 
-// What can't be had is an error, and never left out.
+// A missing event is an error, and is never skipped.
 func TestConsumeEndsWithAnError(t *testing.T) {
 	for name, test := range map[string]struct {
 		at    Position
@@ -198,10 +201,11 @@ func TestConsumeEndsWithAnError(t *testing.T) {
 
 func isGone(err error) bool {
 	var gone *GoneError
-	return errors.As(err, &gone) && gone.Journal == "j1" && gone.Oldest == 5 && gone.Newest == 10 && errdefs.IsOutOfRange(err)
+	return errors.As(err, &gone) && gone.Journal == "j1" && gone.Oldest == 5 && gone.Newest == 10 &&
+		errdefs.IsOutOfRange(err)
 }
 
-// A stream without a sign of life is given up, and taken up again.
+// A silent stream is closed, and the consumer connects again.
 func TestConsumeOfSilentStream(t *testing.T) {
 	j := newJournal(1, 1)
 	client := serve(t, j)
@@ -224,7 +228,7 @@ func TestConsumeOfSilentStream(t *testing.T) {
 	}
 }
 
-// A daemon that is away, or says that it can't answer now, is waited for.
+// Consume waits for a daemon that can't be reached, or that answers with status 503.
 func TestConsumeWaitsForTheDaemon(t *testing.T) {
 	j := newJournal(1, 3)
 	var asked atomic.Int64
@@ -252,7 +256,9 @@ func TestConsumeStopsWithItsContext(t *testing.T) {
 	if err := Consume(ctx, client, new(Memory), nil); !errors.Is(err, errEnough) {
 		t.Errorf("%v", err)
 	}
-	refused := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "{}", http.StatusBadRequest) }))
+	refused := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "{}", http.StatusBadRequest)
+	}))
 	if err := Consume(t.Context(), refused, new(Memory), nil); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("%v", err)
 	}
@@ -266,11 +272,13 @@ type brokenCursor struct{ Memory }
 func (brokenCursor) Save(context.Context, Position) error { return errEnough }
 
 func TestCursorThatFails(t *testing.T) {
-	if err := Consume(t.Context(), serve(t, newJournal(1, 3)), &brokenCursor{}, func(Event) error { return nil }); !errors.Is(err, errEnough) {
+	if err := Consume(t.Context(), serve(t, newJournal(1, 3)), &brokenCursor{},
+		func(Event) error { return nil }); !errors.Is(err, errEnough) {
 		t.Errorf("%v", err)
 	}
 	path := filepath.Join(t.TempDir(), "cursor")
-	for content, broken := range map[string]bool{"": true, "x": true, `{"journal":7}`: true, `{"journal":"j","seq":7}`: false} {
+	for content, broken := range map[string]bool{"": true, "x": true, `{"journal":7}`: true,
+		`{"journal":"j","seq":7}`: false} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -6,31 +6,32 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 )
 
-// Position is how far a consumer has come. The zero value is that of a new one,
-// which begins with the oldest event that the daemon keeps.
+// Position says which event a consumer handled last. With the zero Position, Consume
+// begins with the oldest event that the daemon has.
 type Position struct {
-	// Journal names the journal that Seq belongs to.
+	// Journal is the name of the journal that Seq belongs to.
 	Journal string `json:"journal"`
 	// Seq is the number of the last event that was handled.
 	Seq uint64 `json:"seq"`
 }
 
-// Cursor keeps a consumer's position. It is used by one Consume at a time.
+// Cursor stores a consumer's position. One Consume uses it at a time.
 type Cursor interface {
-	// Load returns what was saved last, or the zero Position.
+	// Load returns the last saved position, or the zero Position.
 	Load(ctx context.Context) (Position, error)
-	// Save is called after each event that was handled, with its number. Where
-	// it fails, Consume ends with its error.
+	// Save is called after each event that was handled, with the event's number. If
+	// Save fails, Consume ends with that error.
 	Save(ctx context.Context, p Position) error
 }
 
-// Memory is a Cursor for consumers that begin anew with each process, at the
-// position that it has.
+// Memory is a Cursor in memory, for consumers that don't store their position. Consume
+// begins after the position that it is set to, for instance by Client.Now.
 type Memory Position
 
 // Load implements Cursor.
@@ -42,13 +43,13 @@ func (m *Memory) Save(_ context.Context, p Position) error {
 	return nil
 }
 
-// File is a Cursor in the file of that name, whose directory has to be there. The
-// file is replaced as a whole and synced, so that a position once saved stays
-// over a crash of the machine. A consumer that can bear to see events again is
-// faster with a Cursor of its own that saves less often.
+// File is a Cursor in the file of that name. The file's directory must exist. Save
+// replaces the file and syncs it to the disk, so that a saved position survives a crash
+// of the machine. A consumer that may get some events again is faster with a Cursor of
+// its own that saves less often.
 type File string
 
-// Load implements Cursor. A file that holds no position is DataLoss.
+// Load implements Cursor. The error is DataLoss if the file holds no position.
 func (f File) Load(context.Context) (Position, error) {
 	data, err := os.ReadFile(string(f))
 	if errors.Is(err, os.ErrNotExist) {
@@ -70,35 +71,8 @@ func (f File) Save(_ context.Context, p Position) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the position: %w", err)
 	}
-	fresh := string(f) + ".new"
-	if err := writeSynced(fresh, append(data, '\n')); err != nil {
-		return errors.Join(fmt.Errorf("cannot save the position: %w", err), os.Remove(fresh))
-	}
-	if err := os.Rename(fresh, string(f)); err != nil {
-		return fmt.Errorf("cannot save the position: %w", err)
-	}
-	if err := syncDir(filepath.Dir(string(f))); err != nil {
+	if err := atomicfile.WriteSynced(string(f), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("cannot save the position: %w", err)
 	}
 	return nil
-}
-
-func writeSynced(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

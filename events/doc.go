@@ -1,17 +1,19 @@
-// Package events consumes the event stream of an engine-lite daemon so that
-// nothing is lost: not over a restart of the daemon, of the consumer, or of both.
+// Package events reads the event stream of an engine-lite daemon. No event is lost when
+// the daemon, the consumer or both are restarted.
 //
-// Every event has a number; the numbers of one journal have no gap. [Consume]
-// hands the events over in their order, remembers in a [Cursor] how far its
-// caller has come, and goes on from there after every failure:
+// The daemon keeps its events in a journal. It numbers them without a gap, and each
+// journal has a name. [Consume] calls a function for each event in order, saves the
+// number of the last one in a [Cursor], and continues after that number when it
+// connects again:
 //
 //	engine-lite --journal--> GET /events (server-sent events) --> Consume --> fn
-//	                             ^  Last-Event-ID                    |
-//	                             +----------- Cursor <---------------+ once fn has returned
+//	                             ^  cursor=NUMBER                    |
+//	                             +----------- Cursor <---------------+ after fn has returned
 //
-// What is promised: each event is appended exactly once by the daemon, and is
-// delivered at least once. One is delivered again where the consumer died between
-// its handling and the saving of its number, so a handler should do the same when
-// it sees a number twice. Where the daemon no longer keeps what comes next, the
-// consumer learns it by a *[GoneError], never by a silent hole.
+// The daemon appends each event exactly once, and Consume delivers it at least once. An
+// event comes again if the consumer dies after it has handled the event and before it
+// has saved the number, so a handler must do no harm when the same number comes twice.
+//
+// The daemon deletes old events. If it no longer has the next event, Consume fails with
+// a *[GoneError]; it never skips events silently.
 package events

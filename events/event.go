@@ -8,28 +8,32 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Event tells of one change, in the words of Docker's GET /events.
+// Event is one change. Its types, actions and attributes are those of Docker's GET
+// /events.
 type Event struct {
 	// Seq is the event's number in its journal: from 1, without a gap.
 	Seq uint64
-	// Type is the kind of object, such as "container" or "image".
+	// Type is the type of the thing that changed, such as "container" or "image".
 	Type string
-	// Action is what happened to it, such as "start" or "die".
+	// Action is what happened to that thing, such as "start" or "die".
 	Action string
-	// ID names the object.
+	// ID is the id of that thing.
 	ID string
-	// Attributes describe the object and the change: for "die" of a container
-	// exitCode, for each event of a container its name, image and labels.
+	// Attributes describe the thing and the change. Each event of a container has
+	// the container's name, image and labels; "die" also has exitCode.
 	Attributes map[string]string
-	// Time is the daemon's wall clock when it happened. It need not grow with Seq.
+	// Time is the daemon's wall clock at the change. A later Seq may have an
+	// earlier Time.
 	Time time.Time
-	// Generation counts the starts of a container; 0 where that means nothing.
+	// Generation counts the starts of a container, from 1; 0 if the event is about
+	// no start.
 	Generation uint64
-	// Recovered tells that the daemon found out afterwards.
+	// Recovered says that the daemon missed the change when it happened, and found
+	// it later.
 	Recovered bool
 }
 
-// message is an event as the daemon writes it.
+// message is an event in the daemon's JSON.
 type message struct {
 	Type   string
 	Action string
@@ -43,7 +47,7 @@ type message struct {
 	Recovered  bool   `json:"recovered"`
 }
 
-// decode reads an event. The error is DataLoss.
+// decode reads an event. The error is DataLoss if the data is no event.
 func decode(data []byte) (Event, error) {
 	var m message
 	if err := json.Unmarshal(data, &m); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// FuzzRefusal reads what may come in place of a stream: the error has a class by
-// which Consume tells whether another try helps.
+// FuzzRefusal reads arbitrary answers that are no stream. The error has a class, by which
+// Consume decides whether to try again.
 func FuzzRefusal(f *testing.F) {
 	f.Add(410, []byte(`{"message":"gone","journal":"j","oldest":3,"newest":9}`))
 	f.Add(410, []byte(`{"oldest":-1}`))
@@ -32,8 +32,8 @@ func FuzzRefusal(f *testing.F) {
 	})
 }
 
-// FuzzFile finds anything in a cursor's file: a position that comes back when it is
-// saved, or damage that is told of.
+// FuzzFile loads arbitrary files of a cursor. A file holds a position that stays the same
+// when it is saved, or it is DataLoss.
 func FuzzFile(f *testing.F) {
 	f.Add([]byte(`{"journal":"j","seq":7}` + "\n"))
 	f.Add([]byte(`{"seq":-1}`))

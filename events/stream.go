@@ -9,8 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// maxLine bounds a line of the stream, in bytes: the daemon's journal takes
-// less than 1 MiB of an event, which JSON may write six times as long.
+// maxLine bounds a line of the stream, in bytes. The daemon's journal takes events below
+// 1 MiB, and JSON may make six bytes of one.
 const maxLine = 8 << 20
 
 // stream reads server-sent events (WHATWG HTML, section 9.2), as far as the
@@ -27,8 +27,8 @@ func newStream(r io.Reader, alive func()) *stream {
 	return &stream{lines: lines, alive: alive}
 }
 
-// next returns the next event. The errors: Unavailable at the end of the stream,
-// DataLoss for what is no event.
+// next returns the next event. Errors: Unavailable at the end of the stream; DataLoss if
+// the data is no event.
 func (s *stream) next() (Event, error) {
 	var data []byte
 	for s.lines.Scan() {

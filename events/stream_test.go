@@ -13,10 +13,13 @@ import (
 )
 
 func TestStream(t *testing.T) {
-	one := `{"status":"die","Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7"}},"time":1,"timeNano":1000000002,"seq":9,"generation":3,"recovered":true}`
-	s := newStream(strings.NewReader(":\n\n:\nid: 8\n\nretry: 5\nid: 9\ndata: "+one+"\n\nid: 9\ndata:{\"Type\":\ndata:\"t\",\"seq\":10}\n\ndata: {}\n\n"), func() {})
+	one := `{"status":"die","Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7"}},` +
+		`"time":1,"timeNano":1000000002,"seq":9,"generation":3,"recovered":true}`
+	s := newStream(strings.NewReader(":\n\n:\nid: 8\n\nretry: 5\nid: 9\ndata: "+one+
+		"\n\nid: 9\ndata:{\"Type\":\ndata:\"t\",\"seq\":10}\n\ndata: {}\n\n"), func() {})
 	want := []Event{
-		{Seq: 9, Type: "container", Action: "die", ID: "c", Attributes: map[string]string{"exitCode": "7"}, Time: time.Unix(1, 2), Generation: 3, Recovered: true},
+		{Seq: 9, Type: "container", Action: "die", ID: "c", Attributes: map[string]string{"exitCode": "7"},
+			Time: time.Unix(1, 2), Generation: 3, Recovered: true},
 		{Seq: 10, Type: "t", Time: time.Unix(0, 0)},
 	}
 	for _, w := range want {
@@ -32,7 +35,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// Whatever comes over the wire is an event, or an error of a known class.
+// FuzzStream reads arbitrary streams. Each read returns an event, or an error with a class.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte("id: 1\ndata: {\"seq\":1}\n\n"))
 	f.Add([]byte(":\n\ndata: [\n\n"))

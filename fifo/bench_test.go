@@ -9,8 +9,7 @@ import (
 
 const benchmarkSize = 64 << 20 // bytes per iteration
 
-// benchmarkOutput has a process write to stdout while consume takes it until
-// io.EOF.
+// benchmarkOutput has a process write to stdout while consume reads until io.EOF.
 func benchmarkOutput(b *testing.B, consume func(*Reader) error) {
 	b.SetBytes(benchmarkSize)
 	for b.Loop() {

@@ -10,24 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ContainerFiles are the descriptors that a process gets as its standard
-// streams. None is nil. They belong to the caller of [OpenContainer], who
-// closes them once the process has its own.
+// ContainerFiles are the descriptors that a process gets as its standard streams. None
+// is nil. They belong to the caller of [OpenContainer], who closes them after the
+// process was started.
 //
-// They are blocking, as a program expects of its standard streams, and
-// close-on-exec; os/exec and a runtime hand them on as 0, 1 and 2 without
-// that flag. Each is an open file description of its own: the process can set
-// O_NONBLOCK on it without an effect on anybody else.
+// The descriptors are blocking, as programs expect of standard streams. They are
+// close-on-exec; os/exec and OCI runtimes pass them on as 0, 1 and 2 without that flag.
+// Each has an open file description of its own, so O_NONBLOCK that the process sets has
+// no effect on other processes.
 type ContainerFiles struct {
-	// Stdin is open for reading only, so that its writers' going is an end of
-	// file.
+	// Stdin is open for reading only, so that the process reads an end of file when
+	// all writers have closed the FIFO.
 	Stdin *os.File
-	// Stdout and Stderr are open for reading and writing, so that a reader's
-	// going is neither SIGPIPE nor EPIPE.
+	// Stdout and Stderr are open for reading and writing, so that the process gets
+	// neither SIGPIPE nor EPIPE when the reader has closed the FIFO.
 	Stdout, Stderr *os.File
 }
 
-// Close closes all three. It may be called again.
+// Close closes all three files. It may be called again.
 func (f ContainerFiles) Close() error {
 	var errs []error
 	for _, file := range []*os.File{f.Stdin, f.Stdout, f.Stderr} {
@@ -41,19 +41,18 @@ func (f ContainerFiles) Close() error {
 	return errors.Join(errs...)
 }
 
-// OpenContainer opens a process's ends of its streams: FIFOs at any absolute
-// path, /dev/null where a path is empty. Links on the way to a FIFO are
-// followed, the FIFO itself must not be one. It waits for nobody: whether the
-// other ends are open makes no difference, and ctx is only looked at between
-// the steps.
+// OpenContainer opens the process's ends of its streams, for a runtime daemon. The
+// paths are those of FIFOs anywhere in the file system; an empty path stands for
+// /dev/null. Symbolic links in a path are followed, except the last component.
+// OpenContainer doesn't wait for the other ends to be opened. It looks at ctx only
+// between the streams.
 //
-// Until [OpenHold] has opened a write end, a stdin that nobody writes to is at
-// its end: call that next, before the process runs.
+// A process whose stdin no other process has open for writing reads an end of file. So
+// call [OpenHold] next, before the process runs.
 //
-// Errors: NotFound if there is nothing at a path; InvalidArgument if a path is
-// not absolute and clean or what it names is not a FIFO; PermissionDenied;
-// ResourceExhausted without a free descriptor; ctx's error. After an error
-// nothing is left open.
+// Errors: NotFound if no file is at a path; InvalidArgument if a path is not absolute
+// and clean, or the file is no FIFO; PermissionDenied; ResourceExhausted if no
+// descriptor is free; ctx's error. After an error no file is open.
 func OpenContainer(ctx context.Context, paths Paths) (_ ContainerFiles, err error) {
 	var files ContainerFiles
 	defer func() {
@@ -80,10 +79,9 @@ func OpenContainer(ctx context.Context, paths Paths) (_ ContainerFiles, err erro
 	return files, nil
 }
 
-// openEnd opens one blocking descriptor of a process.
-//
-// It is not os.OpenFile, which would make a FIFO non-blocking for its poller
-// and so for the container; os.NewFile leaves a blocking descriptor as it is.
+// openEnd opens one blocking descriptor of a process. It doesn't use os.OpenFile, which
+// would make a FIFO non-blocking for Go's poller, and so for the container. os.NewFile
+// leaves a blocking descriptor as it is.
 func openEnd(path string, flags int) (*os.File, error) {
 	if path == "" {
 		fd, err := open(os.DevNull, flags)
@@ -97,8 +95,8 @@ func openEnd(path string, flags int) (*os.File, error) {
 		return nil, err
 	}
 	defer p.close()
-	// A read-write descriptor never waits, and while it is open no other open
-	// has to wait: it stands in for the end that may not be there yet.
+	// Opening a FIFO read-write never waits. While that descriptor is open, opening
+	// one end doesn't wait either: the descriptor counts as the other end.
 	both, err := p.reopen(unix.O_RDWR | unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
@@ -112,7 +110,7 @@ func openEnd(path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// pinFIFO pins the FIFO at a path that came from outside.
+// pinFIFO pins the FIFO at a path of a caller.
 func pinFIFO(path string) (*pin, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -128,16 +126,16 @@ func pinFIFO(path string) (*pin, error) {
 	return p, nil
 }
 
-// OpenHold opens a write end of the stdin FIFO at path that is only there to
-// be open: while it is, other writers' going is no end of file. Closing it (and
-// every copy of it) is what "close stdin" means to the process.
+// OpenHold opens a write end of the stdin FIFO at path, for a runtime daemon. While
+// this file is open, the process reads no end of file, even if all other writers close
+// the FIFO. Closing the file, and every copy of it, closes the process's stdin.
 //
-// A reader must be there: call it after [OpenContainer] and before its files
-// are closed, or while the process runs. Without that rule a writer would find
-// the FIFO open for the moment of this call, and then broken.
+// The FIFO must be open for reading: call OpenHold after [OpenContainer] and before its
+// files are closed, or while the process runs. (OpenHold must not stand in for the
+// reader: a writer would find the FIFO open during the call, and get EPIPE after it.)
 //
-// The file is blocking, close-on-exec and belongs to the caller. Errors: as for
-// OpenContainer, and FailedPrecondition if nobody has the FIFO open for reading.
+// The file is blocking and close-on-exec, and belongs to the caller. Errors are those
+// of OpenContainer, and FailedPrecondition if no process has the FIFO open for reading.
 func OpenHold(path string) (*os.File, error) {
 	p, err := pinFIFO(path)
 	if err != nil {
@@ -146,7 +144,8 @@ func OpenHold(path string) (*os.File, error) {
 	defer p.close()
 	fd, err := p.reopen(unix.O_WRONLY | unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENXIO) {
-		return nil, fmt.Errorf("cannot hold stdin: nobody reads %q: %w", path, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("cannot hold stdin: no process has %q open for reading: %w", path,
+			errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot hold stdin: %w", err)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the process has in the end is read from the kernel.
+// The test reads from the kernel which descriptors the process has.
 func TestContainerDescriptors(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -37,7 +37,7 @@ func TestContainerDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ends []string
-	for _, entry := range entries { // the test may itself have inherited others
+	for _, entry := range entries { // the test may have inherited other descriptors
 		if target, err := os.Readlink(dir + entry.Name()); err == nil && filepath.Dir(target) == set.Dir() {
 			ends = append(ends, entry.Name())
 		}
@@ -66,7 +66,7 @@ func descriptorFlags(t *testing.T, pid, fd int) int {
 	return 0
 }
 
-// A process whose reader dies gets no signal, and no error either.
+// A process whose reader dies gets neither a signal nor an error.
 func TestReaderGoneIsNoSIGPIPE(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -155,7 +155,7 @@ func TestOpenContainerRefuses(t *testing.T) {
 	}
 }
 
-// A link on the way to the FIFO is all right: /var/run is one.
+// A symbolic link in the path of the FIFO is allowed: /var/run is one.
 func TestOpenContainerFollowsLinksOnTheWay(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -185,8 +185,8 @@ func TestHoldNeedsReader(t *testing.T) {
 	}
 }
 
-// Whichever descriptor is the one that the process may not have any more,
-// everything that was opened before it is closed again.
+// Whichever descriptor is the first that the process can't open, all that were opened
+// before it are closed.
 func TestNoDescriptorsLeft(t *testing.T) {
 	set := newSet(t)
 	reading := openContainer(t, Paths{Stdin: set.Paths().Stdin})
@@ -221,8 +221,8 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	}
 }
 
-// TestOpenStdinWithoutDescriptors is apart because the opening goes on in the
-// background: there it may fail after OpenStdin has returned.
+// TestOpenStdinWithoutDescriptors is a test of its own, because the opening goes on in a
+// goroutine and may fail after OpenStdin has returned.
 func TestOpenStdinWithoutDescriptors(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -246,7 +246,7 @@ type abort struct{ *Stdin }
 
 func (a abort) Close() error { return a.Abort() }
 
-// removal makes a Set an io.Closer.
+// removal is a Set as an io.Closer.
 type removal struct{ *Set }
 
 func (r removal) Close() error { return r.Remove() }
@@ -267,7 +267,7 @@ func loadSet(dir string) (nothing, error) {
 
 func closer[C io.Closer](c C, err error) (io.Closer, error) { return c, err }
 
-// withFreeDescriptors runs call with so many descriptors to be had.
+// withFreeDescriptors runs call while the process can open only so many descriptors.
 func withFreeDescriptors(t *testing.T, free int, call func() (io.Closer, error)) (io.Closer, error) {
 	t.Helper()
 	var plugs []int

@@ -13,7 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// An engine and a runtime daemon, played by one process, run a program.
+// One process plays both parts, the engine and the runtime daemon, and runs a program.
+// See the drawing in the package's documentation.
 func Example() {
 	if err := run(context.Background()); err != nil {
 		log.Fatal(err)
@@ -28,7 +29,7 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(parent)
 
-	// The engine.
+	// The engine makes the FIFOs and opens its ends.
 	set, err := fifo.Create(filepath.Join(parent, "io"), fifo.Config{
 		UID: os.Geteuid(), GID: os.Getegid(), Stdin: true, Stdout: true,
 	})
@@ -47,14 +48,15 @@ func run(ctx context.Context) error {
 	}
 	defer stdin.Abort()
 
-	// The runtime daemon.
+	// The runtime daemon starts the process.
 	cmd := exec.CommandContext(ctx, "/bin/busybox", "cat")
 	closeIO, err := create(ctx, cmd, set.Paths())
 	if err != nil {
 		return err
 	}
 
-	// The engine again, as soon as create has returned.
+	// The engine goes on when create has returned: it writes to stdin, closes it, and
+	// reads the output after the exit.
 	if _, err := io.WriteString(stdin, "to cat"); err != nil {
 		return err
 	}
@@ -70,6 +72,8 @@ func run(ctx context.Context) error {
 	return err
 }
 
+// create starts the process with its ends of the FIFOs. closeIO closes the write end of
+// stdin that the runtime daemon holds.
 func create(ctx context.Context, cmd *exec.Cmd, paths fifo.Paths) (closeIO func() error, err error) {
 	files, err := fifo.OpenContainer(ctx, paths)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package fifo keeps the named pipes (see fifo(7)) that carry the standard
-// streams of one container process, and knows their traps.
+// Package fifo makes, opens and removes the named pipes (see fifo(7)) that carry the
+// standard streams of a container's process between an engine and a runtime daemon.
 //
 // A [Set] is a directory with up to three FIFOs: stdin, stdout, stderr. The
 // engine creates it before it asks a runtime daemon for the process, opens its
@@ -17,24 +17,24 @@
 //	Reader.ExitKnown, read to io.EOF
 //	Set.Remove
 //
-// Four facts of life shape it:
+// The package takes care of four properties of named pipes:
 //
-//   - End of file is not exit, and exit is not end of file. A grandchild may
-//     hold stdout open for hours after the process exited, and a reader that
-//     came first would read an end of file at once. So a [Reader] believes in
-//     the end only once it was told of the exit, and then it takes what is in
-//     the pipe and no more.
-//   - Stdin must not be closed before the container has opened it: the bytes
-//     would be lost. So [Stdin] holds the close back until it is permitted.
-//   - Opening a FIFO blocks until somebody opens the other end. Nothing here
-//     does so in the caller's goroutine: read ends are opened read-write, the
-//     write end is opened in the background and can be cancelled.
-//   - A path is only a name. Whoever can write to the directory can put
-//     something else there, so every path is pinned with O_PATH, checked
-//     through the descriptor and opened through it. The check compares device,
-//     inode and time of birth, never the owner: runc and crun give the FIFOs
-//     to the user of the container.
+//   - End of file and exit are independent. A grandchild may keep stdout open for
+//     hours after the process has exited, so there is no end of file. A reader that
+//     opens the FIFO non-blocking before any writer gets an end of file at once. So a
+//     [Reader] ends only after [Reader.ExitKnown], and then after the bytes that are
+//     in the pipe at that moment.
+//   - If stdin is closed before the process has opened it, the bytes in the pipe are
+//     lost. So [Stdin] delays the close until [Stdin.Release].
+//   - Opening one end of a FIFO blocks until the other end is open. So this package
+//     opens read ends read-write, which doesn't block (on Linux, see fifo(7)), and
+//     opens the write end in a goroutine that can be cancelled.
+//   - A path may lead to another file later: a user who can write to the directory
+//     can replace a FIFO. So each path is pinned with O_PATH (see open(2)), checked
+//     and opened through that descriptor. The check compares device, inode number
+//     and time of birth. It doesn't compare the owner, since runc and crun give the
+//     FIFOs to the container's user.
 //
-// No function or method here blocks, except where its comment says so. All of
-// them may be called from several goroutines at a time.
+// No function or method blocks unless its comment says so. All of them may be called
+// from several goroutines at the same time.
 package fifo

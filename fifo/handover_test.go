@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process of its own holds the descriptor while the engine is away.
+// Another process holds the descriptor while the engine is away.
 func TestReaderHandedOverAndBack(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)

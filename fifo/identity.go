@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Identity tells one file from every other on this machine. Two identities of
-// the same file are equal under ==, whichever way it was opened.
+// Identity identifies one file of this machine. Two identities are equal under == if
+// they are those of the same file, by whatever path it was opened.
 type Identity struct {
 	// Dev and Ino are the device and inode numbers, as in stat(2).
 	Dev, Ino uint64
-	// Born is the time of birth in nanoseconds since 1970, as in statx(2), or 0
-	// where the file system does not record it. It is here because file systems
-	// such as ext4 hand the inode number of a removed file to the next one.
+	// Born is the time of birth in nanoseconds since 1970, as in statx(2), or 0 if
+	// the file system does not record it. Born is needed because file systems such
+	// as ext4 use the inode number of a removed file again.
 	Born int64
 }
 
@@ -46,7 +46,7 @@ func statDescriptor(fd int) (status, error) {
 	return status{id: id, mode: st.Mode}, nil
 }
 
-// pin is an O_PATH descriptor: it names one inode for as long as it is open,
+// pin is an O_PATH descriptor. It stands for one inode for as long as it is open,
 // whatever happens to the path. Its owner calls close.
 type pin struct {
 	fd   int
@@ -54,8 +54,8 @@ type pin struct {
 	status
 }
 
-// pinPath pins what path names. A symbolic link as the last component is pinned
-// itself, not followed. Opening with O_PATH has no effect on a FIFO's peers.
+// pinPath pins the file at path. If the last component is a symbolic link, the link
+// itself is pinned. Opening a FIFO with O_PATH doesn't count as a reader or writer.
 func pinPath(path string, flags int) (*pin, error) {
 	fd, err := open(path, unix.O_PATH|unix.O_NOFOLLOW|flags)
 	if err != nil {
@@ -69,8 +69,7 @@ func pinPath(path string, flags int) (*pin, error) {
 	return &pin{fd: fd, path: path, status: st}, nil
 }
 
-// procPath is a path that leads to the pinned inode and to no other, see
-// proc_pid_fd(5).
+// procPath returns a path that leads to the pinned inode, see proc_pid_fd(5).
 func (p *pin) procPath() string {
 	return fmt.Sprintf("/proc/self/fd/%d", p.fd)
 }
@@ -88,8 +87,8 @@ func (p *pin) close() {
 	unix.Close(p.fd)
 }
 
-// open is open(2) with O_CLOEXEC, with errors classed. It retries after a
-// signal, as the os package does (a network file system may return EINTR).
+// open is open(2) with O_CLOEXEC, and errors with a class. After EINTR, which a network
+// file system may return, it tries again, as package os does.
 func open(path string, flags int) (int, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
@@ -102,8 +101,7 @@ func open(path string, flags int) (int, error) {
 	}
 }
 
-// classed adds the errdefs class that belongs to a system call's error and
-// keeps the error itself in the chain.
+// classed wraps the error of a system call together with its errdefs class.
 func classed(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -122,8 +120,8 @@ func classed(err error) error {
 	return err
 }
 
-// checkPath refuses a path that depends on the working directory or that the
-// kernel would read differently from us.
+// checkPath refuses a path that depends on the working directory, or that the kernel
+// would read in another way than this package.
 func checkPath(path string) error {
 	switch {
 	case !filepath.IsAbs(path):

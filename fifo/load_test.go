@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What may lie at the path of a stream.
+// The files that may be at the path of a stream.
 var placed = []func(path string) error{
 	func(string) error { return nil }, // nothing
 	func(path string) error { return unix.Mkfifo(path, 0o600) },
@@ -21,8 +21,8 @@ var placed = []func(path string) error{
 	func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
 }
 
-// FuzzLoad finds anything in a set's directory, which others may write to. A set
-// that is loaded has the FIFOs that are there, and opens nothing.
+// FuzzLoad loads sets from directories with arbitrary files, as other users may leave
+// them. A set that is loaded has the FIFOs that are there, and opens none.
 func FuzzLoad(f *testing.F) {
 	for kind := range placed {
 		f.Add([]byte{byte(kind), 1, 1})
@@ -37,7 +37,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		var want []string
-		foreign := false
+		mixed := false
 		for i, kind := range kinds {
 			at := int(kind) % len(placed)
 			if err := placed[at](filepath.Join(dir, streamNames[i])); err != nil {
@@ -46,10 +46,10 @@ func FuzzLoad(f *testing.F) {
 			if at == 1 {
 				want = append(want, streamNames[i])
 			}
-			foreign = foreign || at > 1
+			mixed = mixed || at > 1
 		}
 		set, err := Load(dir)
-		if foreign {
+		if mixed {
 			if !errdefs.IsFailedPrecondition(err) {
 				t.Fatalf("%v: %v", kinds, err)
 			}

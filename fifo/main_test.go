@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// checkLeaks fails the test if, at its end, it left a goroutine or descriptor.
+// checkLeaks fails the test if a goroutine or descriptor is left at its end.
 func checkLeaks(t *testing.T) {
 	t.Helper()
 	before := descriptors(t)
@@ -122,8 +122,8 @@ func openContainer(t testing.TB, paths Paths) ContainerFiles {
 	return files
 }
 
-// start runs busybox with the files as its standard streams, and closes them
-// here, as a runtime daemon does.
+// start runs busybox with the files as its standard streams, and then closes the files,
+// as a runtime daemon does.
 func start(t testing.TB, files ContainerFiles, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(busybox, args...)
@@ -141,8 +141,8 @@ func start(t testing.TB, files ContainerFiles, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// keepDescriptor plays the process that holds a descriptor for somebody else: it
-// takes one from the socket at descriptor 3, and hands it back when asked.
+// keepDescriptor is the process that holds a descriptor for another one: it takes the
+// descriptor from the socket at descriptor 3, and returns it when asked.
 func keepDescriptor() {
 	conn, err := net.FileConn(os.NewFile(3, "socket"))
 	if err != nil {

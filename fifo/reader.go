@@ -19,15 +19,15 @@ const unmeasured = -1
 
 // Reader is the engine's end of a process's stdout or stderr.
 //
-// It is open read-write, so by itself the pipe never comes to an end: not before
-// the process has opened it, not between two writers. [Reader.Read] and
-// [Reader.Splice] wait, without occupying a thread, until there is something;
-// they return io.EOF only once [Reader.ExitKnown] was called and they have moved
-// what was in the pipe then. What a surviving grandchild writes later is not
-// waited for, and however fast it writes, the end comes.
+// The FIFO is open read-write, so it has no end of file by itself: not before the
+// process has opened it, and not between two writers. [Reader.Read] and
+// [Reader.Splice] wait for bytes, without occupying a thread. They return io.EOF only
+// after [Reader.ExitKnown] was called, when they have moved the bytes that were in the
+// pipe at that moment. Bytes that a grandchild writes later are not waited for, and
+// don't delay io.EOF, however many they are.
 //
-// One Read or Splice runs at a time, others wait for it; ExitKnown and Close may
-// be called at any time. A Reader starts no goroutine. Close it.
+// One Read or Splice runs at a time; others wait for it. ExitKnown and Close may be
+// called at any time. A Reader starts no goroutine. The caller must Close it.
 type Reader struct {
 	file *os.File // non-blocking, in the runtime's poller
 	raw  syscall.RawConn
@@ -36,18 +36,18 @@ type Reader struct {
 
 	exited atomic.Bool
 	closed atomic.Bool
-	left   atomic.Int64 // bytes still to take after the exit; only take and step change it
+	left   atomic.Int64 // bytes still to be read after the exit; only take and step change it
 }
 
-// NewReader makes a Reader of a FIFO's descriptor that came from elsewhere,
-// for instance over SCM_RIGHTS from a process that held it. If it is not open
-// read-write, the same FIFO is opened anew in that mode. Bytes are not lost or
-// copied by this. The open file description becomes non-blocking, for whoever
-// shares it, too.
+// NewReader returns a Reader of the FIFO behind a descriptor, for instance one that
+// another process sent over SCM_RIGHTS (see unix(7)). If the descriptor is not open
+// read-write, NewReader opens the FIFO again in that mode. No bytes are lost or copied.
+// If it is open read-write, its open file description becomes non-blocking, also for
+// other processes that share it.
 //
-// The Reader owns file from here on; after an error it is still the caller's.
-// Errors: InvalidArgument if file is no pipe or FIFO, or is open for writing
-// only; PermissionDenied if the FIFO may not be opened; os.ErrClosed.
+// The Reader owns file from here on. After an error file still belongs to the caller.
+// Errors: InvalidArgument if file is no pipe or FIFO, or is open for writing only;
+// PermissionDenied if the FIFO may not be opened; os.ErrClosed.
 func NewReader(file *os.File) (*Reader, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -117,27 +117,27 @@ func newReader(fd int, name string, id Identity) (*Reader, error) {
 	return r, nil
 }
 
-// Identity is the FIFO's identity.
+// Identity returns the FIFO's identity.
 func (r *Reader) Identity() Identity {
 	return r.id
 }
 
-// PipeSize is what the pipe holds at most, in bytes: 1 MiB where the kernel's
-// limits allow it. A writer that is that far ahead blocks.
+// PipeSize returns how many bytes the pipe holds at most: 1 MiB if the kernel's limits
+// allow it. A writer blocks while the pipe is full.
 func (r *Reader) PipeSize() int {
 	return r.size
 }
 
-// SyscallConn gives access to the descriptor, for instance to send a copy of it
-// to another process over SCM_RIGHTS. It is non-blocking and must stay so.
+// SyscallConn gives access to the descriptor, for instance to send a copy of it to
+// another process over SCM_RIGHTS. The descriptor is non-blocking and must stay so.
 func (r *Reader) SyscallConn() (syscall.RawConn, error) {
 	return r.file.SyscallConn()
 }
 
-// Read waits until there is output and reads up to len(p) bytes of it.
+// Read waits until there is output, and reads up to len(p) bytes of it.
 //
-// Errors: io.EOF at the end, see [Reader]; os.ErrClosed once the Reader is
-// closed, which also ends a Read that is waiting.
+// Errors: io.EOF at the end, see [Reader]; os.ErrClosed once the Reader is closed.
+// Close also ends a Read that waits.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -151,8 +151,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Pending waits until there is output and returns how many bytes of it are in
-// the pipe. They stay there.
+// Pending waits until there is output, and returns how many bytes are in the pipe. The
+// bytes stay there.
 //
 // Errors: as for Read.
 func (r *Reader) Pending() (int, error) {
@@ -172,7 +172,7 @@ func (r *Reader) Pending() (int, error) {
 	return n, err
 }
 
-// take is wait for a move that takes what it moves out of the pipe.
+// take is wait for a move that removes bytes from the pipe.
 func (r *Reader) take(limit int, move func(fd, limit int) (int, error)) (int, error) {
 	return r.wait(limit, func(fd, limit int) (int, error) {
 		n, err := move(fd, limit)
@@ -183,8 +183,8 @@ func (r *Reader) take(limit int, move func(fd, limit int) (int, error)) (int, er
 	})
 }
 
-// wait waits until move, called with the descriptor and the number of bytes that
-// it may move, moves something or fails with anything but EAGAIN.
+// wait calls move with the descriptor and the number of bytes that it may move, each
+// time that the pipe becomes readable, until move returns no EAGAIN.
 func (r *Reader) wait(limit int, move func(fd, limit int) (int, error)) (int, error) {
 	for {
 		var n int
@@ -201,19 +201,19 @@ func (r *Reader) wait(limit int, move func(fd, limit int) (int, error)) (int, er
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return 0, err
 		}
-		// ExitKnown set the deadline, once, to get us out of the poller.
+		// ExitKnown set the deadline, once, to end the wait in the poller.
 		if err := r.file.SetReadDeadline(time.Time{}); err != nil {
 			if r.closed.Load() {
-				return 0, os.ErrClosed // os gives this error of a deadline no name
+				return 0, os.ErrClosed // package os exports no error for this case
 			}
 			return 0, err
 		}
 	}
 }
 
-// step is one attempt, under the descriptor's read lock. Once the exit is known
-// it never returns EAGAIN. The flag is read before the pipe: what the process
-// wrote before its exit is then seen.
+// step is one attempt of wait, under the descriptor's read lock. Once the exit is known,
+// step never returns EAGAIN. It reads the flag before it looks at the pipe, so that it
+// sees everything that the process wrote before its exit.
 func (r *Reader) step(fd, limit int, move func(fd, limit int) (int, error)) (int, error) {
 	if !r.exited.Load() {
 		return move(fd, limit)
@@ -231,31 +231,31 @@ func (r *Reader) step(fd, limit int, move func(fd, limit int) (int, error)) (int
 	}
 	n, err := move(fd, int(min(left, int64(limit))))
 	if errors.Is(err, unix.EAGAIN) {
-		// Another process has taken the rest, or it went with the end of a
-		// packet (O_DIRECT, see pipe(2)): there is no more to come.
+		// Another process has read the bytes, or they were cut off with the end of
+		// a packet (O_DIRECT, see pipe(2)). No more bytes come.
 		r.left.Store(0)
 		return 0, io.EOF
 	}
 	return n, err
 }
 
-// ExitKnown tells the Reader that the process has exited: that nothing will be
-// written any more whose end is worth waiting for. A Read that waits on an
-// empty pipe returns io.EOF. It may be called again.
+// ExitKnown says that the process has exited. The Reader then ends after the bytes that
+// are in the pipe now. A Read that waits on an empty pipe returns io.EOF. ExitKnown may
+// be called again.
 //
-// Where another process copies the output into the FIFO (containerd's shims
-// do), the exit alone says nothing about what is still to come: call it
-// when that process has finished, which it has when the task is deleted.
+// If another process copies the output into the FIFO, as containerd's shims do, more
+// bytes may come after the exit. Call ExitKnown when that process has copied
+// everything: a shim has when the task is deleted.
 func (r *Reader) ExitKnown() {
 	if r.exited.Swap(true) {
 		return
 	}
-	// A file in the poller fails here only when it is closed; nobody waits then.
+	// This fails only if the file is closed, and then no Read waits.
 	_ = r.file.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Close closes this descriptor and makes a Read or Splice that waits return.
-// The FIFO and other descriptors of it stay. It may be called again.
+// Close closes the Reader's descriptor, and ends a Read or Splice that waits. The FIFO
+// and other descriptors of it stay. Close may be called again.
 func (r *Reader) Close() error {
 	if r.closed.Swap(true) {
 		return nil

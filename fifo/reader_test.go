@@ -23,7 +23,7 @@ func TestReaderBelievesNoEndBeforeTheExit(t *testing.T) {
 		all, err := io.ReadAll(reader)
 		ended <- string(all) + errorText(err)
 	}()
-	for range 3 { // nobody there before, between and after the writers
+	for range 3 { // no writer before, between and after the writers
 		waitParked(t, "IO wait", "fifo.(*Reader).Read")
 		writer := openContainer(t, set.Paths()).Stdout
 		if _, err := writer.WriteString("line\n"); err != nil {
@@ -69,7 +69,7 @@ func TestReaderCloseWakes(t *testing.T) {
 	}
 }
 
-// The process is gone, a grandchild has its stdout.
+// The process has exited, and a grandchild has its stdout open.
 func TestGrandchildHoldsStdout(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -93,7 +93,7 @@ func TestGrandchildHoldsStdout(t *testing.T) {
 	}
 }
 
-// The grandchild does not only hold stdout, it never stops writing.
+// The grandchild has stdout open and never stops writing.
 func TestGrandchildFloodsStdout(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -118,7 +118,7 @@ func TestGrandchildFloodsStdout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Kill(pid, unix.SIGKILL)
-	if _, err := reader.Read(make([]byte, 1)); err != nil { // the flood has begun
+	if _, err := reader.Read(make([]byte, 1)); err != nil { // the grandchild writes
 		t.Fatal(err)
 	}
 	reader.ExitKnown()
@@ -128,7 +128,7 @@ func TestGrandchildFloodsStdout(t *testing.T) {
 	}
 }
 
-// Written at once, and the process is gone before anybody reads.
+// The process writes and exits before the reader reads.
 func TestWrittenAndGone(t *testing.T) {
 	for _, size := range []int{1, 4096, 64 << 10, 64<<10 + 1, 1 << 20} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestWrittenAndGone(t *testing.T) {
 	}
 }
 
-// More than the pipe holds, with a reader from the start.
+// The process writes more than the pipe holds, while the reader reads.
 func TestMoreThanThePipe(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -173,7 +173,7 @@ func TestMoreThanThePipe(t *testing.T) {
 	wg.Wait()
 }
 
-// Nobody opened anything before the process was gone.
+// The process exits without having opened its end.
 func TestExitBeforeAnyoneOpened(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -195,8 +195,8 @@ func TestExitBeforeAnyoneOpened(t *testing.T) {
 	}
 }
 
-// Whatever comes first, a reader ends, and what was written before the exit was
-// known is read.
+// In every order of events, a reader ends, and has read the bytes that were written before
+// the exit was known.
 func TestExitRaces(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -253,8 +253,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// The end is where the output ended when the exit was known: what others write
-// while the rest is drained is not part of it.
+// The output ends with the bytes that were in the pipe when the exit was known. Bytes that
+// other processes write after that don't belong to it.
 func TestDrainTakesNoMore(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -284,7 +284,7 @@ func TestDrainTakesNoMore(t *testing.T) {
 	files.Close()
 }
 
-// Somebody else has taken what there was to drain.
+// Another process has read the bytes that were left.
 func TestDrainOfTakenOutput(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -306,7 +306,7 @@ func TestDrainOfTakenOutput(t *testing.T) {
 	files.Close()
 }
 
-// TestCloseWhileTheExitBecomesKnown lets both wake the same Read.
+// TestCloseWhileTheExitBecomesKnown has Close and ExitKnown end the same Read.
 func TestCloseWhileTheExitBecomesKnown(t *testing.T) {
 	set := newSet(t)
 	for range 3000 {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A user other than root opens /dev/stdout anew: runc has made the FIFO the
-// user's, which our check for swaps must not mind. Needs root and runc.
+// A user other than root opens /dev/stdout again. That works because runc changes the
+// owner of the FIFO, which the check for swaps must allow. Needs root and runc.
 func TestRuncUserReopensStdout(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -65,8 +65,8 @@ type runcContainer struct {
 	pid int
 }
 
-// createContainer does what a runtime daemon does, down to being the subreaper
-// whose child the container becomes when runc is gone.
+// createContainer does the work of a runtime daemon. It is also the subreaper whose child
+// the container becomes when runc has exited.
 func createContainer(t *testing.T, set *Set, bundle string) runcContainer {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -110,7 +110,8 @@ func (c runcContainer) wait(t *testing.T) int {
 
 func runc(t *testing.T, bundle string, args ...string) {
 	t.Helper()
-	out, err := exec.Command("runc", append([]string{"--root", filepath.Join(bundle, "state")}, args...)...).CombinedOutput()
+	out, err := exec.Command("runc", append([]string{"--root", filepath.Join(bundle, "state")},
+		args...)...).CombinedOutput()
 	if err != nil {
 		t.Errorf("runc %s: %v: %s", strings.Join(args, " "), err, out)
 	}

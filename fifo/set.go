@@ -21,12 +21,12 @@ const (
 
 var streamNames = [...]string{stdinName, stdoutName, stderrName}
 
-// Config says which FIFOs a set has, and to whom they belong.
+// Config says which FIFOs a set has, and who owns them.
 type Config struct {
-	// UID and GID own the directory and the FIFOs, 0 to 4294967294. Others than
-	// the caller's own need CAP_CHOWN.
+	// UID and GID are the owner of the directory and the FIFOs, 0 to 4294967294. An
+	// owner other than the caller needs CAP_CHOWN, see capabilities(7).
 	UID, GID int
-	// Stdin, Stdout and Stderr say which FIFOs to make; at least one.
+	// Stdin, Stdout and Stderr say which FIFOs to make. At least one must be set.
 	Stdin, Stdout, Stderr bool
 }
 
@@ -41,7 +41,7 @@ func (c Config) names() []string {
 }
 
 func (c Config) check() error {
-	// The largest 32-bit number means "leave it" to chown(2).
+	// chown(2) takes the largest 32-bit number for "don't change".
 	if min(c.UID, c.GID) < 0 || max(c.UID, c.GID) >= math.MaxUint32 {
 		return fmt.Errorf("owner %d:%d does not exist: %w", c.UID, c.GID, errdefs.ErrInvalidArgument)
 	}
@@ -51,27 +51,27 @@ func (c Config) check() error {
 	return nil
 }
 
-// Paths are the absolute paths of a process's FIFOs. An empty one means that
-// the process has no such stream and gets /dev/null.
+// Paths are the absolute paths of a process's FIFOs. An empty path means that the
+// process gets /dev/null for that stream.
 type Paths struct {
 	Stdin, Stdout, Stderr string
 }
 
-// Set is a directory with the FIFOs of one process. It remembers which inodes
-// they are, holds no descriptor, and does not change after Create or Load.
+// Set is a directory with the FIFOs of one process. A Set has the identities of the
+// FIFOs, holds no descriptor, and doesn't change after Create or Load.
 type Set struct {
 	dir   string
 	dirID Identity
 	fifos map[string]Identity
 }
 
-// Create makes the directory dir with mode 0700 and in it the FIFOs that config
-// asks for with mode 0600, whatever the umask. The parent of dir must exist, and
-// is best on a tmpfs such as /run: on a disk this takes ten times as long.
+// Create makes the directory dir with mode 0700, and in it the FIFOs of config with mode
+// 0600, whatever the umask. The parent of dir must exist. It should be on a tmpfs such
+// as /run: on a disk, Create takes ten times as long.
 //
-// Errors: InvalidArgument for a dir that is not absolute and clean, or a bad
-// config; AlreadyExists if anything is at dir; NotFound without a parent;
-// PermissionDenied. After an error nothing is left behind.
+// Errors: InvalidArgument for a dir that is not absolute and clean, or a bad config;
+// AlreadyExists if a file is at dir; NotFound if dir has no parent; PermissionDenied.
+// After an error nothing is left.
 func Create(dir string, config Config) (_ *Set, err error) {
 	if err := errors.Join(checkPath(dir), config.check()); err != nil {
 		return nil, fmt.Errorf("cannot create FIFO set: %w", err)
@@ -84,7 +84,7 @@ func Create(dir string, config Config) (_ *Set, err error) {
 			err = errors.Join(err, clearDir(dir))
 		}
 	}()
-	// The directory changes hands last: until then nobody else can reach into it.
+	// The directory changes its owner last. Until then no other user can reach the FIFOs.
 	for _, name := range config.names() {
 		if err := makeFIFO(filepath.Join(dir, name), config); err != nil {
 			return nil, fmt.Errorf("cannot create FIFO set: %w", err)
@@ -103,8 +103,8 @@ func makeFIFO(path string, config Config) error {
 	return give(path, 0o600, config)
 }
 
-// give sets mode and owner of path. The mode comes first: an owner can set it,
-// a former owner cannot.
+// give sets the mode and then the owner of path. After the change of the owner, the
+// caller may not set the mode any more.
 func give(path string, mode os.FileMode, config Config) error {
 	if err := os.Chmod(path, mode); err != nil {
 		return classed(err)
@@ -115,13 +115,12 @@ func give(path string, mode os.FileMode, config Config) error {
 	return nil
 }
 
-// Load picks up the set that an earlier Create made in dir, also one that a
-// crash left incomplete: [Set.Paths] says what is there. From here on the set
-// stands for the inodes that are there now.
+// Load returns the set that an earlier Create made in dir. The set may be incomplete
+// after a crash; [Set.Paths] says which FIFOs exist. The set stands for the inodes that
+// are there now.
 //
-// Errors: InvalidArgument as for Create; NotFound without the directory;
-// FailedPrecondition if dir is no directory, or if there is anything other than
-// a FIFO in place of one.
+// Errors: InvalidArgument as for Create; NotFound if dir doesn't exist;
+// FailedPrecondition if dir is no directory, or a file with the name of a FIFO is none.
 func Load(dir string) (*Set, error) {
 	if err := checkPath(dir); err != nil {
 		return nil, fmt.Errorf("cannot load FIFO set: %w", err)
@@ -158,12 +157,13 @@ func identify(path string) (Identity, error) {
 	return p.id, nil
 }
 
-// Dir is the directory of the set.
+// Dir returns the directory of the set.
 func (s *Set) Dir() string {
 	return s.dir
 }
 
-// Paths returns the paths of the FIFOs in the set, empty where there is none.
+// Paths returns the paths of the FIFOs in the set. The path of a FIFO that the set
+// doesn't have is empty.
 func (s *Set) Paths() Paths {
 	return Paths{Stdin: s.path(stdinName), Stdout: s.path(stdoutName), Stderr: s.path(stderrName)}
 }
@@ -175,11 +175,11 @@ func (s *Set) path(name string) string {
 	return filepath.Join(s.dir, name)
 }
 
-// OpenStdout opens the engine's end of stdout.
+// OpenStdout opens the engine's end of stdout. The caller must Close the Reader. ctx is
+// only checked before the FIFO is opened.
 //
-// Errors: NotFound if the set has no stdout, or if its path is gone;
-// FailedPrecondition if the path names another file than it did at Create or
-// Load; ctx's error if ctx is done already.
+// Errors: NotFound if the set has no stdout, or the FIFO is gone; FailedPrecondition if
+// the path leads to another file than at Create or Load; ctx's error.
 func (s *Set) OpenStdout(ctx context.Context) (*Reader, error) {
 	return s.openReader(ctx, stdoutName)
 }
@@ -202,8 +202,8 @@ func (s *Set) openReader(ctx context.Context, name string) (*Reader, error) {
 	return newReader(fd, p.path, p.id)
 }
 
-// pin pins a FIFO of the set, and refuses anything else that took its place.
-// The pin is the caller's.
+// pin pins a FIFO of the set. It fails if another file has taken the FIFO's place. The
+// caller closes the pin.
 func (s *Set) pin(ctx context.Context, name string) (*pin, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -223,12 +223,12 @@ func (s *Set) pin(ctx context.Context, name string) (*pin, error) {
 	return p, nil
 }
 
-// Remove removes the FIFOs and the directory. Ends that are open stay usable.
-// It may be called again, also after an error; a directory that is gone is no
-// error. Names in the directory that a set does not have are left alone.
+// Remove removes the FIFOs and the directory. Ends that are open can still be used.
+// Remove may be called again, also after an error. A directory that is gone is no
+// error. Other files in the directory are not removed.
 //
-// Errors: FailedPrecondition if another file took the directory's place, or if
-// something else is in it; PermissionDenied.
+// Errors: FailedPrecondition if another file has taken the directory's place, or other
+// files are in it; PermissionDenied.
 func (s *Set) Remove() error {
 	d, err := pinPath(s.dir, 0)
 	if errdefs.IsNotFound(err) {
@@ -247,9 +247,9 @@ func (s *Set) Remove() error {
 	return nil
 }
 
-// clearDir removes every name that a set can have from dir, then dir. It needs
-// no descriptor: a lack of them may be why the set has to go. A path that is too
-// long for the kernel leads to nothing.
+// clearDir removes the FIFOs that a set can have from dir, and then dir. It needs no
+// descriptor, since a lack of descriptors may be the reason for the removal. A path that
+// is too long for the kernel is no error, since no file can be there.
 func clearDir(dir string) error {
 	for _, name := range streamNames {
 		path := filepath.Join(dir, name)

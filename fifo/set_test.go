@@ -78,8 +78,8 @@ func TestCreateRefuses(t *testing.T) {
 	assertEntries(t, parent, "taken")
 }
 
-// A FIFO's path that is a byte longer than the kernel takes makes the creation
-// fail half-way.
+// The path of a FIFO that is a byte too long for the kernel makes the creation fail half
+// way.
 func TestCreateUndoes(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
@@ -152,7 +152,7 @@ func TestLoadIncomplete(t *testing.T) {
 	}
 }
 
-// swaps are ways to put something else in a FIFO's place.
+// swaps are ways to put another file in a FIFO's place.
 var swaps = map[string]func(path string) error{
 	"another FIFO": func(path string) error { return unix.Mkfifo(path, 0o600) },
 	"file":         func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
@@ -200,8 +200,8 @@ func TestNewOwnerIsNoSwap(t *testing.T) {
 	openStdout(t, set).Close()
 }
 
-// ext4 gives the inode number of a removed file to the next: the time of birth
-// tells them apart.
+// ext4 uses the inode number of a removed file for the next one. The time of birth
+// distinguishes them.
 func TestSwapWithSameInodeNumber(t *testing.T) {
 	set := newSet(t)
 	id := set.fifos[stdoutName]
@@ -249,15 +249,15 @@ func TestRemove(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
 	parent := filepath.Dir(set.Dir())
-	stray := filepath.Join(set.Dir(), "stray")
-	if err := os.WriteFile(stray, nil, 0o600); err != nil {
+	other := filepath.Join(set.Dir(), "other")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := set.Remove(); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("remove with something else inside: %v", err)
 	}
-	assertEntries(t, set.Dir(), "stray")
-	if err := os.Remove(stray); err != nil {
+	assertEntries(t, set.Dir(), "other")
+	if err := os.Remove(other); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Splice waits until there is output and moves up to limit bytes of it into the
-// regular file dst at offset, with splice(2): the bytes do not pass through
-// this process, and when it is killed each byte is either in the file or still
-// in the pipe. It returns how many were moved, at least 1 without an error.
+// Splice waits until there is output, and moves up to limit bytes of it into the regular
+// file dst at offset, with splice(2). The bytes don't pass through this process: when
+// the process is killed, each byte is either in the file or still in the pipe. Splice
+// returns how many bytes it moved; without an error at least 1.
 //
-// The file's own offset plays no part. dst must not be open for appending.
+// The file's own offset is neither used nor changed. dst must not be open for appending.
 //
-// Errors: as for [Reader.Read] (os.ErrClosed for dst, too); InvalidArgument for a limit below 1, a negative
-// offset, or a dst that splice cannot write to; the file's own (ENOSPC and the
-// like), with the bytes still in the pipe. Close ends a Splice that waits, but
-// not one that the disk keeps busy.
+// Errors: those of [Reader.Read]; os.ErrClosed also for a closed dst; InvalidArgument
+// for a limit below 1, a negative offset, or a dst that splice can't write to; those of
+// the file, such as ENOSPC. After an error of the file the bytes are still in the pipe.
+// Close ends a Splice that waits for output. It doesn't end one that waits for the disk.
 func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
 	if limit < 1 || offset < 0 {
 		return 0, fmt.Errorf("cannot splice %d bytes to offset %d: %w", limit, offset, errdefs.ErrInvalidArgument)
@@ -46,12 +46,12 @@ func (r *Reader) Splice(dst *os.File, offset int64, limit int) (int64, error) {
 	return int64(n), err
 }
 
-// SpliceTo is Splice into a socket or a pipe: any connection of package net
-// that is one, or an *os.File that is non-blocking. It waits for nothing: 0
-// without an error says that dst has no room now or that there is no output,
-// which [Reader.Pending] waits for.
+// SpliceTo moves up to limit bytes of output into a socket or a pipe: a connection of
+// package net, or a non-blocking *os.File. SpliceTo doesn't wait. If it returns 0
+// without an error, dst has no room now, or there is no output; [Reader.Pending] waits
+// for output.
 //
-// Errors: as for Splice, and dst's own (EPIPE).
+// Errors: those of Splice, and those of dst, such as EPIPE.
 func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	if limit < 1 {
 		return 0, fmt.Errorf("cannot splice %d bytes: %w", limit, errdefs.ErrInvalidArgument)
@@ -65,7 +65,7 @@ func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 		if controlErr != nil {
 			return 0, controlErr
 		}
-		if errors.Is(err, unix.EAGAIN) { // it doesn't say which of the two
+		if errors.Is(err, unix.EAGAIN) { // dst is full, or the pipe is empty
 			return 0, nil
 		}
 		return n, err
@@ -76,8 +76,8 @@ func (r *Reader) SpliceTo(dst syscall.Conn, limit int) (int64, error) {
 	return int64(n), err
 }
 
-// splice moves bytes out of a non-blocking pipe. The pipe has a writer as long
-// as the Reader is open, so 0 bytes is not an end that it can report.
+// splice moves bytes out of a non-blocking pipe. It never returns 0 bytes for an end of
+// file, since the Reader itself has the pipe open for writing.
 func splice(in, out int, offset *int64, limit int) (int, error) {
 	n, err := ignoringEINTR(func() (int, error) {
 		moved, err := unix.Splice(in, nil, out, offset, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spliceAll splices to the end of the output and returns how much there was.
+// spliceAll splices to the end of the output, and returns the number of bytes.
 func spliceAll(t *testing.T, reader *Reader, file *os.File, offset int64) int64 {
 	t.Helper()
 	var total int64
@@ -135,7 +135,7 @@ func TestSpliceRefuses(t *testing.T) {
 	}
 }
 
-// A full disk costs no output: it stays in the pipe until there is room.
+// A full disk loses no output: the bytes stay in the pipe until there is room.
 func TestSpliceToFullDisk(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -171,13 +171,13 @@ func TestSpliceToFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader.ExitKnown()
-	rest, err := io.ReadAll(reader)
-	if err != nil || !bytes.Equal(append(got, rest...), want) {
-		t.Errorf("%d bytes in the file, %d in the pipe, %v", len(got), len(rest), err)
+	inPipe, err := io.ReadAll(reader)
+	if err != nil || !bytes.Equal(append(got, inPipe...), want) {
+		t.Errorf("%d bytes in the file, %d in the pipe, %v", len(got), len(inPipe), err)
 	}
 }
 
-// A peer that is slow, then there, then gone.
+// A peer that is slow, then reads, then closes.
 func TestSpliceToSocket(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -249,7 +249,7 @@ func spliceUntilFull(reader *Reader, conn *net.UnixConn) error {
 	}
 }
 
-// waitRoom waits until conn takes something.
+// waitRoom waits until conn has room.
 func waitRoom(t *testing.T, conn *net.UnixConn) {
 	t.Helper()
 	raw, err := conn.SyscallConn()
@@ -264,8 +264,8 @@ func waitRoom(t *testing.T, conn *net.UnixConn) {
 	}
 }
 
-// What Pending tells of stays in the pipe, and after the exit it is no more
-// than what was there then.
+// The bytes that Pending counts stay in the pipe. After the exit, Pending counts only the
+// bytes that were in the pipe at the exit.
 func TestPending(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -341,7 +341,7 @@ func socketPair(t testing.TB) (ours, theirs *net.UnixConn) {
 	return conns[0], conns[1]
 }
 
-// An empty pipe is not waited for either: who splices holds the destination.
+// SpliceTo doesn't wait for an empty pipe either, since it holds the destination.
 func TestSpliceToWaitsForNothing(t *testing.T) {
 	checkLeaks(t)
 	reader := openStdout(t, newSet(t))

@@ -15,64 +15,66 @@ import (
 
 // Stdin is the engine's end of a process's stdin.
 //
-// Closing it takes two: the wish, [Stdin.Close], that comes from the client and
-// may come at any time, and the permission, [Stdin.Release], that comes when
-// the process has opened its end (create, for an exec start, has returned).
-// Whichever comes second closes the pipe and then tells the runtime daemon to
-// let go of the end that it holds:
+// Two calls are needed to close it: [Stdin.Close], which a client of the engine may ask
+// for at any time, and [Stdin.Release], which the engine calls when the process has
+// opened its end: after the runtime daemon's create (for an exec: start) has returned.
+// The second of the two closes the pipe. Then it calls closeIO, which has the runtime
+// daemon close the end that it holds, see [OpenHold]:
 //
-//	open --Close--> wished ---Release---+
-//	  |                |                +--> pipe closed, closeIO called once
-//	  +--Release--> allowed ---Close----+
-//	  |                |
-//	  +----------------+------Abort--------> pipe closed, closeIO not called
+//	open --Close--> close asked for --Release--+
+//	  |                  |                     +--> pipe closed, closeIO called once
+//	  +--Release----> released -------Close----+
+//	  |                  |
+//	  +------------------+--------Abort-----------> pipe closed, closeIO not called
 //
-// To carry a wish over a restart, store it before calling Close, and call
-// Close at once on what [Set.OpenStdin] returns afterwards.
+// For a restart of the engine between Close and Release, store the close before the
+// call of Close. After the restart, call Close on the Stdin that [Set.OpenStdin]
+// returns.
 //
-// While it is being opened it has up to two goroutines, which end when the
-// process opens its end, when ctx is done, and with the pipe. It has to be
-// closed or aborted in the end.
+// While the pipe is being opened, a Stdin has up to two goroutines. They end when the
+// process opens its end, when the context of OpenStdin is done, or when the pipe is
+// closed. The caller must Close and Release the Stdin, or Abort it.
 type Stdin struct {
 	pipe   pipe
-	opened chan struct{} // closed by await, if it came to that
-	done   chan struct{} // closed when everything is over
+	opened chan struct{} // closed when the process has opened its end
+	done   chan struct{} // closed when the pipe is closed and closeIO has returned
 	ending chan struct{} // closed when the pipe is about to be closed
 	wg     sync.WaitGroup
 
 	shut func() error // closes pipe, once; later callers wait for the first
 
-	mu      sync.Mutex
-	wished  bool
-	allowed bool
-	over    bool // one of Close, Release and Abort has taken the end on itself
-	closeIO func() error
-	cause   error // why opening was given up
+	mu         sync.Mutex
+	closeAsked bool
+	released   bool
+	ended      bool // Close, Release or Abort closes the pipe, or has closed it
+	closeIO    func() error
+	cause      error // why opening was given up
 }
 
-// pipe is what containerd's fifo package returns: it writes once the other end
-// is open, and can be closed before that.
+// pipe is the type that containerd's package fifo returns. A write waits until the other
+// end is open; the pipe can be closed before that.
 type pipe interface {
 	io.WriteCloser
 	syscall.Conn
 }
 
-// OpenStdin opens the engine's end of stdin, for writing only, so that a process
-// that is gone is EPIPE. It returns at once; until the process opens its end,
-// Write waits. ctx bounds this opening and nothing after it: if ctx is done
-// earlier, every Write fails with its cause, while Close and Release
-// still do their part. (At the very moment of opening either may win: let ctx
-// live until create, or start, has returned.)
+// OpenStdin opens the engine's end of stdin for writing only, so that a Write fails with
+// EPIPE when the process is gone. It returns at once. Until the process opens its end,
+// Write waits.
 //
-// Errors: as for [Set.OpenStdout].
+// ctx bounds the opening, and nothing after it. If ctx is done before the process opens
+// its end, every Write fails with the cause of ctx; Close and Release work as usual. ctx
+// must not end before the runtime daemon's create (for an exec: start) has returned.
+//
+// Errors are those of [Set.OpenStdout].
 func (s *Set) OpenStdin(ctx context.Context) (*Stdin, error) {
 	p, err := s.pin(ctx, stdinName)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open stdin: %w", err)
 	}
 	defer p.close()
-	// Its context is not ours: on cancellation it would call Close, and it is
-	// not safe against two of them. It pins the inode anew before it returns.
+	// OpenFifo gets no context that ends: it would call Close then, and two calls of
+	// its Close at once are not safe. It pins the inode again before it returns.
 	end, err := fifo.OpenFifo(context.Background(), p.procPath(), unix.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open stdin: %w", classed(err))
@@ -93,7 +95,7 @@ func newStdin(ctx context.Context, end pipe) *Stdin {
 	return s
 }
 
-// await ends when the pipe is opened or closed.
+// await waits until the pipe is opened or closed.
 func (s *Stdin) await() {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
@@ -105,8 +107,8 @@ func (s *Stdin) await() {
 	close(s.opened)
 }
 
-// watch gives the opening up when ctx is done before it succeeded. It ends then,
-// or when the pipe is opened or about to be closed.
+// watch closes the pipe if ctx is done before the pipe is opened. It ends then, or when
+// the pipe is opened or about to be closed.
 func (s *Stdin) watch(ctx context.Context) {
 	select {
 	case <-s.opened:
@@ -123,17 +125,17 @@ func (s *Stdin) watch(ctx context.Context) {
 	s.mu.Lock()
 	s.cause = context.Cause(ctx)
 	s.mu.Unlock()
-	// An error of the close is the one that end gets to see, and returns.
+	// end calls shut too, and returns its error.
 	_ = s.shut()
 }
 
-// Write writes all of p, and waits for it: until the process opens stdin, and
-// whenever the pipe is full.
+// Write writes all of p. It waits until the process opens stdin, and while the pipe is
+// full.
 //
-// Errors: os.ErrClosed after Close or Abort, also for a Write that waits when
-// the pipe is closed in the end; EPIPE once nobody can read stdin any more; the
-// cause of OpenStdin's context if it was done too early; an error without a
-// class if opening failed in the background, for want of a descriptor.
+// Errors: os.ErrClosed after Close or Abort, also for a Write that waits while the pipe
+// is closed; EPIPE when no process has stdin open for reading any more; the cause of
+// OpenStdin's context if that was done too early; an error without a class if opening
+// failed in the background because no descriptor was free.
 func (s *Stdin) Write(p []byte) (int, error) {
 	if err := s.refusal(); err != nil {
 		return 0, fmt.Errorf("cannot write stdin: %w", err)
@@ -148,27 +150,26 @@ func (s *Stdin) Write(p []byte) (int, error) {
 	return n, fmt.Errorf("cannot write stdin: %w", err)
 }
 
-// refusal says why nothing can be written, nil if it can.
+// refusal returns the error of a Write that must not be tried, else nil.
 func (s *Stdin) refusal() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
 		return s.cause
 	}
-	if s.wished || s.over {
+	if s.closeAsked || s.ended {
 		return os.ErrClosed
 	}
 	return nil
 }
 
-// Close is the wish to close stdin: from now on Write is refused. If Release
-// was called before, the pipe is closed now and closeIO called, and Close
-// returns their errors; else it returns nil at once and Release will do it.
-// A second Close does nothing. A Write that is under way goes on until the
-// pipe is closed.
+// Close asks to close stdin. From now on Write fails. If Release was called before,
+// Close closes the pipe, calls closeIO and returns their errors. Else it returns nil at
+// once, and Release closes the pipe. A Write in progress goes on until the pipe is
+// closed. A second Close does nothing.
 func (s *Stdin) Close() error {
 	s.mu.Lock()
-	s.wished = true
+	s.closeAsked = true
 	closeIO, mine := s.claimLocked()
 	s.mu.Unlock()
 	if !mine {
@@ -177,17 +178,17 @@ func (s *Stdin) Close() error {
 	return s.end(closeIO)
 }
 
-// Release is the permission to close stdin: the process has its end. closeIO
-// (may be nil) asks the runtime daemon to let go of the end that it holds. It is
-// called at most once, by this call or a later Close, without a lock, and after
-// the pipe was closed. If the wish was there before, Release closes now
-// and returns the errors of the pipe and of closeIO; else it returns nil at once.
+// Release permits stdin to be closed: the process has opened its end. closeIO, which may
+// be nil, has the runtime daemon close the end that it holds. closeIO is called at most
+// once, by this Release or a later Close, without a lock, after the pipe was closed.
 //
-// A second Release does nothing, nor does one after Abort.
+// If Close was called before, Release closes the pipe, calls closeIO and returns their
+// errors. Else it returns nil at once. A second Release does nothing, and neither does
+// one after Abort.
 func (s *Stdin) Release(closeIO func() error) error {
 	s.mu.Lock()
-	if !s.allowed {
-		s.allowed = true
+	if !s.released {
+		s.released = true
 		s.closeIO = closeIO
 	}
 	closeIO, mine := s.claimLocked()
@@ -198,12 +199,12 @@ func (s *Stdin) Release(closeIO func() error) error {
 	return s.end(closeIO)
 }
 
-// claimLocked says whether the caller has to end it all now.
+// claimLocked reports whether the caller has to close the pipe and call closeIO.
 func (s *Stdin) claimLocked() (closeIO func() error, mine bool) {
-	if s.over || !s.wished || !s.allowed {
+	if s.ended || !s.closeAsked || !s.released {
 		return nil, false
 	}
-	s.over = true
+	s.ended = true
 	return s.closeIO, true
 }
 
@@ -218,13 +219,13 @@ func (s *Stdin) end(closeIO func() error) error {
 	return errors.Join(err, closeIO())
 }
 
-// Abort closes the pipe at once, whatever was wished or permitted, and never
-// calls closeIO: there is no process to close it for, or none any more. It
-// does nothing where Close and Release have been at work already.
+// Abort closes the pipe at once, without Close and Release, and without closeIO: for a
+// process that was never made, or has exited. It does nothing if Close and Release were
+// both called before.
 func (s *Stdin) Abort() error {
 	s.mu.Lock()
-	mine := !s.over
-	s.over = true
+	mine := !s.ended
+	s.ended = true
 	s.mu.Unlock()
 	if !mine {
 		return nil
@@ -232,8 +233,8 @@ func (s *Stdin) Abort() error {
 	return s.end(nil)
 }
 
-// Done returns a channel that is closed when the pipe is closed and closeIO,
-// where it was due, has returned.
+// Done returns a channel that is closed when the pipe is closed and closeIO, if it is
+// called, has returned.
 func (s *Stdin) Done() <-chan struct{} {
 	return s.done
 }

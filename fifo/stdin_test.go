@@ -26,8 +26,8 @@ func openStdin(t testing.TB, set *Set) *Stdin {
 	return stdin
 }
 
-// startCat runs a cat from stdin to stdout, with the hold of a runtime daemon,
-// and returns what ends the hold.
+// startCat runs a cat from stdin to stdout, with the write end that a runtime daemon
+// holds, and returns the function that closes that end.
 func startCat(t *testing.T, set *Set) (cmd *exec.Cmd, closeIO func() error) {
 	t.Helper()
 	files := openContainer(t, Paths{Stdin: set.Paths().Stdin, Stdout: set.Paths().Stdout})
@@ -48,7 +48,7 @@ func isDone(s *Stdin) bool {
 	}
 }
 
-// The whole way: the client writes and closes before there is a process.
+// The client writes and closes before the process exists.
 func TestStdinIsHeldBack(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -84,7 +84,7 @@ func TestStdinIsHeldBack(t *testing.T) {
 }
 
 // The engine dies and comes back while a process reads: no end of file. The
-// wish that it stored is carried out.
+// close that it stored takes effect.
 func TestStdinOverRestart(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -125,10 +125,10 @@ func TestStdinOrders(t *testing.T) {
 		calls int32
 		want  []error
 	}{
-		"wish, permission": {func(s *Stdin, closeIO func() error) []error {
+		"close, release": {func(s *Stdin, closeIO func() error) []error {
 			return []error{s.Close(), s.Release(closeIO)}
 		}, 1, []error{nil, failed}},
-		"permission, wish": {func(s *Stdin, closeIO func() error) []error {
+		"release, close": {func(s *Stdin, closeIO func() error) []error {
 			return []error{s.Release(closeIO), s.Close()}
 		}, 1, []error{nil, failed}},
 		"each twice": {func(s *Stdin, closeIO func() error) []error {
@@ -140,7 +140,7 @@ func TestStdinOrders(t *testing.T) {
 		"abort": {func(s *Stdin, closeIO func() error) []error {
 			return []error{s.Abort(), s.Abort(), s.Close(), s.Release(closeIO)}
 		}, 0, []error{nil, nil, nil, nil}},
-		"wish, abort": {func(s *Stdin, closeIO func() error) []error {
+		"close, abort": {func(s *Stdin, closeIO func() error) []error {
 			return []error{s.Close(), s.Abort(), s.Release(closeIO)}
 		}, 0, []error{nil, nil, nil}},
 		"all, abort": {func(s *Stdin, closeIO func() error) []error {
@@ -190,7 +190,7 @@ func TestStdinRaces(t *testing.T) {
 		}
 		var calls atomic.Int32
 		closeIO := func() error { calls.Add(1); return nil }
-		wg.Go(func() { _, _ = stdin.Write(make([]byte, 1<<21)) }) // the abort cuts it off
+		wg.Go(func() { _, _ = stdin.Write(make([]byte, 1<<21)) }) // Abort ends the Write
 		wg.Go(func() { stdin.Close() })
 		wg.Go(func() { stdin.Release(closeIO) })
 		wg.Go(func() { stdin.Release(closeIO) })
@@ -249,7 +249,7 @@ func TestStdinOpeningCancelled(t *testing.T) {
 	}
 }
 
-// After the opening its context means nothing.
+// The end of the context after the opening changes nothing.
 func TestStdinOutlivesOpeningContext(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -275,7 +275,7 @@ func TestStdinOutlivesOpeningContext(t *testing.T) {
 	}
 }
 
-// A process that is gone is EPIPE, for a Write that waits, too.
+// A Write fails with EPIPE when the process is gone, also a Write that waits.
 func TestStdinProcessGone(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)
@@ -300,7 +300,7 @@ func TestStdinProcessGone(t *testing.T) {
 	}
 }
 
-// A Write into a full pipe does not keep Abort from its work.
+// Abort works while a Write waits for a full pipe.
 func TestStdinAbortWakesWrite(t *testing.T) {
 	checkLeaks(t)
 	set := newSet(t)

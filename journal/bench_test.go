@@ -12,7 +12,7 @@ import (
 
 var record = make([]byte, 2048)
 
-// exitCommit is what the exit of a container costs: its record is read and written, and an event tells of it.
+// exitCommit is the commit for the exit of a container: it reads and writes the record, and appends an event.
 func exitCommit(key string) func(*Tx) error {
 	return func(tx *Tx) error {
 		tx.Get("container", key)
@@ -25,7 +25,8 @@ func exitCommit(key string) func(*Tx) error {
 	}
 }
 
-// BenchmarkBbolt is what a lone commit is measured by: a bbolt transaction with a value of each size, and nothing else.
+// BenchmarkBbolt is the lower bound of a single commit: a bbolt transaction with a value of each size, and nothing
+// else.
 func BenchmarkBbolt(b *testing.B) {
 	db, err := bolt.Open(newPath(b), 0o600, &bolt.Options{InitialMmapSize: addressSpace})
 	if err != nil {
@@ -83,7 +84,7 @@ func BenchmarkCommitNoSync(b *testing.B)   { benchmarkCommit(b, 1, Options{NoSyn
 // BenchmarkCommitDropping runs with the bound on the size reached.
 func BenchmarkCommitDropping(b *testing.B) { benchmarkCommit(b, 4, Options{MaxBytes: 256 << 10}) }
 
-// manyEvents is the length of a history that is looked at whole; the journal's default bound would hold a fifth of it.
+// manyEvents is how many events a long history has. The journal's default bound would keep a fifth of them.
 const manyEvents = 1_000_000
 
 // history is a journal with manyEvents events, a second apart.
@@ -95,15 +96,16 @@ func history(b *testing.B) (j *Journal, begin time.Time) {
 		commit(b, j, func(tx *Tx) {
 			for i := range 10_000 {
 				at := begin.Add(time.Duration(n+i) * time.Second)
-				tx.Append(Event{Time: at, Type: "container", Action: "die", ID: fmt.Sprintf("%064d", i%1000), Attributes: attributes})
+				id := fmt.Sprintf("%064d", i%1000)
+				tx.Append(Event{Time: at, Type: "container", Action: "die", ID: id, Attributes: attributes})
 			}
 		})
 	}
 	return j, begin
 }
 
-// BenchmarkMillionEvents is about a history of a million: what it costs to append to it, to read it from the start, to find
-// a moment in the middle, and to open it.
+// BenchmarkMillionEvents measures a history of a million events: appending, reading from the start, finding a time in
+// the middle, and opening.
 func BenchmarkMillionEvents(b *testing.B) {
 	j, begin := history(b)
 	b.Run("append", func(b *testing.B) {

@@ -7,16 +7,17 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Torn tells that one of the two meta pages made no sense when the journal was opened, and it goes by the other one, which
-// may be a commit older: one that a crash cut off and nobody was told of is missing then, or, where the disk doesn't keep what it
-// has synced, one that was acknowledged. The next commits mend the page.
+// Torn reports whether one of the two meta pages was damaged when the journal was opened. The journal uses the other
+// page then, which may be a commit older. A crash during a commit that had not returned has that effect. If the disk
+// does not keep data that it has synced, an acknowledged commit may be missing. The next two commits write both pages
+// anew.
 func (j *Journal) Torn() bool { return j.torn }
 
-// Check goes over the whole file as one commit left it, and calls report for each thing that is wrong: pages, checksums,
-// the numbering of events without a hole, what is kept beside them to find them. After a page that makes no sense it knows of
-// no more. Nobody waits for it, but space can't be used again meanwhile.
+// Check reads the whole file as one commit left it, and calls report for each thing that is wrong: damaged pages, wrong
+// checksums, gaps in the numbers of events, and wrong stamps, by which events are found. It stops at the first damaged
+// page. Commits and reads go on meanwhile, but the space of deleted values can't be used again.
 //
-// Errors: ctx's, [ErrClosed], those of reading the file; findings are none.
+// Errors: ctx's, [ErrClosed], and those of reading the file. A finding is not an error.
 func (j *Journal) Check(ctx context.Context, report func(finding string)) error {
 	for {
 		again := false
@@ -27,7 +28,7 @@ func (j *Journal) Check(ctx context.Context, report func(finding string)) error 
 				m = metas[1]
 			}
 			if again = m.txid != uint64(tx.ID()) && whole; again {
-				return nil // two commits came in between
+				return nil // two commits came in between: the meta page of this one is overwritten
 			}
 			if !whole {
 				report("one of the two meta pages is corrupt: the last commit may be missing")
@@ -66,11 +67,11 @@ func (j *Journal) check(ctx context.Context, m meta, report func(string)) error 
 	return nil
 }
 
-// checker looks at one value after another.
+// checker checks one value after another, in the order of the keys.
 type checker struct {
 	report func(string)
 	last   uint64 // number of the last event
-	stamp  stamp  // the least that the next event has
+	stamp  stamp  // the next event has at least these times, and exactly this start
 }
 
 func (c *checker) item(bucket string, key, sealed []byte) {

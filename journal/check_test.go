@@ -32,7 +32,9 @@ func TestCheckFinds(t *testing.T) {
 	}{
 		"nothing":  {func(*bolt.Tx) error { return nil }, ""},
 		"an event": {put(eventsBucket, eventKey(20), []byte("12345")), "event 20: checksum"},
-		"a hole":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte(eventsBucket)).Delete(eventKey(30)) }, "event 31 comes after event 29"},
+		"a hole": {func(tx *bolt.Tx) error {
+			return tx.Bucket([]byte(eventsBucket)).Delete(eventKey(30))
+		}, "event 31 comes after event 29"},
 		"a copy": {func(tx *bolt.Tx) error {
 			b := tx.Bucket([]byte(eventsBucket))
 			return b.Put(eventKey(7), seal(eventKey(7), b.Get(eventKey(40))[checksumSize:]))
@@ -54,7 +56,7 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-func TestCheckFindsAMetaPage(t *testing.T) {
+func TestCheckFindsADamagedMetaPage(t *testing.T) {
 	path := closedJournal(t)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -68,18 +70,18 @@ func TestCheckFindsAMetaPage(t *testing.T) {
 	if got := findings(t, j); len(got) != 1 || !strings.Contains(got[0], "meta pages") || !j.Torn() {
 		t.Errorf("got %q, torn %v", got, j.Torn())
 	}
-	for range 2 { // in turns
+	for range 2 { // commits write the meta pages in turns
 		commit(t, j, func(tx *Tx) { tx.Put("kind", "key", nil) })
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if again := open(t, path, Options{}); again.Torn() {
-		t.Error("two commits don't mend it")
+		t.Error("two commits don't write it anew")
 	}
 }
 
-// TestCheckWhileOthersCommit finds nothing wrong in a journal that changes meanwhile.
+// TestCheckWhileOthersCommit: Check finds nothing wrong in a journal that changes at the same time.
 func TestCheckWhileOthersCommit(t *testing.T) {
 	j := open(t, newPath(t), Options{MaxBytes: 64 << 10, NoSync: true})
 	ctx, cancel := context.WithCancel(t.Context())

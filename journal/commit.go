@@ -13,21 +13,20 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Commit runs fn and returns once what it wrote, and the events it appended, are on disk, all or nothing.
+// Commit runs fn, and returns when all records that fn wrote and all events that fn appended are on disk. After an
+// error none of them is kept, except after one of class Unknown.
 //
-// fn runs at most once, on the committer's goroutine, after all functions whose Commit has returned; while it runs,
-// nothing else is committed, so it should be quick. It must not call Commit or Close. If it returns an error, Commit
-// returns that error and nothing of fn is kept; so too if it panics, with a [*PanicError]. A fn that writes nothing
-// costs no disk access.
+// fn runs at most once, on the committer's goroutine, after all functions whose Commit has returned. While fn runs, no
+// other commit goes on, so it should be quick. It must not call Commit or Close. If fn returns an error, Commit returns
+// that error. If fn panics, Commit returns a [*PanicError]. If fn writes nothing, the disk is not used.
 //
-// A ctx that ends before fn was taken keeps it from running: Commit returns the context's error. Later it has no effect,
-// since the commit can't be called back: Commit waits for the disk and returns the true result.
+// If ctx ends before the committer has taken fn, fn does not run and Commit returns ctx's error. If ctx ends later,
+// Commit still waits for the disk and returns the result.
 //
-// Other errors: [ErrClosed]; InvalidArgument for what Tx refuses; DataLoss where the file can't be understood;
-// ResourceExhausted where the disk is full, and Internal where it refused to write for another reason: nothing was
-// committed, and a later Commit may succeed; Unknown where the last sync failed, so that nobody can say whether a power
-// loss would undo the commit. After Unknown, and after DataLoss while writing, every Commit returns Unavailable until
-// the file is opened again.
+// Other errors: [ErrClosed]. InvalidArgument for arguments that Tx refuses. DataLoss if the file is damaged.
+// ResourceExhausted if the disk is full, and Internal if the disk refused to write for another reason: a later Commit
+// may succeed. Unknown if the last sync failed: a power loss may or may not undo the commit. After an error of class
+// Unknown, and after DataLoss while writing, every Commit returns Unavailable until the file is opened again.
 func (j *Journal) Commit(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("cannot commit to the journal: %w", err)
@@ -47,8 +46,8 @@ func (j *Journal) Commit(ctx context.Context, fn func(*Tx) error) error {
 	return r.err
 }
 
-// commitAll is the committer. It ends once the queue is closed and empty. A commit function that ends its goroutine, as
-// testing.T.FailNow does, has its group fail and another committer started.
+// commitAll is the committer. It ends when the queue is closed and empty. If a commit function ends the goroutine, as
+// testing.T.FailNow does, its group of commits fails and another committer starts.
 func (j *Journal) commitAll() {
 	debug.SetPanicOnFault(true)
 	ended := false
@@ -69,7 +68,8 @@ func (j *Journal) commitAll() {
 	}
 }
 
-// commitTogether runs the functions of requests, commits the effects of those that succeed, and finishes all requests.
+// commitTogether runs the functions of the requests, commits the writes of those that succeed, and finishes all
+// requests.
 func (j *Journal) commitTogether(requests []*request) {
 	results := make([]error, len(requests))
 	err := fmt.Errorf("cannot commit to the journal: a commit function ended the committer: %w", errdefs.ErrInternal)
@@ -84,8 +84,8 @@ func (j *Journal) commitTogether(requests []*request) {
 	err = j.transact(requests, results)
 }
 
-// transact runs the functions in one bbolt transaction. It puts the errors of single functions into results and returns
-// one that concerns all the others.
+// transact runs the functions in one bbolt transaction. It puts the errors of single functions into results, and
+// returns the error of all the others.
 func (j *Journal) transact(requests []*request, results []error) error {
 	g, err := j.beginGroup()
 	if err != nil {
@@ -115,7 +115,7 @@ type group struct {
 	before  position // as it is on disk
 	after   position // as it will be
 	dirty   bool     // there is something to commit
-	failed  error    // applying the effects of a function failed half-way
+	failed  error    // why the writes of a function could be applied in part only
 }
 
 func (j *Journal) beginGroup() (*group, error) {
@@ -140,12 +140,13 @@ func (j *Journal) beginGroup() (*group, error) {
 		return nil, g.cannotBegin(err)
 	}
 	g.j.keepReserve(g.tx.Size())
-	g.events.FillPercent = 1 // keys only ever grow
+	g.events.FillPercent = 1 // full pages: each new key is greater than all others
 	g.after.tx = g.tx.ID()
 	return g, nil
 }
 
-// cannotBegin says why there is no group. Where bbolt panicked before there was a transaction, its write lock is lost.
+// cannotBegin returns the error of beginGroup. If bbolt panicked before there was a transaction, its write lock is
+// lost.
 func (g *group) cannotBegin(err error) error {
 	err = fmt.Errorf("cannot begin a transaction in journal %s: %w", g.j.path, err)
 	switch {
@@ -158,7 +159,7 @@ func (g *group) cannotBegin(err error) error {
 	return err
 }
 
-// rollback ends the transaction unless commit has. Where bbolt can't, its write lock is lost.
+// rollback ends the transaction unless commit has ended it. If bbolt can't, its write lock is lost.
 func (g *group) rollback() {
 	if g.tx == nil || g.tx.DB() == nil {
 		return
@@ -168,7 +169,7 @@ func (g *group) rollback() {
 	}
 }
 
-// run runs one function and applies what it wrote if it succeeds.
+// run runs one function, and applies its writes if it succeeds.
 func (g *group) run(fn func(*Tx) error) error {
 	if g.failed != nil {
 		return nil // gets the error of the group
@@ -188,7 +189,7 @@ func (g *group) run(fn func(*Tx) error) error {
 	return nil
 }
 
-// call runs a function of the user and contains its panics.
+// call runs a function of the user, and returns its panic as an error.
 func call(fn func(*Tx) error, t *Tx) (err error) {
 	defer func() {
 		switch v := recover().(type) {
@@ -202,7 +203,7 @@ func call(fn func(*Tx) error, t *Tx) (err error) {
 	return fn(t)
 }
 
-// apply writes the effects of a function into the transaction.
+// apply puts the writes and events of a function into the transaction.
 func (g *group) apply(t *Tx) error {
 	for _, k := range slices.Sorted(maps.Keys(t.staged)) {
 		w, key := t.staged[k], []byte(k)
@@ -230,7 +231,7 @@ func (g *group) apply(t *Tx) error {
 	return nil
 }
 
-// append stores an event under the next number and moves the position behind it.
+// append stores an event under the next number, and moves the position behind the event.
 func (g *group) append(at int64, body []byte) error {
 	p := &g.after
 	seq := p.newest + 1
@@ -253,10 +254,10 @@ func (g *group) append(at int64, body []byte) error {
 	return g.events.SetSequence(seq)
 }
 
-// storedSize is what an event counts in the file: its key, its value, and bbolt's header for the pair.
+// storedSize returns the bytes that an event counts for: its key, its value, and bbolt's header for both.
 func storedSize(value int) uint64 { return uint64(8 + value + 16) }
 
-// commit drops what is too old, writes the transaction to disk and tells the readers.
+// commit drops events that are too old, writes the transaction to disk, and wakes the readers.
 func (g *group) commit() error {
 	err := contain(func() error {
 		if err := g.retain(); err != nil {
@@ -271,7 +272,8 @@ func (g *group) commit() error {
 	return nil
 }
 
-// explain classes the error of a failed transaction with that number, by whether readers see it nevertheless.
+// explain gives the error of a failed transaction with that number its class. The class is Unknown if readers see the
+// transaction all the same.
 func (j *Journal) explain(err error, number int) error {
 	if errdefs.IsDataLoss(err) {
 		err = fmt.Errorf("cannot write to journal %s: %w", j.path, err)

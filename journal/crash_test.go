@@ -32,8 +32,8 @@ func child(t *testing.T, role string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// writeUntilKilled is a child that counts several records up, each with an event that tells the new count, and prints the
-// numbers of the events that are committed.
+// writeUntilKilled is a child that counts several records up, with an event for each new count. It prints the numbers
+// of the events that are committed.
 func writeUntilKilled(path string) error {
 	j, err := Open(path, Options{MaxBytes: -1})
 	if err != nil {
@@ -102,7 +102,7 @@ func runAndKill(t *testing.T, path string, lines int) uint64 {
 	return reported
 }
 
-// replay is what the records have to be, going by the events.
+// replay returns the records that the events lead to.
 func replay(t *testing.T, j *Journal) map[string]string {
 	t.Helper()
 	state := make(map[string]string)
@@ -183,7 +183,7 @@ func TestACommitThatTheDiskRefusesLeavesNothing(t *testing.T) {
 	}
 }
 
-// readCutOff is a child that opens a journal which is cut off under its feet.
+// readCutOff is a child that opens a journal whose file is then cut off.
 func readCutOff(path string) error {
 	j, err := Open(path, Options{})
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// create makes an empty journal at path, unless somebody else does so at the same time. The name appears only once what
-// it stands for is complete: a process that is killed meanwhile leaves no half-made journal behind.
+// create makes an empty journal at path, unless another process does so at the same time. The name appears when the
+// file is complete: a process that is killed leaves no incomplete journal there.
 func create(path string, opts Options) (err error) {
 	draft, err := os.CreateTemp(filepath.Dir(path), draftPrefix(path)+"*")
 	if err != nil {
@@ -36,7 +36,7 @@ func create(path string, opts Options) (err error) {
 	return syncDirectory(filepath.Dir(path))
 }
 
-// initialise makes an empty file an empty journal.
+// initialise turns an empty file into an empty journal.
 func initialise(path string, opts Options) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: opts.NoSync, FreelistType: bolt.FreelistMapType})
 	if err != nil {
@@ -63,11 +63,11 @@ func writeHeader(tx *bolt.Tx, format uint32) error {
 	return header.Put([]byte(idKey), hex.AppendEncode(nil, id[:]))
 }
 
-// draftPrefix is how the name of a journal begins while it is being created.
+// draftPrefix returns the beginning of the names of files that are to become the journal at path.
 func draftPrefix(path string) string { return "." + filepath.Base(path) + ".new-" }
 
-// sweep removes drafts of journals that were never finished. Once the journal is there and locked, no draft is needed:
-// who loses one opens the journal instead.
+// sweep removes drafts that were never finished. The journal must exist and be locked: a process that loses its draft
+// then opens the journal.
 func sweep(path string) error {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

@@ -10,33 +10,32 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// What a cursor reads at once, and so all that it ever holds: that many events, or the one that goes beyond that many
-// bytes.
+// A cursor reads, and holds, at most that many events at a time, and no further event after that many bytes.
 const (
 	batchEvents = 32
 	batchBytes  = 32 << 10
 )
 
-// Cursor is a position between two events. It needs no closing and holds nothing but a small batch of what comes next.
-// It is for one goroutine at a time.
+// Cursor is a position between two events. It holds only a small batch of the next events, and is not closed. It is for
+// one goroutine at a time.
 type Cursor struct {
 	j     *Journal
 	after uint64
-	batch []Event // read, but not returned yet; in order, right behind after
+	batch []Event // read, but not returned yet: the events after the position, in order
 }
 
-// Cursor returns a cursor whose first event is the one after that number: 0 for the first event ever, Newest for only
-// those to come. That there is no such position any more, or yet, is told by Next.
+// Cursor returns a cursor whose first event is the one after that number: 0 for the first event ever, Newest for the
+// next event to come. If the journal does not have that position, Next returns an error.
 func (j *Journal) Cursor(after uint64) *Cursor {
 	return &Cursor{j: j, after: after}
 }
 
-// CursorSince returns a cursor that stands right before the first event with a Time of t or later, of those that are
-// kept; if there is none, behind the newest event.
+// CursorSince returns a cursor before the first kept event with a Time of t or later. If there is none, the cursor is
+// behind the newest event.
 //
-// It misses no kept event of t or later. But since the times of events need not grow with their numbers, ones from
-// before t may come after it; and where the events that were latest are no longer kept, it may stand further ahead than
-// it has to. So who wants only events since t looks at their times as well. Errors: [ErrClosed], DataLoss.
+// The cursor misses no kept event of t or later, but may also return earlier ones: a later event may have an earlier
+// Time, and where events with late times were dropped, the cursor may be further ahead than it has to. So a caller that
+// wants only events since t looks at their times as well. Errors: [ErrClosed], and DataLoss if the file is damaged.
 func (j *Journal) CursorSince(t time.Time) (*Cursor, error) {
 	var after uint64
 	err := j.read(func(tx *bolt.Tx) error {
@@ -51,8 +50,8 @@ func (j *Journal) CursorSince(t time.Time) (*Cursor, error) {
 	return j.Cursor(after), nil
 }
 
-// searchMark returns the number before that of the first event whose mark is not below limit. Marks never fall, and the
-// first one that reaches a time is that of the first event that does.
+// searchMark returns the number before that of the first event whose mark is limit or more. Marks never fall, and the
+// first mark that reaches limit is that of the first event whose Time does.
 func searchMark(tx *bolt.Tx, limit int64) (uint64, error) {
 	events, err := openBucket(tx, eventsBucket)
 	if err != nil {
@@ -69,10 +68,11 @@ func searchMark(tx *bolt.Tx, limit int64) (uint64, error) {
 	return oldest + uint64(n) - 1, err
 }
 
-// Position returns the number of the event that was returned last, at first what the cursor was made with.
+// Position returns the number of the event that was returned last. Before that it is the number that the cursor was
+// made with.
 func (c *Cursor) Position() uint64 { return c.after }
 
-// Check returns the error that Next has for the cursor's position, without waiting for an event: nil where there is one
+// Check returns the error that Next would return, without waiting for an event. It returns nil if there is a next event
 // or one can come.
 func (c *Cursor) Check() error {
 	s := c.j.current()
@@ -85,10 +85,10 @@ func (c *Cursor) Check() error {
 	return c.fill(s.position)
 }
 
-// Next returns the next event, and waits until there is one. It returns a [*TooOldError] when that event is no longer
-// kept, a [*TooNewError] when the position lies behind the newest event, [ErrClosed] after the journal's Close, ctx's
-// error once ctx ends, and an error of class DataLoss where the file can't be understood. After an error the cursor
-// stands where it stood.
+// Next returns the next event, and waits until there is one. After an error the position is unchanged.
+//
+// Errors: a [*TooOldError] if that event has been dropped. A [*TooNewError] if the position is behind the newest event.
+// [ErrClosed] after the journal's Close. ctx's error when ctx ends. DataLoss if the file is damaged.
 func (c *Cursor) Next(ctx context.Context) (Event, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -106,7 +106,7 @@ func (c *Cursor) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Poll is like Next, but returns false where Next would wait.
+// Poll is like Next, but returns false at once if Next would wait.
 func (c *Cursor) Poll() (Event, bool, error) { return c.poll(c.j.current()) }
 
 func (c *Cursor) poll(s state) (Event, bool, error) {
@@ -130,7 +130,7 @@ func (c *Cursor) poll(s state) (Event, bool, error) {
 	return e, true, nil
 }
 
-// fill reads at least one event behind after, and none behind p.newest.
+// fill reads at least one event after the position, and none after p.newest.
 func (c *Cursor) fill(p position) error {
 	if c.after > p.newest {
 		return &TooNewError{After: c.after, Newest: p.newest}
@@ -143,7 +143,7 @@ func (c *Cursor) fill(p position) error {
 	})
 }
 
-// readBatch returns the events after one number up to another, at least one of them, as many as make a batch.
+// readBatch returns events after one number and up to another: at least one, at most a batch.
 func readBatch(tx *bolt.Tx, after, last uint64) ([]Event, error) {
 	events, err := openBucket(tx, eventsBucket)
 	if err != nil {
@@ -168,7 +168,7 @@ func readBatch(tx *bolt.Tx, after, last uint64) ([]Event, error) {
 	return batch, nil
 }
 
-// missing tells why an event isn't there: it was dropped, or it is lost.
+// missing returns why an event is absent: it was dropped, or it is lost.
 func missing(events bucket, after, seq uint64) error {
 	if oldest := events.oldest(); seq < oldest {
 		return &TooOldError{After: after, Oldest: oldest}

@@ -137,7 +137,8 @@ func TestACursorOfAnotherJournalIsTold(t *testing.T) {
 	appendEvents(t, j, 2)
 	_, err := j.Cursor(4).Next(t.Context())
 	var tooNew *TooNewError
-	if !errors.As(err, &tooNew) || tooNew.After != 4 || tooNew.Newest != 2 || !errdefs.IsOutOfRange(err) || err.Error() == "" {
+	if !errors.As(err, &tooNew) || *tooNew != (TooNewError{After: 4, Newest: 2}) ||
+		!errdefs.IsOutOfRange(err) || err.Error() == "" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -174,7 +175,7 @@ func TestCursorSince(t *testing.T) {
 	if c, err := j.CursorSince(at(0)); err != nil || c.Position() != 0 {
 		t.Fatalf("empty journal: %v, %v", c, err)
 	}
-	// The clock is set back after the third event, and the sixth is learnt of late.
+	// The clock is set back after the third event, and the sixth becomes known late.
 	seconds := []int64{10, 20, 30, 15, 25, 5, 40, 40, 41}
 	commit(t, j, func(tx *Tx) {
 		for _, s := range seconds {

@@ -13,7 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// sound makes a journal with branch pages, records of several pages and free pages, and returns the file and what is in it.
+// sound makes a journal with branch pages, records of several pages and free pages. It returns the file, its events and
+// its records.
 func sound(t testing.TB) (file []byte, events []string, kept map[string]string) {
 	t.Helper()
 	path := newPath(t)
@@ -51,7 +52,7 @@ func everything(t testing.TB, j *Journal) ([]string, map[string]string) {
 	return events, records(t, j, "n")
 }
 
-// checkDamaged opens a damaged file: it is refused, or all that can be read of it is as it was.
+// checkDamaged opens a damaged file. Open refuses it, or all that can be read of it is as before the damage.
 func checkDamaged(t testing.TB, path string, file []byte, events []string, kept map[string]string) (opened bool) {
 	t.Helper()
 	if err := os.WriteFile(path, file, 0o600); err != nil {
@@ -87,14 +88,15 @@ func checkDamaged(t testing.TB, path string, file []byte, events []string, kept 
 			t.Errorf("event %d is %v", e.Seq, e)
 		}
 	}
-	if err := j.Commit(t.Context(), func(tx *Tx) error { tx.Put("n", "new", nil); appendNumbered(tx); return nil }); err != nil && !errdefs.IsDataLoss(err) {
+	err = j.Commit(t.Context(), func(tx *Tx) error { tx.Put("n", "new", nil); appendNumbered(tx); return nil })
+	if err != nil && !errdefs.IsDataLoss(err) {
 		t.Errorf("commit: %v", err)
 	}
 	return true
 }
 
-// TestDamagedAnywhere flips bits, zeroes pages, swaps them and cuts the file off, at random places. A damaged meta page makes
-// bbolt go by the other one, one transaction older.
+// TestDamagedAnywhere flips bits, zeroes pages, copies them over others and cuts the file off, at random places behind
+// the meta pages.
 func TestDamagedAnywhere(t *testing.T) {
 	file, events, kept := sound(t)
 	path := newPath(t)

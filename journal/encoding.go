@@ -14,10 +14,11 @@ import (
 
 // A stored event is its key, the number in 8 bytes, and
 //
-//	checksum 4 | appended 8 | mark 8 | start 8 | time 8 | flags 1 | generation | type | action | id | count | key, value ...
+//	checksum 4 | appended 8 | mark 8 | start 8 | time 8 | flags 1 |
+//	generation | type | action | id | count | key, value ...
 //
-// all big-endian; generation, count and the lengths before the strings are minimal uvarints. A stored record is its key,
-// kind NUL key, and checksum 4 | value. The checksum is CRC-32C over key and what follows.
+// all big-endian; generation, count and the lengths before the strings are minimal uvarints. A stored record is its
+// key, kind NUL key, and checksum 4 | value. The checksum is CRC-32C over key and what follows.
 const (
 	checksumSize  = 4
 	stampSize     = 24
@@ -28,15 +29,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// stamp is what the journal keeps beside an event to find it by time and by size.
+// stamp is stored with each event, to find events by time and by size.
 type stamp struct {
 	appended int64  // the latest wall clock at any append so far, nanoseconds since 1970
 	mark     int64  // the latest Time of any event so far, nanoseconds since 1970
-	start    uint64 // bytes of all events before this one, those that were dropped included
+	start    uint64 // bytes of all events before this one, dropped ones too
 }
 
-func checksum(key, rest []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, rest)
+func checksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
 // seal returns the stored form of a value: its checksum, then the value.
@@ -62,7 +63,7 @@ func eventKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(nil, seq)
 }
 
-// seqOf is the number in an event's key, 0 for what is none.
+// seqOf returns the number in an event's key, 0 if it is no such key.
 func seqOf(key []byte) uint64 {
 	if len(key) != 8 {
 		return 0
@@ -111,35 +112,35 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeEvent reads what encodeEvent wrote, and nothing else: every event has exactly one encoding. Errors are of class
-// DataLoss.
+// decodeEvent is the reverse of encodeEvent. Every event has exactly one encoding: all other bytes are an error, of
+// class DataLoss.
 func decodeEvent(b []byte) (Event, error) {
-	d := decoder{rest: b}
+	d := decoder{left: b}
 	e := Event{Time: time.Unix(0, int64(d.uint64())).UTC()}
 	flags := d.byte()
 	e.Recovered = flags&flagRecovered != 0
 	e.Generation = d.uvarint()
 	e.Type, e.Action, e.ID = d.string(), d.string(), d.string()
 	e.Attributes = d.attributes()
-	if d.bad || flags&^flagRecovered != 0 || len(d.rest) > 0 {
+	if d.bad || flags&^flagRecovered != 0 || len(d.left) > 0 {
 		return Event{}, fmt.Errorf("event of %d bytes is malformed: %w", len(b), errdefs.ErrDataLoss)
 	}
 	return e, nil
 }
 
-// decoder takes values off the front of rest. Once something was bad it returns zero values only.
+// decoder takes values off the front of left. After the first bad value it returns zero values only.
 type decoder struct {
-	rest []byte
+	left []byte
 	bad  bool
 }
 
 func (d *decoder) take(n uint64) []byte {
-	if d.bad || n > uint64(len(d.rest)) {
+	if d.bad || n > uint64(len(d.left)) {
 		d.bad = true
 		return nil
 	}
-	taken := d.rest[:n]
-	d.rest = d.rest[n:]
+	taken := d.left[:n]
+	d.left = d.left[n:]
 	return taken
 }
 
@@ -160,25 +161,25 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	minimal := n == 1 || n > 1 && d.rest[n-1] != 0
+	v, n := binary.Uvarint(d.left)
+	minimal := n == 1 || n > 1 && d.left[n-1] != 0
 	if d.bad || !minimal {
 		d.bad = true
 		return 0
 	}
-	d.rest = d.rest[n:]
+	d.left = d.left[n:]
 	return v
 }
 
 func (d *decoder) string() string { return string(d.take(d.uvarint())) }
 
-// attributes reads a map whose keys stand in rising order, nil if it is empty.
+// attributes reads a map whose keys are in rising order. It returns nil for an empty map.
 func (d *decoder) attributes() map[string]string {
 	count := d.uvarint()
 	if d.bad || count == 0 {
 		return nil
 	}
-	if count > uint64(len(d.rest))/2 { // two lengths of at least one byte each
+	if count > uint64(len(d.left))/2 { // two lengths of at least one byte each
 		d.bad = true
 		return nil
 	}

@@ -12,7 +12,8 @@ import (
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add(encodeEvent(nil, Event{}))
 	f.Add(encodeEvent(nil, Event{
-		Time: time.Unix(1, 2), Type: "container", Action: "die", ID: strings.Repeat("a", 64), Generation: 300, Recovered: true,
+		Time: time.Unix(1, 2), Type: "container", Action: "die", ID: strings.Repeat("a", 64), Generation: 300,
+		Recovered:  true,
 		Attributes: map[string]string{"exitCode": "0", "image": "busybox", "name": "x"},
 	}))
 	f.Add([]byte{})

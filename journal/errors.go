@@ -6,17 +6,19 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ErrClosed is returned by everything that needs an open journal once Close was called. Its class is Unavailable.
+// ErrClosed is the error of all methods that need an open journal, after Close was called. Its class is Unavailable.
 var ErrClosed = fmt.Errorf("journal is closed: %w", errdefs.ErrUnavailable)
 
-// ErrInUse is returned by [Open] where another process has the journal open, or this one. Its class is FailedPrecondition.
+// ErrInUse is the error of [Open] if another process, or this one, has the journal open. Its class is
+// FailedPrecondition.
 var ErrInUse = fmt.Errorf("it is in use: %w", errdefs.ErrFailedPrecondition)
 
-// TooOldError says that a cursor asked for an event that is no longer kept. Its class is OutOfRange.
+// TooOldError says that the next event of a cursor has been dropped. Its class is OutOfRange.
 type TooOldError struct {
-	// After is the cursor's position: the event after it was asked for.
+	// After is the cursor's position: the number before that of the dropped event.
 	After uint64
-	// Oldest is the number of the oldest event still kept, or of the next one to come if none is.
+	// Oldest is the number of the oldest event that is kept. If none is kept, it is the number of the next event to
+	// come.
 	Oldest uint64
 }
 
@@ -28,12 +30,12 @@ func (e *TooOldError) Error() string {
 // Unwrap gives the error its class.
 func (e *TooOldError) Unwrap() error { return errdefs.ErrOutOfRange }
 
-// TooNewError says that a cursor stands behind the newest event, as one does that belongs to another journal (see
-// [Journal.ID]). Its class is OutOfRange.
+// TooNewError says that a cursor's position is behind the newest event. Such a position belongs to another journal (see
+// [Journal.ID]). The class is OutOfRange.
 type TooNewError struct {
 	// After is the cursor's position.
 	After uint64
-	// Newest is the number of the newest event, 0 if there was none yet.
+	// Newest is the number of the newest event, 0 if there has been none.
 	Newest uint64
 }
 
@@ -45,16 +47,16 @@ func (e *TooNewError) Error() string {
 // Unwrap gives the error its class.
 func (e *TooNewError) Unwrap() error { return errdefs.ErrOutOfRange }
 
-// PanicError is what Commit returns when its function panicked; nothing of that function was committed. Its class is
+// PanicError is the error of a Commit whose function has panicked. Nothing of that function was committed. Its class is
 // Internal.
 type PanicError struct {
-	// Value is what was passed to panic.
+	// Value is the argument of panic.
 	Value any
 	// Stack is the stack of the panic, as runtime/debug.Stack formats it.
 	Stack []byte
 }
 
-// Error implements error. The stack is not part of it.
+// Error implements error. The text does not have the stack.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("panic in a commit function: %v", e.Value)
 }

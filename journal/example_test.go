@@ -9,8 +9,7 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// A container's record and the event that tells of its end are committed together, and a subscriber reads on from where
-// it was.
+// A container's record and the event of its end are committed together. A subscriber reads on from its last position.
 func Example() {
 	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// Journal is an open journal. All methods are safe for concurrent use. It owns its file, which stays locked against
-// other processes, and one goroutine, the committer; both end with Close.
+// Journal is an open journal. All methods are safe for concurrent use. A journal owns its file, which stays locked
+// against other processes, and one goroutine, the committer. Close closes the file and ends the goroutine.
 type Journal struct {
 	path  string
 	id    string
@@ -23,10 +23,10 @@ type Journal struct {
 	file  *os.File // the one that db has open; closed by db
 	queue queue
 
-	// opened is what the database took of the file when it was opened; reserved is where the allocated part of the file
-	// ends, as far as known: the committer's.
+	// opened is the size of the database in bytes when it was opened. reserved is the offset at which the allocated
+	// part of the file ends, as far as known; only the committer uses it.
 	opened, reserved int64
-	torn             bool // one meta page made no sense at opening
+	torn             bool // one meta page was damaged when the file was opened
 
 	committer sync.WaitGroup
 	closing   sync.Once
@@ -37,25 +37,25 @@ type Journal struct {
 	changed chan struct{} // closed at the next change of state; nil while nobody waits for one
 }
 
-// position is what the journal holds after a transaction.
+// position says which events the journal has after a transaction.
 type position struct {
 	tx     int    // bbolt's number of that transaction
 	format uint32 // see Options.Format
-	oldest uint64 // number of the oldest event kept; 1 if there was none yet
-	newest uint64 // number of the newest event; 0 if there was none yet
+	oldest uint64 // number of the oldest event that is kept; 1 if there has been none
+	newest uint64 // number of the newest event; 0 if there has been none
 	first  stamp  // of the oldest event, if there is one
-	tail   stamp  // what the next event goes on from; its start is the end of the newest
+	tail   stamp  // of the newest event, but start is the end of that event: the next stamp continues from here
 }
 
-// ID is a random name that the journal got when it was created: 32 hexadecimal digits. A number of an event means
-// something only together with it.
+// ID returns the random name that the journal got when it was created: 32 hexadecimal digits. The number of an event is
+// unique only within one journal.
 func (j *Journal) ID() string { return j.id }
 
-// Format returns the format that the journal has: at most [Options.Format], which is for [Tx.SetFormat] to reach.
+// Format returns the format of the journal: [Options.Format] or an older one. [Tx.SetFormat] changes it.
 func (j *Journal) Format() uint32 { return j.current().format }
 
-// Copy writes a journal to w that is this one, as one commit left it. It holds no commit up, but keeps the space of what
-// is deleted meanwhile from being used again. Errors: [ErrClosed], w's, DataLoss where the file can't be read.
+// Copy writes a copy of the journal to w, as one commit left it. Commits go on meanwhile, but the space of what they delete
+// is not used again before the copy is complete. Errors: [ErrClosed]; those of w; DataLoss if the file cannot be read.
 func (j *Journal) Copy(w io.Writer) error {
 	return j.read(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(w)
@@ -63,15 +63,15 @@ func (j *Journal) Copy(w io.Writer) error {
 	})
 }
 
-// Oldest returns the number of the oldest event kept. It is 1 as long as there was none yet.
+// Oldest returns the number of the oldest event that is kept, 1 if there has been none.
 func (j *Journal) Oldest() uint64 { return j.current().oldest }
 
-// Newest returns the number of the newest event, 0 if there was none yet.
+// Newest returns the number of the newest event, 0 if there has been none.
 func (j *Journal) Newest() uint64 { return j.current().newest }
 
-// Close refuses new commits, waits until those that are queued are committed, wakes every waiting cursor with
-// [ErrClosed], waits for running Views, and releases the file. Every call returns after that, with the same result. It
-// must not be called from within a View or a commit function.
+// Close refuses new commits, waits until the queued ones are committed, makes waiting cursors return [ErrClosed], waits
+// for running Views, and closes the file. Further calls wait for the first one and return its result, an error of the
+// file system or nil. Close must not be called in the function of a View or a Commit.
 func (j *Journal) Close() error {
 	j.closing.Do(func() {
 		j.queue.close()
@@ -82,8 +82,8 @@ func (j *Journal) Close() error {
 	return j.closeErr
 }
 
-// release closes the file. A database that has lost a lock can't be closed by bbolt: then only the descriptor is, and
-// with it the lock on the file; the mapping stays.
+// release closes the file. If bbolt has lost one of its locks, its Close would wait for ever: then release closes only
+// the descriptor, which unlocks the file, and the mapping stays.
 func (j *Journal) release() error {
 	closeFile := j.db.Close
 	if j.current().stuck {
@@ -95,13 +95,13 @@ func (j *Journal) release() error {
 	return nil
 }
 
-// state is what everybody but the committer only reads.
+// state is written by the committer, and by Close and failed readers through change. All others only read it.
 type state struct {
 	position
 	broken error // why no commit is possible any more until the file is opened again, or nil
-	// refused is why the disk didn't take the last commit, scarce why the reserve isn't whole; nil where all is well.
+	// refused is why the disk did not take the last commit, scarce why the reserve is not complete; nil if all is well.
 	refused, scarce error
-	stuck           bool // bbolt has lost one of its locks: to call it may mean to wait for ever
+	stuck           bool // bbolt has lost one of its locks: a call of bbolt may wait for ever
 	closed          bool // Close was called
 }
 
@@ -122,7 +122,7 @@ func (j *Journal) watch() (state, <-chan struct{}) {
 	return j.state, j.changed
 }
 
-// change lets set change the state and wakes those who wait for it.
+// change lets set change the state, and wakes all that wait for a change.
 func (j *Journal) change(set func(*state)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -133,8 +133,8 @@ func (j *Journal) change(set func(*state)) {
 	}
 }
 
-// read runs fn in a read transaction whose effects are on disk. It returns ErrClosed after Close, and DataLoss where the
-// file can't be read; a panic of fn's own goes on.
+// read runs fn in a read transaction that shows only commits that are on disk. It returns ErrClosed after Close, and
+// DataLoss if the file is damaged. A panic of fn itself passes through.
 func (j *Journal) read(fn func(*bolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	tx, err := j.begin()
@@ -150,8 +150,8 @@ func (j *Journal) read(fn func(*bolt.Tx) error) (err error) {
 	return fn(tx)
 }
 
-// begin starts a read transaction and waits until what it sees is on disk: bbolt shows a transaction before its last sync
-// has returned. It waits for a commit that is about to end, never for one to come, and not at all on a broken journal.
+// begin starts a read transaction and waits until the commits in it are on disk: bbolt shows a commit before its last
+// sync has returned. begin waits only for a commit whose sync is under way, and not at all on a broken journal.
 func (j *Journal) begin() (*bolt.Tx, error) {
 	tx, err := j.beginRead()
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
@@ -169,7 +169,7 @@ func (j *Journal) begin() (*bolt.Tx, error) {
 	}
 }
 
-// beginRead starts a read transaction. Where bbolt panics at that, it leaves its locks behind.
+// beginRead starts a read transaction. If bbolt panics, its locks stay locked.
 func (j *Journal) beginRead() (*bolt.Tx, error) {
 	if s := j.current(); s.stuck {
 		return nil, fmt.Errorf("%v: %w", s.broken, errdefs.ErrDataLoss)
@@ -185,24 +185,24 @@ func (j *Journal) beginRead() (*bolt.Tx, error) {
 	return tx, err
 }
 
-// lose makes the journal refuse everything from now on, since bbolt has lost a lock.
+// lose makes the journal refuse all commits and reads from now on, since bbolt has lost a lock.
 func (j *Journal) lose(err error) {
 	j.change(func(s *state) { s.broken, s.stuck = err, true })
 }
 
-// corruption is the panic value that stands for a file that can't be understood.
+// corruption is the value of a panic because of a damaged file.
 type corruption struct{ err error }
 
-// access runs fn, which reads or writes bbolt's pages, inside a function of the user. bbolt panics where a page makes no
-// sense, and a page beyond the end of a file that was cut off faults: both become a corruption, which unwinds that
-// function and can be told from its own panics.
+// access runs fn, which reads or writes bbolt's pages, inside a function of the user. bbolt panics at a damaged page,
+// and reading a page beyond the end of the file faults. access panics with a corruption then, which ends the user's
+// function and differs from a panic of that function.
 func access(fn func() error) {
 	if err := contain(fn); err != nil {
 		panic(corruption{err})
 	}
 }
 
-// contain runs fn, which only calls bbolt and this package, and turns a panic into an error of class DataLoss.
+// contain runs fn, which calls only bbolt and this package, and returns a panic as an error of class DataLoss.
 func contain(fn func() error) (err error) {
 	defer func() {
 		switch v := recover().(type) {
@@ -216,7 +216,7 @@ func contain(fn func() error) (err error) {
 	return fn()
 }
 
-// recoverCorruption is deferred around a function of the user; it stops the panics of access and lets all others pass.
+// recoverCorruption is deferred around a function of the user. It stops the panics of access; all others pass through.
 func recoverCorruption(err *error) {
 	switch v := recover().(type) {
 	case nil:

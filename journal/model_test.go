@@ -11,7 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// model is what a journal should hold. Commit functions run one at a time, so it needs no lock while there are no others.
+// model is what a journal should hold. Commit functions run one at a time, so it needs no lock while there are no
+// others.
 type model struct {
 	records map[string]map[string]string // by kind
 	events  []string                     // actions; the first one's number is 1
@@ -27,7 +28,7 @@ func (m model) clone() model {
 
 var kinds = []string{"a", "aa", "b"}
 
-// step does something at random to the journal and the model alike, or compares them.
+// step does the same random thing to the journal and the model, or compares them.
 func step(t *testing.T, r *rand.Rand, tx *Tx, m *model) {
 	kind, key := kinds[r.IntN(len(kinds))], fmt.Sprint(r.IntN(30))
 	switch r.IntN(6) {
@@ -70,7 +71,7 @@ func compare(t *testing.T, r Reader, kind string, want map[string]string) {
 	}
 }
 
-// verify compares a journal that nobody writes to with the model, and checks its file.
+// verify compares a journal with the model and checks its file. No commit may be under way.
 func verify(t *testing.T, j *Journal, m model) {
 	t.Helper()
 	err := j.View(func(s *Snapshot) error {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
-	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 // The buckets of the file, and the keys of the first one: its format in 4 bytes, big-endian, and its name.
@@ -26,17 +28,18 @@ const (
 	idKey     = "id"
 )
 
-// firstFormat is that of journals whose caller has no other.
+// firstFormat is the format of journals whose caller names none.
 const firstFormat = 1
 
-// addressSpace is how much of it is reserved for the file to grow in. Growing beyond makes commits wait for readers.
+// addressSpace is how many bytes of addresses are reserved for the mapping of the file. When the file grows beyond, a
+// commit waits until no reader uses the old mapping.
 const addressSpace = 256 << 20
 
-// Open opens the journal at path, and creates it with mode 0600 if there is none; the directory has to be there. The
-// file is locked (flock(2)) until Close, which the caller owes.
+// Open opens the journal at path. If there is none, it creates one with mode 0600; the directory must exist. The file
+// is locked (flock(2)) until the caller calls Close. Open reads all pages of the file, and all records.
 //
-// Errors: [ErrInUse]. FailedPrecondition where the file is a bbolt database but no journal, and where a newer version of
-// the program wrote it. DataLoss where the file is empty, cut off, or can't be understood. Others come from the file system.
+// Errors: [ErrInUse]. FailedPrecondition if the file is a bbolt database but no journal, or if a newer version of the
+// program wrote it. DataLoss if the file is empty, cut off or damaged. Other errors come from the file system.
 func Open(path string, opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
 	j := &Journal{path: path, opts: opts}
@@ -62,8 +65,8 @@ func Open(path string, opts Options) (*Journal, error) {
 	return j, nil
 }
 
-// open opens an existing file and reads where it stands. After an error nothing of it stays open; of a corrupt one, a
-// mapping may stay, which only bbolt could undo.
+// open opens an existing file and reads the position of its events. After an error the file is closed; if bbolt has
+// panicked, its mapping of the file stays.
 func (j *Journal) open() error {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	err := contain(func() (err error) {
@@ -79,7 +82,7 @@ func (j *Journal) open() error {
 	return nil
 }
 
-// abandon closes the descriptor, where bbolt could open the file but then panicked.
+// abandon closes the descriptor, if bbolt panicked after it had opened the file.
 func (j *Journal) abandon() error {
 	if j.file == nil {
 		return nil
@@ -103,7 +106,8 @@ func (j *Journal) boltOptions() *bolt.Options {
 	}
 }
 
-// openFile opens the file for bbolt, which would make a database of one that is absent or empty.
+// openFile opens, locks and checks the file for bbolt. It refuses a file that is absent or empty, of which bbolt would
+// make a database.
 func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
@@ -129,32 +133,24 @@ func (j *Journal) openFile(path string, flag int, mode os.FileMode) (*os.File, e
 	return file, nil
 }
 
-// lock locks the file as bbolt does, which finds it locked by itself then: what it reads has to be checked under the
-// lock.
+// lock locks the file as bbolt does: its own attempt succeeds then, since the descriptor is the same. So the file is
+// locked when checkFile reads it.
 func (j *Journal) lock(file *os.File) error {
-	how := unix.LOCK_EX
+	mode := flock.Exclusive
 	if j.opts.ReadOnly {
-		how = unix.LOCK_SH
+		mode = flock.Shared
 	}
-	for deadline := time.Now().Add(j.opts.LockTimeout); ; {
-		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return fmt.Errorf("cannot lock it: %w", err)
-		case !time.Now().Before(deadline):
-			return ErrInUse
-		}
-		<-time.After(lockPoll) // a lock has no condition to wait for, but one that blocks for ever
+	ctx, cancel := context.WithTimeout(context.Background(), j.opts.LockTimeout)
+	defer cancel()
+	err := flock.Lock(ctx, file, mode)
+	if errors.Is(err, flock.ErrTaken) {
+		return ErrInUse
 	}
+	return err
 }
 
-// lockPoll is the pause between two tries of a lock.
-const lockPoll = 50 * time.Millisecond
-
-// checkFile walks the pages and reads all records: one whose key is damaged would look as if it weren't there. Events are
-// checked as they are read.
+// checkFile reads all pages and all records. Without that, a record whose key is damaged would seem to be absent.
+// Events are checked when they are read.
 func (j *Journal) checkFile(file *os.File, size int64) error {
 	m, whole, err := newestMeta(file)
 	if err != nil {
@@ -171,16 +167,17 @@ func (j *Journal) checkFile(file *os.File, size int64) error {
 	return err
 }
 
-// classify gives bbolt's errors at opening their class.
+// classify gives an error of bbolt.Open its class.
 func classify(err error) error {
 	switch {
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
+		errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("it is corrupt, or not a journal: %w: %w", err, errdefs.ErrDataLoss)
 	}
 	return err
 }
 
-// load checks the format and reads where the journal stands.
+// load checks the format, and reads the id and the position of the events.
 func (j *Journal) load(tx *bolt.Tx) error {
 	header := tx.Bucket([]byte(journalBucket))
 	if header == nil {
@@ -216,7 +213,7 @@ func checkFormat(stored []byte, newest uint32) (uint32, error) {
 	return found, nil
 }
 
-// position reads where the journal stands from its first and last event.
+// position reads the position from the first and the last event.
 func (b bucket) position() (position, error) {
 	p := position{oldest: b.oldest(), newest: b.Sequence(), tail: stamp{appended: math.MinInt64, mark: math.MinInt64}}
 	last, _ := b.Cursor().Last()

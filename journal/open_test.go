@@ -14,7 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// edit changes a closed journal behind its back.
+// edit changes a closed journal by bbolt.
 func edit(t *testing.T, path string, fn func(*bolt.Tx) error) {
 	t.Helper()
 	db, err := bolt.Open(path, 0o600, nil)
@@ -74,7 +74,10 @@ func TestWhatCannotBeOpened(t *testing.T) {
 		is    func(error) bool
 		says  string
 	}{
-		"newer":            {put(journalBucket, []byte(formatKey), binary.BigEndian.AppendUint32(nil, 2)), errdefs.IsFailedPrecondition, "format 2"},
+		"newer": {
+			put(journalBucket, []byte(formatKey), binary.BigEndian.AppendUint32(nil, 2)),
+			errdefs.IsFailedPrecondition, "format 2",
+		},
 		"no format":        {put(journalBucket, []byte(formatKey), nil), errdefs.IsDataLoss, "format"},
 		"another database": {drop(journalBucket), errdefs.IsFailedPrecondition, "not a journal"},
 		"no events":        {drop(eventsBucket), errdefs.IsDataLoss, "events"},

@@ -10,26 +10,28 @@ const (
 
 // Options configure [Open]. The zero value is good for production.
 type Options struct {
-	// LockTimeout is how long Open waits while another process has the journal open, with a resolution of 50 ms; 0
-	// means one second, negative not at all.
+	// LockTimeout is how long Open waits while another process has the journal open. It is rounded up to 2 ms. 0 means
+	// one second; with a negative value Open does not wait.
 	LockTimeout time.Duration
-	// MaxAge is how long events are kept at least, counted from when they were appended; 0 means 7 days, negative for
-	// ever. Events are dropped while others are committed, some 1/16 of MaxAge but at most a minute late, or later where
-	// nothing is committed. The wall clock counts: one that jumps ahead by more than MaxAge ages all events.
+	// MaxAge is how long events are kept at least after they were appended. 0 means 7 days, a negative value for ever.
+	// A commit drops events that are older than that by 1/16 of MaxAge, or by a minute if that is less. Age is by the
+	// wall clock: if the clock jumps ahead by more than MaxAge, all events are too old.
 	MaxAge time.Duration
-	// MaxBytes is how many bytes of events are kept, each counted with the 36 bytes or so of its place in the file; 0
-	// means 64 MiB, negative without bound. It wins over MaxAge. The events of the newest commit are never dropped.
+	// MaxBytes is how many bytes of events are kept at most. Each event counts with about 36 bytes for its place in the
+	// file. 0 means 64 MiB, a negative value no bound. Events are dropped for MaxBytes even if they are younger than
+	// MaxAge. The events of the newest commit are never dropped.
 	MaxBytes int64
-	// ReadOnly opens a journal that is there and that nobody writes to; others may read it too. A Commit fails with
-	// [ErrClosed].
+	// ReadOnly opens a journal that exists and that no process has open for writing. Other readers may have it open. A
+	// Commit fails with [ErrClosed].
 	ReadOnly bool
-	// Format is the newest format that the caller reads, and the one of a journal that Open creates: 1 to 2^32-1, 0 means
-	// 1. The format stands for the caller's records and events; the file's own layout is the same in all so far.
+	// Format is the newest format that the caller reads, and the format of a journal that Open creates. 0 means 1. The
+	// format is a number for the caller's records and events. The layout of the file has been the same in all formats.
 	Format uint32
-	// Reserve is how many bytes of the disk are held, beside those in use, for commits on a full disk; see [Journal.Room].
-	// 0 means 4 MiB, negative none. Up to twice as many are allocated.
+	// Reserve is how many bytes of the disk are allocated, besides those in use, for commits on a full disk; see
+	// [Journal.Room]. Up to twice as many are allocated. 0 means 4 MiB, a negative value none.
 	Reserve int64
-	// NoSync leaves out every sync, so that a power loss may take everything, and has no reserve: for tests and simulations.
+	// NoSync leaves out every sync, and the reserve. A power loss may destroy the journal then: for tests and
+	// simulations.
 	NoSync bool
 	// Now is the clock for the age of events and for those appended without a time; nil means time.Now. It is called on
 	// the committer's goroutine only.

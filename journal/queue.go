@@ -9,7 +9,7 @@ import (
 // request is one call of Commit. Either the committer claims it and then finishes it, or its caller withdraws it.
 type request struct {
 	fn      func(*Tx) error
-	decided atomic.Bool   // claimed or withdrawn: whoever sets it first has it
+	decided atomic.Bool   // claimed or withdrawn: the first to set it decides
 	done    chan struct{} // closed by finish
 	err     error         // the result; written before done is closed
 }
@@ -18,7 +18,7 @@ func newRequest(fn func(*Tx) error) *request {
 	return &request{fn: fn, done: make(chan struct{})}
 }
 
-// claim and withdraw tell whether they came first.
+// claim and withdraw return true if they came first.
 func (r *request) claim() bool    { return r.decided.CompareAndSwap(false, true) }
 func (r *request) withdraw() bool { return r.decided.CompareAndSwap(false, true) }
 
@@ -27,7 +27,7 @@ func (r *request) finish(err error) {
 	close(r.done)
 }
 
-// queue holds the requests that the committer has not taken yet. It has to be initialised with init.
+// queue holds the requests that the committer has not taken yet. It must be initialised with init.
 type queue struct {
 	mu      sync.Mutex
 	filled  sync.Cond // signalled when the queue is no longer empty, or closed
@@ -49,8 +49,8 @@ func (q *queue) put(r *request) error {
 	return nil
 }
 
-// take waits until there is something and claims all of it that isn't withdrawn, in order. It returns false once the
-// queue is closed and empty.
+// take waits for requests, and claims in order all that are not withdrawn. It returns false when the queue is closed
+// and empty.
 func (q *queue) take() ([]*request, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -65,7 +65,7 @@ func (q *queue) take() ([]*request, bool) {
 	return slices.DeleteFunc(taken, func(r *request) bool { return !r.claim() }), true
 }
 
-// close refuses further requests and lets take run empty.
+// close makes put refuse further requests, and take end when no request is left.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

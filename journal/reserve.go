@@ -9,20 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Blocks of the file system that lie behind the pages in use, so that a commit finds room on a full disk:
+// The reserve is blocks of the disk that are allocated behind the pages in use, so that a commit finds room on a full
+// disk:
 //
-//	| pages of the database | reserve ............ | reserveAhead - reserve |
-//	                        ^ high water           ^ less than this: scarce
+//	| pages of the database | reserve ............ | up to reserveAhead * reserve |
+//	                        ^ high water           ^ the reserve is scarce if less is allocated
 //
-// The part on the right keeps most commits from having to allocate. A file system that copies on write, or can't allocate
-// ahead, has no use of them.
+// The part on the right makes allocation rare. On a file system that copies on write, or can't allocate ahead, there is
+// no reserve.
 const (
 	defaultReserve = 4 << 20
 	reserveAhead   = 2 // times the reserve
 )
 
-// keepReserve has blocks allocated behind the high water mark where too few are left. It is the committer's, who alone
-// makes the file grow. On a full disk it tells the others.
+// keepReserve allocates blocks behind the high water mark, an offset in bytes, if too few are left. Only the committer
+// calls it: only the committer makes the file grow. If the disk is full, it sets scarce in the state.
 func (j *Journal) keepReserve(highWater int64) {
 	if j.opts.Reserve < 0 || j.reserved-highWater >= j.opts.Reserve {
 		return
@@ -35,7 +36,7 @@ func (j *Journal) keepReserve(highWater int64) {
 			break
 		}
 	}
-	if !isFull(err) { // there is no reserve to be had here, but that doesn't mean that there is no room
+	if !isFull(err) { // this file system can't have a reserve: the disk may have room all the same
 		err = nil
 	}
 	if known := j.current().scarce; (known == nil) != (err == nil) {
@@ -53,13 +54,14 @@ func allocate(fd int, offset, size int64) error {
 
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// Room tells whether there is room for something new, as opposed to what has to be written in the end: nil where
-// the reserve is whole, the disk has as much again, and the last commit succeeded. Where the first or the last isn't so, it
-// tries again before. It costs one statfs(2) while all is well.
+// Room returns nil if the disk has room for something new: if the reserve is complete, the disk has as many free bytes
+// besides, and the last commit succeeded. A caller asks before it creates something. It need not ask before it records
+// an exit or a removal, which the reserve is for.
 //
-// Errors: ResourceExhausted where the disk is full: what is left is the reserve, for the events of what is there
-// already. Unavailable where the disk is read-only, the last commit failed and another one does too, or the journal takes
-// no commits any more. ErrClosed; ctx's.
+// If the reserve is not complete or the last commit failed, Room tries a commit first. Else it costs one statfs(2).
+//
+// Errors: ResourceExhausted if the disk is full but for the reserve. Unavailable if the disk is read-only, if the last
+// commit failed and another one fails too, or if the journal takes no commits any more. [ErrClosed], and ctx's error.
 func (j *Journal) Room(ctx context.Context) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(j.path, &fs); err == nil && fs.Flags&unix.ST_RDONLY != 0 {

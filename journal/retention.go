@@ -14,14 +14,14 @@ const (
 	minDrop       = 256 // events that a commit may drop however few it appends
 )
 
-// bounds are what the events that are kept stay within.
+// bounds are a size and an age of all events together.
 type bounds struct {
 	bytes uint64
 	age   time.Duration
 }
 
-// bounds returns what has to be exceeded before events are dropped, and what they are dropped down to. The difference
-// keeps most commits from having to drop anything.
+// bounds returns the bounds at which events begin to be dropped, and the bounds down to which they are dropped. Because
+// of the difference most commits drop nothing.
 func (o Options) bounds() (trigger, target bounds) {
 	trigger = bounds{bytes: math.MaxUint64, age: math.MaxInt64}
 	target = trigger
@@ -36,8 +36,9 @@ func (o Options) bounds() (trigger, target bounds) {
 	return trigger, target
 }
 
-// retain drops the oldest events once they exceed the bounds, but never one of this transaction, nor the newest one.
-// How many it drops is bounded by what the transaction appends: after the bounds were lowered it takes several.
+// retain drops the oldest events if the events exceed the bounds, but no event of this transaction, and not the newest
+// one. It drops at most minDrop events and two for each that the transaction appends: after the bounds were lowered it
+// takes several commits.
 func (g *group) retain() error {
 	p := &g.after
 	limit, target := g.j.opts.bounds()

@@ -30,7 +30,8 @@ func TestEventsAreDroppedByAge(t *testing.T) {
 		appendEvents(t, j, 1)
 		c.advance(time.Minute)
 	}
-	// The last one was appended at minute 299: an hour earlier is 239, which event 240 stands for, and a minute of slack.
+	// The last one was appended at minute 299: an hour earlier is 239, which event 240 stands for, and a minute of
+	// slack.
 	if j.Newest() != 300 || j.Oldest() < 239 || j.Oldest() > 240 {
 		t.Errorf("kept: %d to %d", j.Oldest(), j.Newest())
 	}
@@ -38,7 +39,8 @@ func TestEventsAreDroppedByAge(t *testing.T) {
 	lagging := j.Cursor(oldest - 2)
 	_, err := lagging.Next(t.Context())
 	var tooOld *TooOldError
-	if !errors.As(err, &tooOld) || *tooOld != (TooOldError{After: oldest - 2, Oldest: oldest}) || !errdefs.IsOutOfRange(err) {
+	if !errors.As(err, &tooOld) || *tooOld != (TooOldError{After: oldest - 2, Oldest: oldest}) ||
+		!errdefs.IsOutOfRange(err) {
 		t.Errorf("got %v", err)
 	}
 	if err := lagging.Check(); !errors.As(err, &tooOld) {
@@ -140,7 +142,9 @@ func TestEventsAreDroppedBySize(t *testing.T) {
 }
 
 func TestBoundsOfOptions(t *testing.T) {
-	for _, o := range []Options{{}, {MaxAge: -1, MaxBytes: -1}, {MaxAge: 1<<63 - 1, MaxBytes: 1<<63 - 1}, {MaxAge: 1, MaxBytes: 1}} {
+	for _, o := range []Options{
+		{}, {MaxAge: -1, MaxBytes: -1}, {MaxAge: 1<<63 - 1, MaxBytes: 1<<63 - 1}, {MaxAge: 1, MaxBytes: 1},
+	} {
 		trigger, target := o.withDefaults().bounds()
 		if target.age > trigger.age || target.bytes > trigger.bytes || trigger.age < 0 || target.age < 0 {
 			t.Errorf("%+v: %+v, %+v", o, trigger, target)

@@ -9,15 +9,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Reader reads records: what [Tx] and [Snapshot] have in common. Its values are copies that belong to the caller.
+// Reader reads records. [Tx] and [Snapshot] implement it. Its values are copies, which the caller owns.
 //
-// Where the file can't be understood, both methods unwind the function that called them, with its deferred calls, and
-// its Commit or View returns an error of class DataLoss: a record is never reported as absent because it can't be read.
+// If the file is damaged, both methods panic, which ends the function that was given to Commit or View, and that Commit
+// or View returns an error of class DataLoss. So a record that can't be read never seems to be absent.
 type Reader interface {
-	// Get returns a record, and whether there is one.
+	// Get returns a record, or false if there is none.
 	Get(kind, key string) ([]byte, bool)
-	// ForEach calls fn for every record of a kind, in the byte order of their keys, until fn returns an error, which it
-	// returns.
+	// ForEach calls fn for every record of a kind, in the byte order of the keys. It stops at an error of fn, and
+	// returns that error.
 	ForEach(kind string, fn func(key string, value []byte) error) error
 }
 
@@ -26,16 +26,19 @@ var (
 	_ Reader = (*Snapshot)(nil)
 )
 
-// Snapshot is the journal as one commit left it. It must not be used after the View's function has returned, nor by
-// several goroutines at once.
+// Snapshot shows the journal as one commit left it. It must not be used after the function of its View has returned,
+// nor by several goroutines at once.
 type Snapshot struct {
 	records bucket
 	newest  uint64
 }
 
-// View runs fn on a snapshot and returns fn's error. It shows only what is on disk; where that is being written, it
-// waits for it. fn should be quick: the space of what is deleted meanwhile can't be used again, and where the file has
-// to be mapped larger, commits wait for fn. So fn must not wait for a Commit. It may panic, which passes through.
+// View runs fn on a snapshot and returns fn's error. The snapshot shows only commits that are on disk: View waits for a
+// commit whose sync is under way. fn should be quick: while it runs, the space of deleted values can't be used again,
+// and commits wait for fn if the file needs a larger mapping. So fn must not wait for a Commit. A panic of fn passes
+// through.
+//
+// Other errors: [ErrClosed], and DataLoss if the file is damaged.
 func (j *Journal) View(fn func(*Snapshot) error) error {
 	return j.read(func(tx *bolt.Tx) error {
 		var s Snapshot
@@ -59,8 +62,8 @@ func newSnapshot(tx *bolt.Tx) (Snapshot, error) {
 	return Snapshot{records: records, newest: events.Sequence()}, nil
 }
 
-// Newest returns the number of the newest event that this snapshot has in it: a cursor from there tells of everything
-// that the snapshot doesn't show.
+// Newest returns the number of the newest event that the snapshot includes. A cursor from there returns all changes
+// that the snapshot does not show.
 func (s *Snapshot) Newest() uint64 { return s.newest }
 
 // Get implements [Reader].
@@ -73,7 +76,7 @@ func (s *Snapshot) ForEach(kind string, fn func(key string, value []byte) error)
 	return s.ForEachPrefix(kind, "", fn)
 }
 
-// ForEachPrefix is like ForEach for the records whose keys begin with a prefix. Others cost nothing.
+// ForEachPrefix is like ForEach for the records whose keys begin with prefix. It does not read others.
 func (s *Snapshot) ForEachPrefix(kind, prefix string, fn func(key string, value []byte) error) error {
 	begin := len(recordKey(kind, ""))
 	for i := s.records.seek(recordKey(kind, prefix)); i.valid(); i.next() {
@@ -84,7 +87,8 @@ func (s *Snapshot) ForEachPrefix(kind, prefix string, fn func(key string, value 
 	return nil
 }
 
-// All calls fn for every record of every kind, in order, until fn returns an error, which it returns.
+// All calls fn for every record of every kind, in the byte order of kinds and keys. It stops at an error of fn, and
+// returns that error.
 func (s *Snapshot) All(fn func(kind, key string, value []byte) error) error {
 	for i := s.records.seek(nil); i.valid(); i.next() {
 		kind, key, _ := strings.Cut(string(i.key), "\x00")
@@ -95,7 +99,7 @@ func (s *Snapshot) All(fn func(kind, key string, value []byte) error) error {
 	return nil
 }
 
-// recordKey is the key of a record. No key is the prefix of another kind's: a kind has no NUL.
+// recordKey returns the stored key of a record. The kind ends with a NUL: a kind has none itself.
 func recordKey(kind, key string) []byte {
 	b := make([]byte, 0, len(kind)+1+len(key))
 	b = append(append(b, kind...), 0)

@@ -14,11 +14,10 @@ import (
 
 const maxRecordBytes = 64 << 20
 
-// Tx is what a commit function reads and writes. It sees its own writes, and those of the functions that were committed
-// before it. It must not be used after that function has returned, nor by several goroutines at once.
+// Tx reads and writes for a commit function. It shows the writes of its own function, and those of functions that were
+// committed before. It must not be used after its function has returned, nor by several goroutines at once.
 //
-// Its methods take no wrong arguments quietly: the first one makes the Commit fail with InvalidArgument, whatever its
-// function returns.
+// A wrong argument of a method makes the Commit fail with InvalidArgument, unless its function returns another error.
 type Tx struct {
 	records bucket
 	next    uint64 // number of the next event
@@ -47,8 +46,8 @@ func (t *Tx) Get(kind, key string) ([]byte, bool) {
 	return t.records.get(k)
 }
 
-// Put stores a copy of value. A kind is not empty and has no NUL, a key is not empty, both together are less than 32
-// KiB; a value is at most 64 MiB and may be empty.
+// Put stores a copy of value. A kind is not empty and has no NUL. A key is not empty. Kind and key together have less
+// than 32 KiB. A value has at most 64 MiB, and may be empty.
 func (t *Tx) Put(kind, key string, value []byte) {
 	if len(value) > maxRecordBytes {
 		t.refuse(fmt.Errorf("cannot store a record of %d bytes: %w", len(value), errdefs.ErrInvalidArgument))
@@ -57,7 +56,7 @@ func (t *Tx) Put(kind, key string, value []byte) {
 	t.stage(kind, key, write{value: append([]byte{}, value...)})
 }
 
-// Delete removes a record. That there is none is no error.
+// Delete removes a record. It is no error if there is none.
 func (t *Tx) Delete(kind, key string) {
 	t.stage(kind, key, write{deleted: true})
 }
@@ -74,14 +73,14 @@ func (t *Tx) stage(kind, key string, w write) {
 	t.staged[string(k)] = w
 }
 
-// refuse remembers the first wrong argument.
+// refuse keeps the error of the first wrong argument.
 func (t *Tx) refuse(err error) {
 	if t.invalid == nil {
 		t.invalid = err
 	}
 }
 
-// ForEach implements [Reader]. It shows the records as they are when it is called: fn may put and delete.
+// ForEach implements [Reader]. It visits the records that exist when it is called: fn may put and delete.
 func (t *Tx) ForEach(kind string, fn func(key string, value []byte) error) error {
 	prefix := recordKey(kind, "")
 	staged, writes := t.stagedUnder(prefix)
@@ -95,7 +94,7 @@ func (t *Tx) ForEach(kind string, fn func(key string, value []byte) error) error
 			staged = staged[1:]
 		}
 		if len(staged) > 0 && staged[0] == stored {
-			continue // the staged write is what counts: it comes before the next stored key, or in the end
+			continue // the staged write is visited instead: before the next stored key, or in the end
 		}
 		if err := visit(stored, i.value()); err != nil {
 			return err
@@ -127,8 +126,8 @@ func visitStaged(k string, writes map[string]write, visit func(string, []byte) e
 	return visit(k, bytes.Clone(writes[k].value))
 }
 
-// Append adds an event and returns its number, which counts only once Commit has succeeded: after a failure the same
-// number is given to another event. Its strings together are less than 1 MiB.
+// Append adds an event and returns its number. If the Commit fails, another event gets that number. The strings of an
+// event together have less than 1 MiB.
 func (t *Tx) Append(e Event) uint64 {
 	e.Seq = t.next + uint64(len(t.events))
 	if e.Time.IsZero() {
@@ -148,7 +147,8 @@ func (t *Tx) Append(e Event) uint64 {
 	return e.Seq
 }
 
-// SetFormat gives the journal a format: at least the one that it has, at most [Options.Format].
+// SetFormat changes the format of the journal in this transaction. InvalidArgument if it is older than the journal's, or
+// newer than [Options.Format].
 func (t *Tx) SetFormat(format uint32) {
 	if format < t.formats[0] || format > t.formats[1] {
 		t.refuse(fmt.Errorf("cannot give a journal of format %d format %d: %w", t.formats[0], format, errdefs.ErrInvalidArgument))
@@ -157,5 +157,5 @@ func (t *Tx) SetFormat(format uint32) {
 	t.format = format
 }
 
-// dirty tells whether there is anything to commit.
+// dirty reports whether there is anything to commit.
 func (t *Tx) dirty() bool { return t.probe || t.format != 0 || len(t.staged) > 0 || len(t.events) > 0 }

@@ -148,7 +148,8 @@ func TestAPanicInAViewPasses(t *testing.T) {
 func TestAnEventKeepsAllItsFields(t *testing.T) {
 	j := open(t, newPath(t), unbounded)
 	e := Event{
-		Seq: 77, Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)), Type: "container", Action: "die", ID: "abc",
+		Seq: 77, Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)),
+		Type: "container", Action: "die", ID: "abc",
 		Generation: 1 << 63, Attributes: map[string]string{"exitCode": "137", "name": "", "": "x"}, Recovered: true,
 	}
 	before := time.Now()

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-)
 
-// SocketName is the name of the keeper's socket in its directory.
-const SocketName = "keeper.sock"
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
+)
 
 // The names of streams.
 const (
@@ -22,25 +22,43 @@ const (
 	Stdout   = "stdout"
 	Stderr   = "stderr"
 	Terminal = "terminal"
-	Process  = "process" // not a stream, but a pidfd: it tells how a process ended that somebody else reaps
+	// Process is the name for a pidfd, which is no stream. The keeper's pidfd lets the next engine learn how a process
+	// ended that the keeper does not reap.
+	Process = "process"
 )
 
-// DefaultBound is how many bytes a raw file may take on its disk before the keeper leaves its stream alone.
+// DefaultBound is the space in bytes that a raw file may take on its disk if HoldOptions name no other.
 const DefaultBound = 64 << 20
 
 // HoldOptions are the parts of a Hold that have defaults.
 type HoldOptions struct {
-	// Bound is the space in bytes that the raw file may take (allocated blocks, not length); 0 is DefaultBound.
+	// Bound is the space in bytes that the raw file may take (allocated blocks, not length). 0 is DefaultBound; a
+	// negative one is refused.
 	Bound int64
-	// Taken makes the stream this connection's from the start, as if it had been taken after the hold.
+	// Taken makes the stream this connection's from the start, as if Take had followed.
 	Taken bool
 }
 
-// Client is a connection to the keeper. All methods may be called at any time from any goroutine; a context bounds the call it is
-// given to and nothing else. When the connection ends, by Close or by the death of either side, the keeper takes every stream back that
-// the client had.
+// Held describes a stream that the keeper holds.
+type Held struct {
+	// Key is the process that the stream belongs to, by convention "container/process".
+	Key string
+	// Name is Stdin, Stdout, Stderr, Terminal or Process.
+	Name string
+	// Raw says that the keeper has a raw file for the stream.
+	Raw bool
+	// Bound is the space in bytes that the raw file may take before the keeper leaves the stream alone.
+	Bound int64
+	// Taken says that a connection has taken the stream.
+	Taken bool
+}
+
+// Client is a connection to the keeper. Any goroutine may call any method at any time. A context bounds its call
+// and nothing else. When the connection ends, by Close or by the death of either side, the keeper takes back every
+// stream that the client had.
 //
-// Every method returns an error of class Unavailable once the keeper is gone; a Client doesn't reconnect.
+// A Client has one goroutine, which reads answers. Close ends it, and so does the end of the keeper. A Client does not
+// connect again: once the keeper is gone, every method returns an error of class Unavailable.
 type Client struct {
 	path string
 	pid  int
@@ -48,24 +66,28 @@ type Client struct {
 	done chan struct{}
 	work sync.WaitGroup
 
-	write chan struct{} // holds one token: whoever has it may write, so that a write deadline belongs to one call
+	write chan struct{} // has room for one: the call that put it there may write, so a write deadline belongs to one call
 
 	mu    sync.Mutex
-	last  uint64                 // number of the last request
-	calls map[uint64]chan packet // waiting for their answers; each channel has room for one
-	ended error                  // set once the connection has ended
+	last  uint64                      // number of the last request
+	calls map[uint64]chan wire.Packet // calls that wait for their answers; each channel has room for one
+	ended error                       // set once the connection has ended
 }
 
-// Dial connects to the keeper that listens on the socket at path and shakes hands. The caller owns the client and must Close it.
-// Errors: Unavailable if nobody listens, FailedPrecondition if the keeper speaks another protocol, PermissionDenied for another user.
+// Dial connects to the keeper that listens on the socket at path. ctx bounds the connecting. The caller owns the
+// client and must Close it. Errors: Unavailable if nobody listens, FailedPrecondition if the keeper has another
+// protocol number, PermissionDenied if the keeper belongs to another user.
 func Dial(ctx context.Context, path string) (*Client, error) {
-	conn, err := dial(ctx, path)
+	conn, err := wire.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{path: path, conn: conn, done: make(chan struct{}), write: make(chan struct{}, 1), calls: make(map[uint64]chan packet)}
+	c := &Client{
+		path: path, conn: conn, done: make(chan struct{}),
+		write: make(chan struct{}, 1), calls: make(map[uint64]chan wire.Packet),
+	}
 	c.work.Go(c.receive)
-	a, err := c.call(ctx, request{Op: opHello, Protocol: Protocol})
+	a, err := c.call(ctx, wire.Request{Op: wire.OpHello, Protocol: wire.Protocol})
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -76,13 +98,13 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 // Pid returns the keeper's process id.
 func (c *Client) Pid() int { return c.pid }
 
-// Done returns a channel that is closed when the connection has ended: the keeper is gone, or Close was called. Streams that the client had
-// taken are then no longer its own: whoever reads one must stop.
+// Done returns a channel that is closed when the connection has ended: the keeper is gone, or Close was called. The
+// client does not have its streams any more then: whoever reads one must stop.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Close ends the connection, which returns every taken stream, and waits for the client's goroutine and running Exits calls.
-// Calls that wait for an answer get an error of class Unavailable. Close may be called more than once, but not from a function that was
-// given to Exits.
+// Close ends the connection, which returns every taken stream. It waits for the client's goroutine and for running
+// calls of Exits. Calls that wait for an answer get an error of class Unavailable. Close may be called more than
+// once. A function that was given to Exits must not call it.
 func (c *Client) Close() error {
 	err := c.conn.Close()
 	c.work.Wait()
@@ -92,16 +114,20 @@ func (c *Client) Close() error {
 	return err
 }
 
-// Hold gives the keeper a duplicate of a stream's descriptor, and of its raw file if raw is not nil. The caller keeps, and closes,
-// its own. The key is 1 to 256 letters, digits and "/._:@+-"; the name is Stdin, Stdout, Stderr, Terminal or Process.
+// Hold gives the keeper a duplicate of a stream's descriptor, and of its raw file if raw is not nil. The caller
+// keeps its own files, and closes them. The key has 1 to 256 letters, digits and "/._:@+-". The name is Stdin,
+// Stdout, Stderr, Terminal or Process.
 //
-// The stream is a FIFO or a character device, as Process a pidfd (Linux 6.9); open a FIFO O_RDWR|O_NONBLOCK, so that it never hangs up. The raw file is a regular file
-// open for writing without O_APPEND (splice(2) can't append). A Stdout or Stderr FIFO with a raw file is pumped into it as long as nobody has the stream.
+// The stream is a FIFO or a character device; under the name Process it is a pidfd (Linux 6.9) without a raw file.
+// Open a FIFO with O_RDWR|O_NONBLOCK, so that it never hangs up. The raw file is a regular file that is open for
+// writing without O_APPEND: splice(2) cannot append. The package comment says which streams are moved into their
+// raw files.
 //
-// Errors: AlreadyExists if a stream of this key and name is held, InvalidArgument for descriptors of the wrong kind,
-// ResourceExhausted if the keeper can hold no more. When ctx ends first, it is unknown whether the stream is held: Release it.
+// Errors: AlreadyExists if the keeper holds a stream of this key and name, InvalidArgument for files of the wrong
+// kind or a bad key, ResourceExhausted if the keeper has no descriptors left. When ctx ends first, it is unknown
+// whether the stream is held: Release it.
 func (c *Client) Hold(ctx context.Context, key, name string, stream, raw *os.File, opts HoldOptions) error {
-	r := request{Op: opHold, Key: key, Name: name, Raw: raw != nil, Bound: opts.Bound, Taken: opts.Taken}
+	r := wire.Request{Op: wire.OpHold, Key: key, Name: name, Raw: raw != nil, Bound: opts.Bound, Taken: opts.Taken}
 	files := []*os.File{stream}
 	if raw != nil {
 		files = append(files, raw)
@@ -110,14 +136,16 @@ func (c *Client) Hold(ctx context.Context, key, name string, stream, raw *os.Fil
 	return err
 }
 
-// Take makes a held stream this client's and returns duplicates of its descriptors, which the caller owns: the stream and, where the hold came with one, the raw
-// file (else nil). They share their offsets and flags with the keeper's. When Take returns, the keeper has stopped reading the
-// stream, and doesn't start again before Return or the end of the connection.
+// Take makes a held stream this client's. It returns duplicates of the stream and of its raw file (nil if the hold
+// came without one), which the caller owns and closes. They share offsets and flags with the keeper's. When Take
+// returns, the keeper has stopped reading the stream. It does not start again before Return or the end of the
+// connection.
 //
-// Errors: NotFound if no such stream is held, FailedPrecondition if a live connection has it (this one included), Unavailable if
-// the pump is stuck in the raw file's disk. When ctx ends first, the stream is not taken.
+// Errors: NotFound if no such stream is held, FailedPrecondition if a connection has it already (this one
+// included), Unavailable if the keeper cannot stop moving the stream because the raw file's disk does not answer
+// within 10 seconds. When ctx ends first, the stream is not taken.
 func (c *Client) Take(ctx context.Context, key, name string) (stream, raw *os.File, err error) {
-	a, err := c.call(ctx, request{Op: opTake, Key: key, Name: name})
+	a, err := c.call(ctx, wire.Request{Op: wire.OpTake, Key: key, Name: name})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -125,39 +153,44 @@ func (c *Client) Take(ctx context.Context, key, name string) (stream, raw *os.Fi
 	if a.Raw {
 		want = 2
 	}
-	if len(a.files) != want {
-		closeFiles(a.files)
-		return nil, nil, fmt.Errorf("cannot take %s of %q: %d descriptors in the answer instead of %d: %w", name, key, len(a.files), want, errdefs.ErrInternal)
+	if len(a.Files) != want {
+		wire.CloseFiles(a.Files)
+		return nil, nil, fmt.Errorf("cannot take %s of %q: %d descriptors in the answer instead of %d: %w",
+			name, key, len(a.Files), want, errdefs.ErrInternal)
 	}
 	if a.Raw {
-		raw = a.files[1]
+		raw = a.Files[1]
 	}
-	return a.files[0], raw, nil
+	return a.Files[0], raw, nil
 }
 
-// Return gives a taken stream back. The caller must have stopped reading it: the pump may start before Return comes back.
+// Return gives a taken stream back. The caller must have stopped reading it: the keeper may read before Return returns.
 // Errors: NotFound if no such stream is held, FailedPrecondition if this client doesn't have it.
 func (c *Client) Return(ctx context.Context, key, name string) error {
-	_, err := c.call(ctx, request{Op: opReturn, Key: key, Name: name})
+	_, err := c.call(ctx, wire.Request{Op: wire.OpReturn, Key: key, Name: name})
 	return err
 }
 
-// Release makes the keeper close what it holds of a stream, whoever has it; with an empty name, of all streams of the key. That nothing is held is
-// no error. When it returns without an error, the pump doesn't touch the stream or its raw file any more.
+// Release makes the keeper close a stream, whoever has it; with an empty name, all streams of the key. It is no
+// error if the keeper holds none. When Release returns nil, the keeper does not touch the streams or their raw
+// files any more. Errors: Unavailable if a raw file's disk does not answer within 10 seconds.
 func (c *Client) Release(ctx context.Context, key, name string) error {
-	_, err := c.call(ctx, request{Op: opRelease, Key: key, Name: name})
+	_, err := c.call(ctx, wire.Request{Op: wire.OpRelease, Key: key, Name: name})
 	return err
 }
 
-// List returns all held streams, ordered by key and name. With thousands of streams it takes several requests, and is then not one moment's picture.
+// List returns all held streams, ordered by key and name. More than 128 streams take several requests, and the list
+// is not that of one moment then.
 func (c *Client) List(ctx context.Context) ([]Held, error) {
 	var all []Held
-	for next := (request{Op: opList}); ; {
+	for next := (wire.Request{Op: wire.OpList}); ; {
 		a, err := c.call(ctx, next)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, a.Held...)
+		for _, held := range a.Held {
+			all = append(all, Held(held))
+		}
 		if !a.More || len(a.Held) == 0 {
 			return all, nil
 		}
@@ -165,28 +198,32 @@ func (c *Client) List(ctx context.Context) ([]Held, error) {
 	}
 }
 
-// Lookup finds the exit of the process that has, or had, this pid and start time. It is not found while the process lives, if it was never
-// the keeper's child, after Forget, and once 65,536 newer ones were kept.
+// Lookup returns the exit of the process that has, or had, this pid and start time. It does not find a process that
+// runs, one that was never the keeper's child, an exit after Forget, or one that is older than 65,536 others in the
+// ledger.
 func (c *Client) Lookup(ctx context.Context, pid int, startTime uint64) (exit Exit, found bool, err error) {
-	a, err := c.call(ctx, request{Op: opLookup, Pid: pid, Start: startTime})
+	a, err := c.call(ctx, wire.Request{Op: wire.OpLookup, Pid: pid, Start: startTime})
 	if err != nil || len(a.Exits) == 0 {
 		return Exit{}, false, err
 	}
-	return a.Exits[0], true, nil
+	return Exit(a.Exits[0]), true, nil
 }
 
-// Forget drops the exit of a process from the ledger: the caller has stored it in a record of its own. That there is none is no error.
+// Forget drops the exit of a process from the ledger. The caller has stored the exit itself before. It is no error
+// if there is no such exit.
 func (c *Client) Forget(ctx context.Context, pid int, startTime uint64) error {
-	_, err := c.call(ctx, request{Op: opForget, Pid: pid, Start: startTime})
+	_, err := c.call(ctx, wire.Request{Op: wire.OpForget, Pid: pid, Start: startTime})
 	return err
 }
 
-// Exits calls fn with every exit in the ledger and then with each new one, in the order of Seq, without a gap and none twice, until ctx ends,
-// fn returns an error, or the keeper is gone; it returns the reason, never nil. It has a connection of its own, so fn may use the client and take its time: exits
-// wait in the ledger, and reaping doesn't wait for fn.
+// Exits calls fn with every exit in the ledger and then with each new one, in the order of Seq. It leaves none out
+// and repeats none. It returns when ctx ends, when fn returns an error, or when the keeper is gone, and never
+// returns nil. It has a connection of its own, so fn may call other methods and may take its time: exits wait in
+// the ledger, and the keeper reaps without waiting for fn.
 //
-// Errors: ctx's or fn's own; Unavailable if the keeper is gone or Close was called; OutOfRange if fn was so slow that the ledger has dropped exits
-// it had not seen: call Exits again and look at the processes that should be alive.
+// Errors: ctx's or fn's own; Unavailable if the keeper is gone or Close was called; OutOfRange if fn was so slow
+// that the ledger has dropped exits that fn had not seen. Then call Exits again, and look at the processes that
+// should be running.
 func (c *Client) Exits(ctx context.Context, fn func(Exit) error) error {
 	ctx, cancel, err := c.join(ctx)
 	if err != nil {
@@ -200,7 +237,7 @@ func (c *Client) Exits(ctx context.Context, fn func(Exit) error) error {
 	return err
 }
 
-// join makes a running call one that Close ends and waits for. The returned function must be called.
+// join registers a running call, so that Close ends it and waits for it. The returned function must be called.
 func (c *Client) join(ctx context.Context) (context.Context, func(), error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,20 +250,20 @@ func (c *Client) join(ctx context.Context) (context.Context, func(), error) {
 	c.work.Go(func() {
 		select {
 		case <-c.done:
-			cancel(gone(net.ErrClosed))
+			cancel(wire.Gone(net.ErrClosed))
 		case <-stop:
 		}
 	})
 	return ctx, func() { close(stop); cancel(nil); c.work.Done() }, nil
 }
 
-// call sends a request and waits for its answer. The answer's files are the caller's.
-func (c *Client) call(ctx context.Context, r request, files ...*os.File) (packet, error) {
-	wait := make(chan packet, 1)
+// call sends a request and waits for its answer. The files in the answer are the caller's.
+func (c *Client) call(ctx context.Context, r wire.Request, files ...*os.File) (wire.Packet, error) {
+	wait := make(chan wire.Packet, 1)
 	c.mu.Lock()
 	if c.ended != nil {
 		c.mu.Unlock()
-		return packet{}, c.ended
+		return wire.Packet{}, c.ended
 	}
 	c.last++
 	r.ID = c.last
@@ -235,54 +272,56 @@ func (c *Client) call(ctx context.Context, r request, files ...*os.File) (packet
 
 	if err := c.send(ctx, r, files); err != nil {
 		c.abandon(r.ID, wait)
-		return packet{}, err
+		return wire.Packet{}, err
 	}
 	select {
 	case p, ok := <-wait:
 		if !ok {
-			return packet{}, c.endError()
+			return wire.Packet{}, c.endError()
 		}
-		return p, p.err()
+		return p, p.Err()
 	case <-ctx.Done():
 		c.abandon(r.ID, wait)
 		c.undo(r)
-		return packet{}, ctx.Err()
+		return wire.Packet{}, ctx.Err()
 	}
 }
 
-// abandon forgets a call, and closes what an answer that came all the same has brought.
-func (c *Client) abandon(id uint64, wait chan packet) {
+// abandon forgets a call. If the answer came all the same, its files are closed.
+func (c *Client) abandon(id uint64, wait chan wire.Packet) {
 	c.mu.Lock()
 	delete(c.calls, id)
 	c.mu.Unlock()
 	select {
 	case p := <-wait:
-		closeFiles(p.files)
+		wire.CloseFiles(p.Files)
 	default:
 	}
 }
 
-// undo gives back what an abandoned take may still get. Requests are answered in their order, so a take that follows can't be hit.
-// Where not even that can be sent the connection is ended, which gives everything back.
-func (c *Client) undo(r request) {
-	if r.Op != opTake {
+// undo returns the stream that an abandoned take may still get. The keeper answers requests in their order, so undo
+// cannot hit a later take. Where even the request cannot be sent, undo ends the connection, which returns all
+// streams.
+func (c *Client) undo(r wire.Request) {
+	if r.Op != wire.OpTake {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if c.send(ctx, request{Op: opReturn, Key: r.Key, Name: r.Name}, nil) != nil {
-		c.conn.Close() // the receiver tells the others
+	if c.send(ctx, wire.Request{Op: wire.OpReturn, Key: r.Key, Name: r.Name}, nil) != nil {
+		c.conn.Close() // receive ends the other calls
 	}
 }
 
-// send writes a request; the end of ctx ends a write that can't go on because the keeper doesn't read.
-func (c *Client) send(ctx context.Context, r request, files []*os.File) error {
+// send writes a request. The end of ctx also ends a write that waits because the keeper does not read.
+func (c *Client) send(ctx context.Context, r wire.Request, files []*os.File) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("cannot encode request: %w", err)
 	}
-	if len(data) > maxRequest {
-		return fmt.Errorf("cannot send request of %d bytes, more than %d: %w", len(data), maxRequest, errdefs.ErrInvalidArgument)
+	if len(data) > wire.MaxRequest {
+		return fmt.Errorf("cannot send request of %d bytes, more than %d: %w",
+			len(data), wire.MaxRequest, errdefs.ErrInvalidArgument)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -293,16 +332,16 @@ func (c *Client) send(ctx context.Context, r request, files []*os.File) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return writeWithin(ctx, c.conn, data, files)
+	return wire.Write(ctx, c.conn, data, files)
 }
 
-// receive hands answers to their calls until the connection ends, then ends them all.
+// receive hands answers to their calls until the connection ends, and then ends all calls.
 func (c *Client) receive() {
-	buffer := make([]byte, maxAnswer)
+	buffer := make([]byte, wire.MaxAnswer)
 	var err error
 	for err == nil {
-		var p packet
-		if p, err = readAnswer(c.conn, buffer); err != nil {
+		var p wire.Packet
+		if p, err = wire.ReadAnswer(c.conn, buffer); err != nil {
 			break
 		}
 		c.mu.Lock()
@@ -313,13 +352,13 @@ func (c *Client) receive() {
 		}
 		c.mu.Unlock()
 		if !ok {
-			closeFiles(p.files)
+			wire.CloseFiles(p.Files)
 		}
 	}
-	c.conn.Close() // nothing but EOF or a broken connection gets here: there is nobody to tell
+	c.conn.Close() // the connection has ended already, or is broken
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ended = gone(err)
+	c.ended = wire.Gone(err)
 	for _, wait := range c.calls {
 		close(wait)
 	}
@@ -334,7 +373,39 @@ func (c *Client) endError() error {
 	return c.ended
 }
 
-// gone is the error of every call on a connection that has ended.
-func gone(cause error) error {
-	return fmt.Errorf("the connection to the keeper has ended (%v): %w", cause, errdefs.ErrUnavailable)
+// follow reads the exits of a ledger over a connection of its own.
+func follow(ctx context.Context, path string, fn func(Exit) error) error {
+	conn, err := wire.Dial(ctx, path)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer func() { stop(); conn.Close() }() // closing twice is harmless, and nothing was written that could be lost
+	for _, hello := range []string{
+		fmt.Sprintf(`{"id":1,"op":%q,"protocol":%d}`, wire.OpHello, wire.Protocol),
+		fmt.Sprintf(`{"id":2,"op":%q}`, wire.OpExits),
+	} {
+		if err := fdpass.Write(conn, []byte(hello), nil); err != nil {
+			return wire.Gone(err)
+		}
+	}
+	buffer := make([]byte, wire.MaxAnswer)
+	for {
+		p, err := wire.ReadAnswer(conn, buffer)
+		if err != nil {
+			return wire.Gone(err)
+		}
+		wire.CloseFiles(p.Files) // none belongs to an exit
+		if err := p.Err(); err != nil {
+			return err
+		}
+		for _, exit := range p.Exits {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := fn(Exit(exit)); err != nil {
+				return err
+			}
+		}
+	}
 }

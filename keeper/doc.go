@@ -1,43 +1,46 @@
-// Package keeper is the process that outlives the engine and the runtime daemon, and the client of that process.
+// Package keeper is for the process that outlives an engine and its runtime daemon: the keeper. The package has the
+// process itself (Run) and its client (Start, Dial, Client).
 //
-// The keeper owns what must not end with the others: it is the parent of runtimed and the child subreaper of every
-// container, it keeps the exits that it reaped in a ledger, and it holds the FIFOs, the write ends of stdin and the masters
-// of terminals. Run is the process (cmd/keeper only calls it); Dial and Start make a Client.
+// A container engine may be killed and started again while its containers run. Three things would be lost with it, and
+// the keeper has them instead:
 //
-//	       engine                    runtimed
-//	Hold/Take/Return |   Exits/Lookup/Forget |  (child, restarted)
-//	        +--------v-----------------------v--+
-//	        | keeper.sock (SOCK_SEQPACKET)      |
-//	        |  streams -> pump    ledger <- reaper <--- waitid(2): containers, runtimed
-//	        +-----------------------------------+
+//   - The exit statuses of containers. The keeper is the child subreaper, so each container becomes its child. The
+//     keeper reaps it and keeps the exit: Client.Exits, Lookup, Forget.
+//   - The open ends of stdio: FIFOs of stdout and stderr, the write end of stdin, the master of a terminal. An engine
+//     gives them to the keeper and takes duplicates: Client.Hold, Take, Return, Release.
+//   - The output that nobody reads. While no engine has a stream, the keeper moves it into a file.
 //
-// # Protocol
+// The keeper also starts the runtime daemon (runtimed) and starts it again when it ends.
 //
-// One JSON message is one packet. A request is at most 4 KiB, an answer at most 64 KiB; descriptors travel beside them as
-// SCM_RIGHTS, at most 4 to a packet. The requests of one connection are answered one by one, in their order. The first one is
-// "hello" and carries the protocol number; another number is refused with both numbers in the text. Only the keeper's own user may
-// connect (SO_PEERCRED). The handshake is answered when connections that died before have given back what they had. A request that can't be understood gets an answer of class InvalidArgument, and the connection goes on.
+// # Use
 //
-//	-> {"id":1,"op":"hello","protocol":1}
-//	<- {"id":1,"protocol":1,"pid":4242}
-//	-> {"id":2,"op":"take","key":"c1/init","name":"stdout"}
-//	<- {"id":2,"raw":true}                                     + descriptors: stream, raw file
-//	-> {"id":3,"op":"exits"}                                   (the connection now only carries exits)
-//	<- {"id":3,"exits":[{"seq":1,...},...]} ...
+// An engine calls Start when it comes up. Start connects to the keeper of a directory, and starts one if none runs.
+// The keeper is a program of its own, cmd/keeper, which calls Run. Only processes of the keeper's own user may
+// connect. When Client.Done is closed, the keeper is gone: the engine must stop reading the streams that it had
+// taken, and must not start containers whose exits nobody would keep.
 //
 // # Streams
 //
-// A held stream is named by a key ("container/process") and a name (stdin, stdout, stderr, terminal). A connection takes it,
-// and has it until it returns it or ends, however it ends. While nobody has it, the pump moves a stdout or stderr FIFO
-// that came with a raw file into that file by splice(2), until the space allocated to the file (st_blocks, so that holes punched behind a reader
-// count as free) reaches the stream's bound. Then the pump leaves the FIFO alone, the pipe fills and the
-// writer blocks; ten times a second the pump looks whether space became free. Nobody has to wake it.
+// A held stream has a key, by convention "container/process", and a name: Stdin, Stdout, Stderr, Terminal or Process. A
+// connection takes a stream, and has it until it returns the stream or ends, however it ends. There is never a moment
+// with two readers: Take returns when the keeper has stopped reading.
+//
+// While no connection has a stream, the keeper moves it by splice(2) into the stream's raw file. That is so for
+// Stdout and Stderr, if the stream is a FIFO and was given with a raw file. The space that the file takes on its
+// disk (st_blocks, so that holes punched by a reader count as free) has a bound. At the bound the keeper lets the
+// pipe fill and the writer block. Ten times a second the keeper looks whether there is space again; nobody has to
+// wake it.
 //
 // # Exits
 //
-// An exit is written to the ledger while the process is still a zombie and only then reaped, so no kill of the keeper in between can lose
-// one that was reaped. A process is identified by its pid and its start time (proc(5), /proc/PID/stat, field 22, clock ticks
-// after boot). Exits stay in the ledger until Forget, also over a restart of the keeper; of those that nobody forgets the newest
-// 65,536 are kept for sure. The ledger begins with its format's number, of which a newer one is refused, and with the id of the boot: the exits of
-// another boot are dropped, since its pids and start times come again.
+// The keeper writes an exit to its ledger while the process is still a zombie, and reaps the process after that. A
+// kill of the keeper in between can repeat an exit and cannot lose it. A process is named by its pid and its start
+// time (StartTime). Exits stay in the ledger until Forget, also when the keeper is started again. Of exits that
+// nobody forgets, the newest 65,536 are kept for sure. The ledger belongs to one boot of the machine: a keeper
+// drops the exits of another boot, since pids and start times come again.
+//
+// # Versions
+//
+// Keeper and client may be of different releases. Both must have the same protocol number, else Dial and Start fail
+// with FailedPrecondition. A keeper refuses a ledger of a newer format.
 package keeper

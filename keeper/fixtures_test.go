@@ -2,24 +2,29 @@ package keeper
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
+	"hash/crc32"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/internal/procfs"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
-// The files below testdata/v1 are what protocol 1 and ledger format 1 look like. A keeper and its clients are upgraded at different
-// times, so whoever changes one of them changes the number too, and keeps the old files working or refused.
+// The files below testdata/v1 are what protocol 1 and ledger format 1 look like. A keeper and its clients are
+// upgraded at different times, so whoever changes one of them changes the number too, and keeps the old files
+// working or refused.
 
 // message is a line of a recorded conversation.
 type message struct {
@@ -59,13 +64,23 @@ func fixtureLedger(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := readBootID()
+	boot, err := procfs.Boot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "ledger"), append(encodeHead(nil, boot), data[recordSize:]...), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "ledger"), append(ledgerHead(boot), data[40:]...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// ledgerHead is the first record of a ledger: the boot in place of seq and start time, and the format's number in
+// place of the pid.
+func ledgerHead(boot procfs.BootID) []byte {
+	head := append(boot[:], make([]byte, 8)...)
+	head = binary.LittleEndian.AppendUint64(head, 1) // the format, and no status
+	head = binary.LittleEndian.AppendUint32(head, 4) // the kind
+	sum := crc32.Checksum(head, crc32.MakeTable(crc32.Castagnoli))
+	return binary.LittleEndian.AppendUint32(head, sum)
 }
 
 // Today's keeper gives a client of protocol 1 the recorded answers.
@@ -75,22 +90,22 @@ func TestKeeperAnswersV1(t *testing.T) {
 			dir := t.TempDir()
 			fixtureLedger(t, dir)
 			k := startKeeper(t, dir)
-			conn, err := dial(t.Context(), k.socket())
+			conn, err := wire.Dial(t.Context(), k.socket())
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			buffer := make([]byte, maxAnswer)
+			buffer := make([]byte, wire.MaxAnswer)
 			for _, m := range readConversation(t, name) {
 				if m.request {
 					sendFixture(t, conn, m)
 					continue
 				}
-				n, fds, err := readPacket(conn, buffer)
+				n, fds, err := fdpass.Read(conn, buffer, wire.MaxDescriptors)
 				if err != nil {
 					t.Fatal(err)
 				}
-				closeDescriptors(fds)
+				fdpass.Close(fds)
 				want := strings.Replace(m.text, strconv.Itoa(os.Getpid()), strconv.Itoa(k.cmd.Process.Pid), 1)
 				if got := string(buffer[:n]); got != want || len(fds) != m.fds {
 					t.Errorf("answer %s with %d descriptors\n  want %s with %d", got, len(fds), want, m.fds)
@@ -111,13 +126,13 @@ func sendFixture(t *testing.T, conn *net.UnixConn, m message) {
 	if m.fds > 1 {
 		files = append(files, makeRaw(t))
 	}
-	if err := writeWithin(t.Context(), conn, []byte(m.text), files); err != nil {
+	if err := wire.Write(t.Context(), conn, []byte(m.text), files); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// playKeeper is a keeper of protocol 1: it wants the recorded requests and gives the recorded answers, one conversation to a connection.
-// It returns its socket.
+// playKeeper is a keeper of protocol 1: it wants the recorded requests and gives the recorded answers, one
+// conversation to a connection. It returns its socket.
 func playKeeper(t *testing.T, names ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "k")
@@ -151,17 +166,17 @@ func playAll(t *testing.T, l *net.UnixListener, names []string) error {
 }
 
 func play(t *testing.T, conn *net.UnixConn, all []message) error {
-	buffer := make([]byte, maxRequest)
+	buffer := make([]byte, wire.MaxRequest)
 	for _, m := range all {
 		if !m.request {
 			sendFixture(t, conn, m)
 			continue
 		}
-		n, fds, err := readPacket(conn, buffer)
+		n, fds, err := fdpass.Read(conn, buffer, wire.MaxDescriptors)
 		if err != nil {
 			return err
 		}
-		closeDescriptors(fds)
+		fdpass.Close(fds)
 		if got := string(buffer[:n]); got != m.text || len(fds) != m.fds {
 			return fmt.Errorf("request %s with %d descriptors, want %s with %d", got, len(fds), m.text, m.fds)
 		}
@@ -195,7 +210,7 @@ func TestClientSpeaksV1(t *testing.T) {
 		if (raw != nil) != (name == Stdout) {
 			t.Errorf("%s came with raw file %v", name, raw)
 		}
-		closeFiles([]*os.File{stream})
+		wire.CloseFiles([]*os.File{stream})
 		if raw != nil {
 			raw.Close()
 		}
@@ -235,106 +250,25 @@ func TestClientSpeaksV1(t *testing.T) {
 // A client is told both numbers by a keeper of another protocol.
 func TestNewerClientIsRefused(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
-	conn, err := dial(t.Context(), k.socket())
+	conn, err := wire.Dial(t.Context(), k.socket())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	hello, err := json.Marshal(request{ID: 1, Op: opHello, Protocol: Protocol + 1})
+	hello, err := json.Marshal(wire.Request{ID: 1, Op: wire.OpHello, Protocol: wire.Protocol + 1})
 	if err == nil {
-		err = writePacket(conn, hello, nil)
+		err = fdpass.Write(conn, hello, nil)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := readAnswer(conn, make([]byte, maxAnswer))
+	p, err := wire.ReadAnswer(conn, make([]byte, wire.MaxAnswer))
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := p.err()
-	if numbers := fmt.Sprintf("protocol %d, the client %d", Protocol, Protocol+1); !errdefs.IsFailedPrecondition(said) || !strings.Contains(said.Error(), numbers) {
+	said := p.Err()
+	numbers := fmt.Sprintf("protocol %d, the client %d", wire.Protocol, wire.Protocol+1)
+	if !errdefs.IsFailedPrecondition(said) || !strings.Contains(said.Error(), numbers) {
 		t.Errorf("%v", said)
-	}
-}
-
-func TestLedgerV1(t *testing.T) {
-	recorded, err := os.ReadFile("testdata/v1/ledger")
-	if err != nil {
-		t.Fatal(err)
-	}
-	boot := bootID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	newer := slices.Clone(recorded)
-	newer = append(encodeRecord(nil, kindHead, entry{pid: ledgerFormat + 1}), newer[recordSize:]...)
-	broken := slices.Clone(recorded)
-	broken[3] ^= 1
-	for name, c := range map[string]struct {
-		data []byte
-		boot bootID
-		pids []int
-	}{
-		"read":            {recorded, boot, []int{101, 103, 101}},
-		"another boot":    {recorded, bootID{9}, []int{}},
-		"broken head":     {broken, boot, []int{101, 103, 101}},
-		"before the head": {recorded[recordSize:], boot, []int{101, 103, 101}},
-		"newer":           {newer, boot, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "ledger")
-			if err := os.WriteFile(path, c.data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			l, err := openLedger(path, c.boot, log.New(t.Output(), "", 0))
-			if c.pids == nil {
-				if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), fmt.Sprintf("format %d, and this keeper reads formats up to %d", ledgerFormat+1, ledgerFormat)) {
-					t.Errorf("%v", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer closeLedger(t, l)
-			pids := []int{}
-			exits, _, err := l.after(l.begin())
-			for _, e := range exits {
-				pids = append(pids, e.Pid)
-			}
-			if err != nil || !slices.Equal(pids, c.pids) {
-				t.Errorf("exits of %v, %v", pids, err)
-			}
-			if l.append(200, 1, 0, time.Now()); l.last != 8 {
-				t.Errorf("the next exit is %d", l.last)
-			}
-		})
-	}
-}
-
-func TestParseBootID(t *testing.T) {
-	for text, ok := range map[string]bool{
-		"0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0\n": true, "": false, "\n": false, "0f1e": false,
-		"0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1fg\n": false, strings.Repeat("ab", 17): false,
-	} {
-		if id, err := parseBootID(text); (err == nil) != ok || ok && (id[0] != 0x0f || id[15] != 0xf0) {
-			t.Errorf("%q: %x, %v", text, id, err)
-		}
-	}
-}
-
-// A ledger of another boot is another boot's over a restart of the keeper too.
-func TestBootIsWrittenDown(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger")
-	for i, c := range []struct {
-		boot bootID
-		want int
-	}{{bootID{1}, 0}, {bootID{1}, 1}, {bootID{2}, 0}, {bootID{2}, 1}, {bootID{1}, 0}} {
-		l, err := openLedger(path, c.boot, log.New(t.Output(), "", 0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if exits, _, err := l.after(l.begin()); err != nil || len(exits) != c.want {
-			t.Errorf("%d: %v, %v", i, exits, err)
-		}
-		l.append(7, 7, 0, time.Now())
-		closeLedger(t, l)
 	}
 }

@@ -103,7 +103,8 @@ func spawnOne(conn net.Conn) error {
 	return err
 }
 
-// crowdRole starts children and leaves: N GATE SCRIPT. Child i runs the shell script with $1 = i and the FIFO at GATE as stdin.
+// crowdRole starts children and leaves: N GATE SCRIPT. Child i runs the shell script with $1 = i and the FIFO at
+// GATE as stdin.
 func crowdRole(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -120,7 +121,8 @@ func crowdRole(args []string) error {
 	all := make([]spawned, n)
 	for i := range all {
 		argv := []string{"sh", "-c", args[2], "sh", strconv.Itoa(i)}
-		pid, err := syscall.ForkExec("/bin/sh", argv, &syscall.ProcAttr{Files: []uintptr{uintptr(gate), uintptr(null), uintptr(null)}})
+		files := []uintptr{uintptr(gate), uintptr(null), uintptr(null)}
+		pid, err := syscall.ForkExec("/bin/sh", argv, &syscall.ProcAttr{Files: files})
 		if err != nil {
 			return err
 		}
@@ -198,7 +200,8 @@ type running struct {
 	cmd *exec.Cmd
 }
 
-// startKeeper starts a keeper on dir and waits until it answers. The test's end ends it with SIGTERM, unless the test has.
+// startKeeper starts a keeper on dir and waits until it answers. The test's end ends it with SIGTERM, unless the
+// test has.
 func startKeeper(t *testing.T, dir string, runtimed ...string) *running {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", append([]string{"as-keeper", dir}, runtimed...)...)

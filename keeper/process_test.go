@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHoldProcess has the keeper hold a process that is not its child, and asks the pidfd how it ended after it was reaped, when the one who
-// gave it has long gone.
+// TestHoldProcess has the keeper hold a process that is not its child, and asks the pidfd how it ended after it was
+// reaped, when the one who gave it has long gone.
 func TestHoldProcess(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
 	cmd := exec.Command("sh", "-c", "read x; exit 7")
@@ -45,7 +45,8 @@ func TestHoldProcess(t *testing.T) {
 		t.Errorf("exit status %#x, %v", info.Exit_code, err)
 	}
 	taken.Close()
-	if held, err := c.List(t.Context()); err != nil || len(held) != 1 || held[0] != (Held{Key: "oci/r1", Name: Process, Taken: true}) {
+	want := Held{Key: "oci/r1", Name: Process, Taken: true}
+	if held, err := c.List(t.Context()); err != nil || len(held) != 1 || held[0] != want {
 		t.Errorf("list: %+v, %v", held, err)
 	}
 	if err := c.Release(t.Context(), "oci/r1", ""); err != nil {
@@ -62,7 +63,8 @@ func TestHoldNoProcess(t *testing.T) {
 	_, fifo := makeFIFO(t, "stdout")
 	file := makeRaw(t)
 	for _, hold := range []struct{ stream, raw *os.File }{{fifo, nil}, {file, nil}, {fifo, file}} {
-		if err := c.Hold(t.Context(), "oci/r1", Process, hold.stream, hold.raw, HoldOptions{}); !errdefs.IsInvalidArgument(err) {
+		err := c.Hold(t.Context(), "oci/r1", Process, hold.stream, hold.raw, HoldOptions{})
+		if !errdefs.IsInvalidArgument(err) {
 			t.Errorf("hold %s: %v", hold.stream.Name(), err)
 		}
 	}

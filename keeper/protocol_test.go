@@ -5,8 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"log"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -18,23 +18,27 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
 // exchange sends a packet as it is and returns the answer.
-func exchange(t *testing.T, conn *net.UnixConn, data []byte, fds ...int) answer {
+func exchange(t *testing.T, conn *net.UnixConn, data []byte, fds ...int) wire.Answer {
 	t.Helper()
-	if err := writePacket(conn, data, fds); err != nil {
+	if err := fdpass.Write(conn, data, fds); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	p, err := readAnswer(conn, make([]byte, maxAnswer))
+	p, err := wire.ReadAnswer(conn, make([]byte, wire.MaxAnswer))
 	if err != nil {
 		t.Fatalf("no answer to %.40q: %v", data, err)
 	}
-	closeFiles(p.files)
-	return p.answer
+	wire.CloseFiles(p.Files)
+	return p.Answer
 }
 
 func TestGarbage(t *testing.T) {
@@ -42,7 +46,7 @@ func TestGarbage(t *testing.T) {
 	c := k.dial(t)
 	_, fifo := makeFIFO(t, "stdout")
 	fd := rawFD(t, fifo)
-	conn, err := dial(t.Context(), k.socket())
+	conn, err := wire.Dial(t.Context(), k.socket())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +73,8 @@ func TestGarbage(t *testing.T) {
 			{"random with descriptor", random, []int{fd}, errdefs.IsInvalidArgument},
 			{"wrong JSON", []byte(`{"op":7}`), nil, errdefs.IsInvalidArgument},
 			{"array", []byte(`[]`), nil, errdefs.IsInvalidArgument},
-			{"deep", bytes.Repeat([]byte("["), maxRequest), nil, errdefs.IsInvalidArgument},
-			{"too large", bytes.Repeat([]byte(" "), maxRequest+1), nil, errdefs.IsInvalidArgument},
+			{"deep", bytes.Repeat([]byte("["), wire.MaxRequest), nil, errdefs.IsInvalidArgument},
+			{"too large", bytes.Repeat([]byte(" "), wire.MaxRequest+1), nil, errdefs.IsInvalidArgument},
 			{"much too large", bytes.Repeat([]byte(" "), 100<<10), []int{fd}, errdefs.IsInvalidArgument},
 			{"5 descriptors", []byte(`{"op":"list"}`), []int{fd, fd, fd, fd, fd}, errdefs.IsInvalidArgument},
 			{"hold without", []byte(`{"op":"hold","key":"k","name":"stdin"}`), nil, is},
@@ -80,13 +84,13 @@ func TestGarbage(t *testing.T) {
 			{"nothing", []byte(`{}`), nil, is},
 			{"wrong protocol", []byte(`{"op":"hello","protocol":99}`), nil, errdefs.IsFailedPrecondition},
 		} {
-			if err := exchange(t, conn, test.data, test.fds...).err(); !test.is(err) {
+			if err := exchange(t, conn, test.data, test.fds...).Err(); !test.is(err) {
 				t.Errorf("%s: %v", test.what, err)
 			}
 		}
 	}
 	garbage(errdefs.IsFailedPrecondition) // before the handshake
-	if err := exchange(t, conn, []byte(`{"op":"hello","protocol":1}`)).err(); err != nil {
+	if err := exchange(t, conn, []byte(`{"op":"hello","protocol":1}`)).Err(); err != nil {
 		t.Fatal(err)
 	}
 	garbage(errdefs.IsInvalidArgument)
@@ -95,7 +99,7 @@ func TestGarbage(t *testing.T) {
 	}
 	// An empty packet is Go's end of file; what comes with it is closed all the same.
 	sendEmpty(t, conn, fd, fd)
-	if _, err := readAnswer(conn, make([]byte, maxAnswer)); !errors.Is(err, io.EOF) {
+	if _, err := wire.ReadAnswer(conn, make([]byte, wire.MaxAnswer)); !errors.Is(err, io.EOF) {
 		t.Errorf("after an empty packet: %v", err)
 	}
 	eventually(t, "the connection's descriptor is closed", func() bool { return k.fds(t) == before-1 })
@@ -127,7 +131,7 @@ func TestTooManyConnections(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
 	before := k.fds(t)
 	var all []*Client
-	for range maxSessions {
+	for range 64 {
 		c, err := Dial(t.Context(), k.socket())
 		if err != nil {
 			t.Fatal(err)
@@ -146,10 +150,10 @@ func TestTooManyConnections(t *testing.T) {
 }
 
 // fakeKeeper answers the connections to a socket with a function.
-func fakeKeeper(t *testing.T, answerOne func(r request, conn *net.UnixConn) error) string {
+func fakeKeeper(t *testing.T, answerOne func(r wire.Request, conn *net.UnixConn) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), SocketName)
-	listener, err := listen(path)
+	listener, err := unixsocket.Listen(context.Background(), wire.Network, path, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +165,13 @@ func fakeKeeper(t *testing.T, answerOne func(r request, conn *net.UnixConn) erro
 			return
 		}
 		defer conn.Close()
-		buffer := make([]byte, maxRequest)
+		buffer := make([]byte, wire.MaxRequest)
 		for {
-			n, _, err := readPacket(conn, buffer)
+			n, _, err := fdpass.Read(conn, buffer, wire.MaxDescriptors)
 			if err != nil {
 				return
 			}
-			r, err := decodeRequest(buffer[:n])
+			r, err := wire.DecodeRequest(buffer[:n])
 			if err != nil || answerOne(r, conn) != nil {
 				return
 			}
@@ -178,15 +182,11 @@ func fakeKeeper(t *testing.T, answerOne func(r request, conn *net.UnixConn) erro
 }
 
 func TestOtherProtocol(t *testing.T) {
-	path := fakeKeeper(t, func(r request, conn *net.UnixConn) error {
-		s := session{conn: conn}
-		r.Protocol++
-		a, _, err := s.hello(r)
-		if err != nil {
-			a = refusal(err)
-		}
-		a.ID = r.ID
-		return s.send(a, nil)
+	path := fakeKeeper(t, func(r wire.Request, conn *net.UnixConn) error {
+		answer := wire.Refusal(fmt.Errorf("another protocol: %w", errdefs.ErrFailedPrecondition))
+		answer.ID = r.ID
+		data, err := json.Marshal(answer)
+		return errors.Join(err, fdpass.Write(conn, data, nil))
 	})
 	if _, err := Dial(t.Context(), path); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("another protocol: %v", err)
@@ -200,17 +200,17 @@ func TestTakeAbandoned(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	returned := make(chan struct{})
-	path := fakeKeeper(t, func(r request, conn *net.UnixConn) error {
+	path := fakeKeeper(t, func(r wire.Request, conn *net.UnixConn) error {
 		switch r.Op {
-		case opTake:
+		case wire.OpTake:
 			cancel()
 			return nil
-		case opReturn:
+		case wire.OpReturn:
 			defer close(returned)
-			return writePacket(conn, []byte(`{"id":2}`), []int{fd}) // the take's answer, late
+			return fdpass.Write(conn, []byte(`{"id":2}`), []int{fd}) // the take's answer, late
 		}
-		data, err := json.Marshal(answer{ID: r.ID})
-		return errors.Join(err, writePacket(conn, data, nil))
+		data, err := json.Marshal(wire.Answer{ID: r.ID})
+		return errors.Join(err, fdpass.Write(conn, data, nil))
 	})
 	c, err := Dial(t.Context(), path)
 	if err != nil {
@@ -274,52 +274,4 @@ func TestExitsEnd(t *testing.T) {
 	if err := <-result; !errdefs.IsUnavailable(err) {
 		t.Errorf("exits of a closed client: %v", err)
 	}
-}
-
-func FuzzAnswer(f *testing.F) {
-	for _, op := range []string{opHello, opHold, opTake, opReturn, opRelease, opList, opLookup, opForget, "x"} {
-		f.Add([]byte(`{"id":1,"op":"`+op+`","protocol":1,"key":"a/b","name":"stdout","pid":1,"start":2}`), true)
-	}
-	f.Add([]byte(`{"id":-1}`), false)
-	logger := log.New(io.Discard, "", 0)
-	f.Fuzz(func(t *testing.T, data []byte, greeted bool) {
-		if r, err := decodeRequest(data); err == nil && r.Op == opExits || len(data) > maxRequest {
-			return
-		}
-		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns := [2]*net.UnixConn{fileConn(t, pair[0]), fileConn(t, pair[1])}
-		defer conns[0].Close()
-		defer conns[1].Close()
-		s := &session{conn: conns[0], log: logger, ledger: &ledger{}, streams: newRegistry(-1, 10), greeted: greeted, awaitDead: func() {}}
-		if err := s.answer(data, nil); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := readAnswer(conns[1], make([]byte, maxAnswer)); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-func fileConn(t *testing.T, fd int) *net.UnixConn {
-	t.Helper()
-	file := os.NewFile(uintptr(fd), "pair")
-	defer file.Close()
-	conn, err := net.FileConn(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn.(*net.UnixConn)
-}
-
-func FuzzDecodeAnswer(f *testing.F) {
-	f.Add([]byte(`{"id":1,"code":"not-found","error":"x","exits":[{"seq":1}],"held":[{"key":"a"}]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := decodeAnswer(data)
-		if err == nil && (a.err() == nil) != (a.Code == "") {
-			t.Errorf("answer %+v has the error %v", a, a.err())
-		}
-	})
 }

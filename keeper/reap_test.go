@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
 // waitExits reads exits until all of the given processes have ended.
@@ -83,7 +85,7 @@ func TestThousandChildrenAtOnce(t *testing.T) {
 	k := startWithRuntimed(t, t.TempDir())
 	idle := k.dial(t)
 	// One subscriber that never reads, so that reaping has to do without it.
-	deaf, err := dial(t.Context(), k.socket())
+	deaf, err := wire.Dial(t.Context(), k.socket())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +235,8 @@ func TestRuntimedMissing(t *testing.T) {
 	if _, err := c.List(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := Run(t.Context(), Config{Dir: t.TempDir(), Runtimed: []string{"sh"}}, func() {}); !errdefs.IsInvalidArgument(err) {
+	err := Run(t.Context(), Config{Dir: t.TempDir(), Runtimed: []string{"sh"}}, func() {})
+	if !errdefs.IsInvalidArgument(err) {
 		t.Errorf("keeper with a relative runtimed: %v", err)
 	}
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/containerd/errdefs"
 )
 
+// maxWords is how many bytes of a keeper's messages an error of Start has at most.
+const maxWords = 4 << 10
+
 // Options tell Start how to start a keeper.
 type Options struct {
 	// Binary is the keeper's executable (cmd/keeper).
@@ -21,17 +24,18 @@ type Options struct {
 	Dir string
 	// Log is the file that the keeper's own messages are appended to; empty: they are dropped.
 	Log string
-	// Runtimed is the command line of the runtime daemon that the keeper starts and restarts, with an absolute path first; empty: none. It is not
-	// used when a keeper already runs.
+	// Runtimed is the command line of the runtime daemon that the keeper starts and restarts, with an absolute path
+	// first; empty: none. It is not used when a keeper already runs.
 	Runtimed []string
 	// RuntimedLog is the file that runtimed's stdout and stderr are appended to; empty: they are dropped.
 	RuntimedLog string
 }
 
-// Start connects to the keeper of a directory, and starts one if none runs there. The keeper is detached: it has a session of its own and is not the caller's
-// child (what Start starts and waits for is a process that starts the keeper and ends), so it lives on when the caller dies, and the caller
-// never has to reap it. ctx bounds the start and the handshake, not the keeper's life. The caller owns the client.
-// Errors: as Dial; Unavailable with the keeper's own words if it doesn't come up, or ctx's error if that ended first.
+// Start connects to the keeper of a directory, and starts one if none runs there. The keeper is detached: it has a
+// session of its own and is not the caller's child (what Start starts and waits for is a process that starts the
+// keeper and ends), so it lives on when the caller dies, and the caller never has to reap it. ctx bounds the start
+// and the handshake, not the keeper's life. The caller owns the client. Errors: as Dial; Unavailable with the
+// keeper's own words if it doesn't come up, or ctx's error if that ended first.
 func Start(ctx context.Context, opts Options) (*Client, error) {
 	args, err := opts.args()
 	if err != nil {
@@ -57,7 +61,9 @@ func Start(ctx context.Context, opts Options) (*Client, error) {
 // args is the keeper's command line. Its working directory will be another, so paths become absolute.
 func (o Options) args() ([]string, error) {
 	args := []string{o.Binary, "--detach"}
-	for _, f := range []struct{ flag, path string }{{"--dir", o.Dir}, {"--log", o.Log}, {"--runtimed-log", o.RuntimedLog}} {
+	for _, f := range []struct{ flag, path string }{
+		{"--dir", o.Dir}, {"--log", o.Log}, {"--runtimed-log", o.RuntimedLog},
+	} {
 		if f.path == "" {
 			continue
 		}
@@ -70,8 +76,8 @@ func (o Options) args() ([]string, error) {
 	return append(append(args, "--"), o.Runtimed...), nil
 }
 
-// launch starts a detached keeper and waits until it is up or has given up. It returns what the keeper said on stderr until then. The
-// keeper and the process between hold the pipe's other end until that moment.
+// launch starts a detached keeper and waits until it is up or has given up. It returns what the keeper said on
+// stderr until then. The keeper and the process between hold the pipe's other end until that moment.
 func launch(ctx context.Context, binary string, args []string) (string, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -92,7 +98,7 @@ func launch(ctx context.Context, binary string, args []string) (string, error) {
 		_ = child.Kill()                   // fails only if it has ended, as it should
 	})
 	defer stop()
-	words, readErr := io.ReadAll(io.LimitReader(r, maxRequest))
+	words, readErr := io.ReadAll(io.LimitReader(r, maxWords))
 	if _, err := child.Wait(); err != nil {
 		return "", fmt.Errorf("cannot wait for the keeper's start: %w", err)
 	}

@@ -15,9 +15,13 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
-// A writer's stream passes through the keeper's pump and through engines that are killed at any moment: no byte is lost, doubled or moved.
+// A writer's stream passes through the keeper's pump and through engines that are killed at any moment: no byte is
+// lost, doubled or moved.
 func TestTakeReturnDie(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
 	c := k.dial(t)
@@ -114,7 +118,7 @@ func TestBoundBlocksWriter(t *testing.T) {
 		return allocated(t, raw) >= bound
 	}
 	eventually(t, "the bound is reached", full)
-	for until := time.Now().Add(5 * pumpRecheck); time.Now().Before(until); {
+	for until := time.Now().Add(5 * 100 * time.Millisecond); time.Now().Before(until); {
 		fill()
 		time.Sleep(time.Millisecond)
 	}
@@ -132,7 +136,7 @@ func TestBoundBlocksWriter(t *testing.T) {
 
 func rawFD(t *testing.T, f *os.File) (fd int) {
 	t.Helper()
-	if err := withDescriptors([]*os.File{f}, nil, func(fds []int) { fd = fds[0] }); err != nil {
+	if err := fdpass.With([]*os.File{f}, func(fds []int) error { fd = fds[0]; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return fd
@@ -250,7 +254,7 @@ func TestHoldRefusals(t *testing.T) {
 	}{
 		{"held already", "c1/init", Stdout, fifo, raw, 0, errdefs.IsAlreadyExists},
 		{"empty key", "", Stdout, fifo, nil, 0, errdefs.IsInvalidArgument},
-		{"long key", string(bytes.Repeat([]byte("k"), maxKey+1)), Stdout, fifo, nil, 0, errdefs.IsInvalidArgument},
+		{"long key", string(bytes.Repeat([]byte("k"), wire.MaxKey+1)), Stdout, fifo, nil, 0, errdefs.IsInvalidArgument},
 		{"bad key", "a\nb", Stdout, fifo, nil, 0, errdefs.IsInvalidArgument},
 		{"bad name", "c2", "stdlog", fifo, nil, 0, errdefs.IsInvalidArgument},
 		{"no name", "c2", "", fifo, nil, 0, errdefs.IsInvalidArgument},
@@ -262,7 +266,8 @@ func TestHoldRefusals(t *testing.T) {
 		{"raw file for appending", "c2", Stdout, fifo, open(os.O_WRONLY | os.O_APPEND), 0, errdefs.IsInvalidArgument},
 		{"no stream", "c2", Stdout, nil, nil, 0, errdefs.IsInvalidArgument},
 	} {
-		if err := c.Hold(t.Context(), test.key, test.name, test.stream, test.raw, HoldOptions{Bound: test.bound}); !test.is(err) {
+		err := c.Hold(t.Context(), test.key, test.name, test.stream, test.raw, HoldOptions{Bound: test.bound})
+		if !test.is(err) {
 			t.Errorf("%s: %v", test.what, err)
 		}
 	}
@@ -283,9 +288,9 @@ func TestListAll(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
 	c := k.dial(t)
 	_, fifo := makeFIFO(t, "stdout")
-	const n = 3*listBatch + 7
+	const n = 3*128 + 7
 	for i := range n {
-		if err := c.Hold(t.Context(), fmt.Sprintf("%0*d", maxKey, i), Stdin, fifo, nil, HoldOptions{}); err != nil {
+		if err := c.Hold(t.Context(), fmt.Sprintf("%0*d", wire.MaxKey, i), Stdin, fifo, nil, HoldOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -294,7 +299,7 @@ func TestListAll(t *testing.T) {
 		t.Fatalf("%d held, %v", len(held), err)
 	}
 	for i, h := range held {
-		if h.Key != fmt.Sprintf("%0*d", maxKey, i) {
+		if h.Key != fmt.Sprintf("%0*d", wire.MaxKey, i) {
 			t.Fatalf("stream %d is %s", i, h.Key)
 		}
 	}

@@ -8,10 +8,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
-// A client that comes because another one died finds that one's streams returned, also when the keeper learns of both at the same
-// moment: it is stopped while the one goes and the other one comes.
+// A client that comes because another one died finds that one's streams returned, also when the keeper learns of
+// both at the same moment: it is stopped while the one goes and the other one comes.
 func TestTakeAfterDeath(t *testing.T) {
 	k := startKeeper(t, t.TempDir())
 	_, fifo := makeFIFO(t, "fifo")
@@ -40,14 +43,16 @@ func TestTakeAfterDeath(t *testing.T) {
 // takes connects and sends handshake and take at once, before it calls wake. It returns nil if the take is refused.
 func (k *running) takes(t *testing.T, wake func() error) *net.UnixConn {
 	t.Helper()
-	conn, err := dial(context.Background(), k.socket())
+	conn, err := wire.Dial(context.Background(), k.socket())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []request{{ID: 1, Op: opHello, Protocol: Protocol}, {ID: 2, Op: opTake, Key: "c/init", Name: Stdout}} {
+	for _, r := range []wire.Request{
+		{ID: 1, Op: wire.OpHello, Protocol: wire.Protocol}, {ID: 2, Op: wire.OpTake, Key: "c/init", Name: Stdout},
+	} {
 		data, err := json.Marshal(r)
 		if err == nil {
-			err = writePacket(conn, data, nil)
+			err = fdpass.Write(conn, data, nil)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -58,15 +63,15 @@ func (k *running) takes(t *testing.T, wake func() error) *net.UnixConn {
 			t.Fatal(err)
 		}
 	}
-	buffer := make([]byte, maxAnswer)
-	var last packet
+	buffer := make([]byte, wire.MaxAnswer)
+	var last wire.Packet
 	for range 2 {
-		if last, err = readAnswer(conn, buffer); err != nil {
+		if last, err = wire.ReadAnswer(conn, buffer); err != nil {
 			t.Fatal(err)
 		}
-		closeFiles(last.files)
+		wire.CloseFiles(last.Files)
 	}
-	if err := last.err(); err != nil {
+	if err := last.Err(); err != nil {
 		t.Log(fmt.Errorf("take: %w", err))
 		conn.Close()
 		return nil

@@ -6,19 +6,31 @@ import (
 	"time"
 )
 
-// EventType says what happened to a container.
+// EventType is the type of a state change.
 type EventType int
 
-// The state changes that a Backend is told.
+// The state changes that are delivered to a Backend.
 const (
+	// EventStart: the init process runs.
 	EventStart EventType = iota + 1
+	// EventExit: the init process has exited, and no exec of the container runs
+	// any more.
 	EventExit
+	// EventExitProcess: an exec has exited.
 	EventExitProcess
+	// EventOOM: the kernel killed a process because memory ran out. It comes once
+	// per generation, and before EventExit.
 	EventOOM
+	// EventPaused: the container's processes are frozen.
 	EventPaused
+	// EventResumed: the container's processes run again.
 	EventResumed
+	// EventExecAdded: the daemon knows an exec, which doesn't run yet. If its
+	// start fails, no further event of the exec follows.
 	EventExecAdded
+	// EventExecStarted: an exec runs.
 	EventExecStarted
+	// EventRestore: Client.Restore took over a container that counts as running.
 	EventRestore
 )
 
@@ -26,46 +38,59 @@ const (
 type Event struct {
 	Type        EventType
 	ContainerID string
-	// ProcessID is InitProcess, or the exec that EventExitProcess,
-	// EventExecAdded and EventExecStarted tell of.
+	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and
+	// EventExecStarted, else InitProcess.
 	ProcessID string
-	Pid       int
-	// Generation counts the starts of the container, from 1.
+	// Pid is 0 for EventExecAdded.
+	Pid int
+	// Generation counts the starts of the container, failed ones too, from 1.
 	Generation uint64
 	// Exit is set for EventExit and EventExitProcess.
 	Exit Exit
-	// Warnings say, with EventStart and EventExecStarted, what the process got
-	// less of than it was to have, such as a limit that the host withholds.
+	// Warnings are set for EventStart and EventExecStarted: one text for each
+	// limit or privilege that the process got less of than its spec asks for.
 	Warnings []string
-	// Recovered tells that the change was found by comparing states, and not
-	// seen when it happened.
+	// Recovered says that the client missed the change when it happened, and
+	// found it later by comparing its record with the daemon.
 	Recovered bool
-	Time      time.Time
+	// Time is when the change happened: for an exit Exit.Time, else when the
+	// client recorded the change.
+	Time time.Time
 }
 
-// Backend is the engine above: it is told of every state change exactly once
-// and in order, container by container.
+// Backend is the engine above the client. Each state change of a container is
+// delivered to the backend exactly once, in order. The callbacks of one container
+// run one at a time; those of different containers run at the same time.
 type Backend interface {
-	// AttachStreams hands over the opened streams of a process before create
-	// (for an exec: start) is sent. An error makes the start fail.
+	// AttachStreams hands the opened streams of a process to the backend, before
+	// the client asks the daemon to create the process. The backend reads and
+	// writes the streams in goroutines of its own, and must not wait for output
+	// here. The client closes the streams. An error makes the start fail.
 	AttachStreams(ctx context.Context, containerID, processID string, s Streams) error
-	// StateChanged is called from the container's queue, without any lock. An
-	// error makes the queue call it again, with growing delays, until it is
-	// taken; later events of the same container wait meanwhile. The process of
-	// an exit is deleted at the daemon only after its exit has been taken. An
-	// exit must not wait for the end of the process's output here: where the
-	// daemon copies it, that comes after. See Drainer.
+	// StateChanged delivers an event. The client calls it without holding a lock.
+	//
+	// The backend takes the event by returning nil. After an error the client
+	// calls StateChanged again, with growing delays, until the backend takes the
+	// event; later events of the same container wait meanwhile. The client
+	// deletes a process at the daemon only after the backend has taken its exit.
+	//
+	// StateChanged must not wait for the end of the process's output: a daemon
+	// that copies output completes it only after the exit was taken. A backend
+	// that wants all of the output is a Drainer.
+	//
+	// ctx ends when the client shuts down and WithShutdownTimeout is over.
 	StateChanged(ctx context.Context, e Event) error
 }
 
-// Drainer is a Backend that wants to read the rest of an ended process's
-// output before the exit is told to those who Wait, and before the streams are
-// closed. Without it they are closed once the exit has been taken.
+// Drainer is a Backend that reads the remaining output of a process after its
+// exit. Container.Wait returns, and the streams are closed, only after
+// DrainStreams has returned. The streams of a Backend that is no Drainer are
+// closed when it has taken the exit.
 type Drainer interface {
-	// DrainStreams returns when the backend has read what it wants: after the
-	// exit was taken, with the outputs coming to their end. The container's
-	// further events wait meanwhile, so it must not depend on a client who
-	// reads slowly. An error is logged.
+	// DrainStreams is called once per process, after the backend has taken the
+	// exit. It returns when the backend has read the output, which comes to an
+	// end then. The container's later events wait meanwhile, so DrainStreams must
+	// not wait for a slow reader. An error is logged.
 	DrainStreams(ctx context.Context, containerID, processID string) error
 }
 
@@ -75,7 +100,7 @@ var eventNames = map[EventType]string{
 	EventExecStarted: "exec-started", EventRestore: "restore",
 }
 
-// String is the type in lower case, for messages.
+// String returns the type in lower case, for messages.
 func (t EventType) String() string {
 	if name, ok := eventNames[t]; ok {
 		return name

@@ -12,21 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckpointOptions say where a checkpoint goes, and what becomes of the
-// container.
+// CheckpointOptions say where a checkpoint goes, and whether the container runs on.
 type CheckpointOptions struct {
-	// Root is the absolute path of a directory of checkpoints; it is made with
-	// mode 0700 when it is needed. The checkpoint is the directory Root/Name,
-	// which StartOptions.Checkpoint takes.
+	// Root is the absolute path of a directory of checkpoints. Checkpoint makes it,
+	// with mode 0700, if it does not exist. The checkpoint is the directory
+	// Root/Name, whose path StartOptions.Checkpoint takes.
 	Root string
-	// Name must pass CheckID, and be free in Root.
+	// Name must pass CheckID. Root must have no checkpoint of that name.
 	Name string
-	// Exit ends the container with the checkpoint: its exit is told like any
-	// other, with the code that the daemon knows. Else it runs on.
+	// Exit ends the container with the checkpoint. The backend gets its exit like
+	// any other, with the code that the daemon knows. Else the container runs on.
 	Exit bool
-	// What a container may have that isn't in a checkpoint by itself: open TCP
-	// connections, unix sockets whose other end is outside, a terminal, locks
-	// of files.
+	// A container with open TCP connections, unix sockets whose other end is outside
+	// of it, a terminal, or file locks can only be checkpointed with the field for
+	// these.
 	OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
 }
 
@@ -37,11 +36,19 @@ func (o *CheckpointOptions) check() error {
 	return CheckID(o.Name)
 }
 
-// Checkpoint writes the running container's state to Root/Name. The directory
-// appears there whole, or, after an error, not at all; a container that Exit
-// was asked of may have ended then all the same, if the daemon's answer was
-// lost. One checkpoint of a container is made at a time: a second one is
-// refused with FailedPrecondition. AlreadyExists for a name that is taken.
+// Checkpoint writes the state of the running container to Root/Name. The directory
+// appears there when it is complete, and after an error not at all. After an error
+// with o.Exit the container may have ended all the same, if the answer of the
+// daemon was lost.
+//
+// Checkpoints are for engines that embed this package. engine-lite has no request
+// for them yet: they are here because create and start, which know checkpoints, are
+// here, and runtimed and containerd both make them.
+//
+// Errors: FailedPrecondition where the container does not run, or another
+// checkpoint of it is being made. AlreadyExists for a name that is taken.
+// InvalidArgument for a wrong root or name. Others are those of the daemon, such
+// as NotImplemented where it can't make checkpoints, and of the file system.
 func (ctr *Container) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 	if err := o.check(); err != nil {
 		return ctr.failed("checkpoint", err)
@@ -65,7 +72,8 @@ func (ctr *Container) beginCheckpoint() error {
 		return err
 	}
 	if ctr.rec.checkpointing {
-		return fmt.Errorf("cannot checkpoint container %q: another checkpoint is being made: %w", ctr.id, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot checkpoint container %q: another checkpoint is being made: %w",
+			ctr.id, errdefs.ErrFailedPrecondition)
 	}
 	ctr.rec.checkpointing = true
 	return nil
@@ -77,14 +85,15 @@ func (ctr *Container) endCheckpoint() {
 	ctr.mu.Unlock()
 }
 
-// partial is where a checkpoint grows; who is the container, or "" for one that
-// is being deleted. No name that passes CheckID is like it.
-func partial(root, name, who string) string {
-	return filepath.Join(root, "."+name+"~"+who)
+// partial returns the path of a checkpoint that is being made of the container with
+// that id, or, with the id "", of one that is being deleted. No name that passes
+// CheckID is like it.
+func partial(root, name, id string) string {
+	return filepath.Join(root, "."+name+"~"+id)
 }
 
-// writeCheckpoint has write fill a directory, which takes the name's place when
-// it is complete. The name is taken before, by an empty directory.
+// writeCheckpoint calls write to fill a directory, and renames that directory to
+// root/name when it is complete. Until then an empty directory holds the name.
 func writeCheckpoint(root, name, id string, write func(dir string) error) (err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return fmt.Errorf("cannot make the root of checkpoints: %w", err)
@@ -101,7 +110,7 @@ func writeCheckpoint(root, name, id string, write func(dir string) error) (err e
 			err = errors.Join(err, os.RemoveAll(growing), os.Remove(dir))
 		}
 	}()
-	if err := os.RemoveAll(growing); err != nil { // of an engine that was killed
+	if err := os.RemoveAll(growing); err != nil { // left by an engine that was killed
 		return err
 	}
 	if err := os.Mkdir(growing, 0o700); err != nil {
@@ -117,8 +126,8 @@ func writeCheckpoint(root, name, id string, write func(dir string) error) (err e
 	return nil
 }
 
-// Checkpoints are the names of the checkpoints in root, sorted; those that are
-// being made aren't among them. A root that isn't there has none.
+// Checkpoints returns the names of the complete checkpoints in root, sorted. A root
+// that does not exist has none. Errors are those of the file system.
 func Checkpoints(root string) ([]string, error) {
 	all, err := os.ReadDir(root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -144,9 +153,10 @@ func isEmptyDir(path string) bool {
 	return err != nil
 }
 
-// DeleteCheckpoint removes a checkpoint from root: at once from its name, then
-// the files. It also frees a name that an engine which was killed had taken.
-// NotFound where there is none.
+// DeleteCheckpoint removes a checkpoint from root: it frees the name first, then
+// deletes the files. It also frees a name that is left of a checkpoint whose engine
+// was killed. Errors: NotFound where root has no such name, InvalidArgument for a
+// name that can't be one, and those of the file system.
 func DeleteCheckpoint(root, name string) error {
 	if err := CheckID(name); err != nil {
 		return err
@@ -167,7 +177,8 @@ func DeleteCheckpoint(root, name string) error {
 	return nil
 }
 
-// checkRestored refuses a directory that no task can be restored from.
+// checkRestored returns an error for a directory that no task can be restored from:
+// InvalidArgument for a relative path, NotFound for one that is absent or empty.
 func checkRestored(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return fmt.Errorf("checkpoint %q is not an absolute path: %w", dir, errdefs.ErrInvalidArgument)

@@ -13,38 +13,43 @@ import (
 )
 
 // Client keeps the containers of one runtime daemon. Its methods may be called
-// from any goroutine; none holds a lock while it calls the daemon, the stdio
-// or the backend, so that Get, List and Status never wait.
+// from any goroutine. No method holds a lock while it calls the daemon, the stdio
+// or the backend, so Get, List and Status never wait for those.
 type Client struct {
 	daemon  Daemon
 	stdio   Stdio
 	backend Backend
 	options options
 
-	// life ends when Run shuts down, hard when the callbacks' time is over too.
-	life, hard         context.Context
-	endLife, abandon   context.CancelFunc
-	watchers           sync.WaitGroup
-	changes            *queue.Queue[string, change]
-	ready              chan struct{}
-	markReady, started sync.Once
+	// active ends when Run begins to shut down. final ends after that, when the
+	// callbacks have returned or WithShutdownTimeout is over.
+	active, final       context.Context
+	endActive, endFinal context.CancelFunc
+	watchers            sync.WaitGroup
+	changes             *queue.Queue[string, change]
+	ready               chan struct{}
+	markReady, started  sync.Once
 
 	mu         sync.Mutex
 	containers map[string]*Container
 	reserved   map[string]bool // ids whose Create or Restore is in flight
-	stray      map[string]bool // ids whose record a failed Create may have left at the daemon
-	// clearing are the reserved ids whose record a reconcile deletes: who wants one
-	// of them waits until the channel is closed.
+	leftovers  map[string]bool // ids whose record a failed Create may have left at the daemon
+	// clearing has the reserved ids whose record a reconcile deletes. A request for
+	// such an id waits until the channel is closed.
 	clearing   map[string]chan struct{}
 	reconciled chan struct{} // closed and replaced by each reconcile
 	closed     bool          // no goroutine may be added to watchers any more
 }
 
-// New returns a client of the daemon d that makes streams with s and tells b.
-// The three stay the caller's; the client never closes them. Requests may be
-// made at once, but it is Run that keeps the client in step with the daemon
-// and that ends what the client started, so each client must be Run once, if
-// only with a context that has ended.
+// New returns a client of the daemon d. The client makes streams with s and
+// delivers events to the backend b. All three belong to the caller; the client
+// never closes them. The error is InvalidArgument for an argument that is nil or
+// an option out of its range.
+//
+// The caller must call Run once: Run keeps the client in step with the daemon,
+// and ends the goroutines that requests start. Requests may be made before Run. A
+// client that is not needed after all is ended by Run with a context that has
+// ended.
 func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 	if d == nil || s == nil || b == nil {
 		return nil, fmt.Errorf("a client needs a daemon, a stdio and a backend: %w", errdefs.ErrInvalidArgument)
@@ -53,7 +58,7 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 		daemon: d, stdio: s, backend: b, options: defaultOptions(),
 		containers: map[string]*Container{},
 		reserved:   map[string]bool{},
-		stray:      map[string]bool{},
+		leftovers:  map[string]bool{},
 		clearing:   map[string]chan struct{}{},
 		reconciled: make(chan struct{}),
 		ready:      make(chan struct{}),
@@ -64,20 +69,22 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 	if err := c.options.check(); err != nil {
 		return nil, err
 	}
-	c.life, c.endLife = context.WithCancel(context.Background())
-	c.hard, c.abandon = context.WithCancel(context.Background())
-	c.changes = queue.New(c.deliver, c.deliveryDied)
+	c.active, c.endActive = context.WithCancel(context.Background())
+	c.final, c.endFinal = context.WithCancel(context.Background())
+	c.changes = queue.New(c.handleChange, c.callbackExited)
 	return c, nil
 }
 
-// Ready is closed after the first reconcile: what the client says of restored
-// containers is then what the daemon says. Containers that the daemon hangs
-// over delay it by 2 s at most, and are as they were last known until it answers.
+// Ready returns a channel that is closed when Run has compared the records with
+// the daemon for the first time. From then on the status of a restored container
+// is what the daemon says. If the daemon lists its tasks and then doesn't answer
+// for a container within 2 s, the channel is closed without that answer, and the
+// container keeps its last known status until the answer comes.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
 func (c *Client) becomeReady() { c.markReady.Do(func() { close(c.ready) }) }
 
-// Get returns a container; NotFound where there is none of that id.
+// Get returns the container with an id. The error is NotFound if there is none.
 func (c *Client) Get(id string) (*Container, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +106,8 @@ func (c *Client) List() []*Container {
 	return all
 }
 
-// reserve takes an id until it is handed to add or release.
+// reserve takes an id, for its caller alone, until add or release. It waits while
+// a reconcile deletes what a failed Create of the id left.
 func (c *Client) reserve(ctx context.Context, id string) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -115,7 +123,8 @@ func (c *Client) reserve(ctx context.Context, id string) error {
 		select {
 		case <-clearing:
 		case <-ctx.Done():
-			return fmt.Errorf("what a failed creation of container %q left is still being deleted: %w", id, context.Cause(ctx))
+			return fmt.Errorf("the leftover of a failed create of container %q is still being deleted: %w",
+				id, context.Cause(ctx))
 		}
 	}
 }
@@ -141,7 +150,7 @@ func (c *Client) release(id string) {
 func (c *Client) add(ctr *Container) {
 	c.mu.Lock()
 	delete(c.reserved, ctr.id)
-	delete(c.stray, ctr.id)
+	delete(c.leftovers, ctr.id)
 	c.containers[ctr.id] = ctr
 	c.mu.Unlock()
 }
@@ -152,8 +161,9 @@ func (c *Client) remove(ctr *Container) {
 	c.mu.Unlock()
 }
 
-// watch starts the goroutine that waits for the end of p. It ends with p's
-// exit, with p.cancel or with the client's life, and Run joins it.
+// watch starts the goroutine that waits for the exit of p. The goroutine ends
+// with p's exit, with p.cancel, or when Run begins to shut down. Run waits for
+// it. watch returns false, and starts nothing, after the client was closed.
 func (c *Client) watch(p *process) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

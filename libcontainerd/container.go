@@ -9,42 +9,42 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Container is a container of a Client: its record, and while it runs its
-// processes. Its methods may be called from any goroutine. Requests change its
-// status at once (to starting, pausing, resuming, deleting), so that a second
-// request that doesn't fit gets FailedPrecondition rather than a place in a
-// line.
+// Container is a container of a Client: a record and, while the container runs,
+// its processes. Its methods may be called from any goroutine. A request changes
+// the status at once (to starting, pausing, resuming or deleting), so a second
+// request that this status doesn't allow fails with FailedPrecondition and doesn't
+// wait.
 type Container struct {
 	client  *Client
 	id      string
 	options CreateOptions
 
-	sweeping chan struct{} // holds one while remains are deleted
+	sweeping chan struct{} // holds one item while leftovers are deleted
 
 	mu  sync.Mutex
 	rec record
 }
 
-// record is what a container's lock guards.
+// record is the state of a container that its lock guards.
 type record struct {
-	id         string
-	status     Status
-	seq        uint64 // counts transitions
-	generation uint64
-	init       *process            // of the current or last generation; nil before the first
-	execs      map[string]*process // living ones, and the latest that ended
-	ended      []string            // ids in execs that ended, oldest first
-	remains    map[string]bool     // processes that may still have to be deleted at the daemon
-	sealed     uint64              // the generation that takes no more execs, since its init process ended
-	doomed     int                 // forced deletes in flight
-	moved      chan struct{}       // closed by the next transition; nil where nobody waits for one
-	halted     bool                // the client shut down before an event was taken
+	id            string
+	status        Status
+	seq           uint64 // the number of transitions so far
+	generation    uint64
+	init          *process            // of the current or last generation; nil before the first
+	execs         map[string]*process // those that run, and the last keptExecs that exited
+	ended         []string            // ids in execs that exited, oldest first
+	leftovers     map[string]bool     // ids of processes that the daemon may still have after a failed start
+	sealed        uint64              // the generation that takes no more execs: its init process has exited
+	forcedDeletes int                 // how many forced deletes are in progress
+	statusChanged chan struct{}       // closed by the next transition; nil while nobody waits for one
+	halted        bool                // the client shut down before the backend took an event
 
-	checkpointing bool // a Checkpoint is in flight
+	checkpointing bool // a Checkpoint is in progress
 }
 
-// keptExecs is how many ended execs a container remembers, for Wait and so
-// that their ids aren't taken again.
+// keptExecs is how many execs a container remembers after their exits, for Wait,
+// and to refuse their ids for new execs.
 const keptExecs = 128
 
 func newContainer(c *Client, id string, opts CreateOptions) *Container {
@@ -54,17 +54,17 @@ func newContainer(c *Client, id string, opts CreateOptions) *Container {
 	}
 }
 
-// ID is the container's id.
+// ID returns the container's id.
 func (ctr *Container) ID() string { return ctr.id }
 
-// Status is what the container is doing now.
+// Status returns the container's status now. It waits for nothing.
 func (ctr *Container) Status() Status {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	return ctr.rec.status
 }
 
-// Pid of the living init process; 0 without one.
+// Pid returns the pid of the init process. It is 0 if Status().Alive() is false.
 func (ctr *Container) Pid() int {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -74,14 +74,14 @@ func (ctr *Container) Pid() int {
 	return ctr.rec.init.pid
 }
 
-// Generation counts the container's starts, failed ones too; 0 before the first.
+// Generation returns the number of starts of the container so far. Failed starts count.
 func (ctr *Container) Generation() uint64 {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	return ctr.rec.generation
 }
 
-// Execs are the ids of the living execs, sorted.
+// Execs returns the ids of the execs that run, sorted.
 func (ctr *Container) Execs() []string {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -95,12 +95,17 @@ func (ctr *Container) Execs() []string {
 	return ids
 }
 
-// Wait returns how a process ended, once the backend has taken the exit. It
-// works after the exit too: for the init process until the next start or the
-// container's deletion, for an exec as long as it is one of the latest 128
-// that ended. NotFound for a process that never was, FailedPrecondition for
-// the init process of a container that wasn't started. A failed start ends
-// the wait with the error of the start, the client's end with Unavailable.
+// Wait waits for the exit of a process and returns it, after the backend has taken
+// the exit and drained the output. process is InitProcess or the id of an exec.
+//
+// Wait also works after the exit: for the init process until the next start or the
+// container's deletion, for an exec as long as it is among the last 128 execs that
+// exited.
+//
+// Errors: NotFound for an exec that the container doesn't have;
+// FailedPrecondition for the init process of a container that was never started;
+// the error of the start, if the process is being started and that fails;
+// Unavailable when the client has shut down; the cause of ctx.
 func (ctr *Container) Wait(ctx context.Context, process string) (Exit, error) {
 	p, err := ctr.find("wait for", process)
 	if err != nil {
@@ -116,12 +121,12 @@ func (ctr *Container) Wait(ctx context.Context, process string) (Exit, error) {
 		return p.result()
 	case <-ctx.Done():
 		return Exit{}, fmt.Errorf("waiting for process %q of container %q: %w", process, ctr.id, context.Cause(ctx))
-	case <-ctr.client.hard.Done():
+	case <-ctr.client.final.Done():
 		return Exit{}, errShutdown("wait for container", ctr.id)
 	}
 }
 
-// find returns a process, dead or alive.
+// find returns a process, whether it runs or has exited.
 func (ctr *Container) find(action, process string) (*process, error) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -132,16 +137,18 @@ func (r *record) find(action, process string) (*process, error) {
 	p := r.init
 	if process != InitProcess {
 		if p = r.execs[process]; p == nil {
-			return nil, fmt.Errorf("cannot %s exec %q: container %q has none: %w", action, process, r.id, errdefs.ErrNotFound)
+			return nil, fmt.Errorf("cannot %s exec %q: container %q has no such exec: %w",
+				action, process, r.id, errdefs.ErrNotFound)
 		}
 	}
 	if p == nil {
-		return nil, fmt.Errorf("cannot %s container %q: it was never started: %w", action, r.id, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("cannot %s container %q: it was never started: %w",
+			action, r.id, errdefs.ErrFailedPrecondition)
 	}
 	return p, nil
 }
 
-// living returns a process that has started and whose exit isn't known.
+// living returns a process that was started and whose exit isn't known.
 func (ctr *Container) living(action, process string) (*process, error) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

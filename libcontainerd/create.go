@@ -12,86 +12,96 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// CreateOptions are what a container keeps beside its OCI spec. Options that
-// the daemon can't follow are refused by it, by Create or by Start:
-// InvalidArgument where they can't be, NotImplemented where it lacks them.
+// CreateOptions are the options of a container that its OCI spec has no field for.
+// The daemon refuses options that it can't follow, in Create or in Start: with
+// InvalidArgument for a wrong value, with NotImplemented for an option that it
+// doesn't have.
 type CreateOptions struct {
-	// Labels are kept by the daemon. Those that begin with "io.engine-lite."
-	// are taken.
+	// Labels are stored by the daemon. Names that begin with "io.engine-lite."
+	// are reserved, and refused with InvalidArgument.
 	Labels map[string]string
-	// Runtime is the runtime's type, such as "io.containerd.runc.v2"; empty
-	// for the daemon's default.
+	// Runtime is the runtime's type, such as "io.containerd.runc.v2". Empty is
+	// the daemon's default.
 	Runtime string
-	// RuntimeOptions are the options that a runtime of this type takes: a value
-	// that the daemon's client can encode (package remote: a protobuf message,
-	// or what is registered with github.com/containerd/typeurl). Those of the
-	// type runc are merged with the fields below, which go first.
+	// RuntimeOptions are options for a runtime of this type. The value must be one
+	// that the Daemon can encode; package remote takes a protobuf message, or a
+	// type that is registered with github.com/containerd/typeurl. For runtimes of
+	// the type runc they are merged with the fields below, which have priority.
 	RuntimeOptions any
-	// RuntimePath is the OCI runtime's binary; empty for the daemon's choice.
-	// It, RuntimeArgs and SystemdCgroup are for runtimes of the type runc.
+	// RuntimePath is the path of the OCI runtime's program. Empty lets the daemon
+	// choose. RuntimePath, RuntimeArgs and SystemdCgroup are for runtimes of the
+	// type runc only.
 	RuntimePath string
-	// RuntimeArgs are global arguments that the OCI runtime is given before its
-	// command. runtimed takes them, containerd has no place for them.
+	// RuntimeArgs are arguments that the OCI runtime gets before its command.
+	// runtimed takes them; containerd's API has no field for them.
 	RuntimeArgs []string
-	// Rootfs is mounted by the daemon at each start; empty where the spec
-	// names a root path that is there already.
+	// Rootfs are the mounts that the daemon makes for the root filesystem at each
+	// start. It is empty where the spec's root path exists already.
 	Rootfs []Mount
-	// NoPivotRoot is for hosts whose root is a ramdisk. It is set for all
-	// containers where the environment of the client has DOCKER_RAMDISK.
+	// NoPivotRoot has the OCI runtime call chroot(2) and not pivot_root(2), for
+	// hosts whose root is a ramdisk. It is set for all containers if the client's
+	// environment has DOCKER_RAMDISK.
 	NoPivotRoot bool
-	// SystemdCgroup has the OCI runtime make the control group through systemd;
-	// the spec's path of control groups has the form slice:prefix:name then.
+	// SystemdCgroup has the OCI runtime make the control group through systemd.
+	// The spec's cgroupsPath must have the form slice:prefix:name then.
 	SystemdCgroup bool
-	// UID and GID own the stdio of the container's processes.
+	// UID and GID are the owner of the stdio of the container's processes.
 	UID, GID uint32
 }
 
-// WithRuntime returns the options with another OCI runtime: its binary, and
-// global arguments that are put before its command.
+// WithRuntime returns a copy of the options with another OCI runtime: the path of
+// its program, and arguments that it gets before its command.
 func (o CreateOptions) WithRuntime(path string, args ...string) CreateOptions {
 	o.RuntimePath, o.RuntimeArgs = path, args
 	return o
 }
 
-// RestoreOptions are what the engine remembers of a container.
+// RestoreOptions are what the engine stored of a container before it was
+// restarted.
 type RestoreOptions struct {
 	// CreateOptions are those that the container was created with.
 	CreateOptions
-	// Generation counts the container's starts so far.
+	// Generation is how often the container was started so far.
 	Generation uint64
-	// Pid of the init process that was running when the engine last knew; 0 if
-	// none was.
+	// Pid is the pid of the init process, if one ran by the last event that the
+	// engine took; else 0.
 	Pid int
-	// Stdio of the init process, as it was given to Start.
+	// Stdio is the StdioConfig that the init process was started with.
 	Stdio StdioConfig
-	// Paused is the last known state.
+	// Paused says that the container was paused by the last event that the engine
+	// took.
 	Paused bool
-	// OOMTold says that EventOOM was told of this generation.
-	OOMTold bool
-	// Execs were running, or only added.
+	// OOMDelivered says that the backend has taken EventOOM for this generation.
+	OOMDelivered bool
+	// Execs are the execs that were added or ran by the last event that the engine
+	// took. They need a Pid of the init process.
 	Execs []RestoreExec
 }
 
-// RestoreExec is an exec that was running when the engine last knew.
+// RestoreExec is what the engine stored of an exec before it was restarted.
 type RestoreExec struct {
 	ID string
-	// Pid is 0 for an exec of which only EventExecAdded was told: nobody knows
-	// whether it runs. It is ended and deleted.
-	Pid   int
+	// Pid is 0 if the engine took EventExecAdded and no EventExecStarted. Such an
+	// exec may run or not; the client kills and deletes it.
+	Pid int
+	// Stdio is the StdioConfig that the exec was started with.
 	Stdio StdioConfig
 }
 
-// Create stores a container at the daemon. The id must pass CheckID. What an
-// earlier container of the same id left at the daemon is replaced, unless it
-// has a living task: then the error is AlreadyExists, as it is for an id that
-// this client holds.
+// Create makes a container: it stores a record at the daemon. The id must pass
+// CheckID, and the spec must have a process. A record or a stopped task that an
+// earlier container of the same id left at the daemon is replaced.
+//
+// Errors: InvalidArgument; AlreadyExists if this client has a container of that
+// id, or the daemon has a running task of it; Unavailable; those of the daemon.
 func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts CreateOptions) (*Container, error) {
 	if spec == nil || spec.Process == nil {
 		return nil, fmt.Errorf("the spec of container %q has no process: %w", id, errdefs.ErrInvalidArgument)
 	}
 	for name, value := range opts.Labels {
 		if !utf8.ValidString(name) || !utf8.ValidString(value) {
-			return nil, fmt.Errorf("label %q=%q of container %q is not UTF-8: %w", name, value, id, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("label %q=%q of container %q is not UTF-8: %w",
+				name, value, id, errdefs.ErrInvalidArgument)
 		}
 	}
 	if err := c.reserve(ctx, id); err != nil {
@@ -109,43 +119,47 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 	return ctr, nil
 }
 
-// store creates the record at the daemon, over remains if need be, or leaves
-// none.
+// store creates the record at the daemon, and replaces leftovers of an earlier
+// container. After an error no record is left.
 func (c *Client) store(ctx context.Context, rec Record) error {
 	err := c.daemon.CreateContainer(ctx, rec)
 	if errdefs.IsAlreadyExists(err) {
-		if err := c.clearRemains(ctx, rec.ID); err != nil {
+		if err := c.deleteLeftovers(ctx, rec.ID); err != nil {
 			return err
 		}
 		err = c.daemon.CreateContainer(ctx, rec)
 	}
 	if err != nil && !errdefs.IsAlreadyExists(err) {
-		c.unstore(rec.ID)
+		c.undoCreate(rec.ID)
 	}
 	return err
 }
 
-// unstore deletes the record of a reserved id whose creation failed, but may
-// have done its work: now, or else with a reconcile to come.
-func (c *Client) unstore(id string) {
+// undoCreate deletes the record of a reserved id whose creation failed: the daemon
+// may have stored it all the same. If that fails too, a later reconcile deletes the
+// record.
+func (c *Client) undoCreate(id string) {
 	ctx, cancel := c.undoing()
 	defer cancel()
-	err := c.clearRemains(ctx, id)
+	err := c.deleteLeftovers(ctx, id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil || errdefs.IsAlreadyExists(err) {
-		delete(c.stray, id)
+		delete(c.leftovers, id)
 		return
 	}
-	c.stray[id] = true
+	c.leftovers[id] = true
 }
 
-// ClearStray deletes at the daemon what a Create of this id that failed may have
-// left there. A reconcile does that too, but only this client knows of it: who
-// forgets the id calls it before. It asks the daemon nothing where nothing was
-// left; Unavailable where the daemon can't be asked.
-func (c *Client) ClearStray(id string) error {
-	if !c.isStray(id) {
+// ClearLeftover deletes the record that a failed Create of this id may have left at
+// the daemon. The client does that by itself with one of its next reconciles. An
+// engine that removes its own record of the id calls ClearLeftover first, since the
+// next client knows nothing of the leftover.
+//
+// It returns nil at once, without a call to the daemon, if nothing can be left. The
+// error is Unavailable if the record could not be deleted.
+func (c *Client) ClearLeftover(id string) error {
+	if !c.hasLeftover(id) {
 		return nil
 	}
 	ctx, cancel := c.undoing()
@@ -154,31 +168,33 @@ func (c *Client) ClearStray(id string) error {
 		return err
 	}
 	defer c.release(id)
-	c.unstore(id)
-	if c.isStray(id) {
-		return fmt.Errorf("cannot delete what a failed creation of container %q may have left: %w", id, errdefs.ErrUnavailable)
+	c.undoCreate(id)
+	if c.hasLeftover(id) {
+		return fmt.Errorf("cannot delete what a failed create of container %q may have left: %w",
+			id, errdefs.ErrUnavailable)
 	}
 	return nil
 }
 
-func (c *Client) isStray(id string) bool {
+func (c *Client) hasLeftover(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stray[id]
+	return c.leftovers[id]
 }
 
-// unstoreStray is unstore for all ids where it failed before.
-func (c *Client) unstoreStray() {
+// clearLeftovers calls undoCreate again for all ids where it has failed.
+func (c *Client) clearLeftovers() {
 	c.mu.Lock()
-	ids := slices.Sorted(maps.Keys(c.stray))
+	ids := slices.Sorted(maps.Keys(c.leftovers))
 	c.mu.Unlock()
 	for _, id := range ids {
-		c.clearStray(id)
+		c.clearLeftover(id)
 	}
 }
 
-// clearStray does nothing where somebody has the id, who clears it first.
-func (c *Client) clearStray(id string) {
+// clearLeftover does nothing while a request has reserved the id: that request
+// deletes the leftover itself.
+func (c *Client) clearLeftover(id string) {
 	done := make(chan struct{})
 	c.mu.Lock()
 	err := c.reserveLocked(id)
@@ -189,7 +205,7 @@ func (c *Client) clearStray(id string) {
 	if err != nil {
 		return
 	}
-	c.unstore(id)
+	c.undoCreate(id)
 	c.mu.Lock()
 	delete(c.clearing, id)
 	delete(c.reserved, id)
@@ -197,37 +213,43 @@ func (c *Client) clearStray(id string) {
 	close(done)
 }
 
-// clearRemains deletes what is left at the daemon of a container that nobody
-// holds. A living task is not a remnant.
-func (c *Client) clearRemains(ctx context.Context, id string) error {
+// deleteLeftovers deletes the record and the task that the daemon has for an id
+// that no container of this client has. A running task is no leftover, and makes it
+// fail with AlreadyExists.
+func (c *Client) deleteLeftovers(ctx context.Context, id string) error {
 	t, err := c.daemon.Process(ctx, id, InitProcess)
 	switch {
 	case errdefs.IsNotFound(err):
 	case err != nil:
-		return fmt.Errorf("cannot look at the remains of an earlier one: %w", err)
+		return fmt.Errorf("cannot look for the task of an earlier container: %w", err)
 	case t.Status == TaskRunning || t.Status == TaskPaused:
-		return fmt.Errorf("an earlier one has a living task, pid %d: %w", t.Pid, errdefs.ErrAlreadyExists)
+		return fmt.Errorf("the task of an earlier container runs, pid %d: %w", t.Pid, errdefs.ErrAlreadyExists)
 	default:
 		if err := c.destroy(ctx, id, InitProcess); err != nil {
-			return fmt.Errorf("cannot delete the task of an earlier one: %w", err)
+			return fmt.Errorf("cannot delete the task of an earlier container: %w", err)
 		}
 	}
 	if err := c.daemon.DeleteContainer(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("cannot delete an earlier one: %w", err)
+		return fmt.Errorf("cannot delete the record of an earlier container: %w", err)
 	}
 	return nil
 }
 
-// Restore takes a container up again after a restart of the engine. It asks
-// nothing of the daemon: processes named in opts count as running, their
-// streams are opened and handed to the backend, and the reconcile of Run then
-// finds what happened meanwhile, as recovered changes: the true exit of a task
-// that stopped, an Unknown one where the daemon no longer has the task. So
-// containers are best restored before Run. The backend is told EventRestore of
-// a container that counts as running.
+// Restore makes a container from what the engine stored before it was restarted.
+// Call it before Run. Restore makes no call to the daemon: the processes in opts
+// count as running. Restore opens their streams, hands them to
+// Backend.AttachStreams, and delivers EventRestore if Pid isn't 0.
 //
-// A task at the daemon that opts doesn't know of (Pid is 0 or differs) comes
-// from a start that nobody was told of; it is ended and deleted.
+// The first reconcile of Run then finds what happened meanwhile, and delivers it
+// as events with Recovered set: the exit of a task that has stopped, or an Unknown
+// exit if the daemon no longer has the task. If the daemon has a task whose start
+// was never delivered (Pid is 0 or differs), the client kills and deletes that
+// task.
+//
+// Errors: InvalidArgument for an id that doesn't pass CheckID or for opts that
+// contradict each other; AlreadyExists for an id that this client has; those of
+// Stdio.Restore and of AttachStreams. After an error the processes run on, and
+// their streams are detached.
 func (c *Client) Restore(ctx context.Context, id string, opts RestoreOptions) (*Container, error) {
 	if err := opts.check(id); err != nil {
 		return nil, fmt.Errorf("cannot restore container %q: %w", id, err)
@@ -237,7 +259,7 @@ func (c *Client) Restore(ctx context.Context, id string, opts RestoreOptions) (*
 	}
 	ctr := newContainer(c, id, opts.CreateOptions)
 	ctr.rec.generation = opts.Generation
-	ctr.rec.remains = map[string]bool{InitProcess: true}
+	ctr.rec.leftovers = map[string]bool{InitProcess: true}
 	if err := ctr.restoreProcesses(ctx, opts); err != nil {
 		c.release(id)
 		return nil, fmt.Errorf("cannot restore container %q: %w", id, err)
@@ -288,8 +310,8 @@ func (o *RestoreOptions) check(id string) error {
 	return nil
 }
 
-// restoreProcesses opens and hands over the streams of all processes, or, on
-// an error, lets go of those that it opened.
+// restoreProcesses opens the streams of all processes and hands them to the
+// backend. After an error it has detached those that it opened.
 func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions) error {
 	if opts.Pid == 0 {
 		return nil
@@ -298,12 +320,12 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	if err != nil {
 		return err
 	}
-	init.oomTold = opts.OOMTold
+	init.oomEmitted = opts.OOMDelivered
 	ctr.rec.init = init
-	ctr.rec.remains = nil
+	ctr.rec.leftovers = nil
 	for _, e := range opts.Execs {
 		if e.Pid == 0 {
-			ctr.rec.leave(e.ID)
+			ctr.rec.addLeftover(e.ID)
 			continue
 		}
 		p, err := ctr.restoreProcess(ctx, e.ID, e.Pid, e.Stdio)

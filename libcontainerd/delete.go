@@ -7,21 +7,25 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// DeleteOptions say how a container is deleted.
+// DeleteOptions are the options of Delete.
 type DeleteOptions struct {
-	// Force ends a living container first.
+	// Force kills a container that runs, and then deletes it.
 	Force bool
 }
 
-// Delete deletes the container at the daemon, and from this client: its id is
-// free then. It must be created or stopped, unless it is forced; what its last
-// task left is deleted first, and a callback that doesn't take the exit delays
-// it. After an error the container has the status that it had, without its
-// processes if it was forced, and Delete can be repeated.
+// Delete deletes the container's record at the daemon, and removes the container
+// from the client. Its id is free then. The container must be created or stopped,
+// unless Force is set. Delete waits until the backend has taken the last exit and
+// the last task is deleted.
+//
+// Errors: FailedPrecondition in any other status; NotFound if the container was
+// deleted already; those of the daemon; the cause of ctx. After an error the
+// container still exists, and Delete can be called again; with Force its processes
+// may be killed by then.
 func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	if opts.Force {
-		ctr.doom(1)
-		defer ctr.doom(-1)
+		ctr.addForcedDelete(1)
+		defer ctr.addForcedDelete(-1)
 		if err := ctr.end(ctx); err != nil {
 			return ctr.failed("delete", err)
 		}
@@ -36,7 +40,8 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	}
 	if r, ok := ctr.client.stdio.(StreamRemover); ok && err == nil && !ctr.client.options.noClean {
 		if err := r.RemoveStreams(ctx, ctr.id); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).WithError(err).Warn("streams are left of a deleted container")
+			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
+				Warn("cannot remove the streams of a deleted container; they are left")
 		}
 	}
 	ctr.mu.Lock()
@@ -50,36 +55,37 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	return nil
 }
 
-// doom counts the forced deletes in flight: nobody may start or delete what one
-// of them has ended.
-func (ctr *Container) doom(n int) {
+// addForcedDelete counts the forced deletes in progress. Meanwhile other requests may
+// neither start nor delete the container.
+func (ctr *Container) addForcedDelete(n int) {
 	ctr.mu.Lock()
-	ctr.rec.doomed += n
+	ctr.rec.forcedDeletes += n
 	ctr.mu.Unlock()
 }
 
-// allowFree refuses a request that needs a container without a process.
+// allowFree returns an error for a request that needs a container without a process.
 func (r *record) allowFree(action string) error {
 	if err := r.allow(action, StatusCreated, StatusStopped); err != nil {
 		return err
 	}
-	if r.doomed > 0 {
+	if r.forcedDeletes > 0 {
 		return fmt.Errorf("cannot %s container %q: it is being deleted: %w", action, r.id, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// end kills the container, if it lives, and waits for its exit.
+// end kills the container if it runs, and waits until the backend has taken the exit.
 func (ctr *Container) end(ctx context.Context) error {
 	init, err := ctr.living("end", InitProcess)
 	if err != nil {
-		return nil // it has no process, or none any more
+		return nil // the container has no process
 	}
-	return ctr.kill9(ctx, init)
+	return ctr.killAndWait(ctx, init)
 }
 
-// thawUntil resumes a killed container, which may be paused now or by a request
-// that was in flight, until its end is known.
+// thawUntil resumes a killed container again and again until its exit is known. The
+// container may be paused when it is killed, or later by a request that was in
+// progress.
 func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 	pending, stop := context.WithCancel(ctx)
 	defer stop()
@@ -94,27 +100,28 @@ func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 			continue
 		}
 		if err := ctr.Resume(ctx); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).WithError(err).Debug("a killed container was not resumed")
-			delay.sleep(pending)
+			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
+				Debug("cannot resume a killed container; trying again")
+			_ = delay.Wait(pending)
 		}
 	}
 	if init.live.Err() == nil {
-		return fmt.Errorf("it was killed and did not end: %w", context.Cause(ctx))
+		return fmt.Errorf("the container was killed and did not end: %w", context.Cause(ctx))
 	}
 	return nil
 }
 
-// watchStatus is the status, and what is closed when it changes.
+// watchStatus returns the status, and a channel that is closed when it changes.
 func (ctr *Container) watchStatus() (Status, <-chan struct{}) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
-	if ctr.rec.moved == nil {
-		ctr.rec.moved = make(chan struct{})
+	if ctr.rec.statusChanged == nil {
+		ctr.rec.statusChanged = make(chan struct{})
 	}
-	return ctr.rec.status, ctr.rec.moved
+	return ctr.rec.status, ctr.rec.statusChanged
 }
 
-// beginDelete makes the container deleting, and returns what it was.
+// beginDelete sets the status to deleting, and returns the status before.
 func (ctr *Container) beginDelete(ctx context.Context, opts DeleteOptions) (was Status, err error) {
 	for {
 		ctr.mu.Lock()

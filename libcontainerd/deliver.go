@@ -11,74 +11,75 @@ import (
 	"github.com/engine-lite/engine-lite/internal/span"
 )
 
-// change is one item of a container's queue.
+// change is one item of a container's queue: an event, and the process it is about.
 type change struct {
 	container *Container
 	process   *process
 	event     Event
 }
 
-// patience is how often a callback may panic over one event.
-const patience = 5
+// maxPanics is how often the callback of one event may panic. After that the event
+// is dropped.
+const maxPanics = 5
 
-// emit puts an event into the container's queue. The caller holds mu, so that
-// events stand in the order of the transitions.
+// emit puts an event into the container's queue. The caller holds mu, so that the
+// events have the order of the transitions.
 func (ctr *Container) emit(p *process, e Event) error {
 	e.ContainerID = ctr.id
 	if err := ctr.client.changes.Append(ctr.id, change{ctr, p, e}); err != nil {
 		ctr.rec.halted = true
-		return errShutdown("tell of container", ctr.id)
+		return errShutdown("record a change of container", ctr.id)
 	}
 	return nil
 }
 
-// emitOrHalt is emit for what can't be taken back: without a queue the
-// container is halted, and the next client finds the change.
+// emitOrHalt is emit for a change that can't be undone. If the queue is closed,
+// the container is halted, and the next client finds the change.
 func (ctr *Container) emitOrHalt(p *process, e Event) {
 	if err := ctr.emit(p, e); err != nil {
-		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug("an event is left to the next client")
+		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug("the client shuts down: the next client finds this change")
 	}
 }
 
-// deliver is the queue's handler: it tells the backend, again and again until
-// it is taken, and frees what has ended then. When the client shuts down, an
-// event that isn't taken halts its container, so that no later one overtakes
-// it; the daemon keeps an ended process for the next client.
-func (c *Client) deliver(_ string, ch change) {
+// handleChange is the queue's handler. It delivers the event, and frees the process
+// if the event was its exit. If the client shuts down before the backend has taken
+// the event, the container is halted, so that no later event overtakes this one.
+// The daemon keeps a process that has exited for the next client.
+func (c *Client) handleChange(_ string, ch change) {
 	if ch.container.halted() {
 		return
 	}
-	if !c.tell(ch) {
+	if !c.deliver(ch) {
 		ch.container.halt()
 		return
 	}
 	c.conclude(ch)
 }
 
-// deliveryDied is told by the queue of a callback that ended its goroutine.
-// The event counts as taken: what the callback did of it is unknown.
-func (c *Client) deliveryDied(_ string, ch change, recovered any, stack []byte) {
+// callbackExited is called by the queue when a callback has ended its goroutine.
+// Nobody knows what the callback did with the event, so the event counts as taken.
+func (c *Client) callbackExited(_ string, ch change, recovered any, stack []byte) {
 	c.logOf(ch.container.id, ch.event.ProcessID).WithField("stack", string(stack)).
-		Errorf("a callback did not return, its event %v counts as taken: %v", ch.event.Type, recovered)
+		Errorf("the callback of event %v did not return; the event counts as taken: %v", ch.event.Type, recovered)
 	c.conclude(ch)
 }
 
-// conclude is what follows once an event was taken.
+// conclude does what follows when the backend has taken an event.
 func (c *Client) conclude(ch change) {
 	if t := ch.event.Type; t == EventExit || t == EventExitProcess {
 		c.free(ch.process)
 	}
 }
 
-// tell calls the backend until it takes the event; false when the client shut
-// down before.
-func (c *Client) tell(ch change) bool {
+// deliver calls the backend until the backend takes the event. It returns false
+// if the client shut down before.
+func (c *Client) deliver(ch change) bool {
 	log := c.logOf(ch.container.id, ch.event.ProcessID).WithField("event", ch.event.Type)
 	panics := 0
-	ctx, s := span.Start(span.Within(c.hard, ch.process.request), ch.event.Type.String())
+	ctx, s := span.Start(span.Within(c.final, ch.process.request), ch.event.Type.String())
 	defer func() { s.End(nil) }()
 	for delay := newBackoff(c.options); ; {
-		err := contain(func() error { return c.backend.StateChanged(ctx, ch.event) })
+		err := catchPanic(func() error { return c.backend.StateChanged(ctx, ch.event) })
 		if err == nil {
 			return true
 		}
@@ -87,52 +88,52 @@ func (c *Client) tell(ch change) bool {
 			panics++
 			log = log.WithField("stack", string(p.stack))
 		}
-		if panics >= patience {
-			log.WithError(err).Error("a callback panicked too often: its event is dropped")
+		if panics >= maxPanics {
+			log.WithError(err).Error("the callback panicked too often; the event is dropped")
 			return true
 		}
-		log.WithError(err).Warn("an event was not taken; trying again")
-		if !delay.sleep(c.life) {
+		log.WithError(err).Warn("the backend did not take the event; trying again")
+		if delay.Wait(c.active) != nil {
 			return false
 		}
 	}
 }
 
-// attach hands streams to the backend.
+// attach hands the streams of p to the backend.
 func (c *Client) attach(ctx context.Context, p *process, s Streams) error {
-	err := contain(func() error { return c.backend.AttachStreams(ctx, p.container.id, p.id, s) })
+	err := catchPanic(func() error { return c.backend.AttachStreams(ctx, p.container.id, p.id, s) })
 	if err != nil {
 		return fmt.Errorf("cannot attach its streams: %w", err)
 	}
 	return nil
 }
 
-// free has the rest of an ended process's output drained, lets go of those who
-// wait for the process, deletes it at the daemon and closes its streams. Where
-// the daemon copies output, only the delete makes it complete, so it comes
-// first. An exec that can't be deleted now is left to the reconcile, lest it
-// delay the container's further events.
+// free does what follows a process's exit: it has the backend drain the output,
+// lets the callers of Wait return, deletes the process at the daemon and closes
+// the streams. If the daemon copies the output, the delete comes first, since only
+// that completes the output. If an exec can't be deleted now, a later reconcile
+// deletes it, so that the container's next events aren't delayed.
 func (c *Client) free(p *process) {
 	freed := c.copiesOutput() && c.freeTask(p)
 	p.streams.ExitKnown()
 	if !p.drained {
-		p.drained = true // also where the callback ends its goroutine
+		p.drained = true // now, since the callback may end this goroutine
 		c.drain(p)
 	}
 	close(p.taken)
 	for delay := newBackoff(c.options); !freed && !c.freeTask(p); {
 		if p.id != InitProcess {
 			p.container.mu.Lock()
-			p.container.rec.leave(p.id)
+			p.container.rec.addLeftover(p.id)
 			p.container.mu.Unlock()
 			break
 		}
-		if !delay.sleep(c.life) {
+		if delay.Wait(c.active) != nil {
 			return
 		}
 	}
 	c.closeStreams(p, p.streams)
-	p.container.unkeep(p, func() { close(p.settled) })
+	p.container.forgetRunExec(p, func() { close(p.settled) })
 }
 
 func (c *Client) copiesOutput() bool {
@@ -145,11 +146,11 @@ func (c *Client) drain(p *process) {
 	if !ok {
 		return
 	}
-	ctx, s := span.Start(span.Within(c.hard, p.request), "drain")
-	err := contain(func() error { return d.DrainStreams(ctx, p.container.id, p.id) })
+	ctx, s := span.Start(span.Within(c.final, p.request), "drain")
+	err := catchPanic(func() error { return d.DrainStreams(ctx, p.container.id, p.id) })
 	s.End(err)
 	if err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("the rest of the output was not drained")
+		c.logOf(p.container.id, p.id).WithError(err).Warn("the backend did not drain the output of an ended process")
 	}
 }
 
@@ -158,14 +159,15 @@ func (c *Client) freeTask(p *process) bool {
 	defer cancel()
 	err := c.destroy(span.Within(ctx, p.request), p.container.id, p.id)
 	if err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot delete an ended process at the runtime daemon; trying again")
+		c.logOf(p.container.id, p.id).WithError(err).
+			Warn("cannot delete an ended process at the runtime daemon; trying again")
 	}
 	return err == nil
 }
 
 func (c *Client) closeStreams(p *process, s Streams) {
 	if err := s.Close(); err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close streams")
+		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close the streams of a process")
 	}
 }
 
@@ -181,7 +183,7 @@ func (ctr *Container) halt() {
 	ctr.mu.Unlock()
 }
 
-// panicError is a panic of the backend as an error.
+// panicError is the error of a callback that panicked.
 type panicError struct {
 	value any
 	stack []byte
@@ -189,8 +191,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("callback panicked: %v", e.value) }
 
-// contain calls fn and returns its panic as an error.
-func contain(fn func() error) (err error) {
+// catchPanic calls fn, and returns a panic of fn as an error.
+func catchPanic(fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{value: v, stack: debug.Stack()}

@@ -1,49 +1,78 @@
-// Package libcontainerd is the layer between "the user asked for a container"
-// and "a process runs": it keeps the records of live containers, wires up
-// their stdio, drives a runtime daemon in another process and turns what that
-// daemon tells into state changes, each told to the engine above exactly once
-// and in order.
+// Package libcontainerd is the layer of a container engine between "the user
+// asked for a container" and "a process runs". The package keeps the records of
+// containers, opens their stdio, and calls a runtime daemon that runs in another
+// process. It turns the daemon's answers and events into state changes, and
+// delivers each state change to the engine above exactly once and in order.
 //
 //	          engine
 //	  calls |        ^ AttachStreams, StateChanged
 //	+-------v--------+-------+
 //	|  Client -> Container   |   one queue per container: StateChanged is
-//	|    records, queue      |   called in order, retried until it is taken
+//	|    records, queue      |   called in order, and again after an error
 //	+---+----------------+---+
 //	    | Stdio          | Daemon
 //	    v                v
 //	  FIFOs          runtime daemon (package remote: containerd's gRPC API)
 //
-// The life of a container:
+// # What an engine does
 //
-//	Create       the record is stored at the daemon            created
+// An engine implements [Backend]. It makes a [Client] with [New], from a [Daemon]
+// (package remote has one) and a [Stdio] (see [FIFO]). With [Client.Restore] it takes
+// over the containers that it had before it was restarted. It runs [Client.Run] in a
+// goroutine until it shuts down, and makes requests: [Client.Create], and the methods
+// of [Container].
+//
+// Four terms are used everywhere:
+//
+//   - The init process is a container's first process. Its process id is
+//     [InitProcess]. An exec is a further process that the engine runs in the
+//     container; it has an id of its own.
+//   - A run is the time from one start of a container to the exit of its init
+//     process. Its number is the generation: 1 for the first start.
+//   - The backend takes an event when Backend.StateChanged returns nil.
+//   - A reconcile is the comparison of the client's records with the daemon.
+//
+// These steps bring a container from one [Status] to the next:
+//
+//	Create       the daemon stores the record                  created
 //	Start        Stdio.Create                                  starting
 //	             Backend.AttachStreams
 //	             Daemon.CreateTask, then stdin may be closed
-//	             Daemon.Wait is armed, then Daemon.Start
+//	             Daemon.Wait is called, then Daemon.Start
 //	             -> StateChanged(start)                        running
 //	Pause        Daemon.Pause -> StateChanged(paused)          paused
 //	Exec         the same as Start, with Daemon.AddExec
 //	the process  Wait returns: the exit is recorded, once      stopped
-//	ends         -> StateChanged(exit), until it is taken
+//	exits        -> StateChanged(exit), until the backend takes it
 //	             Container.Wait returns
-//	             Daemon.Delete, Streams.Close: it may be started or deleted
-//	Delete       the record is deleted at the daemon           deleted
+//	             Daemon.Delete, Streams.Close
+//	             the container can be started or deleted now
+//	Delete       the daemon deletes the record                 deleted
 //
-// Run, RunExec and Client.RunContainer are these steps and the wait for the exit
-// as one call; Stop ends a container and returns its exit. Checkpoint writes a
-// running container down, and Start goes on from there. A Spool gives one output
-// to several readers.
+// [Container.Run], [Container.RunExec] and [Client.RunContainer] are these steps
+// and the wait for the exit in one call. [Container.Stop] ends a container and
+// returns its exit. [Container.Checkpoint] writes the state of a running
+// container to a directory, and Start can restore a task from there. A [Spool]
+// lets several readers read one output.
 //
-// The daemon's events are hints only. A Wait per process that was armed before
-// the start decides; whenever the client has (re)connected, and periodically,
-// it subscribes first, then lists, compares, and produces the transitions that
-// it missed, marked as recovered. An exit whose status nobody can know is
-// Unknown with the reason, never an invented number.
+// # How exits are found
 //
-// Errors carry the classes of github.com/containerd/errdefs: NotFound,
-// AlreadyExists, InvalidArgument, FailedPrecondition for a request in the
-// wrong status, Unavailable where the daemon can't be reached or the client is
-// shutting down. A StartError in them has the exit code that Docker's clients
-// know for a process that didn't start.
+// The daemon's events are hints only: the client asks the daemon before it
+// believes one. The client calls Daemon.Wait for each process before it starts the
+// process; the answer of that call says how the process exited.
+//
+// After each connect, and periodically, the client reconciles: it subscribes to
+// events, lists the daemon's tasks, compares them with its records, and delivers the
+// state changes that it missed. Their events have Recovered set. If the daemon doesn't
+// know the status of an exit, Exit.Unknown is set to the reason. The client never
+// invents a status.
+//
+// # Errors
+//
+// Errors have the classes of github.com/containerd/errdefs: NotFound,
+// AlreadyExists, InvalidArgument, FailedPrecondition for a request that the
+// container's status doesn't allow, and Unavailable while the daemon can't be
+// reached or the client shuts down. Where the daemon could not start a process,
+// the error wraps a [StartError], which has the exit code that Docker's clients
+// show for such a process.
 package libcontainerd

@@ -1,6 +1,7 @@
 package libcontainerd_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// engine is a whole one, if a tiny one: it tells what happens, and keeps the
-// output of each process for any number of readers.
+// engine is a small container engine. It prints events, and keeps the output of
+// each process in a spool, for any number of readers.
 type engine struct{ spools sync.Map }
 
 func (e *engine) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
@@ -31,6 +32,8 @@ func (e *engine) StateChanged(_ context.Context, ev libcontainerd.Event) error {
 	return nil
 }
 
+// DrainStreams makes engine a Drainer: all output of a process is in its spool
+// before Wait, Stop and RunExec return the exit.
 func (e *engine) DrainStreams(_ context.Context, id, process string) error {
 	<-e.output(id, process).Done()
 	return nil
@@ -41,32 +44,44 @@ func (e *engine) output(id, process string) *libcontainerd.Spool {
 	return spool.(*libcontainerd.Spool)
 }
 
-func (e *engine) tell(id, process string, exit libcontainerd.Exit, failed error) {
-	said, err := io.ReadAll(e.output(id, process).Reader(0))
-	fmt.Printf("%s %s: code %d, %q %v\n", id, process, exit.Code, said, errors.Join(failed, err))
+// awaitLine waits until a process has written a line.
+func (e *engine) awaitLine(id, process string) error {
+	_, err := bufio.NewReader(e.output(id, process).Reader(0)).ReadString('\n')
+	return err
+}
+
+func (e *engine) print(id, process string, exit libcontainerd.Exit, failure error) {
+	output, err := io.ReadAll(e.output(id, process).Reader(0))
+	fmt.Printf("%s %s: code %d, %q %v\n", id, process, exit.Code, output, errors.Join(failure, err))
 }
 
 func sh(script string) *specs.Process {
 	return &specs.Process{Args: []string{"sh", "-c", script}, Cwd: "/"}
 }
 
+// work starts a container, runs an exec in it, stops it and deletes it.
 func (e *engine) work(ctx context.Context, client *libcontainerd.Client) error {
-	web, err := client.Create(ctx, "web", &specs.Spec{Process: sh("echo serving; sleep 1000")}, libcontainerd.CreateOptions{})
+	spec := &specs.Spec{Process: sh("echo serving; sleep 1000")}
+	web, err := client.Create(ctx, "web", spec, libcontainerd.CreateOptions{})
 	if err != nil {
 		return err
 	}
 	if _, err := web.Start(ctx, libcontainerd.StartOptions{}); err != nil {
 		return err
 	}
+	if err := e.awaitLine("web", libcontainerd.InitProcess); err != nil {
+		return err
+	}
 	exit, err := web.RunExec(ctx, "check", sh("echo healthy; exit 3"), libcontainerd.StdioConfig{})
-	e.tell("web", "check", exit, err)
+	e.print("web", "check", exit, err)
 	exit, err = web.Stop(ctx, libcontainerd.StopOptions{Grace: time.Second})
-	e.tell("web", libcontainerd.InitProcess, exit, err)
+	e.print("web", libcontainerd.InitProcess, exit, err)
 	return web.Delete(ctx, libcontainerd.DeleteOptions{})
 }
 
-// A complete engine. One for real containers has the daemon from remote.New and
-// its streams from FIFO("/run/engine/stdio"), and the specs a root filesystem.
+// This is a complete engine, with a runtime daemon and stdio in memory. An engine for
+// real containers takes its daemon from remote.New and its stdio from
+// FIFO("/run/engine/stdio"), and its specs need a root filesystem.
 func Example() {
 	stdio := &libcontainerdtest.Stdio{}
 	daemon := libcontainerdtest.NewDaemon(stdio)
@@ -80,9 +95,9 @@ func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- client.Run(ctx) }()
-	fmt.Println("worked:", e.work(ctx, client))
+	fmt.Println("work:", e.work(ctx, client))
 	stop()
-	fmt.Println("ended:", <-ended)
+	fmt.Println("run:", <-ended)
 	e.spools.Range(func(_, spool any) bool { return spool.(*libcontainerd.Spool).Close() == nil })
 	// Output:
 	// event: web init start
@@ -92,6 +107,6 @@ func Example() {
 	// web check: code 3, "healthy\n" <nil>
 	// event: web init exit
 	// web init: code 143, "serving\n" <nil>
-	// worked: <nil>
-	// ended: <nil>
+	// work: <nil>
+	// run: <nil>
 }

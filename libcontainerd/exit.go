@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ended records how p ended. Only the first end of a process counts; one that
-// comes before its start returned is held until then.
+// ended records how p ended. Only the first end of a process counts. An end that is
+// known before the start has returned is held until then.
 func (ctr *Container) ended(p *process, end ending) {
 	ctr.mu.Lock()
 	streams := p.streams
@@ -27,7 +27,7 @@ func (ctr *Container) ended(p *process, end ending) {
 	}
 }
 
-// endLocked makes the transition to ended: the caller holds mu, p is running.
+// endLocked makes the transition to ended. The caller holds mu, and p is running.
 func (ctr *Container) endLocked(p *process, end ending) {
 	p.state, p.exit = processEnded, end.exit
 	p.cancel()
@@ -41,33 +41,34 @@ func (ctr *Container) endLocked(p *process, end ending) {
 		ctr.oomBeforeExitLocked(p, end.recovered)
 		ctr.rec.transition(StatusStopped)
 	} else {
-		ctr.rec.forget(p.id)
+		ctr.rec.rememberEnded(p.id)
 	}
 	e.Exit = p.exit
 	ctr.emitOrHalt(p, e)
 }
 
-// oomBeforeExitLocked keeps the promise that an out-of-memory kill is told
-// before or with the exit: in fact both.
+// oomBeforeExitLocked makes EventOOM come before the exit, if the exit says that
+// the kernel killed a process because memory ran out, and sets OOMKilled in the
+// exit if EventOOM came before.
 func (ctr *Container) oomBeforeExitLocked(p *process, recovered bool) {
 	if p.exit.OOMKilled {
 		ctr.oomLocked(p, recovered)
 	}
-	p.exit.OOMKilled = p.oomTold
+	p.exit.OOMKilled = p.oomEmitted
 }
 
-// oomLocked tells of an out-of-memory kill, once per generation.
+// oomLocked emits EventOOM, once per generation. The caller holds mu.
 func (ctr *Container) oomLocked(p *process, recovered bool) {
-	if p.oomTold {
+	if p.oomEmitted {
 		return
 	}
-	p.oomTold = true
+	p.oomEmitted = true
 	ctr.emitOrHalt(p, Event{Type: EventOOM, ProcessID: InitProcess, Pid: p.pid, Generation: p.generation,
 		Recovered: recovered, Time: time.Now()})
 }
 
-// forget notes that an exec ended, and drops the oldest beyond keptExecs.
-func (r *record) forget(id string) {
+// rememberEnded keeps an exec that has exited, and forgets the oldest beyond keptExecs.
+func (r *record) rememberEnded(id string) {
 	r.ended = append(r.ended, id)
 	if len(r.ended) > keptExecs {
 		delete(r.execs, r.ended[0])
@@ -75,27 +76,28 @@ func (r *record) forget(id string) {
 	}
 }
 
-// awaitExecs makes the exits of a container's execs come before its own: the
-// kernel (or the daemon) has ended them with the init process, and their own
-// waits tell how. It is false when the client shuts down meanwhile: then the
-// next one tells all of it.
+// awaitExecs waits for the exits of a container's execs, which come before the exit
+// of the init process. The kernel has killed the execs with the init process of
+// their pid namespace, see pid_namespaces(7), or else the daemon has. awaitExecs
+// returns false if the client shuts down meanwhile: the next client finds the exits.
 func (ctr *Container) awaitExecs(init *process) bool {
 	var late sync.WaitGroup
 	for _, p := range ctr.livingExecs(init.generation) {
 		late.Go(p.endWithInit)
 	}
 	late.Wait()
-	return ctr.client.life.Err() == nil
+	return ctr.client.active.Err() == nil
 }
 
-// execAsked is how often a daemon that fails to answer is asked after an exec whose
-// container has ended: that one's exit waits for it.
-const execAsked = 3
+// maxExecAsked is how often the daemon is asked for the state of an exec whose
+// container has exited, if each answer is an error. The container's exit waits
+// meanwhile.
+const maxExecAsked = 3
 
-// endWithInit waits for the end of an exec whose container has ended. If
-// nothing is heard of it in time the daemon is asked, as long as it can't be
-// reached again and again, and execAsked times where it fails to answer; what it
-// doesn't know then is unknown.
+// endWithInit waits for the exit of an exec whose container has exited. If the exit
+// isn't known within the exec grace, the daemon is asked for the state of the exec:
+// again and again while it can't be reached, and maxExecAsked times if it answers
+// with an error. If the daemon doesn't know the exit, the exit is unknown.
 func (p *process) endWithInit() {
 	c := p.container.client
 	if endsWithin(p.live, c.options.execGrace) {
@@ -109,20 +111,21 @@ func (p *process) endWithInit() {
 		switch {
 		case p.live.Err() != nil:
 		case errdefs.IsUnavailable(err):
-			delay.sleep(p.live)
-		case err != nil && !errdefs.IsNotFound(err) && failed < execAsked-1:
+			_ = delay.Wait(p.live)
+		case err != nil && !errdefs.IsNotFound(err) && failed < maxExecAsked-1:
 			failed++
-			delay.sleep(p.live)
+			_ = delay.Wait(p.live)
 		case err == nil && t.Status == TaskStopped:
 			p.container.ended(p, ending{exit: t.Exit, recovered: true})
 		default:
-			p.container.ended(p, ending{exit: unknownExit("the container ended, and the runtime daemon said nothing of this process")})
+			p.container.ended(p, ending{exit: unknownExit(
+				"the container ended, and the runtime daemon said nothing of this process")})
 		}
 	}
 }
 
-// livingExecs closes the container to new execs of this generation and returns
-// those whose end isn't known.
+// livingExecs returns the execs whose exit isn't known. From then on new execs of
+// this generation are refused.
 func (ctr *Container) livingExecs(generation uint64) []*process {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

@@ -8,19 +8,19 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// The exit codes of "docker run" and "docker exec" for what didn't start.
+// The exit codes of "docker run" and "docker exec" for a process that didn't start.
 const (
-	// ExitNotStarted is for any other reason than the command.
+	// ExitNotStarted: the start failed for a reason other than the command.
 	ExitNotStarted = 125
-	// ExitCommandDenied is for a command that may not be run, or can't be.
+	// ExitCommandDenied: the command exists, and can't be executed.
 	ExitCommandDenied = 126
-	// ExitCommandNotFound is for a command that isn't there.
+	// ExitCommandNotFound: the command doesn't exist.
 	ExitCommandNotFound = 127
 )
 
-// StartError is in the errors of Start, Exec, Run and RunExec where the runtime
-// daemon was asked to create or start the process and didn't. Its text is the
-// daemon's, and with it the OCI runtime's own.
+// StartError is wrapped by the errors of Start, Exec, Run and RunExec if the runtime
+// daemon was asked to create or start the process and failed. Its text is that of the
+// daemon, and includes that of the OCI runtime.
 type StartError struct {
 	// ExitCode is ExitNotStarted, ExitCommandDenied or ExitCommandNotFound.
 	ExitCode int
@@ -29,11 +29,11 @@ type StartError struct {
 
 func (e *StartError) Error() string { return e.err.Error() }
 
-// Unwrap is the daemon's error, with its class.
+// Unwrap returns the daemon's error, with its class.
 func (e *StartError) Unwrap() error { return e.err }
 
-// StartExitCode is the ExitCode of the StartError in err; of any other error
-// ExitNotStarted.
+// StartExitCode returns the ExitCode of the StartError that err wraps, or
+// ExitNotStarted for any other error.
 func StartExitCode(err error) int {
 	if start := (*StartError)(nil); errors.As(err, &start) {
 		return start.ExitCode
@@ -41,41 +41,44 @@ func StartExitCode(err error) int {
 	return ExitNotStarted
 }
 
-// OCI runtimes have words only to tell what is wrong with a command, and containerd
-// passes them on as an error of no class: this is the one place that reads them.
-// Nobody else can know: the command is looked up in the container's own mounts, with
-// its user's rights, and both are gone when create has failed. The words count
-// behind one of the beginnings only, since they are said of mounts, hooks and
-// namespaces too. All are in lower case. TestStartWords has the runtimes say them.
+// An OCI runtime says what is wrong with a command in its text only, and containerd
+// passes the text on as an error without a class. This is the one place that reads
+// such texts. The engine can't find the reason itself: the command is looked up in
+// the container's own mounts, with the rights of the container's user, and both are
+// gone when the create has failed.
+//
+// missingWords and deniedWords count only behind one of commandPrefixes, since the
+// runtimes use the same words for mounts, hooks and namespaces. All are in lower case.
+// TestStartWords has the runtimes produce them.
 var (
-	aboutCommand = []string{
+	commandPrefixes = []string{
 		`exec: "`, ": exec /", // runc
 		"executable file `", "open executable: ", // crun
 		"error finding executable ", "failed to load /", // gVisor's runsc
 	}
-	wordsOfMissing = []string{"not found in $path", "no such file or directory", "not a directory"}
-	wordsOfDenied  = []string{"permission denied", "is a directory", "exec format error",
+	missingWords = []string{"not found in $path", "no such file or directory", "not a directory"}
+	deniedWords  = []string{"permission denied", "is a directory", "exec format error",
 		"operation not permitted"} // crun, of a directory
 )
 
-// notStarted makes a StartError of what the daemon answered; nil for nil.
+// notStarted makes a StartError of the daemon's error; nil for nil.
 func notStarted(err error) error {
 	if err == nil {
 		return nil
 	}
 	e := &StartError{ExitCode: ExitNotStarted, err: err}
 	if errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err) {
-		return e // nobody looked at the command
+		return e // no OCI runtime looked at the command
 	}
-	said := strings.ToLower(err.Error())
-	for _, begin := range aboutCommand {
-		_, rest, ok := strings.Cut(said, begin)
+	text := strings.ToLower(err.Error())
+	for _, prefix := range commandPrefixes {
+		_, after, ok := strings.Cut(text, prefix)
 		switch {
 		case !ok:
-		case hasAny(rest, wordsOfMissing):
+		case hasAny(after, missingWords):
 			e.ExitCode = ExitCommandNotFound
 			return e
-		case hasAny(rest, wordsOfDenied):
+		case hasAny(after, deniedWords):
 			e.ExitCode = ExitCommandDenied
 			return e
 		}

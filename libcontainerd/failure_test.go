@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// TestStartExitCode reads what runc 1.1, crun 1.8 and runsc said.
+// TestStartExitCode reads error texts of runc 1.1, crun 1.8 and runsc.
 func TestStartExitCode(t *testing.T) {
 	for said, want := range map[string]int{
 		`exec: "nope": executable file not found in $PATH`:                                         127,

@@ -9,7 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Option changes how a Client works.
+// Option is an option of New.
 type Option func(*options)
 
 type options struct {
@@ -40,12 +40,13 @@ func defaultOptions() options {
 	}
 }
 
-// check refuses what no client could work with.
+// check refuses options that no client can work with.
 func (o *options) check() error {
 	if o.log == nil {
 		return fmt.Errorf("a client needs a logger: %w", errdefs.ErrInvalidArgument)
 	}
-	for _, d := range []time.Duration{o.reconcileEvery, o.backoffMin, o.backoffMax, o.callTimeout, o.shutdown, o.hintGrace, o.execGrace} {
+	for _, d := range []time.Duration{o.reconcileEvery, o.backoffMin, o.backoffMax, o.callTimeout, o.shutdown,
+		o.hintGrace, o.execGrace} {
 		if d <= 0 {
 			return fmt.Errorf("%v is not a positive duration: %w", d, errdefs.ErrInvalidArgument)
 		}
@@ -53,60 +54,64 @@ func (o *options) check() error {
 	return nil
 }
 
-// WithLogger sets where the client logs what no caller is told; the default is
-// logrus' standard logger.
+// WithLogger sets the log for errors that the client can't return to a caller.
+// The default is logrus' standard logger.
 func WithLogger(log *logrus.Entry) Option {
 	return func(o *options) { o.log = log }
 }
 
-// WithReconcileEvery sets how often a connected client lists the daemon's
-// tasks and compares; the default is 30 s. It must be positive.
+// WithReconcileEvery sets how often a connected client lists the daemon's tasks
+// and compares them with its records. The default is 30 s; d must be positive.
 func WithReconcileEvery(d time.Duration) Option {
 	return func(o *options) { o.reconcileEvery = d }
 }
 
-// WithBackoff sets the first and the longest delay between two tries of what
-// is retried: callbacks, subscribing, waiting and deleting. Each delay is twice
-// the one before. The defaults are 100 ms and 10 s.
+// WithBackoff sets the first and the longest delay between two tries of a callback
+// or of a call that the client repeats: Subscribe, Wait, CloseIO, Delete. Each
+// delay is twice the one before. The defaults are 100 ms and 10 s; both must be
+// positive.
 func WithBackoff(first, longest time.Duration) Option {
 	return func(o *options) { o.backoffMin, o.backoffMax = first, longest }
 }
 
-// WithCallTimeout bounds each call to the daemon that the client makes on its
-// own account: reconciling, cleaning up after a failure, deleting ended
-// processes. The default is 30 s.
+// WithCallTimeout bounds each call to the daemon that the client makes without a
+// context of a caller: to compare records, to clean up after a failure, to delete
+// processes that have exited. The default is 30 s; d must be positive.
 func WithCallTimeout(d time.Duration) Option {
 	return func(o *options) { o.callTimeout = d }
 }
 
-// WithShutdownTimeout bounds how long Run waits, once its context has ended,
-// for callbacks that were accepted before. The default is 10 s.
+// WithShutdownTimeout bounds how long Run waits for callbacks after its context
+// has ended. The default is 10 s; d must be positive.
 func WithShutdownTimeout(d time.Duration) Option {
 	return func(o *options) { o.shutdown = d }
 }
 
-// WithHintGrace sets how long an event that tells of a process's end waits for
-// the process's own Wait before the daemon is asked. The default is 1 s.
+// WithHintGrace sets how long the client waits, after the daemon's event of an
+// exit, for the answer to its Wait for that process. After that the client asks
+// the daemon for the state of the process. The default is 1 s; d must be positive.
 func WithHintGrace(d time.Duration) Option {
 	return func(o *options) { o.hintGrace = d }
 }
 
-// WithExecGrace sets how long the exit of a container waits for the exits of
-// its execs, which come first. Of those that are still missing then the daemon
-// is asked; what it doesn't answer is Unknown. The default is 2 s.
+// WithExecGrace sets how long the client waits, after the exit of a container's
+// init process, for the exits of its execs, which are delivered first. After that
+// the client asks the daemon for the state of each exec whose exit is missing. An
+// exit that the daemon doesn't know either is Unknown. The default is 2 s; d must
+// be positive.
 func WithExecGrace(d time.Duration) Option {
 	return func(o *options) { o.execGrace = d }
 }
 
-// WithNoClean keeps what a process leaves behind, for debugging; so does the
-// environment LIBCONTAINERD_NOCLEAN=1. What is kept where:
+// WithNoClean keeps the files of ended processes, for debugging. The environment
+// variable LIBCONTAINERD_NOCLEAN=1 does the same. These files are kept:
 //
-//   - the FIFOs, in the directory of each process under FIFO's root, until the
-//     next process of the same name replaces them;
-//   - with runtimed, the bundle and the processes' directories: its
-//     documentation says where it puts them. containerd removes its bundles.
+//   - the FIFOs, in the directory of each process below the root of FIFO, until a
+//     process with the same ids replaces them;
+//   - with runtimed, the bundle and the process directories; the documentation of
+//     package runtimed says where. containerd removes its bundles all the same.
 //
-// Nothing that runs is kept: tasks, mounts, control groups and records go.
+// Tasks, mounts, control groups and records are removed as always.
 func WithNoClean() Option {
 	return func(o *options) { o.noClean = true }
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// listening is a fake daemon that keeps what it was given.
+// listening is a fake daemon that keeps the arguments of its calls.
 type listening struct {
 	*libcontainerdtest.Daemon
 	record libcontainerd.Record
@@ -29,8 +29,10 @@ func (l *listening) CreateTask(ctx context.Context, id string, c libcontainerd.T
 	return l.Daemon.CreateTask(ctx, id, c)
 }
 
-// runOnce creates, runs and deletes a container, and returns what the daemon was given.
-func runOnce(t *testing.T, s *libcontainerdtest.Stdio, o libcontainerd.CreateOptions, opts ...libcontainerd.Option) *listening {
+// runOnce creates, runs and deletes a container, and returns the daemon, which has kept
+// the arguments.
+func runOnce(t *testing.T, s *libcontainerdtest.Stdio, o libcontainerd.CreateOptions,
+	opts ...libcontainerd.Option) *listening {
 	t.Helper()
 	d := &listening{Daemon: libcontainerdtest.NewDaemon(s)}
 	defer d.Close()
@@ -76,10 +78,11 @@ func TestOptionsReachTheDaemon(t *testing.T) {
 		t.Errorf("record %+v", r)
 	}
 	want := libcontainerd.TaskConfig{
-		Runtime: "some.type", RuntimeOptions: "some options", RuntimePath: "/usr/bin/some", SystemdCgroup: true, IoUID: 5, IoGID: 6,
+		Runtime: "some.type", RuntimeOptions: "some options", RuntimePath: "/usr/bin/some",
+		SystemdCgroup: true, IoUID: 5, IoGID: 6,
 		Stdio: d.config.Stdio,
 	}
-	d.config.Warn = nil // a function equals none
+	d.config.Warn = nil // functions can't be compared
 	if !reflect.DeepEqual(d.config, want) {
 		t.Errorf("task %+v", d.config)
 	}
@@ -104,7 +107,8 @@ func TestNoClean(t *testing.T) {
 		opts []libcontainerd.Option
 		keep bool
 	}{
-		{env: ""}, {env: "0"}, {env: "1", keep: true}, {opts: []libcontainerd.Option{libcontainerd.WithNoClean()}, keep: true},
+		{env: ""}, {env: "0"}, {env: "1", keep: true}, {opts: []libcontainerd.Option{libcontainerd.WithNoClean()},
+			keep: true},
 	} {
 		t.Setenv("LIBCONTAINERD_NOCLEAN", tt.env)
 		s := &libcontainerdtest.Stdio{}

@@ -8,8 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// processState is how far a process has come. Its exit is known in
-// processEnded only.
+// processState is the state of a process. The exit is known in processEnded only.
 type processState int
 
 const (
@@ -25,41 +24,44 @@ type process struct {
 	generation uint64
 	config     StdioConfig
 
-	// live ends with the process: what runs on its behalf ends too.
+	// live ends with the process, and with it the goroutines and calls that are
+	// about the process.
 	live   context.Context
 	cancel context.CancelFunc
 
-	// request is the span of the request that started it; nil where nobody records.
+	// request is the span of the request that started the process; nil if no span
+	// is recorded.
 	request trace.Span
 
 	taken   chan struct{} // closed once the backend has taken the exit, or the start has failed
-	settled chan struct{} // closed once nothing is left at the daemon and of the streams
+	settled chan struct{} // closed once the daemon has deleted the process and the streams are closed
 	watched chan struct{} // closed when watch has returned
 
 	// Guarded by the container's mu.
 	state   processState
 	pid     int
 	streams Streams
-	// stdinWished is a CloseStdin, which may come before the streams are there.
-	stdinWished bool
-	held        *ending // an exit that came before start returned
-	exit        Exit
-	failure     error // why the start failed
-	// returned says that this exec was RunExec's, which has returned.
-	returned bool
-	oomTold  bool
-	watching bool
-	warnings []string
+	// stdinCloseAsked says that CloseStdin was called, perhaps before the streams
+	// were opened.
+	stdinCloseAsked bool
+	held            *ending // an exit that was known before the start returned
+	exit            Exit
+	failure         error // why the start failed
+	// returned says that RunExec started this exec, and has returned.
+	returned   bool
+	oomEmitted bool
+	watching   bool
+	warnings   []string
 
-	// verdict takes one end that comparing found; waiting, the context of the
-	// Wait in flight, ends with it.
-	verdict  chan ending
-	drained  bool // of the queue's goroutine only
+	// foundEnd holds the first end that a reconcile found. That end also ends waiting,
+	// the context of the Wait in progress.
+	foundEnd chan ending
+	drained  bool // used by the queue's goroutine only
 	waiting  context.Context
 	stopWait context.CancelFunc
 }
 
-// ending is an exit, and whether it was found by comparing states.
+// ending is an exit, and whether a reconcile found it.
 type ending struct {
 	exit      Exit
 	recovered bool
@@ -73,32 +75,32 @@ func newProcess(ctr *Container, id string, generation uint64, cfg StdioConfig) *
 	p := &process{
 		container: ctr, id: id, generation: generation, config: cfg,
 		taken: make(chan struct{}), settled: make(chan struct{}), watched: make(chan struct{}),
-		verdict: make(chan ending, 1),
+		foundEnd: make(chan ending, 1),
 	}
-	p.live, p.cancel = context.WithCancel(ctr.client.life)
+	p.live, p.cancel = context.WithCancel(ctr.client.active)
 	p.waiting, p.stopWait = context.WithCancel(p.live)
 	return p
 }
 
-// result is how the process ended, for those who wait; taken is closed.
+// result returns how the process ended. It is called once taken is closed.
 func (p *process) result() (Exit, error) {
 	p.container.mu.Lock()
 	defer p.container.mu.Unlock()
 	return p.exit, p.failure
 }
 
-// judge hands an end that comparing found to the goroutine that watches p,
-// which is the only one that records exits. The first one counts.
-func (p *process) judge(e Exit) {
+// endFound hands an end that a reconcile found to the goroutine that watches p,
+// which is the only one that records p's exit. The first end counts.
+func (p *process) endFound(e Exit) {
 	select {
-	case p.verdict <- ending{exit: e, recovered: true}:
+	case p.foundEnd <- ending{exit: e, recovered: true}:
 		p.stopWait()
 	default:
 	}
 }
 
-// watch waits for the end of p and records it. It ends with the process, or
-// with p.live.
+// watch waits for the exit of p and records it. It ends with the exit, or with
+// p.live.
 func (p *process) watch() {
 	defer close(p.watched)
 	end, ok := p.await()
@@ -110,14 +112,14 @@ func (p *process) watch() {
 	}
 }
 
-// await asks the daemon until it knows: not ok means that nobody wants to know
-// any more.
+// await calls the daemon's Wait until the exit is known. It returns false if p.live
+// ends before.
 func (p *process) await() (ending, bool) {
 	c, retried := p.container.client, false
 	for delay := newBackoff(c.options); ; {
 		reconciled := c.reconcileDone()
 		select {
-		case end := <-p.verdict:
+		case end := <-p.foundEnd:
 			return end, true
 		default:
 		}
@@ -125,8 +127,8 @@ func (p *process) await() (ending, bool) {
 		exit, err := c.daemon.Wait(p.waiting, p.container.id, p.id)
 		end := ending{exit: exit, recovered: retried && exit.Time.Before(begun)}
 		select {
-		case judged := <-p.verdict:
-			return end.or(judged, err == nil), true
+		case found := <-p.foundEnd:
+			return end.or(found, err == nil), true
 		default:
 		}
 		switch {
@@ -138,22 +140,21 @@ func (p *process) await() (ending, bool) {
 			return ending{exit: unknownExit("the runtime daemon no longer has the process"), recovered: true}, true
 		}
 		retried = true
-		p.pauseWait(delay.next(), reconciled)
+		p.pauseWait(delay.Next(), reconciled)
 	}
 }
 
-// or is what is known of an end that a Wait told of (if it did) and comparing
-// found too: a status that one of them knows, and a kill for want of memory.
-func (e ending) or(judged ending, waited bool) ending {
+// or merges the end that a Wait returned, if waited, with the end that a reconcile
+// found: it takes a status that one of them knows, and OOMKilled from both.
+func (e ending) or(found ending, waited bool) ending {
 	if !waited || e.exit.Unknown != "" {
-		return judged
+		return found
 	}
-	e.exit.OOMKilled = e.exit.OOMKilled || judged.exit.OOMKilled
+	e.exit.OOMKilled = e.exit.OOMKilled || found.exit.OOMKilled
 	return e
 }
 
-// pauseWait lets time pass after a Wait that failed; a reconcile ends the pause
-// early.
+// pauseWait waits for d after a Wait that failed, or until the next reconcile.
 func (p *process) pauseWait(d time.Duration, reconciled <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -168,8 +169,8 @@ func unknownExit(reason string) Exit {
 	return Exit{Unknown: reason, Time: time.Now()}
 }
 
-// closeIO tells the daemon that p's stdin ends, until it has been told or p
-// has ended.
+// closeIO has the daemon close p's stdin. It tries again until the daemon has done
+// that or p has ended.
 func (p *process) closeIO() error {
 	c := p.container.client
 	for delay := newBackoff(c.options); ; {
@@ -177,8 +178,8 @@ func (p *process) closeIO() error {
 		if err == nil || errdefs.IsNotFound(err) || p.live.Err() != nil {
 			return nil
 		}
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close stdin now; trying again")
-		if !delay.sleep(p.live) {
+		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close stdin at the runtime daemon; trying again")
+		if delay.Wait(p.live) != nil {
 			return nil
 		}
 	}

@@ -10,16 +10,19 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Run keeps the client in step with the daemon until ctx ends: it subscribes
-// to the daemon's events, then lists the tasks and makes up for what it
-// missed, then follows the events, and lists again from time to time; when the
-// subscription is lost, all of it again, with growing delays.
+// Run keeps the client in step with the daemon until ctx ends. It subscribes to the
+// daemon's events, lists the tasks, and makes up for the changes that it missed;
+// then it follows the events, and lists the tasks again from time to time. When the
+// subscription ends, Run begins anew, with growing delays.
 //
-// When ctx has ended it joins everything that the client started: waits are
-// let go, events accepted so far are told once more each, and the streams of
-// living processes are detached. Processes live on. The result is nil, or says
-// what didn't end in time (WithShutdownTimeout): a callback that ignores its
-// context. A client is Run once; after that its requests fail as Unavailable.
+// When ctx has ended, Run waits for all goroutines that the client started: calls
+// of the daemon's Wait end, each event that is still queued is delivered with one
+// more try, and the streams of running processes are detached. The processes run
+// on. Run returns nil, or an error if a callback ignored its context and did not
+// return within WithShutdownTimeout.
+//
+// A client can be Run once; a second Run fails with FailedPrecondition. After Run
+// all requests fail with Unavailable.
 func (c *Client) Run(ctx context.Context) error {
 	first := false
 	c.started.Do(func() { first = true })
@@ -35,21 +38,21 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		if ctx.Err() == nil {
 			c.options.log.WithError(err).Warn("lost the runtime daemon's events; subscribing again")
-			delay.sleep(ctx)
+			_ = delay.Wait(ctx)
 		}
 	}
 	return c.shutDown()
 }
 
-// shutDown joins what the client started.
+// shutDown waits for the goroutines that the client started.
 func (c *Client) shutDown() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.endLife()
+	c.endActive()
 	c.watchers.Wait()
 	err := c.closeQueue(c.options.shutdown)
-	c.abandon()
+	c.endFinal()
 	if err != nil {
 		err = c.closeQueue(time.Second)
 	}
@@ -68,7 +71,7 @@ func (c *Client) closeQueue(d time.Duration) error {
 	return nil
 }
 
-// detachStreams lets go of the streams of all processes that aren't settled.
+// detachStreams detaches the streams of all processes that aren't settled.
 func (ctr *Container) detachStreams() {
 	ctr.mu.Lock()
 	open := map[*process]Streams{}
@@ -89,15 +92,15 @@ func (ctr *Container) detachStreams() {
 
 func detach(c *Client, p *process, s Streams) {
 	if err := s.Detach(); err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot let go of streams")
+		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot detach the streams of a process")
 	}
 }
 
-// session is one subscription and what depends on it.
+// session is one subscription, with its hints and the goroutines that follow it up.
 type session struct {
 	client     *Client
 	reconciled bool
-	kick       chan struct{} // holds one: hints are there
+	wake       chan struct{} // holds one item if there are new hints
 
 	mu    sync.Mutex
 	hints map[*process]time.Time // when to ask the daemon about a process
@@ -106,10 +109,11 @@ type session struct {
 }
 
 func newSession(c *Client) *session {
-	return &session{client: c, kick: make(chan struct{}, 1), hints: map[*process]time.Time{}}
+	return &session{client: c, wake: make(chan struct{}, 1), hints: map[*process]time.Time{}}
 }
 
-// run subscribes, reconciles and follows until the subscription ends or ctx.
+// run subscribes, reconciles and follows the events until the subscription or ctx
+// ends.
 func (s *session) run(ctx context.Context) error {
 	sub, err := s.client.daemon.Subscribe(ctx)
 	if err != nil {
@@ -124,7 +128,7 @@ func (s *session) run(ctx context.Context) error {
 	return err
 }
 
-// read turns events into hints, and never waits for anything else.
+// read turns events into hints. It waits for nothing but the next event.
 func (s *session) read(ctx context.Context, sub Subscription) error {
 	for {
 		e, err := sub.Next(ctx)
@@ -135,8 +139,8 @@ func (s *session) read(ctx context.Context, sub Subscription) error {
 	}
 }
 
-// follow reconciles at once and then periodically, and looks after hints, also
-// while a daemon that hangs over one container holds up the comparison.
+// follow reconciles at once and then periodically. Meanwhile it acts on hints, even
+// while a reconcile waits because the daemon doesn't answer for one container.
 func (s *session) follow(ctx context.Context) error {
 	compared := make(chan error, 1)
 	compare := func() { s.asking.Go(func() { compared <- s.reconcile(ctx) }) }
@@ -157,7 +161,7 @@ func (s *session) follow(ctx context.Context) error {
 		case <-next:
 			next = nil
 			compare()
-		case <-s.kick:
+		case <-s.wake:
 			s.askDue(ctx, due)
 		case <-due.C:
 			s.askDue(ctx, due)
@@ -175,9 +179,9 @@ func (s *session) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// hint notes that an event contradicts what the record says. The daemon is
-// asked before anything is believed: events may be late, wrong or repeated. An
-// end is left to the process's own Wait for a while.
+// hint notes that an event contradicts the record. The daemon is asked before the
+// record changes, since events may be late, wrong or repeated. After an event of an
+// exit the daemon is asked later, so that the process's Wait can return before.
 func (s *session) hint(e DaemonEvent) {
 	ctr, err := s.client.Get(e.ContainerID)
 	if err != nil {
@@ -209,13 +213,13 @@ func (s *session) hint(e DaemonEvent) {
 	}
 	s.mu.Unlock()
 	select {
-	case s.kick <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// hinted is the living process that an event tells of, if there is one: the
-// pid tells it from earlier ones.
+// hinted returns the running process that an event is about, if there is one. The
+// pid in the event excludes earlier processes with the same id.
 func (ctr *Container) hinted(e DaemonEvent) (*process, Status) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -229,9 +233,9 @@ func (ctr *Container) hinted(e DaemonEvent) (*process, Status) {
 	return p, ctr.rec.status
 }
 
-// askDue asks about the processes whose hints are due, each on a goroutine of
-// its own, so that one that hangs holds up no other, and sets next for the
-// rest.
+// askDue asks the daemon for the processes whose hints are due, each in a goroutine
+// of its own, so that a call that hangs delays no other. It sets next to the time of
+// the first hint that isn't due yet.
 func (s *session) askDue(ctx context.Context, next *time.Timer) {
 	now := time.Now()
 	var soonest time.Time

@@ -11,50 +11,51 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// seen is what the record said before the daemon was asked. What the daemon
-// says of it counts only while that still holds.
-type seen struct {
+// snapshot is the state of a record before the daemon was asked. The daemon's
+// answer is applied only if the record hasn't changed since.
+type snapshot struct {
 	container *Container
 	process   *process // the living init process, if any
 	execs     []*process
 	seq       uint64
-	remains   bool
+	leftovers bool
 }
 
 const (
-	// lookAsked is how many processes are asked after at once: many, since each
-	// that the daemon hangs over takes a place until its call ends.
-	lookAsked = 64
-	// readyAfter bounds how long containers that the daemon hangs over keep a
-	// client from being ready.
+	// maxAsked is how many processes the daemon is asked for at the same time. It is
+	// large because each call that hangs takes one of the places until it times out.
+	maxAsked = 64
+	// readyAfter bounds how long the client waits, before it is ready, for a daemon
+	// that doesn't answer for a container.
 	readyAfter = 2 * time.Second
 )
 
-// reconcile lists the daemon's tasks and makes up for the difference: ends
-// that weren't seen, processes that nobody waits for yet, pauses, remains of
-// failed starts. Only the list's failure is an error.
+// reconcile lists the daemon's tasks and makes up for the differences to the
+// records: it records exits that were missed, starts to wait for restored processes,
+// follows pauses, and deletes leftovers of failed starts. The only error is that of
+// the list.
 func (c *Client) reconcile(ctx context.Context) error {
-	var before []seen
+	var before []snapshot
 	for _, ctr := range c.List() {
-		before = append(before, ctr.look())
+		before = append(before, ctr.snapshot())
 	}
 	tasks, err := c.daemon.Tasks(ctx)
 	if err != nil {
 		return err
 	}
-	patience := time.AfterFunc(readyAfter, c.becomeReady)
-	defer patience.Stop()
+	readyTimer := time.AfterFunc(readyAfter, c.becomeReady)
+	defer readyTimer.Stop()
 	byID := make(map[string]Task, len(tasks))
 	for _, t := range tasks {
 		byID[t.ID] = t
 	}
-	work := []func(){c.unstoreStray}
+	work := []func(){c.clearLeftovers}
 	for _, s := range before {
 		t, ok := byID[s.container.id]
 		work = append(work, c.compare(ctx, s, t, ok)...)
 	}
 	var asking sync.WaitGroup
-	slots := make(chan struct{}, lookAsked)
+	slots := make(chan struct{}, maxAsked)
 	for _, fn := range work {
 		slots <- struct{}{}
 		asking.Go(func() {
@@ -67,11 +68,11 @@ func (c *Client) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// look notes what the record says now.
-func (ctr *Container) look() seen {
+// snapshot returns the state of the record now.
+func (ctr *Container) snapshot() snapshot {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
-	s := seen{container: ctr, seq: ctr.rec.seq, remains: len(ctr.rec.remains) > 0}
+	s := snapshot{container: ctr, seq: ctr.rec.seq, leftovers: len(ctr.rec.leftovers) > 0}
 	if p := ctr.rec.init; p != nil && p.state == processRunning {
 		s.process = p
 	}
@@ -83,21 +84,21 @@ func (ctr *Container) look() seen {
 	return s
 }
 
-// compare applies what the daemon listed of one container, and returns what
-// has to be asked further. That a task is missing from the list, is another or
-// has stopped is a hint only: a list may lack a task that answers slowly, and
-// says less of an exit than the answer to a question.
-func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []func() {
+// compare applies the daemon's list to one container, and returns the calls that
+// are needed beside the list. A task that is missing from the list, has another pid
+// or has stopped is a hint only: a list may lack a task whose shim answers slowly,
+// and its exits lack OOMKilled.
+func (c *Client) compare(ctx context.Context, s snapshot, t Task, listed bool) []func() {
 	var work []func()
-	if s.remains {
-		work = append(work, func() { s.container.sweepRemains(ctx, s, listed) })
+	if s.leftovers {
+		work = append(work, func() { s.container.sweepLeftovers(ctx, s, listed) })
 	}
 	if s.process == nil {
 		return work
 	}
 	ask := s.execs
 	if listed && s.process.isTask(t) && (t.Status == TaskRunning || t.Status == TaskPaused) {
-		s.container.frozen(s, t.Status)
+		s.container.followPause(s, t.Status)
 		c.ensureWatched(s.process)
 	} else {
 		ask = append(ask, s.process)
@@ -111,8 +112,9 @@ func (c *Client) compare(ctx context.Context, s seen, t Task, listed bool) []fun
 	return work
 }
 
-// isTask tells whether a task is p's own as far as its pid says: one that could
-// not be looked at has none, nor have some daemons' execs that ended.
+// isTask reports whether the pid of a task is p's. A task without a pid passes: the
+// daemon may not have been able to read it, and some daemons report none for an exec
+// that has exited.
 func (p *process) isTask(t Task) bool {
 	if p.id != InitProcess {
 		return true
@@ -122,9 +124,9 @@ func (p *process) isTask(t Task) bool {
 	return t.Pid <= 0 || t.Pid == p.pid
 }
 
-// frozen follows a pause or resume that someone else asked the daemon for,
-// unless the record has moved on since it was looked at.
-func (ctr *Container) frozen(s seen, now TaskStatus) {
+// followPause records a pause or resume that another client of the daemon asked for,
+// unless the record has changed since the snapshot.
+func (ctr *Container) followPause(s snapshot, now TaskStatus) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	if ctr.rec.seq != s.seq {
@@ -139,56 +141,59 @@ func (ctr *Container) frozen(s seen, now TaskStatus) {
 	}
 	ctr.rec.transition(to)
 	p := s.process
-	ctr.emitOrHalt(p, Event{Type: event, ProcessID: InitProcess, Pid: p.pid, Generation: p.generation, Recovered: true, Time: time.Now()})
+	ctr.emitOrHalt(p, Event{Type: event, ProcessID: InitProcess, Pid: p.pid, Generation: p.generation,
+		Recovered: true, Time: time.Now()})
 }
 
-// sweepRemains tries again to delete what failed starts left. A task that
-// isn't listed is gone already.
-func (ctr *Container) sweepRemains(ctx context.Context, s seen, listed bool) {
+// sweepLeftovers tries again to delete what failed starts left at the daemon. A task
+// that isn't listed is gone already.
+func (ctr *Container) sweepLeftovers(ctx context.Context, s snapshot, listed bool) {
 	if ctr.lockSweep(ctx) != nil {
-		return // whoever has it sweeps
+		return // another sweep is in progress
 	}
 	defer ctr.unlockSweep()
 	ctr.mu.Lock()
 	if ctr.rec.seq != s.seq || ctr.rec.status == StatusStarting || ctr.rec.status == StatusDeleting {
 		ctr.mu.Unlock()
-		return // a request is in flight, and sweeps itself
+		return // a request is in progress, and sweeps itself
 	}
 	if !listed {
-		ctr.rec.remains = nil
+		ctr.rec.leftovers = nil
 	}
 	ctr.mu.Unlock()
 	if err := ctr.sweepLocked(ctx); err != nil {
-		ctr.client.logOf(ctr.id, InitProcess).WithError(err).Warn("remains at the runtime daemon; trying again later")
+		ctr.client.logOf(ctr.id, InitProcess).WithError(err).
+			Warn("cannot delete the leftover of a failed start at the runtime daemon; trying again later")
 	}
 }
 
-// ask compares one process with what the daemon says of it.
+// ask asks the daemon for the state of one process, and compares it with the record.
 func (c *Client) ask(ctx context.Context, p *process) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.callTimeout)
 	defer cancel()
-	s := p.container.look()
+	s := p.container.snapshot()
 	t, err := c.daemon.Process(ctx, p.container.id, p.id)
 	switch {
 	case errdefs.IsNotFound(err):
-		p.judge(unknownExit("the runtime daemon no longer has the process"))
+		p.endFound(unknownExit("the runtime daemon no longer has the process"))
 	case err == nil && !p.isTask(t):
-		p.judge(unknownExit(fmt.Sprintf("the runtime daemon has another process, with pid %d", t.Pid)))
+		p.endFound(unknownExit(fmt.Sprintf("the runtime daemon has another process, with pid %d", t.Pid)))
 	case err != nil:
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot ask the runtime daemon about a process; trying again later")
+		c.logOf(p.container.id, p.id).WithError(err).
+			Warn("the runtime daemon did not report the state of a process; trying again later")
 	case t.Status == TaskStopped:
-		p.judge(t.Exit)
+		p.endFound(t.Exit)
 	case s.process == p:
-		p.container.frozen(s, t.Status)
+		p.container.followPause(s, t.Status)
 		c.askOOM(ctx, p)
 	}
 }
 
-// askOOM looks at the counter of out-of-memory kills of a living container.
+// askOOM reads the counter of out-of-memory kills of a running container.
 func (c *Client) askOOM(ctx context.Context, p *process) {
 	stats, err := c.daemon.Stats(ctx, p.container.id)
 	if err != nil || stats.OOMKills == 0 {
-		return // its exit tells, at the latest
+		return // the exit says it, at the latest
 	}
 	ctr := p.container
 	ctr.mu.Lock()
@@ -198,7 +203,7 @@ func (c *Client) askOOM(ctx context.Context, p *process) {
 	}
 }
 
-// ensureWatched has a restored process waited for from now on.
+// ensureWatched starts to wait for the exit of a restored process.
 func (c *Client) ensureWatched(p *process) {
 	ctr := p.container
 	ctr.mu.Lock()
@@ -210,7 +215,7 @@ func (c *Client) ensureWatched(p *process) {
 	}
 }
 
-// reconcileDone is closed by the next reconcile.
+// reconcileDone returns a channel that the next reconcile closes.
 func (c *Client) reconcileDone() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

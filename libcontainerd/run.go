@@ -10,12 +10,13 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Run starts the container and returns the exit of this start, once the backend
-// has taken it: it is waited for before the start, so that none is too fast.
-// When ctx ends, all its processes are killed, and Run returns the exit
-// together with the cause of ctx, once nothing is left of the task. It has
-// WithCallTimeout for that; an exit without a Time says that it didn't do, and
-// the container lives on.
+// Run starts the container like Start, waits for the exit of its init process, and
+// returns the exit after the backend has taken it.
+//
+// When ctx ends, Run kills all processes of the container, and returns the exit
+// together with the cause of ctx when nothing is left of the task. If that takes
+// longer than WithCallTimeout, the exit has a zero Time, and the container may
+// still run.
 func (ctr *Container) Run(ctx context.Context, opts StartOptions) (Exit, error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {
@@ -24,21 +25,22 @@ func (ctr *Container) Run(ctx context.Context, opts StartOptions) (Exit, error) 
 	return ctr.finish(ctx, p)
 }
 
-// RunExec is Exec and the wait for its exit, as Run is that of a start. When
-// ctx ends, the exec alone is killed. The exit is nobody else's: the exec isn't
-// kept for Wait.
+// RunExec starts an exec like Exec, waits for its exit, and returns the exit after
+// the backend has taken it. When ctx ends, RunExec kills the exec, and returns like
+// Run. After RunExec has returned, the exec's id is free, and Wait doesn't know it.
 func (ctr *Container) RunExec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (Exit, error) {
 	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
 		return Exit{}, err
 	}
-	defer ctr.unkeep(p, func() { p.returned = true })
+	defer ctr.forgetRunExec(p, func() { p.returned = true })
 	return ctr.finish(ctx, p)
 }
 
-// unkeep forgets an exec of RunExec once that has returned and nothing is left of
-// it, whichever comes last: done says that one of the two has come.
-func (ctr *Container) unkeep(p *process, done func()) {
+// forgetRunExec is called twice for an exec of RunExec: when RunExec returns, and
+// when nothing is left of the exec. done notes which of the two it is. The second
+// call removes the exec from the record.
+func (ctr *Container) forgetRunExec(p *process, done func()) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	done()
@@ -49,9 +51,10 @@ func (ctr *Container) unkeep(p *process, done func()) {
 }
 
 // RunContainer creates a container, runs it, and deletes it: see Create,
-// Container.Run and Container.Delete. The exit is valid also where the deletion
-// failed; the container is there then.
-func (c *Client) RunContainer(ctx context.Context, id string, spec *specs.Spec, create CreateOptions, start StartOptions) (Exit, error) {
+// Container.Run and Container.Delete. If the delete fails, the exit is valid all
+// the same, and the client still has the container.
+func (c *Client) RunContainer(ctx context.Context, id string, spec *specs.Spec, create CreateOptions,
+	start StartOptions) (Exit, error) {
 	ctr, err := c.Create(ctx, id, spec, create)
 	if err != nil {
 		return Exit{}, err
@@ -62,12 +65,12 @@ func (c *Client) RunContainer(ctx context.Context, id string, spec *specs.Spec, 
 	return exit, errors.Join(err, ctr.Delete(last, DeleteOptions{Force: true}))
 }
 
-// finish waits for p's exit, and brings it about when ctx ends.
+// finish waits for p's exit. When ctx ends, finish kills p.
 func (ctr *Container) finish(ctx context.Context, p *process) (Exit, error) {
 	select {
 	case <-p.taken:
 		return p.result()
-	case <-ctr.client.hard.Done():
+	case <-ctr.client.final.Done():
 		return Exit{}, errShutdown("run container", ctr.id)
 	case <-ctx.Done():
 	}
@@ -75,11 +78,11 @@ func (ctr *Container) finish(ctx context.Context, p *process) (Exit, error) {
 	last, cancel := ctr.client.bounded()
 	defer cancel()
 	for delay := newBackoff(ctr.client.options); ; {
-		err := ctr.kill9(last, p)
+		err := ctr.killAndWait(last, p)
 		if err == nil {
 			break
 		}
-		if !errdefs.IsUnavailable(err) || !delay.sleep(last) {
+		if !errdefs.IsUnavailable(err) || delay.Wait(last) != nil {
 			return Exit{}, errors.Join(cause, ctr.failed("end", err))
 		}
 	}

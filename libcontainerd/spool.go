@@ -11,13 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SpoolOptions say where a spool keeps its bytes, and how many.
+// SpoolOptions say where a Spool keeps its bytes, and how many.
 type SpoolOptions struct {
-	// File is an empty regular file, open for reading and writing and not for
-	// appending; the spool closes it. nil is memory.
+	// File is an empty regular file that is open for reading and writing, without
+	// O_APPEND. The spool owns and closes it. With nil the spool keeps its bytes in
+	// memory (memfd_create).
 	File *os.File
-	// Bound is how many of the latest bytes are kept at least, for readers who
-	// are that far behind; 0 is 1 MiB. Up to a quarter more may be there.
+	// Bound is how many of the latest bytes the spool keeps at least, for readers
+	// that lag by that many. It is 0 or more; 0 means 1 MiB. The spool may keep a
+	// quarter more, or 64 KiB more where that is larger.
 	Bound int64
 }
 
@@ -28,11 +30,16 @@ const (
 	holeUnit = 64 << 10
 )
 
-// Spool moves an Output, as it comes, to where any number of readers read it,
-// each at its own offset. Nobody waits for a reader: one that is slow, or stuck,
-// falls behind the bytes that are kept and is told so; the process, its exit and
-// the other readers go on. So a Backend that gives its streams to spools in
-// AttachStreams waits in DrainStreams for Done, and for no client.
+// Spool moves the bytes of an Output to a file or to memory as they come. Any
+// number of readers read there, each at its own offset. Nothing waits for a
+// reader: a slow or stuck reader falls behind the bytes that are kept, and its
+// Read returns an error. The process, its exit and the other readers go on. So a
+// Backend that gives its streams to spools in AttachStreams waits for Done in
+// DrainStreams, and for no client.
+//
+// Spool is for an engine that embeds this package and has several clients
+// attached to one container. The daemon engine-lite does not use it: its output
+// goes to files that also outlive a killed engine, and that its log reads.
 type Spool struct {
 	output Output
 	file   *os.File
@@ -47,8 +54,10 @@ type Spool struct {
 	closed   bool
 }
 
-// NewSpool begins to move an output, which is the spool's from here on, with a
-// goroutine that ends with the output, or with Close.
+// NewSpool begins to move an output, with a goroutine that ends when the output
+// ends or Close is called. Unless it returns an error, the spool owns the output
+// and opts.File: Close closes both. The error is of class InvalidArgument for
+// no output or a negative bound; else it is the system's, for memory.
 func NewSpool(o Output, opts SpoolOptions) (*Spool, error) {
 	if o == nil || opts.Bound < 0 {
 		return nil, fmt.Errorf("a spool needs an output and a bound: %w", errdefs.ErrInvalidArgument)
@@ -81,7 +90,8 @@ func (s *Spool) move() {
 	}
 }
 
-// advance makes the bytes up to to readable, and frees what is kept no longer.
+// advance lets readers have the bytes before offset to, and frees the bytes that
+// are kept no longer.
 func (s *Spool) advance(to int64, end error) {
 	s.mu.Lock()
 	from := s.from
@@ -95,8 +105,8 @@ func (s *Spool) advance(to int64, end error) {
 	if length <= 0 {
 		return
 	}
-	// Readers look once more at where the kept bytes begin after they have read. A
-	// file that can't have holes keeps all.
+	// A reader looks again at where the kept bytes begin after it has read. A file
+	// that can't have holes keeps all bytes.
 	raw, err := s.file.SyscallConn()
 	if err == nil {
 		_ = raw.Control(func(fd uintptr) {
@@ -105,18 +115,21 @@ func (s *Spool) advance(to int64, end error) {
 	}
 }
 
-// Kept are the offsets of the first byte that is kept and of the next that comes.
+// Kept returns the offset of the first byte that is kept, and that of the next byte
+// to come: the bytes from up to, and without, to can be read.
 func (s *Spool) Kept() (from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.from, s.to
 }
 
-// Done is closed when the output has ended and all of it can be read.
+// Done returns a channel that is closed when the output has ended, or has been
+// closed or broken, and readers can have all of it.
 func (s *Spool) Done() <-chan struct{} { return s.done }
 
-// Close closes the output and the file, ends all readers, and joins the
-// goroutine. The error is that of the output, if it broke before its end.
+// Close closes the output and the file, ends all readers, and waits for the
+// goroutine. It returns the error with which the output broke before its end, and
+// errors of closing. A second Close does nothing and returns nil.
 func (s *Spool) Close() error {
 	err := s.output.Close()
 	s.moving.Wait()
@@ -135,8 +148,9 @@ func (s *Spool) Close() error {
 	return errors.Join(err, end, s.file.Close())
 }
 
-// Reader returns a reader that begins with the byte of number offset, counted
-// from 0; that may be yet to come. Any number of them read at once.
+// Reader returns a reader that begins with the byte at the given offset, 0 or
+// more. That byte may be yet to come. Any number of readers may read at once. A
+// reader holds nothing: it needs no Close.
 func (s *Spool) Reader(offset int64) *SpoolReader {
 	return &SpoolReader{spool: s, at: offset}
 }
@@ -149,16 +163,16 @@ type SpoolReader struct {
 	closed bool // guarded by the spool's mu
 }
 
-// Offset is the number of the byte that comes next. It isn't for use beside a
-// Read.
+// Offset returns the offset of the byte that the next Read begins with. It must not
+// be called while a Read runs.
 func (r *SpoolReader) Offset() int64 { return r.at }
 
-// Read waits for output and reads some.
+// Read waits until there is output, and reads some of it.
 //
-// Errors: io.EOF at the output's end; OutOfRange where the reader is behind the
-// bytes that are kept, with their offsets: a new one may begin there;
-// os.ErrClosed once the reader, the spool or the output was closed, and the
-// output's own.
+// Errors: io.EOF at the output's end. OutOfRange where the reader has fallen behind
+// the bytes that are kept: the text has their offsets, and a new reader may begin
+// there. os.ErrClosed after the reader, the spool or the output was closed. Else
+// the error with which the output broke.
 func (r *SpoolReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -178,7 +192,8 @@ func (r *SpoolReader) Read(p []byte) (int, error) {
 	return 0, err
 }
 
-// await waits until there is something to read, and returns where it ends.
+// await waits until there are bytes to read, and returns the offset at which they
+// end.
 func (r *SpoolReader) await() (to int64, err error) {
 	s := r.spool
 	s.mu.Lock()
@@ -199,10 +214,12 @@ func (r *SpoolReader) await() (to int64, err error) {
 }
 
 func (r *SpoolReader) cutOff(from, to int64) error {
-	return fmt.Errorf("reader at byte %d was cut off: bytes %d to %d are kept: %w", r.at, from, to, errdefs.ErrOutOfRange)
+	return fmt.Errorf("reader at byte %d was cut off: bytes %d to %d are kept: %w",
+		r.at, from, to, errdefs.ErrOutOfRange)
 }
 
-// Close ends a Read that waits.
+// Close ends a Read that waits; that Read and later ones return os.ErrClosed. It
+// returns nil.
 func (r *SpoolReader) Close() error {
 	r.spool.mu.Lock()
 	r.closed = true

@@ -11,23 +11,26 @@ import (
 	"github.com/engine-lite/engine-lite/internal/span"
 )
 
-// StartOptions are what one start of a container needs.
+// StartOptions are the options of one start of a container.
 type StartOptions struct {
-	// Stdio says which streams the init process has; its ids are filled in.
-	// UID and GID default to the container's.
+	// Stdio says which streams the init process has. Start sets its ids, and
+	// defaults UID and GID to the container's.
 	Stdio StdioConfig
-	// Checkpoint is a directory to restore the task from, such as Root/Name of
-	// a Checkpoint, by its absolute path; empty for a fresh task.
+	// Checkpoint is the absolute path of the directory to restore the task from,
+	// such as Root/Name of CheckpointOptions. Empty makes a new task.
 	Checkpoint string
 }
 
-// Start creates the container's task and starts it: from created, or again
-// once it has stopped. While the former task is still being deleted it waits
-// for that. It returns the init process's pid once the process runs; that may
-// have ended by then. The backend is handed the streams before, and told
-// EventStart. After an error nothing is left of the start, and the error is
-// the daemon's own in class and text, see StartError. A context that ends makes the start fail
-// and be taken back.
+// Start creates the container's task, starts it, and returns the pid of the init
+// process, which may have exited by then. The container must be created or
+// stopped; while the task of its last start is still being deleted, Start waits.
+// The streams are handed to Backend.AttachStreams before the task is created, and
+// EventStart is delivered after the process runs.
+//
+// Errors: FailedPrecondition in any other status; those of Stdio.Create and of
+// AttachStreams; a StartError with the daemon's class and text; the cause of ctx.
+// After an error nothing is left of the start, and the container has the status
+// that it had before. The end of ctx after Start has returned changes nothing.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {
@@ -59,9 +62,9 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 	return p, err
 }
 
-// errAbandoned is the error of a start whose goroutine ended in the middle: a
-// callback panicked, or ended it.
-var errAbandoned = fmt.Errorf("it was abandoned half way: %w", errdefs.ErrAborted)
+// errAbandoned is the error of a start whose goroutine ended before the start did:
+// AttachStreams or the daemon panicked or called runtime.Goexit.
+var errAbandoned = fmt.Errorf("the start was abandoned half way: %w", errdefs.ErrAborted)
 
 func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptions, u *undo) error {
 	if err := ctr.sweep(ctx); err != nil {
@@ -87,15 +90,15 @@ func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptio
 	return ctr.started(p, EventStart)
 }
 
-// run has the daemon start p, which then has a pid: containerd restores a
-// checkpoint only now.
+// run has the daemon start p, and sets its pid, which may not have been known
+// before: containerd restores a checkpoint only in Start.
 func (ctr *Container) run(ctx context.Context, p *process) error {
 	pid, err := ctr.client.daemon.Start(ctx, ctr.id, p.id)
 	if err != nil {
 		return notStarted(err)
 	}
 	if pid <= 0 {
-		return fmt.Errorf("the runtime daemon gave it pid %d: %w", pid, errdefs.ErrInternal)
+		return fmt.Errorf("the runtime daemon gave process %q pid %d: %w", p.id, pid, errdefs.ErrInternal)
 	}
 	ctr.setPid(p, pid)
 	return nil
@@ -111,13 +114,14 @@ func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions)
 	}
 }
 
-// before is what a container was before a start, for when it fails.
+// before is the state of a container before a start, to which a failed start
+// returns.
 type before struct {
 	status Status
 	init   *process
 }
 
-// beginStart makes the container starting, with a new generation.
+// beginStart sets the status to starting, and begins a new generation.
 func (ctr *Container) beginStart(ctx context.Context, cfg StdioConfig) (*process, before, error) {
 	var former *process
 	for {
@@ -154,25 +158,26 @@ func (p *process) isSettled() bool {
 	}
 }
 
-// awaitSettled waits until an ended process has left nothing behind.
+// awaitSettled waits until nothing of an ended process is left: it is deleted at
+// the daemon, and its streams are closed.
 func (p *process) awaitSettled(ctx context.Context) error {
 	select {
 	case <-p.settled:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("its former task is still being deleted: %w", context.Cause(ctx))
-	case <-p.container.client.life.Done():
+		return fmt.Errorf("the task of its last start is still being deleted: %w", context.Cause(ctx))
+	case <-p.container.client.active.Done():
 		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
 	}
 }
 
-// openStreams makes p's streams and hands them to the backend.
+// openStreams makes the streams of p and hands them to the backend.
 func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (_ Streams, err error) {
 	ctx, s := span.Start(ctx, "streams")
 	defer func() { s.End(err) }()
 	streams, err := ctr.client.stdio.Create(ctx, p.config)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make its streams: %w", err)
+		return nil, fmt.Errorf("cannot make the streams of process %q: %w", p.id, err)
 	}
 	u.add(func() { ctr.client.closeStreams(p, streams) })
 	if err := ctr.client.attach(ctx, p, streams); err != nil {
@@ -180,15 +185,15 @@ func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (_ S
 	}
 	ctr.mu.Lock()
 	p.streams = streams
-	wished := p.stdinWished
+	closeStdin := p.stdinCloseAsked
 	ctr.mu.Unlock()
-	if stdin := streams.Stdin(); wished && stdin != nil {
+	if stdin := streams.Stdin(); closeStdin && stdin != nil {
 		return streams, stdin.Close()
 	}
 	return streams, nil
 }
 
-// arm has p waited for.
+// arm starts the goroutine that waits for the exit of p.
 func (ctr *Container) arm(p *process, u *undo) error {
 	p.watching = true
 	if !ctr.client.watch(p) {
@@ -207,23 +212,24 @@ func (ctr *Container) setPid(p *process, pid int) {
 	ctr.mu.Unlock()
 }
 
-// warn notes what p gets less of.
+// warn adds a text to the warnings of p's start event.
 func (p *process) warn(text string) {
 	p.container.mu.Lock()
 	p.warnings = append(p.warnings, text)
 	p.container.mu.Unlock()
 }
 
-// started makes p running, and ended if its exit came meanwhile. It fails where
-// the process has no place any more: the client or, for an exec, the container
-// came to its end.
+// started records that p runs, and, if its exit came before, that it has exited. It
+// fails if p must not run any more: the client has shut down or, for an exec, the
+// container's init process has exited.
 func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Lock()
-	if err := ctr.rec.hasPlace(p); err != nil {
+	if err := ctr.rec.mayRun(p); err != nil {
 		ctr.mu.Unlock()
 		return err
 	}
-	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Warnings: p.warnings, Time: time.Now()})
+	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Warnings: p.warnings,
+		Time: time.Now()})
 	if err != nil {
 		ctr.mu.Unlock()
 		return err
@@ -243,15 +249,15 @@ func (ctr *Container) started(p *process, e EventType) error {
 	return nil
 }
 
-// hasPlace refuses an exec of a generation that ended, or whose end is known.
-func (r *record) hasPlace(p *process) error {
+// mayRun returns an error for an exec of a generation that has ended.
+func (r *record) mayRun(p *process) error {
 	if p.id != InitProcess && (!r.status.Alive() || r.generation != p.generation || r.sealed == p.generation) {
 		return fmt.Errorf("the container ended: %w", errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// startFailed takes a process that never ran out of the record again.
+// startFailed removes a process that never ran from the record.
 func (ctr *Container) startFailed(p *process, was before, why error) {
 	p.cancel()
 	ctr.mu.Lock()
@@ -267,13 +273,18 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 	ctr.rec.transition(was.status)
 }
 
-// Exec runs a further process in the running container, and returns its pid.
-// execID must pass CheckID, and not name another exec of this container: the
-// living and the latest 128 are refused with AlreadyExists. cfg says which
-// streams it has; its ids are filled in. The backend is handed the streams,
-// then told EventExecAdded and EventExecStarted. After an error nothing is
-// left, and no exit of this exec is told of.
-func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (pid int, err error) {
+// Exec starts another process in the running container, and returns its pid. cfg
+// says which streams the process has; Exec sets the ids of cfg. The streams are
+// handed to Backend.AttachStreams, then EventExecAdded and EventExecStarted are
+// delivered.
+//
+// Errors: InvalidArgument for an execID that doesn't pass CheckID, or a spec
+// without arguments; AlreadyExists for the id of an exec that runs or is among the
+// last 128 that exited; FailedPrecondition unless the container runs; a StartError
+// with the daemon's class and text; the cause of ctx. After an error nothing is
+// left of the exec, and no exit of it is delivered.
+func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Process,
+	cfg StdioConfig) (pid int, err error) {
 	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
 		return 0, err
@@ -281,7 +292,8 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 	return p.pid, nil
 }
 
-func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (_ *process, err error) {
+func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Process,
+	cfg StdioConfig) (_ *process, err error) {
 	p, err := ctr.beginExec(ctx, execID, spec, cfg)
 	if err != nil {
 		return nil, err
@@ -291,7 +303,8 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 	defer func() {
 		if err != nil {
 			if errdefs.IsUnknown(err) && ctr.Status() != StatusRunning {
-				// It was paused or ended in between, for which OCI runtimes have words only.
+				// The container was paused or has exited meanwhile. OCI runtimes
+				// report that in their text only, without a class.
 				err = fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
 			}
 			u.run()
@@ -332,18 +345,20 @@ func (ctr *Container) startExec(ctx context.Context, p *process, spec *specs.Pro
 func (ctr *Container) execAdded(p *process) error {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
-	if err := ctr.rec.hasPlace(p); err != nil {
+	if err := ctr.rec.mayRun(p); err != nil {
 		return err
 	}
 	return ctr.emit(p, Event{Type: EventExecAdded, ProcessID: p.id, Generation: p.generation, Time: time.Now()})
 }
 
-func (ctr *Container) beginExec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (*process, error) {
+func (ctr *Container) beginExec(ctx context.Context, execID string, spec *specs.Process,
+	cfg StdioConfig) (*process, error) {
 	if err := checkExecID(ctr.id, execID); err != nil {
 		return nil, err
 	}
 	if spec == nil || len(spec.Args) == 0 {
-		return nil, fmt.Errorf("exec %q in container %q has no arguments: %w", execID, ctr.id, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("exec %q in container %q has no arguments: %w",
+			execID, ctr.id, errdefs.ErrInvalidArgument)
 	}
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

@@ -7,30 +7,30 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Status is what a container is doing.
+// Status is the state of a container.
 type Status int
 
 // The statuses of a container.
 const (
-	// StatusInvalid is the zero value, which no container has.
+	// StatusInvalid is the zero value. No container has it.
 	StatusInvalid Status = iota
-	// StatusCreated has a record at the daemon and never had a process.
+	// StatusCreated: the daemon has a record, and no process was ever started.
 	StatusCreated
-	// StatusStarting has a Start in flight.
+	// StatusStarting: a Start is in progress.
 	StatusStarting
-	// StatusRunning has a living init process.
+	// StatusRunning: the init process runs.
 	StatusRunning
-	// StatusPausing has a Pause in flight.
+	// StatusPausing: a Pause is in progress.
 	StatusPausing
-	// StatusPaused has all its processes frozen.
+	// StatusPaused: all processes are frozen.
 	StatusPaused
-	// StatusResuming has a Resume in flight.
+	// StatusResuming: a Resume is in progress.
 	StatusResuming
-	// StatusStopped has an init process that ended.
+	// StatusStopped: the init process has exited.
 	StatusStopped
-	// StatusDeleting has a Delete in flight.
+	// StatusDeleting: a Delete is in progress.
 	StatusDeleting
-	// StatusDeleted is gone: its id is free.
+	// StatusDeleted: the container is gone, and its id is free.
 	StatusDeleted
 )
 
@@ -41,7 +41,7 @@ var statusNames = map[Status]string{
 	StatusDeleted: "deleted",
 }
 
-// String is the status in lower case, for messages.
+// String returns the status in lower case, for messages.
 func (s Status) String() string {
 	if name, ok := statusNames[s]; ok {
 		return name
@@ -49,7 +49,8 @@ func (s Status) String() string {
 	return fmt.Sprintf("status(%d)", int(s))
 }
 
-// Alive tells that the container has an init process whose exit isn't known.
+// Alive reports whether the container has an init process whose exit isn't known:
+// the container is running, pausing, paused or resuming.
 func (s Status) Alive() bool {
 	switch s {
 	case StatusRunning, StatusPausing, StatusPaused, StatusResuming:
@@ -59,7 +60,7 @@ func (s Status) Alive() bool {
 	return false
 }
 
-// transitions is the one table of what a container may do next.
+// transitions has, for each status, the statuses that may follow.
 //
 //	              +---- failed ---+           +---- failed ---+
 //	              v               |           v               |
@@ -73,8 +74,8 @@ func (s Status) Alive() bool {
 //	                    |     |                               |
 //	         deleted <--+     +--> failed: back      running <+
 //
-// A restored container enters as created, running, paused or stopped. "Seen"
-// is a pause or resume that someone else asked the daemon for.
+// A restored container begins as created, running, paused or stopped. "Seen" is a
+// pause or resume that another client of the daemon asked for.
 var transitions = map[Status][]Status{
 	StatusInvalid:  {StatusCreated, StatusRunning, StatusPaused, StatusStopped},
 	StatusCreated:  {StatusStarting, StatusDeleting},
@@ -88,22 +89,23 @@ var transitions = map[Status][]Status{
 	StatusDeleted:  nil,
 }
 
-// transition is the sole writer of a record's status. The callers have checked
-// what a request or an event may do; a move outside the table is this
-// package's own bug.
+// transition sets the status of a record; nothing else does. Its callers check
+// first whether a request or an event may change the status. A change that is not
+// in the table is a bug of this package, and panics.
 func (r *record) transition(to Status) {
 	if !slices.Contains(transitions[r.status], to) {
 		panic(fmt.Sprintf("libcontainerd: container %q cannot go from %s to %s", r.id, r.status, to))
 	}
 	r.status = to
 	r.seq++
-	if r.moved != nil {
-		close(r.moved)
-		r.moved = nil
+	if r.statusChanged != nil {
+		close(r.statusChanged)
+		r.statusChanged = nil
 	}
 }
 
-// allow refuses a request, named by its action, in a status that isn't listed.
+// allow returns an error for a request in a status that isn't listed. action names
+// the request, for the error.
 func (r *record) allow(action string, in ...Status) error {
 	if slices.Contains(in, r.status) {
 		return nil

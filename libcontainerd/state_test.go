@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// allStatuses are those that a record can have, the zero value too.
+// allStatuses are all statuses, with the zero value.
 func allStatuses() []Status {
 	var all []Status
 	for s := StatusInvalid; s <= StatusDeleted; s++ {
@@ -87,7 +87,8 @@ func TestAllowNamesActionIDAndStatus(t *testing.T) {
 				t.Errorf("deleted: %v", err)
 			}
 		default:
-			if want := `cannot pause container "web" while ` + s.String(); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), want) {
+			if want := `cannot pause container "web" while ` + s.String(); !errdefs.IsFailedPrecondition(err) ||
+				!strings.Contains(err.Error(), want) {
 				t.Errorf("%v: %v", s, err)
 			}
 		}
@@ -99,31 +100,31 @@ func TestForgetKeepsTheLatest(t *testing.T) {
 	for i := range 3 * keptExecs {
 		id := string(rune('a' + i))
 		r.execs[id] = &process{}
-		r.forget(id)
+		r.rememberEnded(id)
 	}
 	if len(r.execs) != keptExecs || len(r.ended) != keptExecs {
 		t.Fatalf("%d execs and %d ids are kept", len(r.execs), len(r.ended))
 	}
 }
 
-// TestRunExecIsNotKept forgets an exec when the call has returned and nothing is
-// left, and not before, in either order.
+// TestRunExecIsNotKept has a container forget an exec of RunExec when RunExec has
+// returned and nothing of the exec is left, in either order, and not before.
 func TestRunExecIsNotKept(t *testing.T) {
 	for _, callFirst := range []bool{true, false} {
 		ctr := &Container{rec: record{execs: map[string]*process{}}}
 		p, other := &process{id: "e1", settled: make(chan struct{})}, &process{id: "e2"}
 		ctr.rec.execs["e1"], ctr.rec.execs["e2"] = p, other
-		ctr.rec.forget("e1")
-		ctr.rec.forget("e2")
+		ctr.rec.rememberEnded("e1")
+		ctr.rec.rememberEnded("e2")
 		steps := []func(){func() { p.returned = true }, func() { close(p.settled) }}
 		if !callFirst {
 			slices.Reverse(steps)
 		}
-		ctr.unkeep(p, steps[0])
+		ctr.forgetRunExec(p, steps[0])
 		if len(ctr.rec.execs) != 2 {
 			t.Errorf("forgotten too early: %v", ctr.rec.execs)
 		}
-		ctr.unkeep(p, steps[1])
+		ctr.forgetRunExec(p, steps[1])
 		if len(ctr.rec.execs) != 1 || ctr.rec.execs["e2"] != other || !slices.Equal(ctr.rec.ended, []string{"e2"}) {
 			t.Errorf("kept: %v, %v", ctr.rec.execs, ctr.rec.ended)
 		}
@@ -131,7 +132,8 @@ func TestRunExecIsNotKept(t *testing.T) {
 }
 
 func FuzzCheckID(f *testing.F) {
-	for _, id := range []string{"", "a", "..", "../x", "a/b", "a.b-c_d", "é", "a\x00", "-a", "a-", "init", strings.Repeat("x", 77)} {
+	for _, id := range []string{"", "a", "..", "../x", "a/b", "a.b-c_d", "é", "a\x00", "-a", "a-", "init",
+		strings.Repeat("x", 77)} {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
@@ -142,7 +144,8 @@ func FuzzCheckID(f *testing.F) {
 			}
 			return
 		}
-		if id == "" || len(id) > longestID || strings.ContainsAny(id, "/\\\x00 \n") || strings.HasPrefix(id, ".") || strings.Contains(id, "..") {
+		if id == "" || len(id) > longestID || strings.ContainsAny(id, "/\\\x00 \n") || strings.HasPrefix(id, ".") ||
+			strings.Contains(id, "..") {
 			t.Fatalf("%q passes", id)
 		}
 		if checkExecID(id, InitProcess) == nil || checkExecID(id, id) == nil {

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// StdioConfig names the streams of one process.
+// StdioConfig says which streams a process has.
 type StdioConfig struct {
 	ContainerID string
 	ProcessID   string
@@ -14,70 +14,74 @@ type StdioConfig struct {
 	Terminal bool
 	// Stdin asks for a standard input; without it the process reads /dev/null.
 	Stdin bool
-	// Detached asks for no stream at all: nobody can ever attach, and the
-	// process has /dev/null three times.
+	// Detached gives the process /dev/null for all three streams. No client can
+	// attach to it, then or later.
 	Detached bool
-	// StdinClosed restores the wish to close stdin that was made before a
-	// restart.
+	// StdinClosed, for Restore, says that CloseStdin was called before the restart.
 	StdinClosed bool
-	// Keep has Close leave what is in the filesystem, for debugging. The client
-	// fills it in.
-	Keep     bool
+	// Keep has Streams.Close leave the FIFOs in the filesystem, for debugging. The
+	// client sets it.
+	Keep bool
+	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of
+	// CreateOptions.
 	UID, GID int
 }
 
-// Stdio makes the streams of processes. The package's own is FIFO; an engine
-// may decorate it, and tests have one in memory.
+// Stdio makes the streams of processes. [FIFO] returns the Stdio for real processes;
+// package libcontainerdtest has one in memory. An engine may wrap either.
 type Stdio interface {
-	// Create makes the streams of a process that is about to be created, and
-	// removes stale ones of the same name.
+	// Create makes the streams of a process, before the process is created. It
+	// replaces streams that an earlier process with the same ids left.
 	Create(ctx context.Context, c StdioConfig) (Streams, error)
-	// Restore picks the streams of a living process up after a restart.
+	// Restore opens the streams of a process that runs, after a restart of the
+	// engine.
 	Restore(ctx context.Context, c StdioConfig) (Streams, error)
 }
 
-// StreamRemover is a Stdio that can remove the streams of all processes of a
-// container which nobody has open any more: a client that died may have left
-// some of processes that the next one was never told of. It is asked when the
-// container is deleted.
+// StreamRemover is a Stdio that can remove all streams of a container. The client
+// calls it when a container is deleted: a client that died may have left streams of
+// processes that the next client doesn't know.
 type StreamRemover interface {
-	// RemoveStreams is nil where there are none.
+	// RemoveStreams removes the streams of all processes of a container, which are
+	// closed by then. It returns nil if there are none.
 	RemoveStreams(ctx context.Context, containerID string) error
 }
 
-// Streams are the engine's ends of a process's stdio. Each method may be
-// called from any goroutine.
+// Streams are the engine's ends of a process's stdio. The client owns them: it calls
+// Close or Detach. A backend reads and writes the streams. Methods may be called from
+// any goroutine.
 type Streams interface {
+	// Paths are the FIFOs for the daemon.
 	Paths() StdioPaths
-	// Stdin is nil where none was asked for. Its Close is a wish: the stream
-	// is closed once ReleaseStdin has been called too.
+	// Stdin is nil if StdioConfig asked for none. Its Close returns at once; the
+	// stream is closed when ReleaseStdin has been called too.
 	Stdin() io.WriteCloser
-	// Stdout and Stderr are nil where there is none.
+	// Stdout and Stderr are nil if the process has no such stream.
 	Stdout() Output
 	Stderr() Output
-	// ReleaseStdin says that the process can take a close of its stdin now:
-	// create (for an exec: start) has returned. closeIO is called once, after
-	// the wish to close, from a goroutine that Close joins.
+	// ReleaseStdin permits stdin to be closed: the process has opened it, since the
+	// daemon's create (for an exec: start) has returned. When stdin is closed,
+	// closeIO is called once, in a goroutine that Close and Detach wait for.
 	ReleaseStdin(closeIO func() error)
-	// ExitKnown says that the process has ended: an output ends when what it
-	// held at that moment has been read.
+	// ExitKnown says that the process has exited. Each output then ends after the
+	// bytes that are in it now.
 	ExitKnown()
-	// Detach lets the streams go without an end for the process: the engine's
-	// own descriptors are closed, what is in the filesystem stays for the next
-	// Restore. It is what a client that shuts down does with living processes.
+	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem
+	// for a later Restore. The process doesn't notice. A client that shuts down
+	// detaches the streams of running processes.
 	Detach() error
-	// Close ends all streams and removes what they left in the filesystem,
-	// unless StdioConfig.Keep was set.
-	// It can be repeated, and follow a Detach.
+	// Close closes all streams, and removes the FIFOs unless StdioConfig.Keep was
+	// set. It may be called again, and after Detach.
 	Close() error
 }
 
-// Output is a readable stream of a process. Read and Splice return io.EOF only
-// after the exit is known and the rest has been read.
+// Output is the engine's end of a process's stdout or stderr. Read and Splice wait
+// for bytes. They return io.EOF only after ExitKnown, when the bytes of that moment
+// have been read.
 type Output interface {
 	io.ReadCloser
-	// Splice moves at most max bytes to the file dst at offset off without
-	// copying them through this process, and returns how many. It waits for
-	// the first byte.
+	// Splice moves up to max bytes to the file dst at offset off, with splice(2):
+	// the bytes aren't copied through this process. It waits for the first byte,
+	// and returns how many were moved.
 	Splice(dst *os.File, off int64, max int) (int64, error)
 }

@@ -15,18 +15,20 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// FIFO returns the Stdio that keeps a process's streams as FIFOs in the
-// directory root/CONTAINER/PROCESS. The root must be an absolute path; it is
-// made with mode 0711 when it is needed, and never removed.
+// FIFO returns the Stdio whose streams are FIFOs (see fifo(7)) in the directory
+// root/CONTAINER/PROCESS. The root must be an absolute path, else Create and Restore
+// fail with InvalidArgument. It is made with mode 0711 when it is needed, and never
+// removed. The Stdio is also a StreamRemover.
 func FIFO(root string) Stdio { return &fifoStdio{root: root} }
 
 type fifoStdio struct{ root string }
 
-// dirMode lets the owner of a FIFO set reach it, and list nothing.
+// dirMode lets the owner of a FIFO set open its FIFOs, and lists no directory.
 const dirMode = 0o711
 
-// tries bounds how often Create meets the removal of the same container's
-// directory by the end of its last other process.
+// tries is how often Create tries to make a directory. A try fails if the container's
+// directory is removed at the same time, since another process of the container was
+// the last one in it.
 const tries = 10
 
 func (f *fifoStdio) dir(c StdioConfig) (string, error) {
@@ -67,9 +69,9 @@ func (f *fifoStdio) Create(ctx context.Context, c StdioConfig) (Streams, error) 
 		}
 	}
 	if err == nil {
-		err = fmt.Errorf("stdio directory %q keeps coming back: %w", dir, errdefs.ErrAlreadyExists)
+		err = fmt.Errorf("stdio directory %q could not be made in %d tries: %w", dir, tries, errdefs.ErrAlreadyExists)
 	}
-	_ = os.Remove(filepath.Dir(dir)) // in use or gone: both are fine
+	_ = os.Remove(filepath.Dir(dir)) // fails if another process uses it, or it is gone
 	return nil, err
 }
 
@@ -95,10 +97,9 @@ func removeStale(dir string) error {
 	return set.Remove()
 }
 
-// Leftovers lists the processes that have streams, by container, also those of
-// which nobody knows any more, for an engine that comes after one that was
-// killed. It removes the directories of containers that have none. Nothing may
-// be created meanwhile.
+// Leftovers returns the ids of all processes that have FIFOs, by container id, for an
+// engine that starts after another one was killed. It removes the directories of
+// containers without FIFOs. Create must not be called meanwhile.
 func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	containers, err := os.ReadDir(f.root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -108,7 +109,7 @@ func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	for _, c := range containers {
 		processes, err := os.ReadDir(filepath.Join(f.root, c.Name()))
 		if errors.Is(err, os.ErrNotExist) {
-			continue // its last process was just freed
+			continue // the streams of its last process were just closed
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot list the stdio directories: %w", err)
@@ -125,8 +126,8 @@ func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	return found, nil
 }
 
-// RemoveStreams removes the container's directory with the sets in it. What
-// isn't one is left alone, and an error.
+// RemoveStreams removes the container's directory and the FIFO sets in it. Anything
+// else in the directory stays, and is an error.
 func (f *fifoStdio) RemoveStreams(_ context.Context, containerID string) error {
 	if err := CheckID(containerID); err != nil {
 		return err
@@ -179,8 +180,9 @@ func (f *fifoStdio) open(ctx context.Context, set *fifo.Set, keep bool) (Streams
 	return s, nil
 }
 
-// openEnds opens what the set has. The request's end doesn't end the opening
-// of stdin, which waits for the process; Close and Detach do.
+// openEnds opens the engine's ends of all FIFOs in the set. The opening of stdin
+// waits for the process, in a goroutine. The end of ctx doesn't end that goroutine;
+// Close and Detach do.
 func (f *fifoStdio) openEnds(ctx context.Context, set *fifo.Set) (*fifoStreams, error) {
 	s := &fifoStreams{set: set, paths: StdioPaths(set.Paths())}
 	var err error
@@ -200,10 +202,10 @@ func (f *fifoStdio) openEnds(ctx context.Context, set *fifo.Set) (*fifoStreams, 
 	return s, err
 }
 
-// fifoStreams are the engine's ends of a FIFO set; all nil where detached.
+// fifoStreams are the engine's ends of a FIFO set. All are nil for a detached process.
 type fifoStreams struct {
 	set            *fifo.Set
-	keep           bool // Close leaves the set where it is
+	keep           bool // Close doesn't remove the set
 	paths          StdioPaths
 	stdin          *fifo.Stdin
 	stdout, stderr *fifo.Reader
@@ -233,14 +235,13 @@ func asOutput(r *fifo.Reader) Output {
 	return r
 }
 
-// ReleaseStdin lets the close go through. closeIO may wait for a daemon that
-// is away, so it has a goroutine of its own.
+// ReleaseStdin permits stdin to be closed. closeIO has a goroutine of its own, since
+// it may wait for a daemon that can't be reached.
 func (s *fifoStreams) ReleaseStdin(closeIO func() error) {
 	if s.stdin == nil {
 		return
 	}
-	// Errors of closeIO are reported by whoever wrote it; those of closing a
-	// write end mean nothing.
+	// closeIO reports its own errors. An error of closing a write end means nothing.
 	_ = s.stdin.Release(func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -265,7 +266,7 @@ func (s *fifoStreams) Detach() error {
 	s.mu.Unlock()
 	var errs []error
 	if s.stdin != nil {
-		errs = append(errs, brokenIsClosed(s.stdin.Abort()))
+		errs = append(errs, ignoreBroken(s.stdin.Abort()))
 	}
 	for _, r := range []*fifo.Reader{s.stdout, s.stderr} {
 		if r != nil {
@@ -276,9 +277,9 @@ func (s *fifoStreams) Detach() error {
 	return errors.Join(errs...)
 }
 
-// brokenIsClosed forgives a write end that could not be opened: there was
-// nobody to read it.
-func brokenIsClosed(err error) error {
+// ignoreBroken returns nil for the error of a write end that could not be opened
+// because no process reads it.
+func ignoreBroken(err error) error {
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) {
 		return nil
 	}
@@ -291,6 +292,6 @@ func (s *fifoStreams) Close() error {
 		return err
 	}
 	err = errors.Join(err, s.set.Remove())
-	_ = os.Remove(filepath.Dir(s.set.Dir())) // still in use by another process, or gone
+	_ = os.Remove(filepath.Dir(s.set.Dir())) // fails if another process uses it, or it is gone
 	return err
 }

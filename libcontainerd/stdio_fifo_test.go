@@ -27,7 +27,7 @@ func config(process string) StdioConfig {
 	return StdioConfig{ContainerID: "c", ProcessID: process, Stdin: true}
 }
 
-// opened makes the streams of a process and opens its ends as a daemon does.
+// opened makes the streams of a process, and opens the process's ends as a daemon does.
 func opened(t *testing.T, s Stdio, c StdioConfig) (Streams, fifo.ContainerFiles) {
 	t.Helper()
 	st, err := s.Create(t.Context(), c)
@@ -92,9 +92,9 @@ func TestFIFODetachAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan struct{})
-	st.ReleaseStdin(func() error { close(told); return nil })
-	<-told
+	ioClosed := make(chan struct{})
+	st.ReleaseStdin(func() error { close(ioClosed); return nil })
+	<-ioClosed
 	st.ExitKnown()
 	if out, err := io.ReadAll(st.Stdout()); err != nil || string(out) != "nobody reads" {
 		t.Fatalf("%q, %v", out, err)
@@ -156,8 +156,8 @@ func TestFIFODetachedAndRefused(t *testing.T) {
 	}
 }
 
-// TestFIFOCreateWhileOthersClose has processes of one container come and go:
-// the container's directory is removed with the last of them.
+// TestFIFOCreateWhileOthersClose makes and closes the streams of several processes of
+// one container at once. The container's directory is removed with the last of them.
 func TestFIFOCreateWhileOthersClose(t *testing.T) {
 	root := t.TempDir()
 	var wg sync.WaitGroup
@@ -183,17 +183,17 @@ func TestFIFOCreateWhileOthersClose(t *testing.T) {
 	}
 }
 
-// TestFIFOCloseRacesRelease has the wish and the release of stdin's close meet
-// in all orders, and Close come in between.
+// TestFIFOCloseRacesRelease has the Close and the ReleaseStdin of stdin meet
+// in all orders, while the streams are closed.
 func TestFIFOCloseRacesRelease(t *testing.T) {
 	s := FIFO(t.TempDir())
 	for range 200 {
 		st, files := opened(t, s, config("p"))
-		told := make(chan struct{})
+		ioClosed := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = st.Stdin().Close() })
-		wg.Go(func() { st.ReleaseStdin(func() error { close(told); return nil }) })
-		<-told
+		wg.Go(func() { st.ReleaseStdin(func() error { close(ioClosed); return nil }) })
+		<-ioClosed
 		wg.Wait()
 		closed(t, files, st)
 	}
@@ -222,8 +222,8 @@ func TestFIFOKeep(t *testing.T) {
 	}
 }
 
-// An engine finds what a killed one has left: streams, a half-made set, and a
-// directory with nothing in it, which goes.
+// An engine lists the streams that a killed engine left: complete ones, half-made ones,
+// and an empty directory, which Leftovers removes.
 func TestLeftovers(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "stdio")
 	f := &fifoStdio{root: root}

@@ -9,8 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// TestFIFOSwapped puts something else in a FIFO's place while no engine is
-// there: the streams aren't restored, and the other thing is left alone.
+// TestFIFOSwapped puts another file in a FIFO's place while no engine runs. The streams
+// aren't restored, and the other file stays.
 func TestFIFOSwapped(t *testing.T) {
 	for name, swap := range map[string]func(path, target string) error{
 		"file":      func(path, _ string) error { return os.WriteFile(path, []byte("mine"), 0o600) },
@@ -43,7 +43,7 @@ func TestFIFOSwapped(t *testing.T) {
 					t.Errorf("the symlink's target holds %q, %v", text, err)
 				}
 				closed(t, files.Stdin, files.Stdout, files.Stderr)
-				if err := st.Close(); (err != nil) != (name == "directory") { // a directory is nobody's stream to remove
+				if err := st.Close(); (err != nil) != (name == "directory") { // a directory is no stream, and isn't removed
 					t.Error(err)
 				}
 				if after := descriptors(t); after != before {
@@ -54,8 +54,8 @@ func TestFIFOSwapped(t *testing.T) {
 	}
 }
 
-// TestRemoveStreams removes what is left of all processes of a container, of no
-// other, and nothing that isn't theirs.
+// TestRemoveStreams removes the streams of all processes of one container, and nothing
+// else.
 func TestRemoveStreams(t *testing.T) {
 	root := t.TempDir()
 	s := FIFO(root)
@@ -95,8 +95,8 @@ func TestRemoveStreams(t *testing.T) {
 	}
 }
 
-// FuzzIDs wants of every id that passes that it is the name of one file, in the
-// directory where it belongs.
+// FuzzIDs checks that every id that CheckID takes is the name of one file in its
+// directory.
 func FuzzIDs(f *testing.F) {
 	f.Add("c", "e1")
 	f.Add("../x", "init")

@@ -9,56 +9,62 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// DefaultGrace is what a process has between the stop signal and SIGKILL where
-// nothing else is said.
+// DefaultGrace is the time between the stop signal and SIGKILL if StopOptions sets
+// none.
 const DefaultGrace = 10 * time.Second
 
-// StopOptions say how a container is stopped.
+// StopOptions are the options of Stop.
 type StopOptions struct {
-	// Signal asks the init process to end; 0 for SIGTERM.
+	// Signal is sent to the init process first, to ask it to exit. 0 is SIGTERM.
 	Signal syscall.Signal
-	// Grace is how long it has for that before all is killed: 0 for
-	// DefaultGrace, negative for none.
+	// Grace is how long Stop waits after that before it kills the container. 0 is
+	// DefaultGrace; with a negative Grace, Stop sends SIGKILL only.
 	Grace time.Duration
 }
 
-// Stop ends the container and returns its exit, once the backend has taken it:
-// the stop signal, and after the grace SIGKILL to all its processes. Several
-// callers get the same exit, also one that comes after the end; a start after
-// that is none of theirs. A paused container is resumed once it has the signal,
-// since frozen processes follow none.
+// Stop ends the container, and returns its exit after the backend has taken it. Stop
+// sends the stop signal to the init process, and after the grace SIGKILL to all
+// processes. A paused container is resumed after the signal, since frozen processes
+// don't handle signals.
 //
-// FailedPrecondition for a container that never ran, or is just starting. When
-// ctx ends, Stop gives up, and what was sent was sent.
+// Several callers get the same exit. If the container has stopped already, Stop
+// returns its last exit.
+//
+// Errors: InvalidArgument for a negative signal; FailedPrecondition for a container
+// that never ran, or is being started; the cause of ctx. When ctx ends, Stop returns;
+// signals that were sent take effect all the same.
 func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
 	if o.Signal < 0 {
-		return Exit{}, fmt.Errorf("cannot stop container %q by signal %d: %w", ctr.id, int(o.Signal), errdefs.ErrInvalidArgument)
+		return Exit{}, fmt.Errorf("cannot stop container %q by signal %d: %w",
+			ctr.id, int(o.Signal), errdefs.ErrInvalidArgument)
 	}
 	p, err := ctr.stoppable()
 	if err != nil {
 		return Exit{}, err
 	}
-	if err := ctr.askToEnd(ctx, p, o); err != nil {
+	if err := ctr.askToExit(ctx, p, o); err != nil {
 		return Exit{}, ctr.failed("stop", err)
 	}
-	if err := ctr.kill9(ctx, p); err != nil {
+	if err := ctr.killAndWait(ctx, p); err != nil {
 		return Exit{}, ctr.failed("stop", err)
 	}
 	return p.result()
 }
 
-// stoppable returns the init process that runs, or ran last.
+// stoppable returns the init process that runs, or the last one that ran.
 func (ctr *Container) stoppable() (*process, error) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
-	if err := ctr.rec.allow("stop", StatusCreated, StatusRunning, StatusPausing, StatusPaused, StatusResuming, StatusStopped); err != nil {
+	err := ctr.rec.allow("stop", StatusCreated, StatusRunning, StatusPausing, StatusPaused, StatusResuming,
+		StatusStopped)
+	if err != nil {
 		return nil, err
 	}
 	return ctr.rec.find("stop", InitProcess)
 }
 
-// askToEnd sends the stop signal and waits for the end, for the grace at most.
-func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) error {
+// askToExit sends the stop signal, and waits for the exit for up to the grace.
+func (ctr *Container) askToExit(ctx context.Context, p *process, o StopOptions) error {
 	grace := o.Grace
 	if grace == 0 {
 		grace = DefaultGrace
@@ -70,21 +76,22 @@ func (ctr *Container) askToEnd(ctx context.Context, p *process, o StopOptions) e
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
-	if err := ctr.signalToEnd(ctx, p, sig, false); err != nil {
+	if err := ctr.signalToExit(ctx, p, sig, false); err != nil {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	_ = ctr.thawUntil(waiting, p) // that it has not ended is what SIGKILL is for
+	_ = ctr.thawUntil(waiting, p) // the caller kills a process that has not exited
 	return nil
 }
 
-// kill9 kills p, with an init process the whole container, and waits until the
-// exit was taken. A container that is paused, or pauses now, is resumed: in
-// control groups of version 1 the frozen don't follow even SIGKILL.
-func (ctr *Container) kill9(ctx context.Context, p *process) error {
+// killAndWait kills p, or the whole container if p is its init process, and waits
+// until the backend has taken the exit. A container that is paused, or is being
+// paused, is resumed: the freezer of control groups version 1 holds back SIGKILL too,
+// see freezer-subsystem.rst of the kernel's documentation.
+func (ctr *Container) killAndWait(ctx context.Context, p *process) error {
 	if all := p.id == InitProcess; !p.hasEnded() {
-		if err := ctr.signalToEnd(ctx, p, syscall.SIGKILL, all); err != nil {
+		if err := ctr.signalToExit(ctx, p, syscall.SIGKILL, all); err != nil {
 			return err
 		}
 		if all {
@@ -96,11 +103,11 @@ func (ctr *Container) kill9(ctx context.Context, p *process) error {
 	return p.awaitTaken(ctx)
 }
 
-// signalToEnd sends a signal that p is to end by. Where a paused container takes
-// none, as on gVisor below containerd, it is resumed before the signal and not
-// after it. A signal that failed since p had just ended is no error, whatever the
-// daemon says of it.
-func (ctr *Container) signalToEnd(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
+// signalToExit sends a signal that makes p exit. A container whose runtime takes no
+// signal while it is paused, such as gVisor's below containerd, is resumed before the
+// signal and not after it. If the signal failed because p had just exited, that is
+// no error, whatever the daemon's error is.
+func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
 	kill := func() error { return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all)) }
 	err := kill()
 	if errdefs.IsUnknown(err) && p.id == InitProcess {
@@ -113,13 +120,13 @@ func (ctr *Container) signalToEnd(ctx context.Context, p *process, sig syscall.S
 	return err
 }
 
-// thawOnce resumes a container that is paused, and waits for the pause or resume
-// that is under way.
+// thawOnce resumes a container once. If a pause or resume is in progress, thawOnce
+// waits for that first.
 func (ctr *Container) thawOnce(ctx context.Context, init *process) {
 	for {
 		status, moved := ctr.watchStatus()
 		if status != StatusPausing && status != StatusResuming {
-			_ = ctr.Resume(ctx) // the signal tells whether that was enough
+			_ = ctr.Resume(ctx) // whether that helped shows with the signal that follows
 			return
 		}
 		select {
@@ -132,22 +139,22 @@ func (ctr *Container) thawOnce(ctx context.Context, init *process) {
 	}
 }
 
-// hasEnded tells that p's exit is known.
+// hasEnded reports whether p's exit is known.
 func (p *process) hasEnded() bool {
 	p.container.mu.Lock()
 	defer p.container.mu.Unlock()
 	return p.state == processEnded
 }
 
-// awaitTaken waits until p's exit was taken. The error is that of ctx, or
-// Unavailable when the client has shut down.
+// awaitTaken waits until the backend has taken p's exit. The error is the cause of
+// ctx, or Unavailable when the client has shut down.
 func (p *process) awaitTaken(ctx context.Context) error {
 	select {
 	case <-p.taken:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("it was sent a signal, and has not ended: %w", context.Cause(ctx))
-	case <-p.container.client.hard.Done():
+		return fmt.Errorf("process %q was sent a signal, and has not ended: %w", p.id, context.Cause(ctx))
+	case <-p.container.client.final.Done():
 		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
 	}
 }

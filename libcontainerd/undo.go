@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// undo is what a creation in several steps has to take back when a later step
-// fails: the last first.
+// undo is a stack of functions that undo the steps of a start. When a later step
+// fails, they are called in reverse order.
 type undo []func()
 
 func (u *undo) add(step func()) { *u = append(*u, step) }
@@ -23,20 +23,21 @@ func (u *undo) run() {
 	}
 }
 
-// bounded is the context of a call that the client makes on its own account,
-// whatever became of the request that led to it.
+// bounded is the context of a call that the client makes without a context of a
+// caller. It ends after the call timeout, and with the client.
 func (c *Client) bounded() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.hard, c.options.callTimeout)
+	return context.WithTimeout(c.final, c.options.callTimeout)
 }
 
-// undoing is the context of what a failed request takes back, on its caller's
-// goroutine: the client's end doesn't end it, lest something be left.
+// undoing is the context of the calls that undo a failed request, in the goroutine of
+// its caller. It ends after the call timeout. It doesn't end with the client, so that
+// nothing is left at the daemon.
 func (c *Client) undoing() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), c.options.callTimeout)
 }
 
-// destroy frees a process at the daemon, and kills it before if need be. There
-// being none is what it is for.
+// destroy deletes a process at the daemon, and kills it before if it runs. A process
+// that the daemon doesn't know is no error.
 func (c *Client) destroy(ctx context.Context, id, process string) error {
 	_, err := c.daemon.Delete(ctx, id, process)
 	if !errdefs.IsFailedPrecondition(err) {
@@ -47,7 +48,7 @@ func (c *Client) destroy(ctx context.Context, id, process string) error {
 		return fmt.Errorf("cannot kill process %q: %w", process, err)
 	}
 	if all {
-		_ = c.daemon.Resume(ctx, id) // it may be paused, and would not end then
+		_ = c.daemon.Resume(ctx, id) // a paused task may not end by SIGKILL
 	}
 	if _, err := c.daemon.Wait(ctx, id, process); ignoreNotFound(err) != nil {
 		return fmt.Errorf("process %q was killed and did not end: %w", process, err)
@@ -63,29 +64,30 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// destroyLater frees what a failed start may have left at the daemon: at once
-// if it can, else by the next reconcile or start.
+// destroyLater deletes what a failed start may have left at the daemon: now, or if
+// that fails, with the next reconcile or start.
 func (ctr *Container) destroyLater(process string) {
 	ctx, cancel := ctr.client.undoing()
 	defer cancel()
 	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
-		ctr.client.logOf(ctr.id, process).WithError(err).Warn("cannot delete a process at the runtime daemon now; trying again later")
+		ctr.client.logOf(ctr.id, process).WithError(err).
+			Warn("cannot delete the process of a failed start at the runtime daemon; trying again later")
 		ctr.mu.Lock()
-		ctr.rec.leave(process)
+		ctr.rec.addLeftover(process)
 		ctr.mu.Unlock()
 	}
 }
 
-// leave notes that a process may have remains at the daemon.
-func (r *record) leave(process string) {
-	if r.remains == nil {
-		r.remains = map[string]bool{}
+// addLeftover notes that the daemon may still have a process.
+func (r *record) addLeftover(process string) {
+	if r.leftovers == nil {
+		r.leftovers = map[string]bool{}
 	}
-	r.remains[process] = true
+	r.leftovers[process] = true
 }
 
-// sweep deletes the remains of failed starts at the daemon. The error is that
-// of the init process: no task can be created before it is gone.
+// sweep deletes the leftovers of failed starts at the daemon. A start needs that: no
+// task can be created while the daemon has one.
 func (ctr *Container) sweep(ctx context.Context) error {
 	if err := ctr.lockSweep(ctx); err != nil {
 		return err
@@ -94,9 +96,9 @@ func (ctr *Container) sweep(ctx context.Context) error {
 	return ctr.sweepLocked(ctx)
 }
 
-// lockSweep keeps two sweeps apart: one that is slow must not find, and kill,
-// the task that a start made after the other. It is not mu: nothing but
-// requests that create, delete or sweep waits for it.
+// lockSweep excludes a second sweep at the same time: a slow sweep must not find, and
+// kill, the task that a start made after another sweep. It is a lock of its own,
+// since it is held during calls to the daemon, and mu is not.
 func (ctr *Container) lockSweep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -105,17 +107,17 @@ func (ctr *Container) lockSweep(ctx context.Context) error {
 	case ctr.sweeping <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("the remains of an earlier start are still being deleted: %w", context.Cause(ctx))
+		return fmt.Errorf("the leftovers of an earlier start are still being deleted: %w", context.Cause(ctx))
 	}
 }
 
 func (ctr *Container) unlockSweep() { <-ctr.sweeping }
 
-// sweepExec deletes what an earlier exec of the same id may have left: a later
-// sweep would find, and kill, the new one.
+// sweepExec deletes the leftover of an earlier exec with the same id, before a new
+// exec starts. A later sweep would find, and kill, the new one.
 func (ctr *Container) sweepExec(ctx context.Context, id string) error {
 	ctr.mu.Lock()
-	left := ctr.rec.remains[id]
+	left := ctr.rec.leftovers[id]
 	ctr.mu.Unlock()
 	if !left {
 		return nil
@@ -127,10 +129,10 @@ func (ctr *Container) sweepExec(ctx context.Context, id string) error {
 	return ctr.sweepProcess(ctx, id)
 }
 
-// sweepLocked is sweep for a caller that has lockSweep.
+// sweepLocked is sweep for a caller that holds lockSweep.
 func (ctr *Container) sweepLocked(ctx context.Context) error {
 	ctr.mu.Lock()
-	left := slices.Sorted(maps.Keys(ctr.rec.remains))
+	left := slices.Sorted(maps.Keys(ctr.rec.leftovers))
 	ctr.mu.Unlock()
 	var failed error
 	for _, process := range left {
@@ -139,13 +141,13 @@ func (ctr *Container) sweepLocked(ctx context.Context) error {
 	return failed
 }
 
-// sweepProcess deletes one of the remains, for a caller that has lockSweep.
+// sweepProcess deletes one leftover, for a caller that holds lockSweep.
 func (ctr *Container) sweepProcess(ctx context.Context, process string) error {
 	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
-		return fmt.Errorf("cannot delete the remains of process %q: %w", process, err)
+		return fmt.Errorf("cannot delete the leftover of process %q: %w", process, err)
 	}
 	ctr.mu.Lock()
-	delete(ctr.rec.remains, process)
+	delete(ctr.rec.leftovers, process)
 	ctr.mu.Unlock()
 	return nil
 }

@@ -10,18 +10,20 @@ import (
 	"github.com/engine-lite/engine-lite/queue"
 )
 
-// A gatedQueue handles an item by receiving from it; a nil item is handled at once.
-func gatedQueue(t *testing.T) (*queue.Queue[string, chan struct{}], *atomic.Int32) {
+// blockingQueue returns a queue that handles an item by receiving from it, a nil item at once, and counts the handled
+// items.
+func blockingQueue(t *testing.T) (*queue.Queue[string, chan struct{}], *atomic.Int32) {
 	var handled atomic.Int32
-	return queue.New(func(_ string, gate chan struct{}) {
-		if gate != nil {
-			<-gate
+	return queue.New(func(_ string, unblock chan struct{}) {
+		if unblock != nil {
+			<-unblock
 		}
 		handled.Add(1)
 	}, neverFails[string, chan struct{}](t)), &handled
 }
 
-// begin calls wait in a goroutine and returns what tells its result: nil and false while it waits.
+// begin calls wait in a goroutine. It returns a function that returns the result of wait, or nil and false while it
+// waits.
 func begin(wait func() error) func() (error, bool) {
 	result := make(chan error, 1)
 	go func() { result <- wait() }()
@@ -53,7 +55,7 @@ func expectDone(t *testing.T, what string, result func() (error, bool), want err
 
 func TestDrainWaitsForWhatWasBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, _ := gatedQueue(t)
+		q, _ := blockingQueue(t)
 		early, late := make(chan struct{}), make(chan struct{})
 		mustAppend(t, q, "a", early)
 		mustAppend(t, q, "b", nil)
@@ -86,16 +88,18 @@ func TestDrainWaitsForWhatWasBefore(t *testing.T) {
 func TestDrainEndsWithItsContext(t *testing.T) {
 	cause := errors.New("no more patience")
 	waits := map[string]func(*queue.Queue[string, chan struct{}], context.Context) error{
-		"Drain":    (*queue.Queue[string, chan struct{}]).Drain,
-		"Close":    (*queue.Queue[string, chan struct{}]).Close,
-		"DrainKey": func(q *queue.Queue[string, chan struct{}], ctx context.Context) error { return q.DrainKey(ctx, "a") },
+		"Drain": (*queue.Queue[string, chan struct{}]).Drain,
+		"Close": (*queue.Queue[string, chan struct{}]).Close,
+		"DrainKey": func(q *queue.Queue[string, chan struct{}], ctx context.Context) error {
+			return q.DrainKey(ctx, "a")
+		},
 	}
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q, handled := gatedQueue(t)
-				gate := make(chan struct{})
-				mustAppend(t, q, "a", gate)
+				q, handled := blockingQueue(t)
+				unblock := make(chan struct{})
+				mustAppend(t, q, "a", unblock)
 				mustAppend(t, q, "a", nil)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				result := begin(func() error { return wait(q, ctx) })
@@ -106,7 +110,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 
 				again := begin(func() error { return wait(q, t.Context()) })
 				expectWaiting(t, name, again)
-				close(gate)
+				close(unblock)
 				expectDone(t, name, again, nil)
 				if got := handled.Load(); got != 2 {
 					t.Errorf("%d of 2 items handled", got)
@@ -120,11 +124,11 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 
 func TestCloseHandlesWhatWasAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
+		unblock := make(chan struct{})
 		var q *queue.Queue[int, int]
 		var handled, refused atomic.Int32
 		q = queue.New(func(key, _ int) {
-			<-gate
+			<-unblock
 			handled.Add(1)
 			if q.Append(key, 0) != nil {
 				refused.Add(1)
@@ -141,7 +145,7 @@ func TestCloseHandlesWhatWasAccepted(t *testing.T) {
 		expectWaiting(t, "Close", first)
 		expectWaiting(t, "second Close", second)
 		expectWaiting(t, "Drain after Close", drain)
-		close(gate)
+		close(unblock)
 		expectDone(t, "Close", first, nil)
 		expectDone(t, "second Close", second, nil)
 		expectDone(t, "Drain after Close", drain, nil)
@@ -152,12 +156,12 @@ func TestCloseHandlesWhatWasAccepted(t *testing.T) {
 }
 
 func TestCloseOfAnUnusedQueue(t *testing.T) {
-	q, _ := gatedQueue(t)
+	q, _ := blockingQueue(t)
 	closeQueue(t, q)
 	closeQueue(t, q)
 }
 
-// A handler that waits for itself is told when its patience ends, and the queue goes on.
+// A handler that waits for itself gets an error when its context ends, and the queue goes on.
 func TestDrainFromInsideEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q *queue.Queue[string, int]

@@ -10,12 +10,12 @@ import (
 
 func ExampleQueue() {
 	type event struct{ container, name string }
-	var told []event // one key: one handler at a time
+	var handled []event // one key: one handler at a time
 	q := queue.New(func(container, name string) {
 		if name == "oom" {
 			panic("nobody expects this")
 		}
-		told = append(told, event{container, name})
+		handled = append(handled, event{container, name})
 	}, func(container, name string, recovered any, _ []byte) {
 		fmt.Printf("%s of %s: %v\n", name, container, recovered)
 	})
@@ -27,7 +27,7 @@ func ExampleQueue() {
 	if err := q.Close(context.Background()); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(told)
+	fmt.Println(handled)
 	fmt.Println(q.Append("c1", "delete"))
 	// Output:
 	// oom of c1: nobody expects this

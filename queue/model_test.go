@@ -19,7 +19,7 @@ type action int
 
 const (
 	returns action = iota
-	blocks         // until the item's gate is closed
+	blocks         // until the item's unblock is closed
 	panics
 	exits
 	appendsOwn  // an item that returns, to its own key
@@ -33,12 +33,12 @@ const (
 )
 
 type modelItem struct {
-	action action
-	gate   chan struct{}
-	open   bool // the gate is closed
+	action  action
+	unblock chan struct{}
+	open    bool // the unblock is closed
 }
 
-// A modelWait is a call that waits, with what the model knows of it: it returns once done[key] has reached until[key].
+// A modelWait is a call that waits. By the model it returns once done[key] has reached until[key].
 type modelWait struct {
 	name   string
 	until  [modelKeys + 1]int
@@ -96,7 +96,7 @@ func (r *modelRun) handle(key int, item *modelItem) {
 	var err error
 	switch item.action {
 	case blocks:
-		<-item.gate
+		<-item.unblock
 	case panics:
 		panic("as the model wants it")
 	case exits:
@@ -114,24 +114,24 @@ func (r *modelRun) handle(key int, item *modelItem) {
 
 func (r *modelRun) append() {
 	key := r.random.IntN(modelKeys)
-	item := &modelItem{action: action(r.random.IntN(int(actions))), gate: make(chan struct{})}
+	item := &modelItem{action: action(r.random.IntN(int(actions))), unblock: make(chan struct{})}
 	if err := r.queue.Append(key, item); err != nil {
 		r.Error(err)
 	}
 	r.model.lines[key] = append(r.model.lines[key], item)
 }
 
-// release opens the gate of the item at which a random key stands, or of one that has not begun yet.
+// release opens the unblock of the item at which a random key stands, or of one that has not begun yet.
 func (r *modelRun) release() {
 	key := r.random.IntN(modelKeys)
-	rest := r.model.lines[key][r.model.done[key]:]
-	if len(rest) == 0 {
+	open := r.model.lines[key][r.model.done[key]:]
+	if len(open) == 0 {
 		return
 	}
-	item := rest[r.random.IntN(min(len(rest), 3))]
+	item := open[r.random.IntN(min(len(open), 3))]
 	if item.action == blocks && !item.open {
 		item.open = true
-		close(item.gate)
+		close(item.unblock)
 	}
 }
 
@@ -176,7 +176,7 @@ func (r *modelRun) check() {
 			r.Fatalf("key %d: %d handlers started, want %d", key, len(handled), r.model.started[key])
 		}
 		for i, item := range r.model.lines[key][:r.model.started[key]] {
-			if item.gate != nil && item != handled[i] {
+			if item.unblock != nil && item != handled[i] {
 				r.Fatalf("key %d: wrong item at %d", key, i)
 			}
 		}
@@ -211,7 +211,7 @@ func (r *modelRun) finish() {
 		for _, item := range line {
 			if item.action == blocks && !item.open {
 				item.open = true
-				close(item.gate)
+				close(item.unblock)
 				r.check()
 			}
 		}
@@ -234,7 +234,7 @@ func TestRandomOperations(t *testing.T) {
 					r.wait()
 				case n < 96:
 					r.cancel()
-				default: // long enough for idle workers and memory to go
+				default: // nothing may depend on time
 					time.Sleep(time.Second)
 				}
 				r.check()

@@ -53,7 +53,7 @@ func TestOrderPerKey(t *testing.T) {
 	const appenders, keys, items = 16, 7, 3000
 	type item struct{ appender, number int }
 	var busy [keys]atomic.Int32
-	var handled [keys][]item // written by one handler at a time: the race detector would tell
+	var handled [keys][]item // written by one handler at a time: the race detector finds a second one
 	q := queue.New(func(key int, it item) {
 		if busy[key].Add(1) != 1 {
 			t.Errorf("two handlers of key %d at the same time", key)
@@ -84,7 +84,8 @@ func TestOrderPerKey(t *testing.T) {
 	for key := range keys {
 		for _, it := range handled[key] {
 			if it.number != next[it.appender][key] {
-				t.Fatalf("key %d: appender %d's item %d was handled when %d was due", key, it.appender, it.number, next[it.appender][key])
+				t.Fatalf("key %d: appender %d's item %d was handled when %d was due",
+					key, it.appender, it.number, next[it.appender][key])
 			}
 			next[it.appender][key]++
 		}
@@ -126,8 +127,8 @@ func TestStuckKeysDelayNoOther(t *testing.T) {
 	})
 }
 
-// A key with a long backlog shares the worker that it has: also with one processor, a key that comes later doesn't wait for the
-// last item of the backlog.
+// A key with a long backlog lets others run, also with one processor: a key that comes later doesn't wait for the last
+// item of the backlog.
 func TestLongLineLetsOthersGoFirst(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const backlog = 100_000
@@ -211,7 +212,8 @@ func TestHandlerFails(t *testing.T) {
 				}
 			}
 			for i, f := range failures[:6] {
-				want := failure{5, []int{1, 2, 3, 5, 6, 7}[i], []any{cause, queue.ErrGoexit, "3", cause, queue.ErrGoexit, "7"}[i]}
+				recovered := []any{cause, queue.ErrGoexit, "3", cause, queue.ErrGoexit, "7"}[i]
+				want := failure{5, []int{1, 2, 3, 5, 6, 7}[i], recovered}
 				if f != want {
 					t.Errorf("failure %d: %v, want %v", i, f, want)
 				}

@@ -8,10 +8,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// BenchmarkEventDecode is what becomes of an event between gRPC and the client layer.
+// BenchmarkEventDecode turns a message of gRPC into an event of package libcontainerd.
 func BenchmarkEventDecode(b *testing.B) {
 	sent, err := typeurl.MarshalAnyToProto(&apievents.TaskExit{
-		ContainerID: "0123456789012345678901234567890123456789012345678901234567890123", ID: "e", Pid: 4, ExitStatus: 7, ExitedAt: timestamppb.Now(),
+		ContainerID: "0123456789012345678901234567890123456789012345678901234567890123", ID: "e", Pid: 4, ExitStatus: 7,
+		ExitedAt: timestamppb.Now(),
 	})
 	if err != nil {
 		b.Fatal(err)

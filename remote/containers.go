@@ -13,7 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// The type URLs under which containerd keeps the JSON of OCI's types.
+// The type URLs that containerd uses for OCI's types in JSON.
 const (
 	specURL      = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 	processURL   = "types.containerd.io/opencontainers/runtime-spec/1/Process"
@@ -28,8 +28,10 @@ func asAny(url string, v any) (*anypb.Any, error) {
 	return &anypb.Any{TypeUrl: url, Value: b}, nil
 }
 
-// CreateContainer stores a record. The error is InvalidArgument for a runtime that
-// can't be one; whether it is there shows when a task is created.
+// CreateContainer stores a record. Errors: InvalidArgument for a malformed type of
+// runtime, a reserved label, or options that can't be encoded; NotImplemented for
+// RuntimeArgs with containerd. Whether the runtime exists is checked when a task is
+// created.
 func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) error {
 	spec, err := asAny(specURL, r.Spec)
 	if err != nil {
@@ -60,8 +62,8 @@ func (d *Daemon) DeleteContainer(ctx context.Context, id string) error {
 	return err
 }
 
-// Containers hands over the ids of all records, from a stream: a thousand
-// specs are more than one message may hold.
+// Containers calls fn with the id of each record. It uses the API's stream, since the
+// specs of a thousand containers may not fit into one message.
 func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -1,13 +1,16 @@
-// Package remote is a runtime daemon over containerd's gRPC API, as package
-// libcontainerd needs it: one client for engine-lite's own runtimed and for
-// containerd 1.6 and 2.x.
+// Package remote has the [libcontainerd.Daemon] for real runtime daemons. It is a client
+// of containerd's gRPC API, and works with containerd 1.6 and 2.x and with runtimed,
+// engine-lite's own runtime daemon, which serves the same API.
 //
 //	libcontainerd.Client -> remote.Daemon --gRPC, unix socket--> runtimed
 //	                                                  or containerd -> shims
 //
-// A connection that is lost is dialled again as long as the Daemon is open;
-// calls meanwhile fail as Unavailable at once. Errors carry the classes of
-// github.com/containerd/errdefs and the daemon's own words.
+// [New] connects to a daemon that runs already. If the connection is lost, the Daemon
+// dials again for as long as it is open; meanwhile its calls fail with Unavailable at
+// once. Errors have the classes of github.com/containerd/errdefs and the text of the
+// daemon.
+//
+// [Supervise] starts a containerd, and starts it again whenever it ends.
 package remote
 
 import (
@@ -37,32 +40,36 @@ import (
 	"github.com/engine-lite/engine-lite/internal/span"
 )
 
-// Options say which daemon is meant.
+// Options are the options of New.
 type Options struct {
 	// Address is the absolute path of the daemon's unix socket.
 	Address string
-	// Namespace is where the daemon keeps the containers; see containerd's
-	// documentation of namespaces. Names pass the rule of its identifiers.
+	// Namespace is containerd's namespace for the containers. It must be a valid
+	// identifier of containerd: letters and digits with single '.', '_' or '-'
+	// between them.
 	Namespace string
-	// CopiesOutput tells that the daemon copies the output of processes into
-	// the FIFOs, as containerd's shims do and runtimed doesn't.
+	// CopiesOutput says that the daemon copies the output of processes into the
+	// FIFOs. It must be true for containerd, whose shims do so, and false for
+	// runtimed.
 	CopiesOutput bool
-	// MaxMessage is the largest message either way, in bytes; 0 is 64 MiB.
+	// MaxMessage is the size of the largest message in either direction, in bytes. 0
+	// is 64 MiB.
 	MaxMessage int
 }
 
-// defaultMaxMessage holds lists of some hundred thousand tasks.
+// defaultMaxMessage is enough for a list of some hundred thousand tasks.
 const defaultMaxMessage = 64 << 20
 
-// Dialling again begins quickly, since a daemon's restart takes little time,
-// and stays frequent, since it costs next to nothing on a unix socket.
+// The delays before dialling again. They are short, since a daemon restarts in little
+// time, and a try costs next to nothing on a unix socket.
 const (
 	redialFirst   = 20 * time.Millisecond
 	redialLongest = time.Second
 )
 
-// Daemon is a libcontainerd.Daemon and libcontainerd.Copier. Its methods may be
-// called from any goroutine. Close it.
+// Daemon is the client of a runtime daemon: a libcontainerd.Daemon and a
+// libcontainerd.Copier, whose documentation says what the methods do. Methods may be
+// called from any goroutine. The caller must Close it.
 type Daemon struct {
 	options    Options
 	conn       *grpc.ClientConn
@@ -73,12 +80,13 @@ type Daemon struct {
 	health     grpc_health_v1.HealthClient
 }
 
-// New connects to a daemon and asks for its version; ctx bounds that, and New
-// waits as long for a daemon that isn't there yet. The error is
-// InvalidArgument for options that can't be, else Unavailable.
+// New connects to a daemon and asks for its version. ctx bounds that and nothing after
+// it; until ctx ends, New waits for a daemon that isn't there yet. The error is
+// InvalidArgument for invalid options, else Unavailable.
 func New(ctx context.Context, o Options) (*Daemon, error) {
 	if !filepath.IsAbs(o.Address) {
-		return nil, fmt.Errorf("runtime daemon's address %q is not an absolute path: %w", o.Address, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("runtime daemon's address %q is not an absolute path: %w", o.Address,
+			errdefs.ErrInvalidArgument)
 	}
 	if err := identifiers.Validate(o.Namespace); err != nil {
 		return nil, fmt.Errorf("runtime daemon's namespace: %w", err)
@@ -129,7 +137,8 @@ func dialOptions(o Options) []grpc.DialOption {
 	}
 }
 
-// traced tells the daemon which span a request is below, where somebody records it.
+// traced adds the span of ctx, if one is recorded, to the request's metadata in the form
+// of W3C Trace Context, so that the daemon records its spans below it.
 func traced(ctx context.Context) context.Context {
 	if span.Of(ctx) == nil {
 		return ctx
@@ -142,7 +151,7 @@ func traced(ctx context.Context) context.Context {
 	return ctx
 }
 
-// native gives an error of the wire its class.
+// native returns a gRPC error as an error with a class of errdefs.
 func native(err error) error {
 	if err == nil {
 		return nil
@@ -150,13 +159,14 @@ func native(err error) error {
 	return errgrpc.ToNative(err)
 }
 
-// Close ends the connection, and all calls that are in flight.
+// Close closes the connection, and ends all calls that are in progress.
 func (d *Daemon) Close() error { return d.conn.Close() }
 
-// CopiesOutput is what the options say.
+// CopiesOutput returns Options.CopiesOutput.
 func (d *Daemon) CopiesOutput() bool { return d.options.CopiesOutput }
 
-// Version names the daemon, as far as its API does.
+// Version returns the daemon's version. The API has no name: it is "containerd" if
+// Options.CopiesOutput is set, else "runtimed".
 func (d *Daemon) Version(ctx context.Context) (name, version string, err error) {
 	v, err := d.version.Version(ctx, &emptypb.Empty{})
 	if err != nil {
@@ -169,7 +179,8 @@ func (d *Daemon) Version(ctx context.Context) (name, version string, err error) 
 	return name, v.Version, nil
 }
 
-// Healthy is nil when the daemon says that it serves.
+// Healthy returns nil if the daemon reports that it serves, see gRPC's health checking
+// protocol. Else the error is Unavailable, or that of the call.
 func (d *Daemon) Healthy(ctx context.Context) error {
 	r, err := d.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {

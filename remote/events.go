@@ -11,9 +11,9 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Subscribe starts a stream of the events of this namespace's tasks. ctx
-// bounds the subscription. containerd doesn't say when it has begun, so an
-// event of that very moment may be missing.
+// Subscribe starts a stream of the events of this namespace's tasks. ctx bounds the
+// whole subscription. containerd doesn't report when the subscription has begun, so an
+// event that happens just after Subscribe may be missing.
 func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stream, err := d.events.Subscribe(ctx, &eventsapi.SubscribeRequest{
@@ -32,8 +32,8 @@ type subscription struct {
 	cancel context.CancelCauseFunc
 }
 
-// Next returns the next event that the client layer knows; the others are
-// passed over. A ctx that ends, ends the subscription.
+// Next returns the next event that package libcontainerd has a type for, and skips
+// others. The end of ctx ends the subscription.
 func (s *subscription) Next(ctx context.Context) (libcontainerd.DaemonEvent, error) {
 	stop := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
 	defer stop()
@@ -50,7 +50,7 @@ func (s *subscription) Next(ctx context.Context) (libcontainerd.DaemonEvent, err
 		}
 		message, err := typeurl.UnmarshalAny(envelope.Event)
 		if err != nil {
-			continue // a type that another version of the daemon has
+			continue // a type of another version of the daemon
 		}
 		if e, ok := event(message); ok {
 			return e, nil
@@ -63,8 +63,8 @@ func (s *subscription) Close() error {
 	return nil
 }
 
-// processOf is the client layer's name of a process in an event, where init
-// has the container's id, or none.
+// processOf returns the process id for the id in an event. In events the init process has
+// the container's id, or none.
 func processOf(containerID, id string) string {
 	if id == "" || id == containerID {
 		return libcontainerd.InitProcess
@@ -72,7 +72,7 @@ func processOf(containerID, id string) string {
 	return id
 }
 
-// event is a message of containerd's in the client layer's terms.
+// event returns the DaemonEvent for a message of containerd; false for other messages.
 func event(message any) (libcontainerd.DaemonEvent, bool) {
 	switch m := message.(type) {
 	case *apievents.TaskExit:
@@ -90,7 +90,8 @@ func event(message any) (libcontainerd.DaemonEvent, bool) {
 	case *apievents.TaskStart:
 		return ofInit(libcontainerd.DaemonStarted, m.ContainerID, m.Pid), true
 	case *apievents.TaskExecAdded:
-		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID, ProcessID: m.ExecID}, m.ExecID != ""
+		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: m.ContainerID,
+			ProcessID: m.ExecID}, m.ExecID != ""
 	case *apievents.TaskExecStarted:
 		return libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecStarted, ContainerID: m.ContainerID,
 			ProcessID: m.ExecID, Pid: pidOf(m.Pid)}, m.ExecID != ""

@@ -16,20 +16,21 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// unknownStatus on the wire is a status that nobody can know.
+// unknownStatus is the exit status in a message that stands for an unknown status. It is
+// containerd's UnknownExitStatus.
 const unknownStatus = 0xFFFFFFFF
 
-// Trailers that runtimed adds to the answers of Wait, Get, Delete and
-// DeleteProcess; containerd has no place for what they say.
+// The gRPC trailers that runtimed adds to the answers of Wait, Get, Delete and
+// DeleteProcess. containerd's messages have no fields for them.
 const (
 	// TrailerUnknown is the reason why a status is unknown.
 	TrailerUnknown = "engine-lite-exit-unknown"
 	// TrailerOOM is "true" or "false": whether the kernel killed a process of
-	// the container for want of memory.
+	// the container because memory ran out.
 	TrailerOOM = "engine-lite-oom-killed"
 )
 
-// exitTrailer is what a call's trailer said of an exit.
+// exitTrailer is the trailer of a call whose answer has an exit.
 type exitTrailer struct{ md metadata.MD }
 
 func (t *exitTrailer) option() grpc.CallOption { return grpc.Trailer(&t.md) }
@@ -41,10 +42,10 @@ func (t *exitTrailer) get(key string) string {
 	return ""
 }
 
-// exitOf is an exit in the wire's terms.
+// exitOf returns the Exit for the fields of a message.
 func exitOf(status uint32, at *timestamppb.Timestamp) libcontainerd.Exit {
 	e := libcontainerd.Exit{Code: int(status)}
-	// The zero time of Go, in the year 1, is how containerd says "not yet".
+	// containerd sends Go's zero time, in the year 1, for a process that has not exited.
 	if t := at.AsTime(); at.IsValid() && t.After(time.Unix(0, 0)) {
 		e.Time = t
 	}
@@ -52,16 +53,16 @@ func exitOf(status uint32, at *timestamppb.Timestamp) libcontainerd.Exit {
 	case status == unknownStatus:
 		e.Code, e.Unknown = 0, "the runtime daemon does not know the status"
 	case status > 255:
-		e.Code, e.Unknown = 0, fmt.Sprintf("the runtime daemon told an impossible status, %d", status)
+		e.Code, e.Unknown = 0, fmt.Sprintf("the runtime daemon reported an impossible status, %d", status)
 	}
 	return e
 }
 
-// lastPid is the largest pid that Linux gives.
+// lastPid is the largest pid of Linux, see pid_max in proc_sys_kernel(5).
 const lastPid = 1 << 22
 
-// pidOf is a pid in the wire's terms; 0 for one that can't be, such as the -1 of
-// a shim whose exec has ended.
+// pidOf returns the pid in a message, or 0 for an impossible one: a shim reports -1 for
+// an exec that has exited.
 func pidOf(pid uint32) int {
 	if pid > lastPid {
 		return 0
@@ -69,7 +70,8 @@ func pidOf(pid uint32) int {
 	return int(pid)
 }
 
-// complete adds to an exit what the wire's message has no field for.
+// complete adds to an exit the reason of Unknown and OOMKilled, for which containerd's
+// messages have no field.
 func (d *Daemon) complete(ctx context.Context, id, process string, e *libcontainerd.Exit, t exitTrailer) {
 	if reason := t.get(TrailerUnknown); reason != "" && e.Unknown != "" {
 		e.Unknown = reason
@@ -86,12 +88,12 @@ func (d *Daemon) complete(ctx context.Context, id, process string, e *libcontain
 	}
 }
 
-// oomTimeout bounds the question after an exit, lest a shim that hangs delay
-// the exit itself.
+// oomTimeout bounds the call of oomKilled, so that a shim that hangs doesn't delay the
+// exit.
 const oomTimeout = 2 * time.Second
 
-// oomKilled reads the counter of a stopped task's control group, which is there
-// until the task is deleted. Where it isn't, nothing is known of such a kill.
+// oomKilled reads the counter of OOM kills of a stopped task's control group, which
+// exists until the task is deleted. It returns false if the counter can't be read.
 func (d *Daemon) oomKilled(ctx context.Context, id string) bool {
 	ctx, cancel := context.WithTimeout(ctx, oomTimeout)
 	defer cancel()
@@ -99,7 +101,7 @@ func (d *Daemon) oomKilled(ctx context.Context, id string) bool {
 	return err == nil && s.OOMKills > 0
 }
 
-// Wait returns when a process has ended.
+// Wait returns when a process has exited.
 func (d *Daemon) Wait(ctx context.Context, id, process string) (libcontainerd.Exit, error) {
 	var t exitTrailer
 	r, err := d.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id, ExecID: wireID(process)}, t.option())
@@ -111,7 +113,7 @@ func (d *Daemon) Wait(ctx context.Context, id, process string) (libcontainerd.Ex
 	return e, nil
 }
 
-// Delete frees an ended process, with InitProcess the whole task.
+// Delete frees a process that has exited. For InitProcess it frees the task.
 func (d *Daemon) Delete(ctx context.Context, id, process string) (libcontainerd.Exit, error) {
 	var t exitTrailer
 	var r *tasksapi.DeleteResponse
@@ -129,9 +131,11 @@ func (d *Daemon) Delete(ctx context.Context, id, process string) (libcontainerd.
 	return e, nil
 }
 
-// classed gives the error of a request its class where the daemon didn't: containerd
-// refuses some that the state of a process doesn't allow as "unknown".
-func (d *Daemon) classed(ctx context.Context, id, process string, err error, allowed ...libcontainerd.TaskStatus) error {
+// classed returns FailedPrecondition for an error without a class, if the state of the
+// process is none of allowed: containerd answers some requests that the state doesn't
+// allow with the code Unknown.
+func (d *Daemon) classed(ctx context.Context, id, process string, err error,
+	allowed ...libcontainerd.TaskStatus) error {
 	if !errdefs.IsUnknown(err) && !errdefs.IsInternal(err) {
 		return err
 	}
@@ -146,7 +150,7 @@ func (d *Daemon) classed(ctx context.Context, id, process string, err error, all
 	return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
 }
 
-// task is a process in the wire's terms.
+// task returns the Task for a process in a message.
 func task(id string, p *tasktypes.Process) libcontainerd.Task {
 	t := libcontainerd.Task{ID: id, Pid: pidOf(p.GetPid())}
 	switch p.GetStatus() {

@@ -16,11 +16,13 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// FuzzMessages reads what a daemon may send in an Any.
+// FuzzMessages reads arbitrary content of an Any that a daemon may send.
 func FuzzMessages(f *testing.F) {
 	for _, m := range []any{
-		&apievents.TaskExit{ContainerID: "c", ID: "e", Pid: 1 << 31, ExitStatus: unknownStatus, ExitedAt: &timestamppb.Timestamp{Seconds: -1}},
-		&apievents.TaskDelete{ContainerID: "c", Pid: 3}, &apievents.TaskStart{}, &apievents.TaskExecStarted{ExecID: "e", Pid: 1<<32 - 1},
+		&apievents.TaskExit{ContainerID: "c", ID: "e", Pid: 1 << 31, ExitStatus: unknownStatus,
+			ExitedAt: &timestamppb.Timestamp{Seconds: -1}},
+		&apievents.TaskDelete{ContainerID: "c", Pid: 3}, &apievents.TaskStart{}, &apievents.TaskExecStarted{ExecID: "e",
+			Pid: 1<<32 - 1},
 		&v1.Metrics{Blkio: &v1.BlkIOStat{IoServiceBytesRecursive: []*v1.BlkIOEntry{{Op: "Read", Value: 1<<64 - 1}}}},
 		&v2.Metrics{CPU: &v2.CPUStat{UsageUsec: 1<<64 - 1}, Io: &v2.IOStat{Usage: []*v2.IOEntry{{Rbytes: 1}}}},
 	} {
@@ -47,10 +49,11 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-// FuzzProcess reads the state of a process as a daemon may send it.
+// FuzzProcess reads arbitrary states of a process.
 func FuzzProcess(f *testing.F) {
-	for _, p := range []*tasktypes.Process{{}, {ID: "c", Pid: 1<<32 - 1, Status: tasktypes.Status_STOPPED, ExitStatus: 70000,
-		ExitedAt: &timestamppb.Timestamp{Seconds: 1 << 40, Nanos: -5}}} {
+	for _, p := range []*tasktypes.Process{{}, {ID: "c", Pid: 1<<32 - 1, Status: tasktypes.Status_STOPPED,
+		ExitStatus: 70000,
+		ExitedAt:   &timestamppb.Timestamp{Seconds: 1 << 40, Nanos: -5}}} {
 		b, err := proto.Marshal(p)
 		if err != nil {
 			f.Fatal(err)
@@ -63,7 +66,8 @@ func FuzzProcess(f *testing.F) {
 			return
 		}
 		got := task("c", &p)
-		if got.ID != "c" || got.Pid < 0 || got.Pid > lastPid || got.Status < libcontainerd.TaskUnknown || got.Status > libcontainerd.TaskStopped {
+		if got.ID != "c" || got.Pid < 0 || got.Pid > lastPid || got.Status < libcontainerd.TaskUnknown ||
+			got.Status > libcontainerd.TaskStopped {
 			t.Fatalf("%+v", got)
 		}
 		good(t, got.Exit)
@@ -73,7 +77,7 @@ func FuzzProcess(f *testing.F) {
 	})
 }
 
-// FuzzTrailers completes an exit by what a daemon may send after it.
+// FuzzTrailers completes an exit from arbitrary trailers.
 func FuzzTrailers(f *testing.F) {
 	f.Add(uint32(0), int64(0), int32(0), TrailerOOM, "true", "the keeper was killed")
 	f.Add(uint32(unknownStatus), int64(-1), int32(-1), "x-other", "", "")
@@ -88,7 +92,8 @@ func FuzzTrailers(f *testing.F) {
 		}
 		(&Daemon{}).complete(t.Context(), "c", libcontainerd.InitProcess, &e, exitTrailer{md})
 		good(t, e)
-		if (e.Unknown == "") != (before.Unknown == "") || e.Code != before.Code || e.OOMKilled != (md.Get(TrailerOOM)[0] == "true") {
+		if (e.Unknown == "") != (before.Unknown == "") || e.Code != before.Code ||
+			e.OOMKilled != (md.Get(TrailerOOM)[0] == "true") {
 			t.Fatalf("%+v became %+v by %v", before, e, md)
 		}
 	})

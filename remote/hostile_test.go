@@ -28,7 +28,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// hostile is a daemon that answers as its fields say. What isn't set fails as
+// hostile is a daemon that answers as its fields say. Calls whose field isn't set fail as
 // unimplemented.
 type hostile struct {
 	versionapi.UnimplementedVersionServer
@@ -47,8 +47,8 @@ type hostile struct {
 	hang       bool  // calls about tasks wait for their context
 }
 
-// hostileEvents and hostileContainers are its other services, with methods of
-// the same names.
+// hostileEvents and hostileContainers are its other services, whose methods have the same
+// names.
 type hostileEvents struct {
 	eventsapi.UnimplementedEventsServer
 	h *hostile
@@ -104,7 +104,8 @@ func (e hostileEvents) Subscribe(_ *eventsapi.SubscribeRequest, s eventsapi.Even
 	return e.h.end(s.Context())
 }
 
-func (c hostileContainers) ListStream(_ *containersapi.ListContainersRequest, s containersapi.Containers_ListStreamServer) error {
+func (c hostileContainers) ListStream(_ *containersapi.ListContainersRequest,
+	s containersapi.Containers_ListStreamServer) error {
 	for _, record := range c.h.containers {
 		if err := s.Send(&containersapi.ListContainerMessage{Container: record}); err != nil {
 			return err
@@ -121,7 +122,7 @@ func (h *hostile) end(ctx context.Context) error {
 	return h.cut
 }
 
-// serve has a client of it, both of which end with the test.
+// serve serves the daemon, and returns a client. Both end with the test.
 func (h *hostile) serve(t *testing.T) (*Daemon, *grpc.Server) {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "h.sock")
@@ -156,10 +157,11 @@ func (h *hostile) serve(t *testing.T) (*Daemon, *grpc.Server) {
 	return d, server
 }
 
-// TestHostileProcess wants every state that a daemon can tell of in the terms
-// of the client layer: a pid that can be, a code from 0 to 255 or unknown.
+// TestHostileProcess checks that every answer of a daemon becomes a possible Task: with a
+// possible pid, and a code from 0 to 255 or an unknown one.
 func TestHostileProcess(t *testing.T) {
-	times := []*timestamppb.Timestamp{nil, {}, {Seconds: -1e15}, {Seconds: math.MaxInt64}, {Nanos: -1}, {Seconds: -62135596800}, {Seconds: -1000}}
+	times := []*timestamppb.Timestamp{nil, {}, {Seconds: -1e15}, {Seconds: math.MaxInt64}, {Nanos: -1},
+		{Seconds: -62135596800}, {Seconds: -1000}}
 	for _, pid := range []uint32{0, 1, 1 << 22, 1<<22 + 1, math.MaxInt32 + 1, math.MaxUint32} {
 		for i, status := range []uint32{0, 255, 256, 70000, math.MaxInt32 + 1, math.MaxUint32} {
 			for _, state := range []tasktypes.Status{tasktypes.Status_STOPPED, tasktypes.Status_RUNNING, -1, 99} {
@@ -180,7 +182,7 @@ func TestHostileProcess(t *testing.T) {
 	}
 }
 
-// good wants an exit that can be.
+// good fails unless an exit is possible.
 func good(t *testing.T, e libcontainerd.Exit) {
 	t.Helper()
 	if e.Code < 0 || e.Code > 255 || (e.Unknown != "" && e.Code != 0) {
@@ -199,7 +201,8 @@ func TestHostileAnswers(t *testing.T) {
 		metrics: []*types.Metric{{}, {ID: "other", Data: &anypb.Any{TypeUrl: "x"}}, {ID: "c"}},
 	}
 	for i := range 10_000 {
-		h.list = append(h.list, &tasktypes.Process{ContainerID: fmt.Sprint("t", i%9000), Pid: uint32(i), Status: tasktypes.Status(i)})
+		h.list = append(h.list, &tasktypes.Process{ContainerID: fmt.Sprint("t", i%9000), Pid: uint32(i),
+			Status: tasktypes.Status(i)})
 	}
 	d, _ := h.serve(t)
 	if _, _, err := d.Version(t.Context()); err != nil {
@@ -227,10 +230,11 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// TestHostileStreams cuts streams, and sends in them what is no event.
+// TestHostileStreams cuts streams, and sends messages that are no events.
 func TestHostileStreams(t *testing.T) {
 	exitEvent := &types.Envelope{Event: &anypb.Any{TypeUrl: "containerd.events.TaskExit", Value: []byte{0x0a, 1, 'c'}}}
-	for name, cut := range map[string]error{"end": nil, "error": status.Error(codes.DataLoss, "no"), "no code": errors.New("no")} {
+	for name, cut := range map[string]error{"end": nil, "error": status.Error(codes.DataLoss, "no"),
+		"no code": errors.New("no")} {
 		t.Run(name, func(t *testing.T) {
 			h := &hostile{cut: cut, containers: []*containersapi.Container{nil, {}, {ID: "c"}}, events: []*types.Envelope{
 				{}, {Event: &anypb.Any{}}, {Event: &anypb.Any{TypeUrl: "\x00"}},
@@ -261,8 +265,8 @@ func TestHostileStreams(t *testing.T) {
 	}
 }
 
-// TestHostileHang bounds each call by its context, and ends all with the
-// connection or the server.
+// TestHostileHang has the daemon never answer. Each call ends with its context, with the
+// connection, and with the server.
 func TestHostileHang(t *testing.T) {
 	h := &hostile{hang: true}
 	d, server := h.serve(t)

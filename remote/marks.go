@@ -7,18 +7,17 @@ import (
 	"strings"
 )
 
-// marks are what the host's kernel shows of all processes of a container and of no
-// other's: a pid namespace, where the container doesn't share the one that this
-// process is in, and control groups. A process needs one of them: one that joined
-// from outside has no ancestor in the namespace, and one that moved has another
-// group.
+// marks are the pid namespace and the control groups by which the host's kernel shows
+// that a process belongs to a container. A process of the container has at least one of
+// them: a process that joined the container's control group from outside has no ancestor
+// in the pid namespace, and a process that moved to another control group has one.
 type marks struct {
-	pidNamespace string            // as /proc/PID/ns/pid links to it; empty without one
+	pidNamespace string            // the link /proc/PID/ns/pid; empty if it is this process's own
 	groups       map[string]string // control group by hierarchy
 }
 
-// marksOf finds the marks of a container by its init process. Without them, where
-// the process has ended, no process is the container's.
+// marksOf returns the marks of the container with an init process. If that process has
+// exited there are none, and then no process counts as the container's.
 func marksOf(init int) marks {
 	var m marks
 	if ns, own := pidNamespace(init), pidNamespace(os.Getpid()); own != "" && ns != own {
@@ -27,7 +26,7 @@ func marksOf(init int) marks {
 	m.groups = controlGroups(init)
 	outside := controlGroups(parentOf(init))
 	for hierarchy, path := range m.groups {
-		// A group that its parent is in, or below, isn't the container's alone.
+		// If init's parent is in the group or below, the group isn't the container's own.
 		if around, known := outside[hierarchy]; !known || within(around, path) {
 			delete(m.groups, hierarchy)
 		}
@@ -35,8 +34,8 @@ func marksOf(init int) marks {
 	return m
 }
 
-// on tells whether a process has one of the marks.
-func (m marks) on(pid int) bool {
+// has reports whether a process has one of the marks.
+func (m marks) has(pid int) bool {
 	for hierarchy, path := range controlGroups(pid) {
 		if own, known := m.groups[hierarchy]; known && within(path, own) {
 			return true
@@ -47,38 +46,38 @@ func (m marks) on(pid int) bool {
 	}
 	for seen := 0; pid > 0 && seen < deepest; seen++ {
 		if pidNamespace(pid) == m.pidNamespace {
-			return true // one in a namespace of its own has an ancestor here
+			return true // pid, or an ancestor of it if it has a nested namespace
 		}
 		pid = parentOf(pid)
 	}
 	return false
 }
 
-// deepest bounds how many ancestors are looked at.
+// deepest is how many ancestors of a process are looked at.
 const deepest = 1 << 10
 
-// within tells whether a control group is another one or below it.
+// within reports whether a control group is another one or below it.
 func within(path, other string) bool {
 	return path == other || strings.HasPrefix(path, strings.TrimSuffix(other, "/")+"/")
 }
 
 func pidNamespace(pid int) string {
-	link, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // empty for one that has ended
+	link, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // empty if the process has ended
 	return link
 }
 
 func controlGroups(pid int) map[string]string {
-	file, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)) // empty for one that has ended
+	file, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)) // empty if the process has ended
 	return parseControlGroups(string(file))
 }
 
-// parseControlGroups reads lines of "NUMBER:CONTROLLERS:PATH" (cgroups(7),
-// /proc/PID/cgroup); the hierarchy is what is before the path.
+// parseControlGroups reads the lines of /proc/PID/cgroup, "NUMBER:CONTROLLERS:PATH" (see
+// cgroups(7)), and returns the paths by "NUMBER:CONTROLLERS".
 func parseControlGroups(file string) map[string]string {
 	groups := map[string]string{}
 	for line := range strings.Lines(file) {
-		number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		controllers, path, ok := strings.Cut(rest, ":")
+		number, after, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, ok := strings.Cut(after, ":")
 		if ok && strings.HasPrefix(path, "/") {
 			groups[number+":"+controllers] = path
 		}
@@ -87,15 +86,16 @@ func parseControlGroups(file string) map[string]string {
 }
 
 func parentOf(pid int) int {
-	file, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // empty for one that has ended
+	file, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // empty if the process has ended
 	return parseParent(string(file))
 }
 
-// parseParent reads the line "PPid:" (proc(5), /proc/PID/status); 0 without it, or
-// where the parent is in another pid namespace.
+// parseParent returns the pid in the line "PPid:" of /proc/PID/status (see
+// proc_pid_status(5)). It is 0 without such a line, or if the parent is in another pid
+// namespace.
 func parseParent(status string) int {
-	_, rest, _ := strings.Cut(status, "\nPPid:") // no name of a process has a line feed there
-	number, _, _ := strings.Cut(rest, "\n")
+	_, after, _ := strings.Cut(status, "\nPPid:") // line feeds in a process's name are escaped
+	number, _, _ := strings.Cut(after, "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(number))
 	if err != nil || pid < 0 {
 		return 0

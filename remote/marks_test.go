@@ -15,8 +15,8 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 )
 
-// lives starts a program that ends with the test.
-func lives(t *testing.T, flags uintptr, argv ...string) *exec.Cmd {
+// sleeping starts a program that ends with the test.
+func sleeping(t *testing.T, flags uintptr, argv ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
@@ -25,12 +25,12 @@ func lives(t *testing.T, flags uintptr, argv ...string) *exec.Cmd {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // says that it was killed
+		_ = cmd.Wait() // the error says that it was killed
 	})
 	return cmd
 }
 
-// within30 waits for a condition that nothing announces.
+// within30 waits up to 30 s for a condition, by polling.
 func within30(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
@@ -45,11 +45,11 @@ func childrenOf(pid int) []string {
 	return strings.Fields(string(list))
 }
 
-// TestMarksOfPidNamespace tells a container's processes by its pid namespace; also
-// one that has made a namespace below that.
+// TestMarksOfPidNamespace finds the processes of a container by its pid namespace, also a
+// process in a nested namespace.
 func TestMarksOfPidNamespace(t *testing.T) {
-	init := lives(t, syscall.CLONE_NEWPID, "unshare", "--fork", "--pid", "sleep", "1000")
-	stranger := lives(t, 0, "sleep", "1000")
+	init := sleeping(t, syscall.CLONE_NEWPID, "unshare", "--fork", "--pid", "sleep", "1000")
+	stranger := sleeping(t, 0, "sleep", "1000")
 	within30(t, "the child is there", func() bool { return len(childrenOf(init.Process.Pid)) == 1 })
 	child, err := strconv.Atoi(childrenOf(init.Process.Pid)[0])
 	if err != nil {
@@ -60,8 +60,9 @@ func TestMarksOfPidNamespace(t *testing.T) {
 		return ns != "" && ns != pidNamespace(init.Process.Pid)
 	})
 	m := marksOf(init.Process.Pid)
-	for pid, want := range map[int]bool{init.Process.Pid: true, child: true, stranger.Process.Pid: false, os.Getpid(): false, 1: false, 0: false} {
-		if got := m.on(pid); got != want {
+	for pid, want := range map[int]bool{init.Process.Pid: true, child: true, stranger.Process.Pid: false,
+		os.Getpid(): false, 1: false, 0: false} {
+		if got := m.has(pid); got != want {
 			t.Errorf("process %d (init %d, child %d, stranger %d): %t", pid, init.Process.Pid, child, stranger.Process.Pid, got)
 		}
 	}
@@ -85,8 +86,8 @@ func join(t *testing.T, group string, cmd *exec.Cmd) {
 	}
 }
 
-// TestMarksOfControlGroup tells the processes of a container that shares the host's
-// pid namespace by its control group.
+// TestMarksOfControlGroup finds the processes of a container that shares the host's pid
+// namespace by its control group.
 func TestMarksOfControlGroup(t *testing.T) {
 	root := "/sys/fs/cgroup/pids"
 	if _, err := os.Stat(root); err != nil {
@@ -95,25 +96,28 @@ func TestMarksOfControlGroup(t *testing.T) {
 	pod := groupIn(t, root, fmt.Sprintf("engine-lite-marks-%d", os.Getpid()))
 	group := groupIn(t, pod, "container")
 	below, other := groupIn(t, group, "below"), groupIn(t, pod, "container-2")
-	init, deep, stranger := lives(t, 0, "sleep", "1000"), lives(t, 0, "sleep", "1000"), lives(t, 0, "sleep", "1000")
+	init, deep, stranger := sleeping(t, 0, "sleep", "1000"), sleeping(t, 0, "sleep", "1000"),
+		sleeping(t, 0, "sleep", "1000")
 	join(t, group, init)
 	join(t, below, deep)
 	join(t, other, stranger)
 	m := marksOf(init.Process.Pid)
-	for pid, want := range map[int]bool{init.Process.Pid: true, deep.Process.Pid: true, stranger.Process.Pid: false, os.Getpid(): false, 1: false} {
-		if got := m.on(pid); got != want {
-			t.Errorf("process %d (init %d, below %d, stranger %d): %t", pid, init.Process.Pid, deep.Process.Pid, stranger.Process.Pid, got)
+	for pid, want := range map[int]bool{init.Process.Pid: true, deep.Process.Pid: true, stranger.Process.Pid: false,
+		os.Getpid(): false, 1: false} {
+		if got := m.has(pid); got != want {
+			t.Errorf("process %d (init %d, below %d, stranger %d): %t", pid, init.Process.Pid, deep.Process.Pid,
+				stranger.Process.Pid, got)
 		}
 	}
-	if m := marksOf(stranger.Process.Pid + 1<<22); m.on(stranger.Process.Pid) || m.on(os.Getpid()) {
+	if m := marksOf(stranger.Process.Pid + 1<<22); m.has(stranger.Process.Pid) || m.has(os.Getpid()) {
 		t.Error("a container without a process has some")
 	}
 }
 
-// TestProcessesOfTheHost asks a daemon whose pids are those of another kernel, and
-// some of another container: their command lines are somebody else's.
+// TestProcessesOfTheHost has a daemon report pids of another kernel, and pids of another
+// container. Their command lines are not in the result.
 func TestProcessesOfTheHost(t *testing.T) {
-	init, stranger := lives(t, syscall.CLONE_NEWPID, "sleep", "1000"), lives(t, 0, "sleep", "2000")
+	init, stranger := sleeping(t, syscall.CLONE_NEWPID, "sleep", "1000"), sleeping(t, 0, "sleep", "2000")
 	h := &hostile{process: &tasktypes.Process{Pid: uint32(init.Process.Pid), Status: tasktypes.Status_RUNNING}}
 	for _, pid := range []int{1, 2, os.Getpid(), stranger.Process.Pid, init.Process.Pid} {
 		h.pids = append(h.pids, &tasktypes.ProcessInfo{Pid: uint32(pid)})
@@ -130,7 +134,8 @@ func TestProcessesOfTheHost(t *testing.T) {
 
 func TestParseParent(t *testing.T) {
 	for status, want := range map[string]int{
-		"Name:\tsh\nPid:\t9\nPPid:\t7\nTracerPid:\t0\n": 7, "": 0, "PPid:\t7\n": 0, "Name:\tPPid:\nPPid:\t0\n": 0, "x\nPPid:\t-1\n": 0, "x\nPPid:\t8": 8,
+		"Name:\tsh\nPid:\t9\nPPid:\t7\nTracerPid:\t0\n": 7, "": 0, "PPid:\t7\n": 0, "Name:\tPPid:\nPPid:\t0\n": 0,
+		"x\nPPid:\t-1\n": 0, "x\nPPid:\t8": 8,
 	} {
 		if got := parseParent(status); got != want {
 			t.Errorf("%q: %d", status, got)
@@ -138,9 +143,10 @@ func TestParseParent(t *testing.T) {
 	}
 }
 
-// FuzzControlGroups reads what a container may name its control groups.
+// FuzzControlGroups reads arbitrary names of control groups.
 func FuzzControlGroups(f *testing.F) {
-	for _, file := range []string{"", "0::/a\n", "12:cpu,cpuacct:/a:b\n0::/\n", "1:name=systemd:/../x", "::", "1:cpu:a\n"} {
+	for _, file := range []string{"", "0::/a\n", "12:cpu,cpuacct:/a:b\n0::/\n", "1:name=systemd:/../x", "::",
+		"1:cpu:a\n"} {
 		f.Add(file)
 	}
 	f.Fuzz(func(t *testing.T, file string) {

@@ -13,11 +13,13 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Processes are a task's processes with their command lines, which come from
-// /proc: the daemon must be in this process's pid namespace. Pids are asked for
-// twice, so that a process which ended in between isn't taken for another one
-// with the same pid. A runtime with a kernel of its own may tell pids of that
-// kernel; what has such a number on the host is somebody else's, and left out.
+// Processes returns a task's processes with their command lines. Those come from /proc,
+// so the daemon must be in the pid namespace of this process.
+//
+// The result has only processes that Pids reports before and after their command lines
+// were read, so a pid that was used again meanwhile is left out. A runtime with a kernel
+// of its own, such as gVisor, may report that kernel's pids. The processes with such
+// pids on the host don't belong to the container, and are left out.
 func (d *Daemon) Processes(ctx context.Context, id string) ([]libcontainerd.Process, error) {
 	init, err := d.Process(ctx, id, libcontainerd.InitProcess)
 	if err != nil {
@@ -30,7 +32,7 @@ func (d *Daemon) Processes(ctx context.Context, id string) ([]libcontainerd.Proc
 	var all []libcontainerd.Process
 	marks := marksOf(init.Pid)
 	for _, pid := range before {
-		if !marks.on(pid) {
+		if !marks.has(pid) {
 			continue
 		}
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
@@ -49,8 +51,8 @@ func (d *Daemon) Processes(ctx context.Context, id string) ([]libcontainerd.Proc
 	return slices.DeleteFunc(all, func(p libcontainerd.Process) bool { return !slices.Contains(after, p.Pid) }), nil
 }
 
-// parseCommandLine splits the arguments of a process, each of which ends with a
-// zero byte. A process may write over them, so that the last may lack it.
+// parseCommandLine splits the content of /proc/PID/cmdline, where each argument ends with
+// a zero byte. A process can overwrite it, so the last zero byte may be missing.
 func parseCommandLine(line []byte) []string {
 	if len(line) == 0 {
 		return nil

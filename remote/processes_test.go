@@ -17,7 +17,7 @@ func TestParseCommandLine(t *testing.T) {
 	}
 }
 
-// FuzzParseCommandLine reads what any process may make of its own.
+// FuzzParseCommandLine reads arbitrary command lines: a process can overwrite its own.
 func FuzzParseCommandLine(f *testing.F) {
 	for _, line := range []string{"", "sh\x00-c\x00", "\x00\x00", "x"} {
 		f.Add([]byte(line))

@@ -33,14 +33,17 @@ func TestNewRefuses(t *testing.T) {
 
 func TestRuntimeType(t *testing.T) {
 	for name, want := range map[string]string{
-		"": defaultRuntime, "io.containerd.kata.v2": "io.containerd.kata.v2", "io.containerd.kata-qemu.v2": "io.containerd.kata-qemu.v2",
-		"aws.firecracker": "aws.firecracker", "/opt/kata/bin/containerd-shim-kata-v2": "/opt/kata/bin/containerd-shim-kata-v2",
+		"": defaultRuntime, "io.containerd.kata.v2": "io.containerd.kata.v2",
+		"io.containerd.kata-qemu.v2":            "io.containerd.kata-qemu.v2",
+		"aws.firecracker":                       "aws.firecracker",
+		"/opt/kata/bin/containerd-shim-kata-v2": "/opt/kata/bin/containerd-shim-kata-v2",
 	} {
 		if got, err := runtimeType(name); got != want || err != nil {
 			t.Errorf("%q: %q, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"kata", "../x", "./kata.v2", "io.containerd../x", "io.containerd.kata.v2 ", "bin/kata.v2", ".", "a..b"} {
+	for _, name := range []string{"kata", "../x", "./kata.v2", "io.containerd../x", "io.containerd.kata.v2 ",
+		"bin/kata.v2", ".", "a..b"} {
 		if _, err := runtimeType(name); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v", name, err)
 		}
@@ -67,7 +70,8 @@ func TestExitOf(t *testing.T) {
 		{137, timestamppb.New(at), libcontainerd.Exit{Code: 137, Time: at}},
 		{255, nil, libcontainerd.Exit{Code: 255}},
 		{7, timestamppb.New(time.Time{}), libcontainerd.Exit{Code: 7}},
-		{unknownStatus, timestamppb.New(at), libcontainerd.Exit{Unknown: "the runtime daemon does not know the status", Time: at}},
+		{unknownStatus, timestamppb.New(at), libcontainerd.Exit{Unknown: "the runtime daemon does not know the status",
+			Time: at}},
 	} {
 		if got := exitOf(c.status, c.at); got != c.want {
 			t.Errorf("%d: %+v, want %+v", c.status, got, c.want)
@@ -94,7 +98,8 @@ func TestTaskStatuses(t *testing.T) {
 	for wire, want := range map[tasktypes.Status]libcontainerd.TaskStatus{
 		tasktypes.Status_UNKNOWN: libcontainerd.TaskUnknown, tasktypes.Status_CREATED: libcontainerd.TaskCreated,
 		tasktypes.Status_RUNNING: libcontainerd.TaskRunning, tasktypes.Status_STOPPED: libcontainerd.TaskStopped,
-		tasktypes.Status_PAUSED: libcontainerd.TaskPaused, tasktypes.Status_PAUSING: libcontainerd.TaskPaused, 99: libcontainerd.TaskUnknown,
+		tasktypes.Status_PAUSED: libcontainerd.TaskPaused, tasktypes.Status_PAUSING: libcontainerd.TaskPaused,
+		99: libcontainerd.TaskUnknown,
 	} {
 		if got := task("c", &tasktypes.Process{Pid: 5, Status: wire}); got.Status != want || got.Pid != 5 || got.ID != "c" {
 			t.Errorf("%v: %+v", wire, got)
@@ -134,16 +139,20 @@ func TestStats(t *testing.T) {
 		CPU:    &v1.CPUStat{Usage: &v1.CPUUsage{Total: 30, User: 20, Kernel: 10, PerCPU: []uint64{1, 2}}},
 		Memory: &v1.MemoryStat{Usage: &v1.MemoryEntry{Usage: 100, Max: 200, Limit: 300}, TotalInactiveFile: 5},
 		Pids:   &v1.PidsStat{Current: 3}, MemoryOomControl: &v1.MemoryOomControl{OomKill: 1},
-		Blkio: &v1.BlkIOStat{IoServiceBytesRecursive: []*v1.BlkIOEntry{{Op: "Read", Value: 1}, {Op: "Write", Value: 2}, {Op: "Total", Value: 3}}},
+		Blkio: &v1.BlkIOStat{IoServiceBytesRecursive: []*v1.BlkIOEntry{{Op: "Read", Value: 1}, {Op: "Write", Value: 2},
+			{Op: "Total", Value: 3}}},
 	})
-	want := libcontainerd.Stats{CPUTotal: 30, CPUUser: 20, CPUKernel: 10, OnlineCPUs: 2, MemoryUsage: 100, MemoryMaxUsage: 200,
-		MemoryLimit: 300, MemoryInactiveFile: 5, PidsCurrent: 3, OOMKills: 1, BlockRead: 1, BlockWrite: 2}
+	want := libcontainerd.Stats{CPUTotal: 30, CPUUser: 20, CPUKernel: 10, OnlineCPUs: 2, MemoryUsage: 100,
+		MemoryMaxUsage: 200,
+		MemoryLimit:    300, MemoryInactiveFile: 5, PidsCurrent: 3, OOMKills: 1, BlockRead: 1, BlockWrite: 2}
 	if err != nil || *s != want {
 		t.Errorf("v1: %+v, %v", s, err)
 	}
 	s, err = stats(&v2.Metrics{CPU: &v2.CPUStat{UsageUsec: 3, UserUsec: 2, SystemUsec: 1},
-		MemoryEvents: &v2.MemoryEvents{OomKill: 2}, Io: &v2.IOStat{Usage: []*v2.IOEntry{{Rbytes: 1, Wbytes: 2}, {Rbytes: 3}}}})
-	if err != nil || s.CPUTotal != 3000 || s.CPUUser != 2000 || s.CPUKernel != 1000 || s.OOMKills != 2 || s.BlockRead != 4 || s.BlockWrite != 2 || s.OnlineCPUs == 0 {
+		MemoryEvents: &v2.MemoryEvents{OomKill: 2}, Io: &v2.IOStat{Usage: []*v2.IOEntry{{Rbytes: 1, Wbytes: 2},
+			{Rbytes: 3}}}})
+	if err != nil || s.CPUTotal != 3000 || s.CPUUser != 2000 || s.CPUKernel != 1000 || s.OOMKills != 2 ||
+		s.BlockRead != 4 || s.BlockWrite != 2 || s.OnlineCPUs == 0 {
 		t.Errorf("v2: %+v, %v", s, err)
 	}
 	for _, empty := range []any{&v1.Metrics{}, &v2.Metrics{}} {
@@ -158,10 +167,10 @@ func TestStats(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	w := warnings{metadata.Pairs(TrailerWarning, "first", "other", "x", TrailerWarning, "second")}
-	var told []string
-	w.tell(func(text string) { told = append(told, text) })
-	if !slices.Equal(told, []string{"first", "second"}) {
-		t.Errorf("told %q", told)
+	var got []string
+	w.pass(func(text string) { got = append(got, text) })
+	if !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("got %q", got)
 	}
-	w.tell(nil)
+	w.pass(nil)
 }

@@ -19,20 +19,20 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// defaultRuntime is the runtime that both runtimed and containerd know.
+// defaultRuntime is the type of runtime that both runtimed and containerd have.
 const defaultRuntime = "io.containerd.runc.v2"
 
-// Labels of a container's record by which runtimed is told what containerd's
-// API has no field for.
+// The labels of a container's record that pass options to runtimed, for which
+// containerd's API has no field.
 const (
 	// LabelRuntimeArgs is a JSON array of the OCI runtime's global arguments.
 	LabelRuntimeArgs = "io.engine-lite.runtime.args"
-	// LabelNoClean is "1" where the bundle shall be kept.
+	// LabelNoClean is "1" if runtimed shall keep the bundle.
 	LabelNoClean = "io.engine-lite.noclean"
 )
 
-// reservedLabels begins the labels that a record may not bring itself: arguments
-// of the runtime must not come in as a user's label.
+// reservedLabels is the prefix of labels that a record must not have itself. Else a user
+// could pass arguments to the OCI runtime by a label.
 const reservedLabels = "io.engine-lite."
 
 func runtimeName(name string) string {
@@ -42,18 +42,19 @@ func runtimeName(name string) string {
 	return name
 }
 
-// runtimeType checks a runtime's type, for not every release of containerd does: a
-// name of which the last two words are those of the shim's binary, such as
-// io.containerd.kata.v2, or that binary's absolute path.
+// runtimeType checks the type of a runtime, since not every release of containerd does.
+// A type is a name such as io.containerd.kata.v2, whose last two parts are in the name of
+// the shim's program, or the absolute path of that program.
 func runtimeType(name string) (string, error) {
 	name = runtimeName(name)
 	if filepath.IsAbs(name) || strings.Contains(name, ".") && identifiers.Validate(name) == nil {
 		return name, nil
 	}
-	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime, errdefs.ErrInvalidArgument)
+	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime,
+		errdefs.ErrInvalidArgument)
 }
 
-// takesRuncOptions tells which types of runtime take runc's options.
+// takesRuncOptions reports whether runtimes of a type take runc's options.
 func takesRuncOptions(name string) bool {
 	switch runtimeName(name) {
 	case defaultRuntime, "io.containerd.runc.v1", "io.containerd.runtime.v1.linux":
@@ -62,16 +63,18 @@ func takesRuncOptions(name string) bool {
 	return false
 }
 
-// labels are a record's own with those for runtimed.
+// labels returns the labels of a record, with those for runtimed.
 func (d *Daemon) labels(r libcontainerd.Record) (map[string]string, error) {
 	for name := range r.Labels {
 		if strings.HasPrefix(name, reservedLabels) {
-			return nil, fmt.Errorf("label %q: names that begin with %q are taken: %w", name, reservedLabels, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("label %q: names that begin with %q are taken: %w", name, reservedLabels,
+				errdefs.ErrInvalidArgument)
 		}
 	}
 	if d.options.CopiesOutput { // containerd
 		if len(r.RuntimeArgs) > 0 {
-			return nil, fmt.Errorf("containerd has no place for arguments of an OCI runtime (%q): %w", r.RuntimeArgs, errdefs.ErrNotImplemented)
+			return nil, fmt.Errorf("containerd has no place for arguments of an OCI runtime (%q): %w", r.RuntimeArgs,
+				errdefs.ErrNotImplemented)
 		}
 		return r.Labels, nil
 	}
@@ -95,7 +98,8 @@ func (d *Daemon) labels(r libcontainerd.Record) (map[string]string, error) {
 	return labels, nil
 }
 
-// encodeArgs refuses what JSON would change on the way.
+// encodeArgs encodes arguments as JSON. It refuses those that are not UTF-8, which JSON
+// would change.
 func encodeArgs(args []string) (string, error) {
 	for _, arg := range args {
 		if !utf8.ValidString(arg) {
@@ -109,7 +113,7 @@ func encodeArgs(args []string) (string, error) {
 	return string(b), nil
 }
 
-// packed is a typed value as the wire has it; nil for nil.
+// packed encodes a value for a message; nil for nil.
 func packed(v any) (*anypb.Any, error) {
 	if v == nil {
 		return nil, nil
@@ -124,11 +128,11 @@ func packed(v any) (*anypb.Any, error) {
 	return a, nil
 }
 
-// taskOptions are the options of a task, with what only runc's have a field for.
-// They are nil where the record's own, or the runtime's defaults, do.
+// taskOptions returns the runtime options of a task. It returns nil if those of the
+// record, or the runtime's defaults, are enough.
 func taskOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
 	if !takesRuncOptions(c.Runtime) {
-		return nil, foreignOptions(c)
+		return nil, checkOtherRuntime(c)
 	}
 	var opts options.Options
 	given, err := packed(c.RuntimeOptions)
@@ -137,7 +141,8 @@ func taskOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
 	}
 	if given != nil {
 		if err := typeurl.UnmarshalTo(given, &opts); err != nil {
-			return nil, fmt.Errorf("runtime %q takes no options of type %q: %v: %w", runtimeName(c.Runtime), given.TypeUrl, err, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("runtime %q takes no options of type %q: %v: %w", runtimeName(c.Runtime), given.TypeUrl,
+				err, errdefs.ErrInvalidArgument)
 		}
 	}
 	proto.Merge(&opts, &options.Options{
@@ -150,14 +155,17 @@ func taskOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
 	return packed(&opts)
 }
 
-// foreignOptions refuses what can't be told to a runtime that doesn't know
-// runc's options. NoPivotRoot and the owner of the streams mean nothing to it.
-func foreignOptions(c libcontainerd.TaskConfig) error {
+// checkOtherRuntime refuses options that only runc's type takes, for a runtime of another
+// type. NoPivotRoot and the owner of the streams are left out without an error, since
+// they mean nothing to such a runtime.
+func checkOtherRuntime(c libcontainerd.TaskConfig) error {
 	if c.RuntimePath != "" || c.SystemdCgroup {
-		return fmt.Errorf("runtime %q takes options of its own, and no path of a binary or systemd control group: %w", c.Runtime, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("runtime %q takes neither the path of a binary nor a systemd control group: %w",
+			c.Runtime, errdefs.ErrInvalidArgument)
 	}
 	if c.Checkpoint != "" {
-		return fmt.Errorf("runtime %q can't be told to restore from a directory: %w", c.Runtime, errdefs.ErrNotImplemented)
+		return fmt.Errorf("runtime %q has no option to restore from a directory: %w",
+			c.Runtime, errdefs.ErrNotImplemented)
 	}
 	return nil
 }

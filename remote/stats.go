@@ -14,7 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Stats reads a task's counters.
+// Stats reads the counters of a task's control group. The error is NotImplemented for
+// counters that are neither of version 1 nor of version 2 of control groups.
 func (d *Daemon) Stats(ctx context.Context, id string) (*libcontainerd.Stats, error) {
 	r, err := d.tasks.Metrics(ctx, &tasksapi.MetricsRequest{Filters: []string{"id==" + id}})
 	if err != nil {
@@ -70,13 +71,14 @@ func statsV1(m *v1.Metrics) *libcontainerd.Stats {
 	return s
 }
 
-// perUsec are the nanoseconds of what cgroup v2 counts in microseconds.
+// perUsec is a microsecond, the unit of control groups version 2, in nanoseconds.
 const perUsec = 1000
 
 func statsV2(m *v2.Metrics) *libcontainerd.Stats {
 	cpu, memory := m.GetCPU(), m.GetMemory()
 	s := &libcontainerd.Stats{
-		CPUTotal: perUsec * cpu.GetUsageUsec(), CPUUser: perUsec * cpu.GetUserUsec(), CPUKernel: perUsec * cpu.GetSystemUsec(),
+		CPUTotal: perUsec * cpu.GetUsageUsec(), CPUUser: perUsec * cpu.GetUserUsec(),
+		CPUKernel:        perUsec * cpu.GetSystemUsec(),
 		ThrottledPeriods: cpu.GetNrPeriods(), Throttled: cpu.GetNrThrottled(),
 		ThrottledTime: perUsec * cpu.GetThrottledUsec(), OnlineCPUs: onlineCPUs(0),
 		MemoryUsage: memory.GetUsage(), MemoryMaxUsage: memory.GetMaxUsage(),
@@ -91,7 +93,8 @@ func statsV2(m *v2.Metrics) *libcontainerd.Stats {
 	return s
 }
 
-// onlineCPUs are as many as the control group has counters, else the host's.
+// onlineCPUs returns the number of per-CPU counters of the control group, or if there are
+// none, the number of the host's CPUs.
 func onlineCPUs(counters int) uint32 {
 	if counters == 0 {
 		counters = runtime.NumCPU()

@@ -11,24 +11,30 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
+	"github.com/engine-lite/engine-lite/internal/flock"
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
-// SupervisorOptions say which containerd is run, and where. All paths are
-// absolute.
+// SupervisorOptions are the options of Supervise. All paths must be absolute.
 type SupervisorOptions struct {
-	// Binary is containerd's. Shims are looked for beside it, then in PATH.
+	// Binary is the path of containerd's program. containerd looks for shims in the
+	// same directory, then in PATH.
 	Binary string
-	// Root is the directory that outlives a reboot.
+	// Root is containerd's root directory, for data that must survive a reboot.
 	Root string
-	// Dir is the supervisor's own: lock, configuration, socket, log and
-	// containerd's state. One that a reboot empties is best.
+	// Dir is a directory that only this supervisor uses: for its lock, and for
+	// containerd's configuration, sockets, log and state. It should be one that a
+	// reboot empties, such as a directory below /run. The path must be short enough
+	// for a unix socket below it.
 	Dir string
-	// LogLevel is containerd's: its words, empty for "info".
+	// LogLevel is containerd's log level, such as "debug". Empty is "info".
 	LogLevel string
-	// Log is where containerd's messages go; nil is logrus' standard logger.
+	// Log receives the supervisor's messages and those of containerd. nil is logrus'
+	// standard logger.
 	Log *logrus.Entry
-	// Grace is how long Close waits between SIGTERM and SIGKILL; 0 is 10 s.
+	// Grace is how long Close waits between SIGTERM and SIGKILL. 0 is 10 s.
 	Grace time.Duration
 }
 
@@ -41,7 +47,8 @@ func (o *SupervisorOptions) check() error {
 		}
 	}
 	if longest := o.address() + ttrpcSuffix; len(longest) > longestSocket {
-		return fmt.Errorf("containerd's socket %q is longer than %d bytes: %w", longest, longestSocket, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("containerd's socket %q is longer than %d bytes: %w", longest, longestSocket,
+			errdefs.ErrInvalidArgument)
 	}
 	if o.Log == nil {
 		o.Log = logrus.NewEntry(logrus.StandardLogger())
@@ -52,42 +59,45 @@ func (o *SupervisorOptions) check() error {
 	return nil
 }
 
-// longestSocket is what sockaddr_un holds, see unix(7), without the final zero.
+// longestSocket is the longest path of a unix socket in bytes, without the final zero,
+// see unix(7).
 const longestSocket = 107
 
-// ttrpcSuffix makes the name of containerd's second socket, which its shims use.
+// ttrpcSuffix is the suffix of containerd's second socket, which its shims use.
 const ttrpcSuffix = ".ttrpc"
 
 func (o *SupervisorOptions) address() string { return filepath.Join(o.Dir, "containerd.sock") }
 func (o *SupervisorOptions) config() string  { return filepath.Join(o.Dir, "config.toml") }
 
-// Supervisor keeps a containerd running: started again when it ends, after a
-// delay that grows from 100 ms to 5 s, with its messages in the supervisor's log.
+// Supervisor keeps a containerd running. When containerd ends, the supervisor starts it
+// again, after a delay that grows from 100 ms to 5 s. The supervisor copies containerd's
+// messages to its own log.
 //
-// The containerd outlives a supervisor that dies, and is taken up by the next one
-// of the same directory. It has to: containerd 2.4 deletes, when it starts, each
-// task that has ended, exit status and all. Its log is a FIFO for the same reason:
-// without a reader a write fails, which containerd passes over, and a later reader
-// finds it in use.
+// If the supervisor's process dies, containerd runs on, and the next supervisor of the
+// same Dir adopts it. A restart of containerd would lose exits, since containerd 2.4
+// deletes all stopped tasks when it starts. containerd's log is a FIFO, so that it can
+// write on with the next supervisor: while no process reads the FIFO, its writes fail,
+// which containerd ignores.
 //
-// End it with Close or Leave, which join its goroutines.
+// The caller must call Close or Leave, which wait for the supervisor's goroutines.
 type Supervisor struct {
 	options SupervisorOptions
 	lock    *os.File
 	log     *logReader
 
 	stop    context.CancelFunc
-	stopped chan struct{} // closed when nobody starts containerd any more
+	stopped chan struct{} // closed when run has ended: containerd isn't started any more
 
 	mu      sync.Mutex
 	current *daemonProcess // nil where it could not be started
 }
 
-// Supervise starts a containerd, or takes up the one that an earlier supervisor of
-// the directory left, and returns once it serves. ctx bounds that. The error is
-// InvalidArgument for options that can't be, AlreadyExists where the directory has
-// a supervisor, else Unavailable, with containerd's last words where it had some.
-// Nothing is left running then.
+// Supervise starts a containerd, or adopts the one that an earlier supervisor of Dir
+// left, and returns when containerd serves. ctx bounds Supervise, and nothing after it.
+//
+// Errors: InvalidArgument for invalid options; AlreadyExists if Dir has a supervisor;
+// else Unavailable, with containerd's last warning or error in the text, if there is one. After an
+// error no containerd runs.
 func Supervise(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -95,7 +105,10 @@ func Supervise(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("containerd's directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(o.Dir, "supervisor.lock"))
+	lock, err := flock.Open(filepath.Join(o.Dir, "supervisor.lock"), 0)
+	if errors.Is(err, flock.ErrTaken) {
+		err = fmt.Errorf("another supervisor has it: %w", errdefs.ErrAlreadyExists)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("containerd's directory %q: %w", o.Dir, err)
 	}
@@ -106,24 +119,8 @@ func Supervise(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	return s, nil
 }
 
-// lockFile takes a file with flock(2); the lock ends with the file.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("another supervisor has it: %w", errdefs.ErrAlreadyExists)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 func (s *Supervisor) begin(ctx context.Context) error {
-	if err := writeFile(s.options.config(), s.options.containerdConfig()); err != nil {
+	if err := atomicfile.Write(s.options.config(), s.options.containerdConfig(), 0o600); err != nil {
 		return fmt.Errorf("containerd's configuration: %w", err)
 	}
 	var err error
@@ -132,25 +129,26 @@ func (s *Supervisor) begin(ctx context.Context) error {
 	}
 	if err := s.first(ctx); err != nil {
 		err = errors.Join(err, s.log.close())
-		if words := s.log.lastWords(); words != "" {
-			err = fmt.Errorf("%w; its last words: %s", err, words)
+		if message := s.log.lastError(); message != "" {
+			err = fmt.Errorf("%w; containerd's last message: %s", err, message)
 		}
 		return err
 	}
-	life, stop := context.WithCancel(context.Background())
+	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	go s.run(life)
+	go s.run(running)
 	return nil
 }
 
-// first has a containerd that serves: one that is there, unless it was about to end.
+// first adopts the containerd that an earlier supervisor left, or starts one, and waits
+// until it serves. A containerd that ends meanwhile is replaced.
 func (s *Supervisor) first(ctx context.Context) error {
 	p, err := adoptDaemon(s.options.arguments())
 	if err != nil {
 		return fmt.Errorf("cannot look for containerd: %w: %w", errdefs.ErrUnavailable, err)
 	}
 	if p != nil {
-		s.options.Log.WithField("pid", p.pid).Info("containerd has outlived an earlier supervisor: it is taken up")
+		s.options.Log.WithField("pid", p.pid).Info("the containerd of an earlier supervisor runs; adopting it")
 		if err := s.ready(ctx, p); err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -161,42 +159,41 @@ func (s *Supervisor) first(ctx context.Context) error {
 	return s.ready(ctx, p)
 }
 
-// ready makes a containerd the current one once it serves, or ends it.
+// ready waits until a containerd serves, and makes it the current one. If it doesn't
+// serve, ready ends it.
 func (s *Supervisor) ready(ctx context.Context, p *daemonProcess) error {
 	if err := serves(ctx, s.options.address(), p.ended); err != nil {
 		p.end(s.options.Grace)
-		return fmt.Errorf("containerd, process %d, does not serve: %w: %w; it ended with %s", p.pid, errdefs.ErrUnavailable, err, p.how)
+		return fmt.Errorf("containerd, process %d, does not serve: %w: %w; the process ended with %s",
+			p.pid, errdefs.ErrUnavailable, err, p.how)
 	}
 	s.current = p
 	return nil
 }
 
-// run waits for the end of containerd and starts it again, until life ends.
-func (s *Supervisor) run(life context.Context) {
+// run waits for the end of containerd and starts it again, until ctx ends.
+func (s *Supervisor) run(ctx context.Context) {
 	defer close(s.stopped)
-	var delay redelay
+	delay := retry.New(restartFirst, restartLongest)
 	for began := time.Now(); ; began = time.Now() {
 		p := s.process()
 		if p != nil {
 			select {
 			case <-p.ended:
-			case <-life.Done():
+			case <-ctx.Done():
 				return
 			}
-			s.options.Log.WithField("pid", p.pid).Warnf("containerd has ended with %s and is started again; containers run on", p.how)
+			s.options.Log.WithField("pid", p.pid).Warnf("containerd ended with %s; starting it again, containers run on", p.how)
 		}
-		timer := time.NewTimer(delay.next(time.Since(began)))
-		select {
-		case <-timer.C:
-		case <-life.Done():
-			timer.Stop()
+		delay.ResetAfter(time.Since(began), healthyAfter)
+		if delay.Wait(ctx) != nil {
 			return
 		}
 		s.again()
 	}
 }
 
-// again starts containerd in the place of one that has ended.
+// again starts a containerd, and makes it the current one.
 func (s *Supervisor) again() {
 	p, err := s.start()
 	if err != nil {
@@ -211,25 +208,12 @@ func (s *Supervisor) again() {
 	}
 }
 
-// redelay is the pause before the next start: twice the one before, unless the
-// process before lived long enough to count as healthy.
-type redelay time.Duration
-
+// The delays before a start: twice as long each time, unless the process before lived long enough to count as healthy.
 const (
 	restartFirst   = 100 * time.Millisecond
 	restartLongest = 5 * time.Second
 	healthyAfter   = 10 * time.Second
 )
-
-func (d *redelay) next(lived time.Duration) time.Duration {
-	switch {
-	case *d == 0 || lived >= healthyAfter:
-		*d = redelay(restartFirst)
-	default:
-		*d = min(2**d, redelay(restartLongest))
-	}
-	return time.Duration(*d)
-}
 
 func (s *Supervisor) process() *daemonProcess {
 	s.mu.Lock()
@@ -237,10 +221,11 @@ func (s *Supervisor) process() *daemonProcess {
 	return s.current
 }
 
-// Address is the path of containerd's socket.
+// Address returns the path of containerd's socket.
 func (s *Supervisor) Address() string { return s.options.address() }
 
-// Pid is that of containerd, or of the last one; 0 where it could not be started.
+// Pid returns the pid of containerd, or of the last one while none runs. It is 0 if the
+// last start failed.
 func (s *Supervisor) Pid() int {
 	if p := s.process(); p != nil {
 		return p.pid
@@ -248,7 +233,7 @@ func (s *Supervisor) Pid() int {
 	return 0
 }
 
-// Leave ends the supervisor and lets containerd run on.
+// Leave ends the supervisor, and lets containerd run on for the next supervisor.
 func (s *Supervisor) Leave() error {
 	s.halt()
 	if p := s.process(); p != nil {
@@ -257,9 +242,9 @@ func (s *Supervisor) Leave() error {
 	return s.release()
 }
 
-// Close ends the supervisor and containerd: by SIGTERM, and SIGKILL where that
-// takes longer than Options.Grace. Containers run on; see Supervisor for what
-// becomes of those that end before there is a containerd again.
+// Close ends the supervisor and containerd: with SIGTERM, and after
+// SupervisorOptions.Grace with SIGKILL. Containers run on. containerd 2.4 loses the exits
+// of containers that end before it is started again, see Supervisor.
 func (s *Supervisor) Close() error {
 	s.halt()
 	if p := s.process(); p != nil {
@@ -268,7 +253,7 @@ func (s *Supervisor) Close() error {
 	return errors.Join(s.clear(), s.release())
 }
 
-// clear removes what leads to a containerd that has ended.
+// clear removes the sockets and the log of a containerd that has ended.
 func (s *Supervisor) clear() error {
 	var errs []error
 	for _, path := range []string{s.log.path, s.Address(), s.Address() + ttrpcSuffix} {
@@ -279,7 +264,7 @@ func (s *Supervisor) clear() error {
 	return errors.Join(errs...)
 }
 
-// halt has nobody start containerd any more.
+// halt ends run, so that containerd isn't started any more.
 func (s *Supervisor) halt() {
 	s.stop()
 	<-s.stopped

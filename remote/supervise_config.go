@@ -2,14 +2,13 @@ package remote
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
 
-// notNeeded are plugins of containerd that reach out of its directories, or take
-// time to start, and that nothing here asks for. A release that lacks one passes
-// over its name.
+// notNeeded are plugins of containerd that this package doesn't use, and that use files
+// outside of containerd's directories or take time to start. A release that doesn't have
+// one ignores its name.
 var notNeeded = []string{
 	"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
 	"io.containerd.internal.v1.restart", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp",
@@ -17,11 +16,12 @@ var notNeeded = []string{
 	"io.containerd.snapshotter.v1.zfs",
 }
 
-// arguments follow containerd's name on its command line. They are the same for as
-// long as the directory is: the next supervisor knows containerd by them.
+// arguments are containerd's arguments. They depend on Dir only, since the next
+// supervisor of Dir finds containerd by them.
 func (o *SupervisorOptions) arguments() []string { return []string{"--config", o.config()} }
 
-// containerdConfig is in the form that all releases from 1.6 on read.
+// containerdConfig returns the configuration file, in the format that all releases from
+// 1.6 on read.
 func (o *SupervisorOptions) containerdConfig() []byte {
 	level := o.LogLevel
 	if level == "" {
@@ -44,12 +44,4 @@ disabled_plugins = [
 [plugins."io.containerd.internal.v1.opt"]
   path = %q
 `, o.Root, filepath.Join(o.Dir, "state"), &off, level, o.address(), filepath.Join(o.Root, "opt"))
-}
-
-// writeFile replaces a file in one step: containerd may be reading it.
-func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

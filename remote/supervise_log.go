@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endOfLog is the line that the reader writes to itself to end: what containerd
-// wrote before is read by then.
+// endOfLog is the line that close writes into the FIFO to end the reader. The reader has
+// read all earlier messages of containerd by then.
 const endOfLog = "\x00"
 
-// longestLine is what a message may have, in bytes; the rest becomes another one.
+// longestLine is the longest message in bytes. A longer one becomes several messages.
 const longestLine = 64 << 10
 
 // logReader reads containerd's messages from a FIFO.
@@ -28,11 +28,11 @@ type logReader struct {
 	read sync.WaitGroup
 
 	mu   sync.Mutex
-	last string // the latest message that tells of trouble
+	last string // the last message of level warning or above
 }
 
-// openLog reads the FIFO of a path, which is made where it is missing, by a
-// goroutine that ends with close.
+// openLog makes the FIFO at path if it is missing, and starts a goroutine that reads it.
+// The goroutine ends with close.
 func openLog(path string, log *logrus.Entry) (*logReader, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("cannot make FIFO %q: %w", path, err)
@@ -46,7 +46,7 @@ func openLog(path string, log *logrus.Entry) (*logReader, error) {
 	return l, nil
 }
 
-// writer opens the end that containerd gets. It blocks, as programs expect.
+// writer opens the write end for containerd. It is blocking, as programs expect.
 func (l *logReader) writer() (*os.File, error) {
 	fd, err := unix.Open(l.path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -63,14 +63,14 @@ func (l *logReader) run() {
 			return
 		}
 		if len(line) > 0 {
-			l.tell(string(line))
+			l.logLine(string(line))
 		}
 	}
 }
 
-// tell logs a line with the level that it has; one that isn't in containerd's form,
-// such as a panic's, as it is.
-func (l *logReader) tell(line string) {
+// logLine logs a line of containerd with the line's own level. A line that isn't in
+// containerd's format, such as those of a panic, is logged whole, as a warning.
+func (l *logReader) logLine(line string) {
 	m, ok := parseMessage(line)
 	if !ok {
 		m = message{level: logrus.WarnLevel, text: line}
@@ -83,38 +83,37 @@ func (l *logReader) tell(line string) {
 	l.log.WithFields(m.fields).Log(m.level, m.text)
 }
 
-// close ends the reading, once all was read that was written before.
+// close reads all messages that were written before, and ends the goroutine.
 func (l *logReader) close() error {
 	_, err := l.fifo.WriteString("\n" + endOfLog + "\n")
 	if err != nil {
-		_ = l.fifo.Close() // ends the goroutine; err says why
+		_ = l.fifo.Close() // ends the goroutine all the same; err is returned
 	}
 	l.read.Wait()
 	return errors.Join(err, l.fifo.Close())
 }
 
-// lastWords is the latest message that tells of trouble, of those that were read.
-func (l *logReader) lastWords() string {
+func (l *logReader) lastError() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
 }
 
-// message is a line of a log in logrus' text form, which containerd and its shims
-// write.
+// message is a line in logrus' text format, which containerd and its shims write.
 type message struct {
 	level  logrus.Level
 	text   string
 	fields logrus.Fields
 }
 
-// parseMessage reads key=value pairs, whose values are Go strings or have neither
-// spaces nor quotes. A line without a level isn't one; an empty text is left out.
+// parseMessage reads a line of key=value pairs, where a value is a quoted Go string or
+// has neither spaces nor quotes. It returns false for other lines, and for a line
+// without a level.
 func parseMessage(line string) (message, bool) {
 	m := message{fields: logrus.Fields{}}
 	leveled := false
-	for rest := line; rest != ""; {
-		key, after, ok := strings.Cut(rest, "=")
+	for remaining := line; remaining != ""; {
+		key, after, ok := strings.Cut(remaining, "=")
 		if !ok || key == "" || strings.ContainsAny(key, " \"") {
 			return message{}, false
 		}
@@ -122,7 +121,7 @@ func parseMessage(line string) (message, bool) {
 		if !ok {
 			return message{}, false
 		}
-		rest = after
+		remaining = after
 		switch key {
 		case "time":
 		case "level":
@@ -130,7 +129,7 @@ func parseMessage(line string) (message, bool) {
 			if err != nil {
 				return message{}, false
 			}
-			// Here containerd's end is no reason to end.
+			// logrus ends this process for a level above error.
 			m.level, leveled = max(parsed, logrus.ErrorLevel), true
 		case "msg":
 			m.text = value
@@ -141,17 +140,17 @@ func parseMessage(line string) (message, bool) {
 	return m, leveled
 }
 
-// cutValue cuts a value, and the space behind it, off the beginning.
-func cutValue(s string) (value, rest string, ok bool) {
+// cutValue cuts a value, and the space after it, off the beginning of s.
+func cutValue(s string) (value, after string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
-		value, rest, _ = strings.Cut(s, " ")
-		return value, rest, !strings.Contains(value, `"`)
+		value, after, _ = strings.Cut(s, " ")
+		return value, after, !strings.Contains(value, `"`)
 	}
 	quoted, err := strconv.QuotedPrefix(s)
 	if err != nil {
 		return "", "", false
 	}
 	value, err = strconv.Unquote(quoted)
-	rest = s[len(quoted):]
-	return value, strings.TrimPrefix(rest, " "), err == nil && (rest == "" || rest[0] == ' ')
+	after = s[len(quoted):]
+	return value, strings.TrimPrefix(after, " "), err == nil && (after == "" || after[0] == ' ')
 }

@@ -17,21 +17,21 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// daemonProcess is a containerd that runs: a child, or what an earlier supervisor
-// left. Both are watched by a pidfd.
+// daemonProcess is the process of a containerd: a child, or the one of an earlier
+// supervisor. It is watched by a pidfd, see pidfd_open(2).
 type daemonProcess struct {
 	pid   int
 	pidfd *os.File
-	child *exec.Cmd // nil for one that somebody else reaps
+	child *exec.Cmd // nil if another process reaps it
 
-	ended chan struct{} // closed when it has ended
-	how   string        // how it ended, once it has
+	ended chan struct{} // closed when the process has ended
+	how   string        // how the process ended; set before ended is closed
 
 	watch sync.WaitGroup
 }
 
-// start runs containerd in a session of its own, so that no terminal's signal
-// reaches it.
+// start runs containerd in a session of its own, so that signals of a terminal don't
+// reach it.
 func (s *Supervisor) start() (*daemonProcess, error) {
 	args := s.options.arguments()
 	out, err := s.log.writer()
@@ -48,13 +48,14 @@ func (s *Supervisor) start() (*daemonProcess, error) {
 	}
 	p, err := watchDaemon(cmd.Process.Pid, cmd)
 	if err != nil {
-		_ = cmd.Process.Kill() // it has ended, or does now
+		_ = cmd.Process.Kill() // fails if the process has ended
 		return nil, errors.Join(err, cmd.Wait())
 	}
 	return p, nil
 }
 
-// watchDaemon watches a process, by a goroutine that ends with it or with leave.
+// watchDaemon starts a goroutine that waits for the end of a process. The goroutine ends
+// with the process, or with leave.
 func watchDaemon(pid int, child *exec.Cmd) (*daemonProcess, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -74,14 +75,15 @@ func (p *daemonProcess) run() {
 		_ = p.child.Wait() // its error is in ProcessState
 		p.how = p.child.ProcessState.String()
 	default:
-		p.how = "a status that its parent knows"
+		p.how = "an unknown status (it is not a child of this process)"
 	}
 	if !left {
 		close(p.ended)
 	}
 }
 
-// awaitEnd waits until the pidfd is readable (pidfd_open(2)), or closed.
+// awaitEnd waits until the pidfd is readable, which says that the process has ended (see
+// pidfd_open(2)). It fails when the pidfd is closed.
 func (p *daemonProcess) awaitEnd() error {
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
@@ -93,14 +95,15 @@ func (p *daemonProcess) awaitEnd() error {
 	})
 }
 
-// leave ends the watching. A child that lives then has to be reaped by whoever
-// inherits it.
+// leave ends the goroutine of watchDaemon. A child that still runs is reaped by the
+// process that inherits it.
 func (p *daemonProcess) leave() {
-	_ = p.pidfd.Close() // ends the goroutine; nothing was written
+	_ = p.pidfd.Close() // ends the goroutine; an error loses nothing
 	p.watch.Wait()
 }
 
-// end ends the process, which may have ended.
+// end ends the process with SIGTERM, and after the grace with SIGKILL. The process may
+// have ended already.
 func (p *daemonProcess) end(grace time.Duration) {
 	p.signal(unix.SIGTERM)
 	timer := time.NewTimer(grace)
@@ -114,7 +117,7 @@ func (p *daemonProcess) end(grace time.Duration) {
 	p.leave()
 }
 
-// signal fails only for a process that has ended.
+// signal sends a signal. It does nothing if the process has ended.
 func (p *daemonProcess) signal(sig unix.Signal) {
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
@@ -123,8 +126,8 @@ func (p *daemonProcess) signal(sig unix.Signal) {
 	_ = raw.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
 }
 
-// adoptDaemon finds the containerd with these arguments, which name a file of the
-// supervisor's own directory, and watches it; nil where there is none.
+// adoptDaemon finds the containerd with these arguments, which name a file in the
+// supervisor's Dir, and watches it. It returns nil if there is none.
 func adoptDaemon(args []string) (*daemonProcess, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -142,7 +145,7 @@ func adoptDaemon(args []string) (*daemonProcess, error) {
 		if err != nil {
 			return nil, err
 		}
-		if isDaemon(pid, args) { // the pidfd is that of the process that was looked at
+		if isDaemon(pid, args) { // again: the pid may be another process's by now
 			return p, nil
 		}
 		p.leave()
@@ -150,23 +153,23 @@ func adoptDaemon(args []string) (*daemonProcess, error) {
 	return nil, nil
 }
 
-// isDaemon tells whether a process has these arguments and is the leader of its
-// session: a child of containerd's has its command line too, until it executes.
+// isDaemon reports whether a process has these arguments and leads its session. A child
+// of containerd has the same arguments until its execve(2), and doesn't lead a session.
 func isDaemon(pid int, args []string) bool {
 	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {
 		return false
 	}
-	_, rest, _ := strings.Cut(string(line), "\x00")
-	if rest != strings.Join(args, "\x00")+"\x00" {
+	_, after, _ := strings.Cut(string(line), "\x00")
+	if after != strings.Join(args, "\x00")+"\x00" {
 		return false
 	}
 	session, err := unix.Getsid(pid)
 	return err == nil && session == pid
 }
 
-// serves waits until a daemon says that it serves. It fails when ctx or the daemon
-// ends.
+// serves waits until a daemon answers gRPC's health check. It fails when ctx or the
+// daemon ends.
 func serves(ctx context.Context, address string, ended <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -177,7 +180,7 @@ func serves(ctx context.Context, address string, ended <-chan struct{}) error {
 	watch.Go(func() { // ends with this function
 		select {
 		case <-ended:
-			cancel(errors.New("it has ended"))
+			cancel(errors.New("the process has ended"))
 		case <-done:
 		}
 	})

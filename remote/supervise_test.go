@@ -19,7 +19,8 @@ func TestSuperviseRefuses(t *testing.T) {
 	dir := t.TempDir()
 	long := "/" + strings.Repeat("x", longestSocket-len("/containerd.sock.ttrpc"))
 	for name, o := range map[string]SupervisorOptions{
-		"nothing": {}, "relative binary": {Binary: "containerd", Root: dir, Dir: dir}, "relative root": {Binary: "/x", Root: "r", Dir: dir},
+		"nothing": {}, "relative binary": {Binary: "containerd", Root: dir, Dir: dir}, "relative root": {Binary: "/x",
+			Root: "r", Dir: dir},
 		"relative directory": {Binary: "/x", Root: dir, Dir: "d"}, "long directory": {Binary: "/x", Root: dir, Dir: long},
 	} {
 		if _, err := Supervise(t.Context(), o); !errdefs.IsInvalidArgument(err) {
@@ -32,7 +33,7 @@ func TestSuperviseRefuses(t *testing.T) {
 	}
 }
 
-// script makes a program of a shell script, in containerd's place.
+// script makes a program from a shell script, to stand in for containerd.
 func script(t *testing.T, text string) SupervisorOptions {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sup") // short: a socket's path may have 108 bytes
@@ -40,7 +41,8 @@ func script(t *testing.T, text string) SupervisorOptions {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	o := SupervisorOptions{Binary: filepath.Join(dir, "containerd"), Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run")}
+	o := SupervisorOptions{Binary: filepath.Join(dir, "containerd"), Root: filepath.Join(dir, "root"),
+		Dir: filepath.Join(dir, "run")}
 	if err := os.WriteFile(o.Binary, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -50,9 +52,9 @@ func script(t *testing.T, text string) SupervisorOptions {
 	return o
 }
 
-// TestSuperviseFailsWithWords starts what ends before it serves.
-func TestSuperviseFailsWithWords(t *testing.T) {
-	// Go opens descriptors of its own with the first of these.
+// TestSuperviseFails starts a program that ends before it serves.
+func TestSuperviseFails(t *testing.T) {
+	// Go opens descriptors of its own with the first call.
 	if p, err := adoptDaemon([]string{"none"}); p != nil || err != nil {
 		t.Fatal(p, err)
 	}
@@ -71,7 +73,7 @@ func TestSuperviseFailsWithWords(t *testing.T) {
 			if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), c.words) {
 				t.Fatal(err)
 			}
-			// The directory is free again.
+			// The directory can be used again.
 			if _, err := Supervise(t.Context(), o); !errdefs.IsUnavailable(err) {
 				t.Fatal(err)
 			}
@@ -89,7 +91,7 @@ func TestSuperviseFailsWithWords(t *testing.T) {
 	}
 }
 
-// descriptors counts those of this process.
+// descriptors returns the number of descriptors of this process.
 func descriptors(t *testing.T) int {
 	t.Helper()
 	all, err := os.ReadDir("/proc/self/fd")
@@ -99,7 +101,7 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-// TestSuperviseKills ends what passes over SIGTERM.
+// TestSuperviseKills ends a program that ignores SIGTERM.
 func TestSuperviseKills(t *testing.T) {
 	o := script(t, `trap '' TERM; echo $$ >"$(dirname "$2")/pid"; while :; do sleep 60 & wait $!; done`)
 	o.Grace = 10 * time.Millisecond
@@ -115,7 +117,7 @@ func TestSuperviseKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The trap is there when the file is.
+	// The program makes the file after it has set its trap.
 	for deadline := time.Now().Add(time.Minute); ; {
 		if data, err := os.ReadFile(filepath.Join(o.Dir, "pid")); err == nil && len(data) > 0 {
 			break
@@ -129,7 +131,7 @@ func TestSuperviseKills(t *testing.T) {
 	if p.how != "signal: killed" {
 		t.Errorf("it ended with %s", p.how)
 	}
-	// Its sleep was in its session.
+	// The sleep was in the session of the program.
 	if err := unix.Kill(-p.pid, unix.SIGKILL); err != nil {
 		t.Error(err)
 	}
@@ -138,7 +140,7 @@ func TestSuperviseKills(t *testing.T) {
 	}
 }
 
-// TestAdoptDaemon finds a process by its arguments, if it leads a session.
+// TestAdoptDaemon finds a process by its arguments, if the process leads a session.
 func TestAdoptDaemon(t *testing.T) {
 	args := []string{"-c", "read x # " + t.TempDir()}
 	if p, err := adoptDaemon(args); p != nil || err != nil {
@@ -161,7 +163,7 @@ func TestAdoptDaemon(t *testing.T) {
 		if p != nil {
 			select {
 			case <-p.ended:
-				t.Error("it has ended")
+				t.Error("the process has ended")
 			default:
 			}
 			defer p.leave()
@@ -174,26 +176,17 @@ func TestAdoptDaemon(t *testing.T) {
 	}
 }
 
-func TestRedelay(t *testing.T) {
-	var d redelay
-	for i, c := range []struct{ lived, want time.Duration }{
-		{time.Hour, restartFirst}, {0, 2 * restartFirst}, {healthyAfter - 1, 4 * restartFirst}, {0, 8 * restartFirst}, {0, 16 * restartFirst},
-		{0, 32 * restartFirst}, {0, restartLongest}, {0, restartLongest}, {healthyAfter, restartFirst}, {0, 2 * restartFirst},
-	} {
-		if got := d.next(c.lived); got != c.want {
-			t.Errorf("%d: %v, want %v", i, got, c.want)
-		}
-	}
-}
-
 func TestParseMessage(t *testing.T) {
 	for line, want := range map[string]message{
-		`time="2026-01-02T03:04:05Z" level=info msg="starting" version=2.4.2`:   {logrus.InfoLevel, "starting", logrus.Fields{"version": "2.4.2"}},
-		`time="x" level=warning msg=short`:                                      {logrus.WarnLevel, "short", nil},
-		`level=debug msg="a \"b\"\n" id="x y"`:                                  {logrus.DebugLevel, "a \"b\"\n", logrus.Fields{"id": "x y"}},
-		`level=fatal msg=end`:                                                   {logrus.ErrorLevel, "end", nil},
-		`level=panic msg=end`:                                                   {logrus.ErrorLevel, "end", nil},
-		`level=error msg= error="rpc error: code = Unavailable" namespace=moby`: {logrus.ErrorLevel, "", logrus.Fields{"error": "rpc error: code = Unavailable", "namespace": "moby"}},
+		`time="2026-01-02T03:04:05Z" level=info msg="starting" version=2.4.2`: {logrus.InfoLevel, "starting",
+			logrus.Fields{"version": "2.4.2"}},
+		`time="x" level=warning msg=short`: {logrus.WarnLevel, "short", nil},
+		`level=debug msg="a \"b\"\n" id="x y"`: {logrus.DebugLevel, "a \"b\"\n",
+			logrus.Fields{"id": "x y"}},
+		`level=fatal msg=end`: {logrus.ErrorLevel, "end", nil},
+		`level=panic msg=end`: {logrus.ErrorLevel, "end", nil},
+		`level=error msg= error="rpc error: code = Unavailable" namespace=moby`: {logrus.ErrorLevel, "",
+			logrus.Fields{"error": "rpc error: code = Unavailable", "namespace": "moby"}},
 	} {
 		got, ok := parseMessage(line)
 		if !ok || got.level != want.level || got.text != want.text || !maps.Equal(got.fields, want.fields) {
@@ -210,7 +203,7 @@ func TestParseMessage(t *testing.T) {
 	}
 }
 
-// FuzzParseMessage wants whatever logrus wrote to be read as it was.
+// FuzzParseMessage checks that messages which logrus wrote are read without a change.
 func FuzzParseMessage(f *testing.F) {
 	f.Add("starting", "id", "a b")
 	f.Add("\"\n\x00\xff", "k", "=")

@@ -12,7 +12,9 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// CreateTask makes a container's init process, which waits for Start.
+// CreateTask makes a container's init process, which waits for Start. Errors of the
+// options are InvalidArgument, or NotImplemented for a checkpoint with a runtime other
+// than runc's type.
 func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (pid int, err error) {
 	opts, err := taskOptions(c)
 	if err != nil {
@@ -23,7 +25,7 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 		ContainerID: id, Rootfs: mounts(c.Rootfs), Terminal: c.Terminal, Options: opts,
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
 	}, w.option())
-	w.tell(c.Warn)
+	w.pass(c.Warn)
 	return pidOf(r.GetPid()), err
 }
 
@@ -35,7 +37,7 @@ func mounts(all []libcontainerd.Mount) []*types.Mount {
 	return wire
 }
 
-// AddExec registers a process.
+// AddExec adds a process to a task. It runs after Start.
 func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd.ExecConfig) error {
 	spec, err := asAny(processURL, c.Process)
 	if err != nil {
@@ -46,11 +48,11 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 		ContainerID: id, ExecID: execID, Spec: spec, Terminal: c.Terminal,
 		Stdin: c.Stdio.Stdin, Stdout: c.Stdio.Stdout, Stderr: c.Stdio.Stderr,
 	}, w.option())
-	w.tell(c.Warn)
+	w.pass(c.Warn)
 	return err
 }
 
-// wireID is how the API names a process: init is no exec.
+// wireID returns the exec id of a process in the API: empty for the init process.
 func wireID(process string) string {
 	if process == libcontainerd.InitProcess {
 		return ""
@@ -64,19 +66,21 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (pid int, err er
 	return pidOf(r.GetPid()), err
 }
 
-// Kill sends a signal; the end of the process is another matter.
+// Kill sends a signal, and doesn't wait for the exit.
 func (d *Daemon) Kill(ctx context.Context, id, process string, sig syscall.Signal, all bool) error {
-	_, err := d.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, ExecID: wireID(process), Signal: uint32(sig), All: all})
+	_, err := d.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, ExecID: wireID(process), Signal: uint32(sig),
+		All: all})
 	return err
 }
 
-// Resize sets a terminal's size, in characters.
+// Resize sets the size of a process's terminal, in characters.
 func (d *Daemon) Resize(ctx context.Context, id, process string, width, height uint32) error {
-	_, err := d.tasks.ResizePty(ctx, &tasksapi.ResizePtyRequest{ContainerID: id, ExecID: wireID(process), Width: width, Height: height})
+	_, err := d.tasks.ResizePty(ctx, &tasksapi.ResizePtyRequest{ContainerID: id, ExecID: wireID(process), Width: width,
+		Height: height})
 	return err
 }
 
-// CloseIO has the daemon let go of its end of a process's stdin.
+// CloseIO has the daemon close its end of a process's stdin.
 func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 	_, err := d.tasks.CloseIO(ctx, &tasksapi.CloseIORequest{ContainerID: id, ExecID: wireID(process), Stdin: true})
 	return err
@@ -94,7 +98,7 @@ func (d *Daemon) Resume(ctx context.Context, id string) error {
 	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskPaused)
 }
 
-// Pids are those of all processes of a task.
+// Pids returns the pids of all processes of a task, as the daemon reports them.
 func (d *Daemon) Pids(ctx context.Context, id string) ([]int, error) {
 	r, err := d.tasks.ListPids(ctx, &tasksapi.ListPidsRequest{ContainerID: id})
 	if err != nil {
@@ -117,8 +121,8 @@ func (d *Daemon) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	return err
 }
 
-// Checkpoint has a task's state written to a directory, by an OCI runtime that
-// takes runc's options.
+// Checkpoint has the daemon write the state of a task to a directory. The task's OCI
+// runtime must take runc's options.
 func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
 	opts, err := packed(&options.CheckpointOptions{
 		ImagePath: c.Dir, Exit: c.Exit, OpenTcp: c.OpenTCP,
@@ -139,8 +143,7 @@ func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	}
 	all := make([]libcontainerd.Task, 0, len(r.Tasks))
 	for _, p := range r.Tasks {
-		// containerd gives the container's id as the process's, and leaves the
-		// other one empty.
+		// containerd puts the container's id into ID, and leaves ContainerID empty.
 		id := p.ContainerID
 		if id == "" {
 			id = p.ID
@@ -150,7 +153,7 @@ func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	return all, nil
 }
 
-// Process tells the state of one process.
+// Process returns the state of one process.
 func (d *Daemon) Process(ctx context.Context, id, process string) (libcontainerd.Task, error) {
 	var t exitTrailer
 	r, err := d.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id, ExecID: wireID(process)}, t.option())

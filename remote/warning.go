@@ -5,16 +5,17 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TrailerWarning is in runtimed's answers to Create and Exec, once for each thing
-// that the process gets less of than its spec asks for, since the host withholds it.
+// TrailerWarning is the gRPC trailer in runtimed's answers to Create and Exec, once for
+// each limit or privilege of the spec that the host doesn't allow.
 const TrailerWarning = "engine-lite-warning"
 
-// warnings is what a call's trailer warned of.
+// warnings are the warnings in a call's trailer.
 type warnings struct{ md metadata.MD }
 
 func (w *warnings) option() grpc.CallOption { return grpc.Trailer(&w.md) }
 
-func (w *warnings) tell(warn func(string)) {
+// pass calls warn, if it isn't nil, with each warning.
+func (w *warnings) pass(warn func(string)) {
 	if warn == nil {
 		return
 	}

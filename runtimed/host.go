@@ -9,12 +9,12 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/internal/withheld"
+	"github.com/engine-lite/engine-lite/internal/hostlimits"
 )
 
 // host is what the kernel allows this process, and so the containers that it has made. It is found out once.
 type host struct {
-	withheld.Bounds
+	hostlimits.Bounds
 	// seccomp tells whether the kernel has system call filters.
 	seccomp bool
 	// controllers lists the controllers of control groups.
@@ -23,7 +23,7 @@ type host struct {
 }
 
 func thisHost(tmp string) (host, error) {
-	bounds, err := withheld.Here()
+	bounds, err := hostlimits.Here()
 	if err != nil {
 		return host{}, err
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
+
+	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
 // What all tests share, made by prepared: the built programs and a root filesystem with nothing but busybox.
@@ -24,7 +26,11 @@ var (
 // groupsName is the control group that the containers' own are in; another run of the tests has another.
 var groupsName = fmt.Sprintf("engine-lite-runtimed-test-%d", os.Getpid())
 
+// TestMain runs the tests in a place apart: crun and CRIU leave what they made on first use.
 func TestMain(m *testing.M) {
+	if code, done := apart.Enter(); done {
+		os.Exit(code)
+	}
 	logrus.SetLevel(logrus.ErrorLevel)
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if shared != "" {
@@ -32,6 +38,10 @@ func TestMain(m *testing.M) {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}
+		}
+		for _, left := range apart.Left() {
+			fmt.Fprintln(os.Stderr, "left behind:", left)
+			code = max(code, 1)
 		}
 		os.Exit(code)
 	}))

@@ -21,9 +21,9 @@ var onContainerd = []string{
 }
 
 // TestOnContainerd runs them again, in a process of their own, on an engine that
-// uses a containerd, with one CLI.
+// uses a containerd, with one CLI. 1.6 has its turn in long runs.
 func TestOnContainerd(t *testing.T) {
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		c := startContainerd(t, release)
 		t.Cleanup(func() { noEngineState(t) })
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)

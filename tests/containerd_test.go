@@ -40,7 +40,11 @@ func containerds(t *testing.T) []containerdRelease {
 
 // eachContainerd runs a test with each containerd.
 func eachContainerd(t *testing.T, test func(t *testing.T, c containerdRelease)) {
-	for _, c := range containerds(t) {
+	onEach(t, containerds(t), test)
+}
+
+func onEach(t *testing.T, releases []containerdRelease, test func(t *testing.T, c containerdRelease)) {
+	for _, c := range releases {
 		t.Run(c.version, func(t *testing.T) { test(t, c) })
 	}
 }

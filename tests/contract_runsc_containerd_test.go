@@ -27,26 +27,27 @@ var unprovedOnRunscShim = []libcontainerdtest.Without{
 	{Case: "race/two callers at once", Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
 }
 
-// ranOn24 keeps the time in bounds: the one release runs the whole suite, the other
-// what the shim and the OCI runtime have the most part in.
-var ranOn24 = func() []libcontainerdtest.Without {
+// ranElsewhere keeps the time in bounds: only a long run has the whole suite, on 2.4. Else it
+// is what the shim and the OCI runtime have the most part in.
+var ranElsewhere = func() []libcontainerdtest.Without {
 	var groups []libcontainerdtest.Without
 	for _, group := range []string{"run/", "stdin/", "failure/", "event/", "restore/", "checkpoint/"} {
-		groups = append(groups, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4"})
+		groups = append(groups, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
 	}
 	return groups
 }()
 
 // TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of
-// containerd's shims for runc: the whole of it on 2.4, and exec, state and stop on 1.6.
+// containerd's shims for runc: exec, state and stop on 2.4. In long runs that is all of it, and
+// exec, state and stop are for 1.6.
 func TestContractOnRunscShim(t *testing.T) {
 	criuInPath(t)
 	options := libcontainerd.CreateOptions{RuntimePath: wrappedRunsc(t)}
 	rootfs := busyboxRootfs(t)
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		without := slices.Concat(beyondRunscShim, unprovedOnRunscShim)
-		if release.version == "1.6" {
-			without = append(without, ranOn24...)
+		if !long || release.version == "1.6" {
+			without = append(without, ranElsewhere...)
 		}
 		if os.Getenv(beyondRunscToo) != "" {
 			without = nil
@@ -57,7 +58,7 @@ func TestContractOnRunscShim(t *testing.T) {
 
 // TestBeyondRunscShim runs what TestContractOnRunscShim leaves out.
 func TestBeyondRunscShim(t *testing.T) {
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		mustFail(t, "TestContractOnRunscShim/"+release.version, beyondRunscToo, beyondRunscShim)
 	})
 }

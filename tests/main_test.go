@@ -1,17 +1,18 @@
 package tests
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
-// TestMain ends the daemon that tests share, once the last of them has run, and
-// looks for what it and they left on the machine.
+// TestMain runs the tests in a place apart: podman and containerd leave what they made on
+// first use. It ends the daemon that tests share, once the last of them has run, and looks
+// for what the daemon and the tests left.
 func TestMain(m *testing.M) {
 	if insideMachine() {
 		runGuest()
@@ -23,7 +24,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	shims := absent("/run/containerd/s", "/run/containerd/runc", "/run/containerd")
+	if code, done := apart.Enter(); done {
+		os.Exit(code)
+	}
 	code := m.Run()
 	if err := shared.close(); err != nil {
 		fmt.Fprintln(os.Stderr, "after the tests:", err)
@@ -37,20 +40,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "after the tests:", err)
 		code = max(code, 1)
 	}
-	for _, dir := range shims {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			fmt.Fprintln(os.Stderr, "after the tests:", err)
-			code = max(code, 1)
-		}
+	for _, left := range apart.Left() {
+		fmt.Fprintln(os.Stderr, "left behind:", left)
+		code = max(code, 1)
 	}
 	os.Exit(code)
-}
-
-// absent returns the directories that aren't there. containerd's shims make theirs
-// outside of the private directory that the daemon was given.
-func absent(dirs ...string) []string {
-	return slices.DeleteFunc(dirs, func(dir string) bool {
-		_, err := os.Lstat(dir)
-		return err == nil
-	})
 }

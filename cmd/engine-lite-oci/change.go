@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/internal/pidfd"
-	"github.com/engine-lite/engine-lite/internal/spool"
 )
 
-// each does something with several containers: one that fails keeps no other
-// from it.
+// each calls fn for each id, also after an error.
 func each(ids []string, fn func(id string) error) error {
 	var errs []error
 	for _, id := range ids {
@@ -27,18 +27,18 @@ func (o *options) start(ctx context.Context, id string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.end()) }()
-	return s.act(spool.Start, "start", id)
+	return s.act(ocilog.Start, "start", id)
 }
 
-// freeze is pausing or resuming.
+// freeze describes the command pause or resume.
 type freeze struct {
 	command, short, action string
-	from                   string // the only status in which it is legal
+	from                   string // the only status in which the command is legal
 }
 
 var (
-	pausing  = freeze{"pause", "freeze a running container", spool.Pause, "running"}
-	resuming = freeze{"resume", "let a paused container go on", spool.Unpause, "paused"}
+	pausing  = freeze{"pause", "freeze a running container", ocilog.Pause, "running"}
+	resuming = freeze{"resume", "let a paused container go on", ocilog.Unpause, "paused"}
 )
 
 func (o *options) freeze(ctx context.Context, id string, f freeze) (err error) {
@@ -53,15 +53,16 @@ func (o *options) freeze(ctx context.Context, id string, f freeze) (err error) {
 	return s.act(f.action, f.command, id)
 }
 
-// demand refuses a command that isn't legal in the status the container has:
-// runtimes differ in what they let pass.
+// demand refuses a command unless the container has the given status. Not all
+// runtimes refuse what the specification forbids.
 func (s *session) demand(command, status string) error {
 	there, err := s.runtime.state(s.id)
 	if err != nil {
 		return err
 	}
 	if there.Status != status {
-		return fmt.Errorf("cannot %s container %q while it is %s: %w", command, s.id, there.Status, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot %s container %q while it is %s: %w",
+			command, s.id, there.Status, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
@@ -80,12 +81,12 @@ func (o *options) delete(ctx context.Context, id string, force bool) (err error)
 	return s.remove(force)
 }
 
-// exitWait bounds how long a killed process may take to be gone after its
-// container.
+// exitWait is how long to wait for the end of a process whose container has been
+// deleted.
 const exitWait = 5 * time.Second
 
-// remove has the runtime delete the container, and notes how it ended where this
-// is the last chance to know.
+// remove deletes the container by the runtime. If the exit is not in the log yet, it
+// notes the exit status, which nobody can learn later.
 func (s *session) remove(force bool) error {
 	args := []string{"delete", s.id}
 	if force {
@@ -95,13 +96,13 @@ func (s *session) remove(force bool) error {
 		return s.runtime.do("", args...)
 	}
 	status := s.watchExit()
-	if err := s.note(spool.Line{Action: spool.Destroy, Step: spool.Begun}); err != nil {
+	if err := s.note(ocilog.Line{Action: ocilog.Destroy, Step: ocilog.Begun}); err != nil {
 		return err
 	}
 	failure := s.runtime.do(s.log.State.Container.Run, args...)
 	if failure != nil {
 		if _, err := s.runtime.state(s.id); !errdefs.IsNotFound(err) {
-			return errors.Join(failure, s.note(spool.Line{Action: spool.Destroy, Step: spool.Failed}))
+			return errors.Join(failure, s.note(ocilog.Line{Action: ocilog.Destroy, Step: ocilog.Failed}))
 		}
 	}
 	if !s.log.State.Created {
@@ -109,13 +110,14 @@ func (s *session) remove(force bool) error {
 	}
 	var err error
 	if code, ok := status(); ok {
-		err = s.note(spool.Line{Action: spool.Exit, Step: spool.Done, Status: &code})
+		err = s.note(ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &code})
 	}
-	return errors.Join(failure, err, s.gone(spool.Line{Action: spool.Destroy, Step: spool.Done}))
+	return errors.Join(failure, err, s.gone(ocilog.Line{Action: ocilog.Destroy, Step: ocilog.Done}))
 }
 
-// watchExit opens the container's process as long as there is one; the function
-// tells how it ended, if anybody can.
+// watchExit opens the container's process while it exists. The returned function waits
+// for the end of the process, for exitWait at most, and returns its wait status; false
+// if that is unknown or is in the log.
 func (s *session) watchExit() func() (uint32, bool) {
 	unknown := func() (uint32, bool) { return 0, false }
 	state := &s.log.State

@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// command is the command line. What it has no say in goes to the runtime as it came.
+// command returns the command line. Commands that change nothing about the container's
+// state go to the runtime unchanged.
 func command(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "engine-lite-oci", Short: "an OCI runtime whose containers are in engine-lite's events",
@@ -17,9 +18,11 @@ func command(o *options) *cobra.Command {
 	}
 	cmd.SetVersionTemplate("engine-lite-oci version {{.Version}}\n")
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
-	f := cmd.Flags() // before the command, as OCI runtimes have them
-	f.StringVar(&o.run, "run", envOr("ENGINE_LITE_RUN", "/run/engine-lite"), "the engine's `directory` of what a reboot ends (ENGINE_LITE_RUN)")
-	f.StringVar(&o.runtime, "runtime", os.Getenv("ENGINE_LITE_RUNTIME"), "OCI runtime, a `name` or path (ENGINE_LITE_RUNTIME; default crun where it runs, else runc)")
+	f := cmd.Flags() // stand before the command, as those of OCI runtimes do
+	f.StringVar(&o.run, "run", envOr("ENGINE_LITE_RUN", "/run/engine-lite"),
+		"the engine's `directory` of what a reboot ends (ENGINE_LITE_RUN)")
+	f.StringVar(&o.runtime, "runtime", os.Getenv("ENGINE_LITE_RUNTIME"),
+		"OCI runtime, a `name` or path (ENGINE_LITE_RUNTIME; default crun where it runs, else runc)")
 	f.StringVar(&o.root, "root", "", "`directory` of the runtime's state (default one below the run directory)")
 	f.StringVar(&o.log, "log", "", "`file` for messages (default stderr)")
 	f.StringVar(&o.logFormat, "log-format", "", "`format` of messages: text or json")
@@ -28,12 +31,12 @@ func command(o *options) *cobra.Command {
 	f.BoolVar(&o.debug, "debug", false, "more messages")
 	cmd.AddCommand(createCommand(o), runCommand(o), startCommand(o), deleteCommand(o),
 		freezeCommand(o, pausing), freezeCommand(o, resuming),
-		handedOn("state ID", "print where a container stands", o.state),
-		handedOn("kill [--all] ID [SIGNAL]", "send a signal to a container's process", o.kill),
-		handedOn("exec [FLAG...] ID [COMMAND...]", "run a process in a container", o.exec),
-		handedOn("ps [FLAG...] ID [ARG...]", "list a container's processes", o.ps),
-		handedOn("list [FLAG...]", "list the default runtime's containers", o.list),
-		handedOn("features", "print what the default runtime can", o.features))
+		forwarded("state ID", "print the state of a container", o.state),
+		forwarded("kill [--all] ID [SIGNAL]", "send a signal to a container's process", o.kill),
+		forwarded("exec [FLAG...] ID [COMMAND...]", "run a process in a container", o.exec),
+		forwarded("ps [FLAG...] ID [ARG...]", "list a container's processes", o.ps),
+		forwarded("list [FLAG...]", "list the default runtime's containers", o.list),
+		forwarded("features", "print the features of the default runtime", o.features))
 	return cmd
 }
 
@@ -44,7 +47,7 @@ func envOr(name, otherwise string) string {
 	return otherwise
 }
 
-// createFlags are those of create and run.
+// createFlags are the flags of create and run.
 type createFlags struct {
 	bundle, consoleSocket, pidFile string
 	noPivot, noNewKeyring          bool
@@ -132,9 +135,9 @@ func freezeCommand(o *options, f freeze) *cobra.Command {
 	}
 }
 
-// handedOn is a command that changes nothing about where a container stands: the
-// runtime gets its arguments as they are.
-func handedOn(use, short string, run func(args []string) error) *cobra.Command {
+// forwarded is a command that changes nothing about a container's state. The runtime
+// gets its arguments unchanged.
+func forwarded(use, short string, run func(args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error { return run(args) },

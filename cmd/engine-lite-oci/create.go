@@ -12,14 +12,15 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
 func keeperSocket(run string) string { return filepath.Join(run, "keeper", keeper.SocketName) }
 
-// create creates a container. The pid file comes last: callers take it for the
-// whole.
+// create creates a container. It writes the pid file last: callers take the file for a
+// sign that all is done.
 func (o *options) create(ctx context.Context, id string, c createFlags) (err error) {
 	s, err := o.beginCreate(ctx, id, &c)
 	if err != nil {
@@ -30,7 +31,7 @@ func (o *options) create(ctx context.Context, id string, c createFlags) (err err
 	if err != nil {
 		return err
 	}
-	spool.Wake(s.spoolDir())
+	ocilog.Wake(s.logDir())
 	if c.pidFile == "" {
 		return nil
 	}
@@ -42,7 +43,8 @@ func (o *options) create(ctx context.Context, id string, c createFlags) (err err
 	return nil
 }
 
-// beginCreate takes the id, if no container has it.
+// beginCreate opens the log for a new container. The error is of class AlreadyExists if
+// a container has the id.
 func (o *options) beginCreate(ctx context.Context, id string, c *createFlags) (*session, error) {
 	if err := o.check(id); err != nil {
 		return nil, err
@@ -72,8 +74,9 @@ func (o *options) beginCreate(ctx context.Context, id string, c *createFlags) (*
 	}
 }
 
-// free tells whether the log is a new one. One of a container that is gone makes
-// way, and is to be opened again; one that is there is of class AlreadyExists.
+// free reports whether the log is new. If its container is gone, free retires the log
+// and returns false: the caller opens the log again. If the container exists, the error
+// is of class AlreadyExists.
 func (s *session) free(ctx context.Context) (bool, error) {
 	if s.log.State.Container.Run == "" {
 		return true, nil
@@ -86,26 +89,26 @@ func (s *session) free(ctx context.Context) (bool, error) {
 	case err == nil:
 		return false, fmt.Errorf("container with id %q exists: %w", s.id, errdefs.ErrAlreadyExists)
 	case errdefs.IsNotFound(err):
-		return false, s.gone(spool.Line{Action: spool.Destroy, Step: spool.Done, Recovered: true})
+		return false, s.gone(ocilog.Line{Action: ocilog.Destroy, Step: ocilog.Done, Recovered: true})
 	}
 	return false, err
 }
 
-// recorded is the runtime that the log names.
+// recorded returns the runtime that the log names.
 func (s *session) recorded() ociRuntime {
 	return s.runtimeAt(s.log.State.Container.Runtime, s.log.State.Container.Root)
 }
 
-// make has the runtime create the container and notes it.
+// make creates the container by the runtime and notes it in the log.
 func (s *session) make(c createFlags) (pid int, err error) {
-	begun := spool.Container{
-		Run: spool.NewRun(), ID: s.id, Root: s.runtime.root, Runtime: s.runtime.path,
+	begun := ocilog.Container{
+		Run: ocilog.NewRun(), ID: s.id, Root: s.runtime.root, Runtime: s.runtime.path,
 		Bundle: c.bundle, Annotations: annotations(c.bundle),
 	}
-	if err := s.note(spool.Line{Action: spool.Create, Step: spool.Begun, Container: &begun}); err != nil {
+	if err := s.note(ocilog.Line{Action: ocilog.Create, Step: ocilog.Begun, Container: &begun}); err != nil {
 		return 0, errors.Join(err, s.log.Discard())
 	}
-	pidFile := spool.PidFile(s.spoolDir(), begun.Run)
+	pidFile := ocilog.PidFile(s.logDir(), begun.Run)
 	args := append([]string{"create"}, c.args(pidFile)...)
 	if err := s.runtime.do(begun.Run, append(args, s.id)...); err != nil {
 		return 0, errors.Join(err, s.forget())
@@ -119,12 +122,12 @@ func (s *session) make(c createFlags) (pid int, err error) {
 	return pid, s.removePidFile()
 }
 
-// maxAnnotations bounds the bytes of annotations that events carry: an exit must
-// fit into the journal with them.
+// maxAnnotations is how many bytes of annotations an event may have: the event of an
+// exit must fit into the journal.
 const maxAnnotations = 512 << 10
 
-// annotations are the bundle's; none where they can't be read, which the runtime
-// will complain of, or are too many.
+// annotations returns the annotations of a bundle. It returns none if they are too
+// long, or can't be read: the runtime reports that.
 func annotations(bundle string) map[string]string {
 	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
@@ -146,7 +149,7 @@ func annotations(bundle string) map[string]string {
 	return spec.Annotations
 }
 
-// readPid reads what a runtime wrote: a number and perhaps a line break.
+// readPid reads a runtime's pid file: a number and perhaps a line break.
 func readPid(path string) (int, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -159,14 +162,7 @@ func readPid(path string) (int, error) {
 	return pid, nil
 }
 
-// writePidFile makes the file appear as a whole.
+// writePidFile makes the file appear complete, by rename(2).
 func writePidFile(path string, pid int) error {
-	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()))
-	if err := os.WriteFile(draft, []byte(strconv.Itoa(pid)), 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(draft, path); err != nil {
-		return errors.Join(err, os.Remove(draft))
-	}
-	return nil
+	return atomicfile.Write(path, []byte(strconv.Itoa(pid)), 0o644)
 }

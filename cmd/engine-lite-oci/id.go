@@ -7,12 +7,13 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// validID is what both runtimes take: their directory of a container has its name.
+// validID matches the ids that crun and runc both take: each names a directory.
 var validID = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,254}$`)
 
 func checkID(id string) error {
 	if !validID.MatchString(id) || id == "." || id == ".." {
-		return fmt.Errorf("invalid container id %.80q: it is letters, digits, '_', '+', '.' and '-', 255 at most: %w", id, errdefs.ErrInvalidArgument)
+		const text = "invalid container id %.80q: it is letters, digits, '_', '+', '.' and '-', 255 at most: %w"
+		return fmt.Errorf(text, id, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }

@@ -16,14 +16,18 @@ func TestCheckID(t *testing.T) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	for _, id := range []string{"", ".", "..", "-a", "../x", "a/b", "/", "a b", "a\x00b", "a\n", "naïve", "容器", strings.Repeat("x", 256), strings.Repeat("x", 4096)} {
+	invalid := []string{
+		"", ".", "..", "-a", "../x", "a/b", "/", "a b", "a\x00b", "a\n", "naïve", "容器",
+		strings.Repeat("x", 256), strings.Repeat("x", 4096),
+	}
+	for _, id := range invalid {
 		if err := checkID(id); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%.20q: %v", id, err)
 		}
 	}
 }
 
-// TestExecFlags wants the container's id found wherever it stands.
+// TestExecFlags looks for the container's id behind all kinds of flags.
 func TestExecFlags(t *testing.T) {
 	for _, tt := range []struct {
 		args []string

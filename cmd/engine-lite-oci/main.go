@@ -1,11 +1,11 @@
-// Command engine-lite-oci is an OCI runtime's command line. It has a real OCI
-// runtime do the work, in the process tree of whoever calls it, and tells the
-// engine of it, so that the container is in the engine's events like any other.
+// Command engine-lite-oci has the command line of an OCI runtime. It runs a real OCI
+// runtime, below the process that calls it, and writes each action to a log that the
+// engine reads (internal/ocilog). So the container is in the engine's events.
 //
 //	engine-lite-oci [--run DIR] [--runtime NAME] [--root DIR] create|start|state|kill|delete|... ID
 //
-// It is a program of its own, and not a part of engine-lite's, since it is on the
-// path of each start and has to be loaded in no time.
+// It is a program apart from engine-lite since every start of a container waits for
+// it: a small program is loaded sooner.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// exitError is the exit code of a program that has told the rest itself.
+// exitError is the exit code of an OCI runtime that has reported its failure itself.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// killAt makes the test binary the program itself, which kills itself at that step
-// of its work, counted from 1; at 0 it never does. The package tests uses it.
+// killAt is an environment variable. With it the test binary is the program itself,
+// and kills itself at the step of that number, counted from 1; with 0 never. The
+// package tests uses it.
 const killAt = "ENGINE_LITE_OCI_TEST_KILL_AT"
 
 func TestMain(m *testing.M) {

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 )
 
 // runDetached creates and starts a container. The pid file comes last.
@@ -24,12 +24,12 @@ func (o *options) runDetached(ctx context.Context, id string, c createFlags) (er
 	return err
 }
 
-// launch makes and starts a container, of which nothing is left where that fails.
+// launch creates and starts a container. After an error it has removed the container.
 func (s *session) launch(c createFlags) (pid int, err error) {
 	if pid, err = s.make(c); err != nil {
 		return 0, err
 	}
-	if err = s.act(spool.Start, "start", s.id); err == nil && c.pidFile != "" {
+	if err = s.act(ocilog.Start, "start", s.id); err == nil && c.pidFile != "" {
 		err = writePidFile(c.pidFile, pid)
 	}
 	if err != nil {
@@ -38,10 +38,10 @@ func (s *session) launch(c createFlags) (pid int, err error) {
 	return pid, nil
 }
 
-// runToEnd creates and starts a container, waits for its end and has its exit
-// code. Signals go on to the container.
+// runToEnd creates and starts a container, sends the signals that it gets on to it,
+// and waits for its end. It returns an exitError if the exit code isn't 0.
 func (o *options) runToEnd(ctx context.Context, id string, c createFlags, keep bool) error {
-	// The container's process becomes this one's child when the runtime ends.
+	// The container's process becomes a child of this process when the runtime ends.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (o *options) runToEnd(ctx context.Context, id string, c createFlags, keep b
 	return nil
 }
 
-// waitFor reaps a child and hands signals on to it until then.
+// waitFor waits for the end of a child, and sends it the signals that come until then.
 func waitFor(pid int, signals <-chan os.Signal) (syscall.WaitStatus, error) {
 	process, err := os.FindProcess(pid)
 	if err != nil {
@@ -97,8 +97,11 @@ func waitFor(pid int, signals <-chan os.Signal) (syscall.WaitStatus, error) {
 	return status, nil
 }
 
-// afterRun notes the exit and deletes the container, unless somebody else has.
-func (o *options) afterRun(ctx context.Context, id string, pid int, status syscall.WaitStatus, keep bool) (err error) {
+// afterRun notes the exit and deletes the container, unless another command has
+// deleted it.
+func (o *options) afterRun(
+	ctx context.Context, id string, pid int, status syscall.WaitStatus, keep bool,
+) (err error) {
 	s, err := o.begin(ctx, id)
 	if err != nil {
 		return err
@@ -108,7 +111,7 @@ func (o *options) afterRun(ctx context.Context, id string, pid int, status sysca
 		return nil
 	}
 	raw := uint32(status)
-	if err := s.note(spool.Line{Action: spool.Exit, Step: spool.Done, Status: &raw}); err != nil || keep {
+	if err := s.note(ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &raw}); err != nil || keep {
 		return err
 	}
 	return s.remove(false)

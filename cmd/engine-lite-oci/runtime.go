@@ -13,10 +13,10 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 )
 
-// options are what stands before the command.
+// options are the flags before the command.
 type options struct {
 	run, runtime, root   string
 	log, logFormat       string
@@ -24,11 +24,11 @@ type options struct {
 	systemdCgroup, debug bool
 }
 
-// spoolDir is where the engine is told of containers.
-func (o *options) spoolDir() string { return filepath.Join(o.run, "oci") }
+// logDir returns the directory of the containers' logs, which the engine reads.
+func (o *options) logDir() string { return filepath.Join(o.run, "oci") }
 
-// complete makes the directories absolute: the runtime and later commands have
-// working directories of their own.
+// complete makes the directories absolute: the runtime, and later commands, may have
+// another working directory.
 func (o *options) complete() error {
 	for _, dir := range []*string{&o.run, &o.root} {
 		if *dir == "" {
@@ -43,7 +43,7 @@ func (o *options) complete() error {
 	return nil
 }
 
-// searchPath is where runtimes are looked for without a PATH: some callers have none.
+// searchPath is the PATH where the caller has none, to find runtimes.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // ociRuntime is the runtime of one container.
@@ -52,7 +52,7 @@ type ociRuntime struct {
 	globals    []string
 }
 
-// chooseRuntime takes the runtime that was asked for, else crun where it runs,
+// chooseRuntime returns the runtime that the options name, else crun if it runs here,
 // else runc.
 func (o *options) chooseRuntime() (ociRuntime, error) {
 	if os.Getenv("PATH") == "" {
@@ -81,24 +81,27 @@ func (o *options) chooseRuntime() (ociRuntime, error) {
 	return ociRuntime{}, fmt.Errorf("no OCI runtime: %w: %w", errors.Join(errs...), errdefs.ErrFailedPrecondition)
 }
 
-// hybridCgroups tells whether version 2 of control groups is mounted beside
-// version 1, which crun before 1.9 refuses.
+// hybridCgroups reports whether version 2 of control groups is mounted beside version
+// 1. crun before 1.9 refuses to run then.
 func hybridCgroups() bool {
 	var fs unix.Statfs_t
 	return unix.Statfs("/sys/fs/cgroup/unified", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// runtimeAt is the runtime with this path. Without a root of the caller's each
-// runtime has its own: they don't understand each other's state.
+// runtimeAt returns the runtime with this path and root. If neither root nor the
+// options name a root, each runtime has a root of its own: runtimes can't read each
+// other's state.
 func (o *options) runtimeAt(path, root string) ociRuntime {
 	if root == "" {
 		root = o.root
 	}
 	if root == "" {
-		root = filepath.Join(o.spoolDir(), "state", filepath.Base(path))
+		root = filepath.Join(o.logDir(), "state", filepath.Base(path))
 	}
 	r := ociRuntime{path: path, root: root, globals: []string{"--root", root}}
-	for _, f := range []struct{ name, value string }{{"--log", o.log}, {"--log-format", o.logFormat}, {"--rootless", o.rootless}} {
+	for _, f := range []struct{ name, value string }{
+		{"--log", o.log}, {"--log-format", o.logFormat}, {"--rootless", o.rootless},
+	} {
 		if f.value != "" {
 			r.globals = append(r.globals, f.name, f.value)
 		}
@@ -112,27 +115,27 @@ func (o *options) runtimeAt(path, root string) ociRuntime {
 	return r
 }
 
-// runtimeOf is the runtime that a container was created by; the default one where
-// it isn't known here.
+// runtimeOf returns the runtime that created a container, or the default runtime if
+// the container has no log.
 func (o *options) runtimeOf(id string) (ociRuntime, error) {
-	s, err := spool.Peek(o.spoolDir(), spool.Key(o.root, id))
+	s, err := ocilog.Peek(o.logDir(), ocilog.Key(o.root, id))
 	if err == nil && s.Exists() {
 		return o.runtimeAt(s.Container.Runtime, s.Container.Root), nil
 	}
 	return o.chooseRuntime()
 }
 
-// runMark is in the environment of a runtime at work, so that the next command
-// finds it when this one was killed.
+// runMark, with the name of the run, is in the environment of each runtime that this
+// program starts. If this program is killed, the next command finds the runtime by it.
 const runMark = "ENGINE_LITE_OCI_RUN="
 
-// between is called before and after each thing that another process can see.
-// Tests kill the process there.
+// between is called before and after each change that another process can see. Tests
+// kill the process there.
 var between = func(string) {}
 
-// do has the runtime do something, as a child with this process's descriptors,
-// all of them: who calls expects the runtime's own behaviour. It fails with an
-// exitError when the runtime does, which has told why.
+// do runs the runtime as a child, with all descriptors of this process, as the caller
+// of an OCI runtime expects. If the runtime fails, the error is an exitError, and the
+// runtime has reported the reason.
 func (r ociRuntime) do(run string, args ...string) error {
 	cmd := exec.Command(r.path, append(r.globals[:len(r.globals):len(r.globals)], args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -153,20 +156,21 @@ func (r ociRuntime) do(run string, args ...string) error {
 	return exitError(exit.ExitCode())
 }
 
-// become puts the runtime in this process's place. It returns only an error.
+// become replaces this process by the runtime. It returns only if that fails.
 func (r ociRuntime) become(args ...string) error {
 	argv := append([]string{r.path}, r.globals...)
 	err := syscall.Exec(r.path, append(argv, args...), os.Environ())
 	return fmt.Errorf("cannot run %s: %w", r.path, err)
 }
 
-// runtimeState is what state prints, as far as it counts here.
+// runtimeState has the parts that we use of a runtime's output of state.
 type runtimeState struct {
 	Status string `json:"status"`
 	Pid    int    `json:"pid"`
 }
 
-// state asks the runtime where a container stands; NotFound where it has none.
+// state asks the runtime for the state of a container. The error is of class NotFound
+// if the runtime has no such container.
 func (r ociRuntime) state(id string) (runtimeState, error) {
 	var s runtimeState
 	out, err := exec.Command(r.path, "--root", r.root, "state", id).Output()
@@ -183,8 +187,8 @@ func (r ociRuntime) state(id string) (runtimeState, error) {
 	return s, nil
 }
 
-// logFailure writes a message to the log that the caller reads, as the runtime
-// does.
+// logFailure writes a message to the log file that the caller named, in the form that
+// the runtimes use.
 func (o *options) logFailure(failure error) {
 	if o.log == "" {
 		return
@@ -197,7 +201,8 @@ func (o *options) logFailure(failure error) {
 	now := time.Now().Format(time.RFC3339)
 	line := fmt.Sprintf("time=%q level=error msg=%q\n", now, failure)
 	if o.logFormat == "json" {
-		text, _ := json.Marshal(map[string]string{"time": now, "level": "error", "msg": failure.Error()}) // strings always can
+		message := map[string]string{"time": now, "level": "error", "msg": failure.Error()}
+		text, _ := json.Marshal(message) // never fails for strings
 		line = string(text) + "\n"
 	}
 	_, _ = f.WriteString(line) // the message is on stderr as well

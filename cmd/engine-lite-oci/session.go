@@ -8,27 +8,27 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
 const (
-	// lockWait bounds how long another command may be at work on the container.
+	// lockWait is how long to wait for another command on the same container.
 	lockWait = time.Minute
-	// holdWait bounds what the keeper may take: no container waits for it.
+	// holdWait is how long to wait for the keeper. A container starts without it, too.
 	holdWait = 2 * time.Second
 )
 
-// session is the work on one container, whose log it has.
+// session is one command on one container. It has the lock of the container's log.
 type session struct {
 	*options
 	id      string
-	log     *spool.Log // nil for a container that isn't known here
+	log     *ocilog.Log // nil for a container that has no log
 	runtime ociRuntime
 }
 
-// begin takes the container's log and finishes what a killed command has left.
-// A container that isn't known here is the default runtime's.
+// begin opens the container's log and completes it if the last command was killed. A
+// container without a log belongs to the default runtime.
 func (o *options) begin(ctx context.Context, id string) (*session, error) {
 	if err := o.check(id); err != nil {
 		return nil, err
@@ -60,25 +60,25 @@ func (o *options) check(id string) error {
 	return o.complete()
 }
 
-func (o *options) openLog(ctx context.Context, id string, create bool) (*spool.Log, error) {
+func (o *options) openLog(ctx context.Context, id string, create bool) (*ocilog.Log, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	return spool.Open(ctx, o.spoolDir(), spool.Key(o.root, id), create)
+	return ocilog.Open(ctx, o.logDir(), ocilog.Key(o.root, id), create)
 }
 
-// end lets the engine read what was done.
+// end closes the log, and tells the engine to read it.
 func (s *session) end() error {
 	if s.log == nil {
 		return nil
 	}
 	err := s.log.Close()
 	s.log = nil
-	spool.Wake(s.spoolDir())
+	ocilog.Wake(s.logDir())
 	return err
 }
 
-// note appends a line to the log, where there is one.
-func (s *session) note(l spool.Line) error {
+// note appends a line to the log, if the container has one.
+func (s *session) note(l ocilog.Line) error {
 	if s.log == nil {
 		return nil
 	}
@@ -88,36 +88,36 @@ func (s *session) note(l spool.Line) error {
 	return err
 }
 
-// act has the runtime do one action, whose beginning and end go into the log.
+// act does one action by the runtime. It notes the beginning and the end in the log.
 func (s *session) act(action string, args ...string) error {
 	run := ""
 	if s.log != nil {
 		run = s.log.State.Container.Run
 	}
-	if err := s.note(spool.Line{Action: action, Step: spool.Begun}); err != nil {
+	if err := s.note(ocilog.Line{Action: action, Step: ocilog.Begun}); err != nil {
 		return err
 	}
 	if err := s.runtime.do(run, args...); err != nil {
-		return errors.Join(err, s.note(spool.Line{Action: action, Step: spool.Failed}))
+		return errors.Join(err, s.note(ocilog.Line{Action: action, Step: ocilog.Failed}))
 	}
-	return s.note(spool.Line{Action: action, Step: spool.Done})
+	return s.note(ocilog.Line{Action: action, Step: ocilog.Done})
 }
 
-// created notes that there is a container, and has its exit kept from here on.
+// created notes that the container exists, and gives its process to the keeper.
 func (s *session) created(pid int, recovered bool) error {
 	start, err := keeper.StartTime(pid)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	p := spool.Process{Pid: pid, Start: start}
+	p := ocilog.Process{Pid: pid, Start: start}
 	s.hold(p)
-	return s.note(spool.Line{Action: spool.Create, Step: spool.Done, Process: &p, Recovered: recovered})
+	return s.note(ocilog.Line{Action: ocilog.Create, Step: ocilog.Done, Process: &p, Recovered: recovered})
 }
 
-// hold gives the container's process to the keeper, which tells the engine how it
-// ended, also one that isn't up yet. Without a keeper only an engine that is up
-// can know.
-func (s *session) hold(p spool.Process) {
+// hold gives the container's process to the keeper. The keeper gives the exit status to
+// the engine, also to an engine that starts later. Without a keeper only an engine that
+// runs at the exit learns the status.
+func (s *session) hold(p ocilog.Process) {
 	pidfd, err := p.Open()
 	if err != nil {
 		return
@@ -130,11 +130,11 @@ func (s *session) hold(p spool.Process) {
 		return
 	}
 	defer k.Close()
-	_ = k.Hold(ctx, spool.Held(s.log.State.Container.Run), keeper.Process, pidfd, nil, keeper.HoldOptions{})
+	_ = k.Hold(ctx, ocilog.Held(s.log.State.Container.Run), keeper.Process, pidfd, nil, keeper.HoldOptions{})
 }
 
-// gone notes the end of the container, and of what is kept of it. Its name is free then.
-func (s *session) gone(l spool.Line) error {
+// gone notes that the container is deleted, and retires its log: its id is free then.
+func (s *session) gone(l ocilog.Line) error {
 	if s.log == nil {
 		return nil
 	}
@@ -148,7 +148,7 @@ func (s *session) gone(l spool.Line) error {
 	return s.log.Retire()
 }
 
-// forget removes what there is of a creation that came to nothing.
+// forget removes the pid file and the log of a creation that has failed.
 func (s *session) forget() error {
 	if err := s.removePidFile(); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s *session) forget() error {
 }
 
 func (s *session) removePidFile() error {
-	err := os.Remove(spool.PidFile(s.spoolDir(), s.log.State.Container.Run))
+	err := os.Remove(ocilog.PidFile(s.logDir(), s.log.State.Container.Run))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

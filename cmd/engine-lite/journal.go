@@ -137,12 +137,15 @@ func (r *journalReader) dump(ctx context.Context, o store.DumpOptions) (err erro
 }
 
 // get asks the engine that has the journal.
-func (r *journalReader) get(ctx context.Context, what string, query url.Values, read func(io.Reader) error) (err error) {
+func (r *journalReader) get(
+	ctx context.Context, what string, query url.Values, read func(io.Reader) error,
+) (err error) {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", r.socket)
 	}}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/engine-lite/journal/"+what+"?"+query.Encode(), nil)
+	address := "http://engine/engine-lite/journal/" + what + "?" + query.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,8 @@ func (r *journalReader) get(ctx context.Context, what string, query url.Values, 
 	defer closing(&err, response.Body.Close)
 	if response.StatusCode != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-		return errors.Join(fmt.Errorf("the engine answers %s: %s", response.Status, strings.TrimSpace(string(text))), err)
+		return errors.Join(fmt.Errorf("the engine answers %s: %s",
+			response.Status, strings.TrimSpace(string(text))), err)
 	}
 	return read(response.Body)
 }

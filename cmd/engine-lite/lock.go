@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 // locks are the directories that are this engine's alone, for as long as the
@@ -31,15 +34,11 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "engine.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	f, err := flock.Open(filepath.Join(dir, "engine.lock"), flock.Patience)
+	if errors.Is(err, flock.ErrTaken) {
+		return nil, fmt.Errorf("another engine-lite uses %s: %w", dir, errdefs.ErrFailedPrecondition)
 	}
-	if err := keeper.Lock(f); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("another engine-lite uses %s: %w", dir, err)
-	}
-	return f, nil
+	return f, err
 }
 
 func (l locks) release() {

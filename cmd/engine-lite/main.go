@@ -70,17 +70,25 @@ func (c *config) command() *cobra.Command {
 	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
 	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
-	f.StringVar(&c.runtime, "runtime", "", "OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
-	f.StringArrayVar(&c.addRuntimes, "add-runtime", nil, "further OCI runtime, as `NAME=PATH`, for docker run --runtime NAME; may be repeated")
-	f.StringArrayVar(&c.runtimeArgs, "runtime-arg", nil, "global argument of such a runtime, as `NAME=ARGUMENT`; may be repeated")
-	f.StringVar(&c.containerd, "containerd", "", "`address` of a containerd to use in place of the embedded runtime daemon")
-	f.StringVar(&c.containerdBinary, "containerd-binary", "", "`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
+	f.StringVar(&c.runtime, "runtime", "",
+		"OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
+	f.StringArrayVar(&c.addRuntimes, "add-runtime", nil,
+		"further OCI runtime, as `NAME=PATH`, for docker run --runtime NAME; may be repeated")
+	f.StringArrayVar(&c.runtimeArgs, "runtime-arg", nil,
+		"global argument of such a runtime, as `NAME=ARGUMENT`; may be repeated")
+	f.StringVar(&c.containerd, "containerd", "",
+		"`address` of a containerd to use in place of the embedded runtime daemon")
+	f.StringVar(&c.containerdBinary, "containerd-binary", "",
+		"`name` or path of a containerd to start, and keep running, in place of the embedded runtime daemon")
 	cmd.MarkFlagsMutuallyExclusive("containerd", "containerd-binary")
 	c.events.flags(f)
-	f.StringVar(&c.binaries, "libexec", "", "`directory` of the programs keeper and runtimed (default the one of this program)")
-	f.BoolVar(&c.quietProbes, "quiet-probes", false, "leave the exec events of health probes out: of what is kept they take 0.7 kB each")
+	f.StringVar(&c.binaries, "libexec", "",
+		"`directory` of the programs keeper and runtimed (default the one of this program)")
+	f.BoolVar(&c.quietProbes, "quiet-probes", false,
+		"leave the exec events of health probes out: of what is kept they take 0.7 kB each")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
-	f.StringVar(&c.trace, "trace", "", "`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")
+	f.StringVar(&c.trace, "trace", "",
+		"`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")
 	return cmd
 }
 

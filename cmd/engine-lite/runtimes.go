@@ -22,7 +22,8 @@ func (c *config) addedRuntimes() (map[string]engine.OCIRuntime, error) {
 	for _, flag := range c.addRuntimes {
 		name, path, _ := strings.Cut(flag, "=")
 		_, twice := added[name]
-		if path == "" || twice || name == c.runtime || slices.Contains(takenRuntimes, name) || strings.ContainsAny(name, "./ ") {
+		taken := twice || name == c.runtime || slices.Contains(takenRuntimes, name)
+		if path == "" || taken || strings.ContainsAny(name, "./ ") {
 			return nil, fmt.Errorf("--add-runtime %q is not NAME=PATH with a name that is free", flag)
 		}
 		path, err := exec.LookPath(path)
@@ -44,7 +45,8 @@ func (c *config) addedRuntimes() (map[string]engine.OCIRuntime, error) {
 		added[name] = r
 	}
 	if c.onContainerd() && len(c.runtimeArgs) > 0 {
-		return nil, errors.New("--runtime-arg is for the embedded runtime daemon: for containerd --add-runtime a script that adds the arguments")
+		return nil, errors.New("--runtime-arg is for the embedded runtime daemon: " +
+			"for containerd --add-runtime a script that adds the arguments")
 	}
 	return added, nil
 }

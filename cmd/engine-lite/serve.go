@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -52,17 +52,23 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, release)
+	groups, err := keepGroups(daemon)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, groups.Close)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(), Spool: filepath.Join(c.run, "oci"),
+		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(),
+		Spool:        filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
-		daemon, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
+		groups, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, e.Close)
-	listener, err := c.listen()
+	listener, err := c.listen(starting)
 	if err != nil {
 		return err
 	}
@@ -131,40 +137,10 @@ func (c *config) keeperOptions() keeper.Options {
 	return o
 }
 
-// listen opens the API's socket, for root and the socket's group.
-func (c *config) listen() (net.Listener, error) {
-	if err := removeStale(c.socket); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", c.socket)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(c.socket, 0o660); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// removeStale removes the socket that a dead engine left. The lock of the
-// directories doesn't tell whose it is, since --socket may name one elsewhere:
-// one that somebody answers at stays, and so does what is no socket.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is there and is no socket: %w", path, errdefs.ErrFailedPrecondition)
-	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = conn.Close() // nothing was sent
-		return fmt.Errorf("somebody serves %s: %w", path, errdefs.ErrFailedPrecondition)
-	}
-	return os.Remove(path)
+// listen opens the API's socket, for root and the socket's group. The lock of the directories doesn't tell whose
+// socket it is, since --socket may name one elsewhere: a socket that somebody serves stays.
+func (c *config) listen(ctx context.Context) (net.Listener, error) {
+	return unixsocket.Listen(ctx, "unix", c.socket, 0o660)
 }
 
 // writePid writes the process id for scripts, and returns what removes it.

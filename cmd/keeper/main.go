@@ -1,9 +1,10 @@
-// Command keeper is the process that outlives the engine and the runtime daemon: it starts runtimed, reaps every container, and holds their stdio.
-// See package keeper for what it does.
+// Command keeper is the process that outlives the engine and the runtime daemon: it starts runtimed, reaps every
+// container, and holds their stdio. See package keeper for what it does.
 //
 //	keeper --dir DIR [--log FILE] [--runtimed-log FILE] [--detach] [-- RUNTIMED ARGUMENTS...]
 //
-// It ends on SIGTERM or SIGINT, and with it runtimed; containers run on. Exit codes: 0 after a signal, 1 for an error, 2 for a wrong command line.
+// It ends on SIGTERM or SIGINT, and with it runtimed; containers run on. Exit codes: 0 after a signal, 1 for an
+// error, 2 for a wrong command line.
 package main
 
 import (
@@ -21,9 +22,10 @@ import (
 	"slices"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/keeper"
-	"golang.org/x/sys/unix"
 )
 
 type options struct {
@@ -74,7 +76,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	return opts, nil
 }
 
-// detach starts this program again, without --detach and as somebody else's child once this process ends. Its stderr is ours until it is up.
+// detach starts this program again, without --detach and as somebody else's child once this process ends. Its
+// stderr is ours until it is up.
 func detach(args []string, logged bool) error {
 	end := slices.Index(args, "--")
 	if end < 0 {
@@ -99,7 +102,8 @@ func run(ctx context.Context, opts options) error {
 	// It mostly sleeps: small beats fast.
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(50)
-	// A terminal that hangs up, or a log that nobody reads any more, must not end the keeper. (Ignoring them would be inherited by every container.)
+	// A terminal that hangs up, or a log that nobody reads any more, must not end the keeper. (Ignoring them would
+	// be inherited by every container.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE)
 	opts.Log = log.New(os.Stderr, "keeper: ", log.LstdFlags|log.LUTC)
 	defer stacks.OnSignal(filepath.Join(opts.Dir, "keeper.stacks"), func(err error) { opts.Log.Print(err) })()

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/engine-lite/engine-lite/keeper"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/keeper"
 )
 
 // With this in its environment the test binary is the keeper.
@@ -42,7 +43,10 @@ func start(t *testing.T, opts keeper.Options) (*keeper.Client, error) {
 func TestStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keeper")
 	logPath := filepath.Join(t.TempDir(), "log")
-	opts := keeper.Options{Dir: dir, Log: logPath, Runtimed: []string{"/bin/sh", "-c", "echo from runtimed; exec sleep 1000"}, RuntimedLog: logPath}
+	opts := keeper.Options{
+		Dir: dir, Log: logPath, RuntimedLog: logPath,
+		Runtimed: []string{"/bin/sh", "-c", "echo from runtimed; exec sleep 1000"},
+	}
 	first, err := start(t, opts)
 	if err != nil {
 		t.Fatal(err)

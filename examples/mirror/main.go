@@ -1,7 +1,7 @@
-// Command mirror shows what a consumer of engine-lite's events can rely on: it
-// keeps a copy of the state of all containers and prints each change of it, a
-// line each. It may be started at any time, and the engine may be killed and
-// started again meanwhile: its last line about a container is the truth.
+// Command mirror is an example of a program that consumes engine-lite's events. It
+// keeps a copy of the status of all containers, and prints a line for each change. It
+// may be started at any time, and the engine may be killed and started again meanwhile:
+// the last line about a container always has the container's current status.
 //
 //	mirror [--socket PATH]
 //
@@ -36,8 +36,8 @@ func main() {
 	}
 }
 
-// run mirrors until ctx ends. Where the engine no longer keeps what comes next,
-// it begins anew.
+// run mirrors until ctx ends. If the engine no longer has the next event, run begins
+// again with the current state.
 func (m *mirror) run(ctx context.Context) error {
 	for {
 		at, err := m.begin(ctx)

@@ -22,9 +22,10 @@ type mirror struct {
 
 type container struct{ name, status string }
 
-// begin takes the state as it is now, and returns a position that is not newer:
-// the events behind it tell of everything that isn't in the state yet, and of
-// some that is already, which does no harm since each tells the new state.
+// begin copies the current state, and returns a position that is not newer than the
+// state. The events after the position have all changes that aren't in the state yet.
+// Some changes are in the state already; their events do no harm, since each event has
+// the new status.
 func (m *mirror) begin(ctx context.Context) (events.Position, error) {
 	at, err := m.client.Now(ctx)
 	if err != nil {
@@ -48,7 +49,7 @@ func (m *mirror) begin(ctx context.Context) (events.Position, error) {
 	return at, nil
 }
 
-// list asks the engine for its containers, as any client of Docker would.
+// list asks the engine for its containers, with Docker's API.
 func (m *mirror) list(ctx context.Context) (map[string]container, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.client.URL+"/containers/json?all=1", nil)
 	if err != nil {
@@ -76,13 +77,13 @@ func (m *mirror) list(ctx context.Context) (map[string]container, error) {
 	return found, nil
 }
 
-// statuses are what the actions of containers' events lead to.
+// statuses has the status of a container after an event, by the event's action.
 var statuses = map[string]string{
 	"create": "created", "start": "running", "pause": "paused", "unpause": "running",
 	"die": "exited", "destroy": "removed",
 }
 
-// apply takes an event over. It may come twice.
+// apply changes the copy by an event. The same event may come twice.
 func (m *mirror) apply(e events.Event) error {
 	status, ok := statuses[e.Action]
 	if e.Type != "container" || (!ok && e.Action != "rename") {
@@ -96,6 +97,7 @@ func (m *mirror) apply(e events.Event) error {
 	return m.set(e.ID, c)
 }
 
+// set changes the status or name of a container in the copy, and prints the change.
 func (m *mirror) set(id string, c container) error {
 	if c == m.containers[id] {
 		return nil

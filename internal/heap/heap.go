@@ -1,4 +1,13 @@
-// Package heap has a daemon that mostly rests take little memory meanwhile.
+// Package heap keeps the memory of a daemon small that is idle most of the time.
+//
+// Engine and runtimed together, in MB of PSS, with no container and for each of 50
+// running ones (means of two interleaved runs, which differed by 0.007 at most):
+//
+//	                                             none   each
+//	Go's defaults                                32.2   0.142
+//	SetGCPercent(50)                             32.3   0.100
+//	and a look each second whether to collect    31.3   0.080   wakes each daemon for ever
+//	this package                                 31.3   0.071
 package heap
 
 import (
@@ -11,16 +20,16 @@ import (
 )
 
 const (
-	// garbagePercent is how much garbage there may be to what is in use: half of
-	// Go's default. Little is in use, and memory is dearer than the time.
+	// garbagePercent is how much garbage there may be, in percent of the memory in use.
+	// It is half of Go's default: a daemon uses little, and has processor time to spare.
 	garbagePercent = 50
-	// pause is how long after the last collection the heap rests.
+	// pause is how long no collection must have come before the heap counts as idle.
 	pause = 500 * time.Millisecond
 )
 
-// KeepSmall bounds the garbage, unless the environment's GOGC does, and gives memory back
-// to the system whenever the heap has come to rest, until the caller ends that by what is
-// returned.
+// KeepSmall lowers the amount of garbage, unless the environment variable GOGC sets it,
+// and starts a goroutine that returns memory to the system each time the heap has become
+// idle. The goroutine ends when the caller calls stop, which waits for its end.
 func KeepSmall() (stop func()) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
@@ -34,38 +43,41 @@ func KeepSmall() (stop func()) {
 	}
 }
 
-// shrink collects twice and gives memory back: pools keep what they have until the second
-// time, and stacks shrink by half each time.
+// shrink collects twice and returns memory to the system. A sync.Pool keeps its contents
+// until the second collection, and each collection halves stacks that are little used.
 func shrink() {
 	runtime.GC()
 	debug.FreeOSMemory()
 }
 
-// release calls free, which collects, each time that no collection has come for some time
-// after one or more; the first time for what was made before. What is in use after a burst
-// is spread among its garbage, and Go's own collector keeps most of those pages. A heap that
-// rests is not looked at: where nothing is allocated nothing is collected.
+// release calls free, which must collect, each time one or more collections have come and
+// then none for the given pause. The first time it does so without a collection before, for
+// the memory that the start of the program took. It ends with ctx.
+//
+// After a burst the memory in use is spread among the garbage, so that Go's own collector
+// returns few of the pages. An idle heap costs nothing: without an allocation there is no
+// collection, and release waits for one.
 func release(ctx context.Context, pause time.Duration, free func()) {
-	collected := make(chan struct{}, 1) // room for the only canary there is
-	for settled(ctx, collected, pause) {
+	collected := make(chan struct{}, 1) // only one notification is under way at a time
+	for waitForPause(ctx, collected, pause) {
 		free()
-		if !await(ctx, collected) { // by free
+		if !await(ctx, collected) { // the collection by free
 			return
 		}
-		canary(collected)
-		if !await(ctx, collected) { // by somebody else
+		notifyCollection(collected)
+		if !await(ctx, collected) { // the next collection, which is not ours
 			return
 		}
 	}
 }
 
-// settled returns when no collection has come for the pause, a canary being alive then, or
-// false when ctx has ended.
-func settled(ctx context.Context, collected chan struct{}, pause time.Duration) bool {
+// waitForPause returns true when no collection has come for the pause; a notification is
+// still to come then. It returns false when ctx has ended.
+func waitForPause(ctx context.Context, collected chan struct{}, pause time.Duration) bool {
 	for {
-		canary(collected)
-		resting, cancel := context.WithTimeout(ctx, pause)
-		again := await(resting, collected)
+		notifyCollection(collected)
+		timed, cancel := context.WithTimeout(ctx, pause)
+		again := await(timed, collected)
 		cancel()
 		if !again {
 			return ctx.Err() == nil
@@ -73,6 +85,7 @@ func settled(ctx context.Context, collected chan struct{}, pause time.Duration) 
 	}
 }
 
+// await returns true when a notification has come, false when ctx has ended.
 func await(ctx context.Context, collected <-chan struct{}) bool {
 	select {
 	case <-collected:
@@ -82,8 +95,8 @@ func await(ctx context.Context, collected <-chan struct{}) bool {
 	}
 }
 
-// canary is told of on the channel when the heap is collected next.
-func canary(collected chan<- struct{}) {
-	bird := new([64]byte) // smaller ones share their place with others
-	runtime.AddCleanup(bird, func(to chan<- struct{}) { to <- struct{}{} }, collected)
+// notifyCollection sends to the channel once, after the next collection.
+func notifyCollection(collected chan<- struct{}) {
+	garbage := new([64]byte) // the runtime would put a smaller one together with others
+	runtime.AddCleanup(garbage, func(to chan<- struct{}) { to <- struct{}{} }, collected)
 }

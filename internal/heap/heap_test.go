@@ -16,10 +16,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = time.Minute
 
-// TestRelease has memory released once for what was there, and once for each burst: its own
-// collections are no reason for another.
+// TestRelease: release calls free once at the start, and once after each burst of
+// collections. Its own collections do not count.
 func TestRelease(t *testing.T) {
-	percent := debug.SetGCPercent(-1) // nobody else collects
+	percent := debug.SetGCPercent(-1) // Go does not collect by itself
 	defer debug.SetGCPercent(percent)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	freed := make(chan struct{}, 100)
@@ -37,7 +37,7 @@ func TestRelease(t *testing.T) {
 		select {
 		case <-freed:
 			releases++
-		case <-look.C: // it may have seen no more than its own collection yet
+		case <-look.C: // release may have seen only its own collection yet
 			runtime.GC()
 			collections++
 		case <-ctx.Done():
@@ -47,20 +47,20 @@ func TestRelease(t *testing.T) {
 	cancel()
 	work.Wait()
 	if n := releases + len(freed); n > collections+1 {
-		t.Errorf("%d releases after %d collections: its own count too", n, collections)
+		t.Errorf("%d releases after %d collections: those of release count too", n, collections)
 	}
 }
 
-// TestReleaseEnds ends it in each state.
+// TestReleaseEnds ends release in each of its states.
 func TestReleaseEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		pause time.Duration
 		free  func(cancel func())
 	}{
-		{"before it rests", time.Hour, nil},
+		{"before the heap is idle", time.Hour, nil},
 		{"before it has seen its own collection", time.Nanosecond, func(cancel func()) { cancel() }},
-		{"before somebody else's", time.Nanosecond, func(cancel func()) {
+		{"before another collection", time.Nanosecond, func(cancel func()) {
 			runtime.GC()
 			time.AfterFunc(10*time.Millisecond, cancel)
 		}},
@@ -79,10 +79,10 @@ func TestReleaseEnds(t *testing.T) {
 	}
 }
 
-// TestKeepSmall gives back what a burst took: more than is kept for the next one.
+// TestKeepSmall returns the memory of a burst to the system, although the program goes on.
 func TestKeepSmall(t *testing.T) {
 	if os.Getenv("GOGC") != "" {
-		t.Fatal("GOGC is set, which this test is about")
+		t.Fatal("GOGC is set: the test needs it unset")
 	}
 	percent := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(percent)
@@ -104,7 +104,7 @@ func TestKeepSmall(t *testing.T) {
 		if m.HeapSys-m.HeapReleased < size/2 {
 			return
 		}
-		runtime.GC() // what a daemon's next requests lead to
+		runtime.GC() // as the next requests of a daemon cause
 	}
 	t.Fatalf("%d bytes are kept", m.HeapSys-m.HeapReleased)
 }

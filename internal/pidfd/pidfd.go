@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/engine-lite/engine-lite/internal/procfs"
 )
 
 // Process is a process by its pid and its start time in clock ticks after boot
@@ -34,7 +34,7 @@ func (p Process) Open() (*os.File, error) {
 		return nil, fmt.Errorf("cannot open process %d: %w", p.Pid, err)
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	if start, err := keeper.StartTime(p.Pid); err != nil || start != p.Start {
+	if start, err := procfs.StartTime(p.Pid); err != nil || start != p.Start {
 		return nil, errors.Join(p.gone(), f.Close())
 	}
 	return f, nil

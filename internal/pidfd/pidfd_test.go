@@ -12,7 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"go.uber.org/goleak"
 
-	"github.com/engine-lite/engine-lite/keeper"
+	"github.com/engine-lite/engine-lite/internal/procfs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +31,7 @@ func TestStatus(t *testing.T) {
 		stdin, err := cmd.StdinPipe()
 		must(t, err)
 		must(t, cmd.Start())
-		start, err := keeper.StartTime(cmd.Process.Pid)
+		start, err := procfs.StartTime(cmd.Process.Pid)
 		must(t, err)
 		p := Process{Pid: cmd.Process.Pid, Start: start}
 		pidfd, err := p.Open()
@@ -64,7 +64,7 @@ func TestStatus(t *testing.T) {
 
 // TestAwaitEnds ends a wait for a process that lives.
 func TestAwaitEnds(t *testing.T) {
-	start, err := keeper.StartTime(os.Getpid())
+	start, err := procfs.StartTime(os.Getpid())
 	must(t, err)
 	pidfd, err := Process{Pid: os.Getpid(), Start: start}.Open()
 	must(t, err)

@@ -32,7 +32,8 @@ func TestStepsAreBelowEachOther(t *testing.T) {
 		t.Fatalf("%d spans ended, not 3", len(ended))
 	}
 	inner, middle, root := ended[0], ended[1], ended[2]
-	if inner.Parent().SpanID() != middle.SpanContext().SpanID() || middle.Parent().SpanID() != root.SpanContext().SpanID() {
+	if inner.Parent().SpanID() != middle.SpanContext().SpanID() ||
+		middle.Parent().SpanID() != root.SpanContext().SpanID() {
 		t.Errorf("%s is not below %s, or that not below %s", inner.Name(), middle.Name(), root.Name())
 	}
 	if s := inner.Status(); s.Code != codes.Error || s.Description != "broken" {
@@ -43,7 +44,7 @@ func TestStepsAreBelowEachOther(t *testing.T) {
 	}
 }
 
-// TestAfterTheRequest: what a request has left to the background is below it.
+// TestAfterTheRequest: the background work that a request leaves is below its span.
 func TestAfterTheRequest(t *testing.T) {
 	ctx, end, r := recorded(t)
 	of := span.Of(ctx)
@@ -56,7 +57,7 @@ func TestAfterTheRequest(t *testing.T) {
 	}
 }
 
-// TestFreeWhenOff: where nobody records, a step allocates nothing.
+// TestFreeWhenOff: a step that is not recorded allocates nothing.
 func TestFreeWhenOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

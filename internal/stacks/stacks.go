@@ -1,4 +1,4 @@
-// Package stacks has a process write what its goroutines do to a file whenever it is asked to.
+// Package stacks writes the stacks of a process's goroutines to a file at each SIGUSR1.
 package stacks
 
 import (
@@ -8,14 +8,16 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/atomicfile"
 )
 
-// maxSize bounds what is written, in bytes.
+// maxSize is the most that is written, in bytes.
 const maxSize = 64 << 20
 
-// OnSignal replaces the file with the stacks of all goroutines at each SIGUSR1, until
-// the caller ends that by what is returned, which also removes the file. An error of
-// writing goes to failed, if that isn't nil.
+// OnSignal writes the stacks of all goroutines to the file at path, in place of its
+// contents, at each SIGUSR1. The caller calls stop, which ends this and removes the
+// file. OnSignal calls failed, if that isn't nil, with an error of writing.
 func OnSignal(path string, failed func(error)) (stop func()) {
 	asked, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(asked, unix.SIGUSR1)
@@ -24,7 +26,7 @@ func OnSignal(path string, failed func(error)) (stop func()) {
 		for {
 			select {
 			case <-asked:
-				if err := write(path); err != nil && failed != nil {
+				if err := atomicfile.Write(path, all(), 0o600); err != nil && failed != nil {
 					failed(err)
 				}
 			case <-done:
@@ -36,20 +38,11 @@ func OnSignal(path string, failed func(error)) (stop func()) {
 		signal.Stop(asked)
 		close(done)
 		writer.Wait()
-		_ = os.Remove(path) // there is none where nobody asked
+		_ = os.Remove(path) // without a signal there is none
 	}
 }
 
-// write has the file there whole, or not at all.
-func write(path string) error {
-	next := path + ".new"
-	if err := os.WriteFile(next, all(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, path)
-}
-
-// all is as runtime.Stack has it: a paragraph for each goroutine.
+// all returns the stacks in the form of runtime.Stack: a paragraph for each goroutine.
 func all() []byte {
 	for size := 64 << 10; ; size *= 2 {
 		b := make([]byte, size)

@@ -56,8 +56,8 @@ func TestOnSignal(t *testing.T) {
 
 func linger(begun chan<- struct{}, end <-chan struct{}) { close(begun); <-end }
 
-// TestTellsOfFailure has it write where there is no directory.
-func TestTellsOfFailure(t *testing.T) {
+// TestReportsFailure writes to a directory that does not exist.
+func TestReportsFailure(t *testing.T) {
 	failures := make(chan error, 1)
 	stop := OnSignal(filepath.Join(t.TempDir(), "none", "stacks"), func(err error) { failures <- err })
 	defer stop()

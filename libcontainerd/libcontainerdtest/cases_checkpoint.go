@@ -23,7 +23,7 @@ var checkpointCases = []contractCase{
 	{name: "failure/checkpoint leaves nothing", faults: true, run: checkpointFails},
 }
 
-// counts is a script that counts for long enough.
+// counts is a script that writes numbers, more than any case waits for.
 func counts() string {
 	var script strings.Builder
 	for i := range 600 {
@@ -32,7 +32,7 @@ func counts() string {
 	return script.String()
 }
 
-// counted waits until a container has counted n numbers, and returns all.
+// counted waits until a container has written n numbers, and returns all of them.
 func (e *env) counted(ctr *libcontainerd.Container, n int) []int {
 	e.Helper()
 	for {
@@ -47,7 +47,7 @@ func (e *env) counted(ctr *libcontainerd.Container, n int) []int {
 	}
 }
 
-// numbers reads lines that must count without a gap.
+// numbers parses lines of numbers, which must have no gap.
 func (e *env) numbers(lines []string) []int {
 	e.Helper()
 	var all []int
@@ -61,7 +61,7 @@ func (e *env) numbers(lines []string) []int {
 	return all
 }
 
-// checkpointed has a container count, and checkpoints it.
+// checkpointed starts a container that counts, and checkpoints it.
 func (e *env) checkpointed(exit bool) (ctr *libcontainerd.Container, dir string) {
 	e.Helper()
 	ctr = e.started(counts())
@@ -74,8 +74,8 @@ func (e *env) checkpointed(exit bool) (ctr *libcontainerd.Container, dir string)
 	return ctr, filepath.Join(root, "one")
 }
 
-// goesOn starts a container from a checkpoint, and returns the numbers that it
-// counts then.
+// goesOn starts a container from a checkpoint, and returns the numbers that the
+// container writes then.
 func (e *env) goesOn(ctr *libcontainerd.Container, dir string) []int {
 	e.Helper()
 	pid, err := ctr.Start(e.ctx, libcontainerd.StartOptions{Checkpoint: dir})
@@ -109,15 +109,15 @@ func checkpointEnds(e *env) {
 	if exit.Unknown != "" || exit.Time.IsZero() {
 		e.Fatalf("exit %+v", exit)
 	}
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	numbers := e.counted(ctr, 3)
 	last := numbers[len(numbers)-1]
-	for range 2 { // a checkpoint isn't used up
+	for range 2 { // a checkpoint can be restored several times
 		if got := e.goesOn(ctr, dir); got[0] != last+1 {
 			e.Fatalf("it had counted to %d, and goes on with %v", last, got)
 		}
 	}
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit,
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit,
 		libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
@@ -151,7 +151,8 @@ func checkpointRefused(e *env) {
 	e.refused(err, errdefs.IsNotFound)
 	e.nothingStarted(ctr, libcontainerd.StatusCreated)
 	e.start(ctr, libcontainerd.StdioConfig{})
-	for _, bad := range []libcontainerd.CheckpointOptions{{}, {Root: root}, {Root: "relative", Name: "one"}, {Root: root, Name: "../one"}, {Name: "one"}} {
+	for _, bad := range []libcontainerd.CheckpointOptions{{}, {Root: root}, {Root: "relative", Name: "one"},
+		{Root: root, Name: "../one"}, {Name: "one"}} {
 		e.refused(ctr.Checkpoint(e.ctx, bad), errdefs.IsInvalidArgument)
 	}
 	e.must(ctr.Pause(e.ctx))
@@ -160,7 +161,7 @@ func checkpointRefused(e *env) {
 	e.noCheckpoint(root)
 }
 
-// noCheckpoint wants an empty root.
+// noCheckpoint fails unless the root is empty.
 func (e *env) noCheckpoint(root string) {
 	e.Helper()
 	if left, err := filepath.Glob(filepath.Join(root, "*")); err != nil || len(left) > 0 {

@@ -46,7 +46,7 @@ func callbackFails(e *env) {
 	}
 	ctr := e.started("exit 1")
 	e.exits(ctr, initProcess, 1)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	if n := refused.Load(); n != 4 {
 		e.Fatalf("called %d times", n)
 	}
@@ -62,7 +62,7 @@ func callbackPanics(e *env) {
 	}
 	ctr := e.started("exit 1")
 	e.exits(ctr, initProcess, 1)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
 func callbackAlwaysPanics(e *env) {
@@ -75,7 +75,7 @@ func callbackAlwaysPanics(e *env) {
 	}
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	e.tells(ctr, libcontainerd.EventStart)
+	e.wantEvents(ctr, libcontainerd.EventStart)
 	other := e.started("exit 2")
 	e.exits(other, initProcess, 2)
 }
@@ -91,14 +91,15 @@ func callbackGoexits(e *env) {
 	}
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	// The first start counts as taken and was not kept; see the second one.
+	// The callback ended its goroutine, so the recorder doesn't have the first start.
+	// Look at the second one.
 	e.recorder.forget(ctr.ID())
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
-// forget drops what was kept of a container.
+// forget removes the events of a container.
 func (r *Recorder) forget(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +124,7 @@ func callbackStuck(e *env) {
 	e.start(stuck, libcontainerd.StdioConfig{})
 	other := e.started("exit 2")
 	e.exits(other, initProcess, 2)
-	e.tells(stuck)
+	e.wantEvents(stuck)
 	close(release)
 	e.exits(stuck, initProcess, 1)
 }
@@ -154,7 +155,7 @@ func eventsLost(e *env) {
 	e.Fake.FilterEvents(loseEvents)
 	ctr := e.started("exit 7")
 	e.exits(ctr, initProcess, 7)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
 func waitLostEventArrives(e *env) {
@@ -173,16 +174,16 @@ func waitAndEventLost(e *env) {
 	e.Fake.Fail("Wait", 1, Fault{Hang: true})
 	ctr := e.started("sleep 1; exit 7")
 	e.exits(ctr, initProcess, 7)
-	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered {
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); !ev.Recovered {
 		e.Fatalf("event %+v isn't marked as recovered", ev)
 	}
 }
 
-// execAskedAgain has an exec end with its container, which the daemon fails to say
-// twice.
+// execAskedAgain has an exec end with its container, while the daemon's first two
+// answers for the exec are errors.
 func execAskedAgain(e *env) {
 	ctr := e.started("sleep 30; exit 7")
-	<-time.After(time.Second) // the init's wait has begun
+	<-time.After(time.Second) // the Wait for the init process has begun
 	e.Fake.Fail("Wait", 1, Fault{Hang: true})
 	e.exec(ctr, "e1", "sleep 1000", libcontainerd.StdioConfig{})
 	e.Fake.FilterEvents(loseEvents)
@@ -205,7 +206,7 @@ func eventsRepeated(e *env) {
 	e.exits(ctr, "e1", 1)
 	e.exits(ctr, initProcess, 7)
 	<-time.After(time.Minute)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted,
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted,
 		libcontainerd.EventExitProcess, libcontainerd.EventExit)
 }
 
@@ -215,7 +216,7 @@ func eventsOfEarlier(e *env) {
 	e.exits(ctr, initProcess, 7)
 	second := e.start(ctr, libcontainerd.StdioConfig{})
 	late := libcontainerd.Exit{Code: 137, Time: time.Now()}
-	for _, pid := range []int{first, second} { // the second is a lie
+	for _, pid := range []int{first, second} { // the second pid is wrong
 		e.Fake.Publish(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExit, ContainerID: ctr.ID(),
 			ProcessID: initProcess, Pid: pid, Exit: late})
 	}
@@ -235,7 +236,7 @@ func eventsNonsense(e *env) {
 		}
 	}
 	e.exits(ctr, initProcess, 7)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
 func subscriptionCut(e *env) {
@@ -261,7 +262,7 @@ func daemonGoneAndBack(e *env) {
 	<-time.After(time.Minute)
 	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGTERM))
 	e.exits(ctr, initProcess, 143)
-	if ev := e.told(ctr, libcontainerd.EventExit); ev.Recovered {
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); ev.Recovered {
 		e.Fatalf("event %+v was seen live", ev)
 	}
 }
@@ -298,11 +299,11 @@ func daemonForgets(e *env) {
 }
 
 func exitOvertakesStart(e *env) {
-	e.Fake.Fail("Start", 1, Fault{Late: true}) // returns when the process may have ended
+	e.Fake.Fail("Start", 1, Fault{Late: true}) // Start returns when the process may have ended
 	for range 50 {
 		ctr := e.started("exit 7")
 		e.exits(ctr, initProcess, 7)
-		e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+		e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	}
 }
 
@@ -317,18 +318,18 @@ func oomFirst(e *env) {
 		if exit := e.exits(ctr, initProcess, 137); !exit.OOMKilled {
 			e.Fatalf("exit %+v", exit)
 		}
-		e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventOOM, libcontainerd.EventExit)
+		e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventOOM, libcontainerd.EventExit)
 	}
 }
 
 func pausedElsewhere(e *env) {
 	ctr := e.started("sleep 1000")
 	e.must(e.Daemon.Pause(e.ctx, ctr.ID()))
-	e.told(ctr, libcontainerd.EventPaused)
+	e.awaitEvent(ctr, libcontainerd.EventPaused)
 	e.status(ctr, libcontainerd.StatusPaused)
 	e.Fake.FilterEvents(loseEvents)
 	e.must(e.Daemon.Resume(e.ctx, ctr.ID()))
-	e.told(ctr, libcontainerd.EventResumed)
+	e.awaitEvent(ctr, libcontainerd.EventResumed)
 	e.status(ctr, libcontainerd.StatusRunning)
 }
 
@@ -336,8 +337,9 @@ func latePause(e *env) {
 	ctr := e.started("sleep 1000")
 	e.must(ctr.Pause(e.ctx))
 	e.must(ctr.Resume(e.ctx))
-	e.Fake.Publish(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonPaused, ContainerID: ctr.ID(), ProcessID: initProcess})
+	e.Fake.Publish(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonPaused, ContainerID: ctr.ID(),
+		ProcessID: initProcess})
 	<-time.After(time.Minute)
 	e.status(ctr, libcontainerd.StatusRunning)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
 }

@@ -38,7 +38,8 @@ func execRuns(e *env) {
 	if got := e.recorder.Output(ctr.ID(), "e1"); got != "inside\n" {
 		e.Fatalf("output %q", got)
 	}
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted, libcontainerd.EventExitProcess)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted,
+		libcontainerd.EventExitProcess)
 	if last := e.recorder.Events(ctr.ID())[3]; last.Pid != pid || last.Exit.Code != 6 || last.ProcessID != "e1" {
 		e.Fatalf("event %+v", last)
 	}
@@ -46,8 +47,8 @@ func execRuns(e *env) {
 	e.exits(ctr, "e1", 6)
 }
 
-// execKillsItself is an exec's, since the first process of a pid namespace
-// can't.
+// execKillsItself uses an exec, since the init process of a pid namespace can't kill
+// itself, see pid_namespaces(7).
 func execKillsItself(e *env) {
 	ctr := e.started("sleep 1000")
 	e.exec(ctr, "e1", "kill -9 $$", libcontainerd.StdioConfig{})
@@ -166,7 +167,7 @@ var stdinCases = []contractCase{
 	{name: "stdin/not closed, cat stays", run: stdinOpen},
 }
 
-// closing is when a case closes stdin.
+// closing says when a case closes stdin.
 type closing int
 
 const (
@@ -176,7 +177,7 @@ const (
 	closeTwice
 )
 
-// cat runs one, closes its stdin and wants it to end with what it was given.
+// cat runs a cat, closes its stdin, and compares its output with its input.
 func (e *env) cat(when closing) {
 	ctr := e.create("cat; exit 8")
 	var closers sync.WaitGroup

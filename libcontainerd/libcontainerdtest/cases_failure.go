@@ -28,7 +28,7 @@ var failureCases = []contractCase{
 	{name: "failure/daemon goes down while starting", faults: true, run: downWhileStarting},
 	{name: "failure/delete of a task is retried", faults: true, run: deleteRetried},
 	{name: "failure/delete of a record", faults: true, run: recordDeleteFails},
-	{name: "failure/record of a create without an answer", faults: true, run: strayCleared},
+	{name: "failure/record of a create without an answer", faults: true, run: leftoverCleared},
 }
 
 func (e *env) nothingStarted(ctr *libcontainerd.Container, want libcontainerd.Status) {
@@ -51,10 +51,10 @@ func missingBinary(e *env) {
 	}
 	e.notStarted(err, libcontainerd.ExitCommandNotFound)
 	e.nothingStarted(ctr, libcontainerd.StatusCreated)
-	e.tells(ctr)
+	e.wantEvents(ctr)
 }
 
-// notStarted compares the exit code in the error of a start.
+// notStarted compares the exit code in the StartError of a start.
 func (e *env) notStarted(err error, code int) {
 	e.Helper()
 	var start *libcontainerd.StartError
@@ -163,7 +163,7 @@ func eachCallFailsLate(e *env) {
 		_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{})
 		e.refused(err, errdefs.IsUnavailable)
 		e.nothingStarted(ctr, libcontainerd.StatusCreated)
-		e.tells(ctr)
+		e.wantEvents(ctr)
 	}
 }
 
@@ -225,29 +225,29 @@ func recordDeleteFails(e *env) {
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
 }
 
-// strayCleared has a create that did its work and lost its answer, and whose
-// record couldn't be deleted either: who forgets the id has it deleted first.
-func strayCleared(e *env) {
-	const id = "stray"
+// leftoverCleared has the daemon store a record and lose the answer to the create.
+// Deleting the record fails too, and ClearLeftover deletes it later.
+func leftoverCleared(e *env) {
+	const id = "leftover"
 	e.Fake.Fail("CreateContainer", 1, Fault{Late: true, Err: errdefs.ErrUnavailable})
 	e.Fake.Fail("DeleteContainer", 1, Fault{Err: errdefs.ErrUnavailable})
 	_, err := e.client.Create(e.ctx, id, e.Spec("exit 0"), e.Options)
 	e.refused(err, errdefs.IsUnavailable)
 	e.stored(id, true)
 	e.Fake.Fail("DeleteContainer", 1, Fault{Err: errdefs.ErrInternal})
-	e.refused(e.client.ClearStray(id), errdefs.IsUnavailable)
+	e.refused(e.client.ClearLeftover(id), errdefs.IsUnavailable)
 	e.stored(id, true)
-	e.must(e.client.ClearStray(id))
+	e.must(e.client.ClearLeftover(id))
 	e.stored(id, false)
 	asked := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer")
-	e.must(e.client.ClearStray(id))
-	e.must(e.client.ClearStray("another"))
+	e.must(e.client.ClearLeftover(id))
+	e.must(e.client.ClearLeftover("another"))
 	if more := e.Fake.Calls("Process") + e.Fake.Calls("DeleteContainer") - asked; more > 0 {
 		e.Fatalf("asked %d times for what isn't there", more)
 	}
 }
 
-// stored tells whether the daemon has a container's record.
+// stored fails unless the daemon has, or hasn't, a container's record.
 func (e *env) stored(id string, want bool) {
 	e.Helper()
 	got := false

@@ -23,10 +23,10 @@ var pairCases = []contractCase{
 // operation is what a caller may do to a container, and when.
 type operation struct {
 	name string
-	from []libcontainerd.Status // where it is legal
-	to   libcontainerd.Status   // what it makes; StatusInvalid for nothing
+	from []libcontainerd.Status // the statuses that allow it
+	to   libcontainerd.Status   // the status after it; StatusInvalid for no change
 	ends bool                   // the container ends some time after it
-	// gone says that it may find its object gone though it is legal.
+	// gone says that NotFound is right too: the container may be gone meanwhile.
 	gone bool
 	run  func(e *env, ctr *libcontainerd.Container, caller int) error
 }
@@ -40,15 +40,17 @@ var (
 	began     = append(slices.Clone(alive), libcontainerd.StatusStopped, libcontainerd.StatusDeleted)
 )
 
-// operations are all requests, and what happens to a container by itself.
+// operations are all requests, and the changes of a container without a request.
 func operations() []operation {
 	return []operation{
-		{name: "start", from: startable, to: libcontainerd.StatusRunning, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{Stdin: true}})
-			return err
-		}},
+		{name: "start", from: startable, to: libcontainerd.StatusRunning,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{Stdin: true}})
+				return err
+			}},
 		{name: "exec", from: running, gone: true, run: func(e *env, ctr *libcontainerd.Container, caller int) error {
-			_, err := ctr.Exec(e.ctx, fmt.Sprintf("e%d", caller), e.Process("sleep 1000"), libcontainerd.StdioConfig{Stdin: true})
+			_, err := ctr.Exec(e.ctx, fmt.Sprintf("e%d", caller), e.Process("sleep 1000"),
+				libcontainerd.StdioConfig{Stdin: true})
 			return err
 		}},
 		{name: "exec the same", from: running, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
@@ -64,12 +66,14 @@ func operations() []operation {
 		{name: "kill exec", from: alive, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 			return ctr.Signal(e.ctx, "e9", syscall.SIGKILL)
 		}},
-		{name: "pause", from: running, to: libcontainerd.StatusPaused, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.Pause(e.ctx)
-		}},
-		{name: "resume", from: paused, to: libcontainerd.StatusRunning, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.Resume(e.ctx)
-		}},
+		{name: "pause", from: running, to: libcontainerd.StatusPaused,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.Pause(e.ctx)
+			}},
+		{name: "resume", from: paused, to: libcontainerd.StatusRunning,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.Resume(e.ctx)
+			}},
 		{name: "close stdin", from: began, gone: true, run: func(_ *env, ctr *libcontainerd.Container, _ int) error {
 			return ctr.CloseStdin(initProcess)
 		}},
@@ -85,12 +89,14 @@ func operations() []operation {
 			_, err := ctr.Stats(e.ctx)
 			return err
 		}},
-		{name: "delete", from: startable, to: libcontainerd.StatusDeleted, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.Delete(e.ctx, libcontainerd.DeleteOptions{})
-		}},
-		{name: "force delete", from: anywhere, to: libcontainerd.StatusDeleted, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true})
-		}},
+		{name: "delete", from: startable, to: libcontainerd.StatusDeleted,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.Delete(e.ctx, libcontainerd.DeleteOptions{})
+			}},
+		{name: "force delete", from: anywhere, to: libcontainerd.StatusDeleted,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true})
+			}},
 		{name: "wait", from: anywhere, gone: true, run: waitAWhile},
 		{name: "end", from: anywhere, ends: true, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 			return e.Daemon.Kill(e.ctx, ctr.ID(), initProcess, syscall.SIGKILL, false)
@@ -112,7 +118,7 @@ func waitAWhile(e *env, ctr *libcontainerd.Container, _ int) error {
 	return err
 }
 
-// pair is two operations on a container in a status, at about the same time.
+// pair is two operations on a container of a status, at about the same time.
 type pair struct {
 	in      libcontainerd.Status
 	callers [2]operation
@@ -120,10 +126,12 @@ type pair struct {
 }
 
 func (p pair) String() string {
-	return fmt.Sprintf("%s after %v and %s after %v while %v", p.callers[0].name, p.after[0], p.callers[1].name, p.after[1], p.in)
+	return fmt.Sprintf("%s after %v and %s after %v while %v", p.callers[0].name, p.after[0], p.callers[1].name,
+		p.after[1], p.in)
 }
 
-// try makes the container, lets both loose and looks at what came of it.
+// try makes the container, starts both operations, and checks their errors and the
+// final status.
 func (p pair) try(e *env) error {
 	ctr, err := p.prepare(e)
 	if err != nil {
@@ -144,7 +152,7 @@ func (p pair) try(e *env) error {
 	return nil
 }
 
-// prepare makes a container with the status, which has an exec e9 if it lives.
+// prepare makes a container of the status. If the container runs, it has an exec e9.
 func (p pair) prepare(e *env) (*libcontainerd.Container, error) {
 	ctr := e.create("cat; sleep 1000")
 	if p.in == libcontainerd.StatusCreated {
@@ -167,7 +175,7 @@ func (p pair) prepare(e *env) (*libcontainerd.Container, error) {
 	return ctr, nil
 }
 
-// settle waits for the end that a caller caused, and compares.
+// settle waits for an exit that an operation caused, and compares the status.
 func (p pair) settle(e *env, ctr *libcontainerd.Container, errs [2]error) error {
 	for i, err := range errs {
 		if err != nil && !classed(err) && !(errdefs.IsUnknown(err) && p.callers[1-i].deadly()) {
@@ -179,8 +187,9 @@ func (p pair) settle(e *env, ctr *libcontainerd.Container, errs [2]error) error 
 		return errors.New("no order of the callers explains the outcome")
 	}
 	if !slices.ContainsFunc(finals, libcontainerd.Status.Alive) {
-		// An end may still be on its way.
-		if _, err := ctr.Wait(e.ctx, initProcess); err != nil && p.in != libcontainerd.StatusCreated && !errdefs.IsNotFound(err) {
+		// An exit may still be on its way.
+		if _, err := ctr.Wait(e.ctx, initProcess); err != nil && p.in != libcontainerd.StatusCreated &&
+			!errdefs.IsNotFound(err) {
 			return fmt.Errorf("waiting for the end: %w", err)
 		}
 	}
@@ -194,18 +203,18 @@ func classed(err error) bool {
 	return errdefs.IsFailedPrecondition(err) || errdefs.IsNotFound(err) || errdefs.IsAlreadyExists(err)
 }
 
-// deadly says that the container may end at once: an OCI runtime that finds no
-// process any more says so in words only.
+// deadly says that the container may exit at once. An OCI runtime reports a missing
+// process in its text only, without a class.
 func (op operation) deadly() bool { return op.ends || op.name == "force delete" }
 
-// outcome is what a container may be between two operations.
+// outcome is a state that a container may have between two operations.
 type outcome struct {
 	status libcontainerd.Status
 	dying  bool
 }
 
-// finals are the statuses that the container may have in the end, if the
-// operations without an error took place one after the other.
+// finals are the statuses that the container may have at last, if the operations that
+// succeeded happened one after the other.
 func (p pair) finals(errs [2]error) []libcontainerd.Status {
 	var finals []libcontainerd.Status
 	for _, order := range [][2]int{{0, 1}, {1, 0}} {
@@ -215,12 +224,12 @@ func (p pair) finals(errs [2]error) []libcontainerd.Status {
 			if errs[i] == nil {
 				states = op.apply(states)
 			} else if errs[1-i] != nil && !op.gone && slices.Contains(op.from, p.in) {
-				states = nil // both failed, and this one had no reason
+				states = nil // both failed, and this operation had no reason to fail
 			}
 		}
 		for _, s := range states {
 			if s.dying && s.status == libcontainerd.StatusRunning {
-				continue // it will have ended
+				continue // the container will have exited
 			}
 			finals = append(finals, s.status)
 		}
@@ -228,7 +237,7 @@ func (p pair) finals(errs [2]error) []libcontainerd.Status {
 	return finals
 }
 
-// apply is op's effect, where it is legal.
+// apply returns the outcome of op, if the status allows op.
 func (op operation) apply(states []outcome) []outcome {
 	var next []outcome
 	for _, s := range states {
@@ -250,19 +259,22 @@ func (op operation) apply(states []outcome) []outcome {
 	return next
 }
 
-// pairsAtOnce is a choice of pairs, for daemons that take their time.
+// pairsAtOnce tries some of the pairs, for real daemons, which are slow.
 func pairsAtOnce(e *env) {
 	by := map[string]operation{}
 	for _, op := range operations() {
 		by[op.name] = op
 	}
 	choice := map[libcontainerd.Status][][2]string{
-		libcontainerd.StatusCreated: {{"start", "start"}, {"start", "delete"}, {"delete", "delete"}, {"start", "force delete"}},
-		libcontainerd.StatusRunning: {{"kill", "kill"}, {"kill", "exec"}, {"exec", "exec the same"}, {"exec the same", "exec the same"},
+		libcontainerd.StatusCreated: {{"start", "start"}, {"start", "delete"}, {"delete", "delete"},
+			{"start", "force delete"}},
+		libcontainerd.StatusRunning: {{"kill", "kill"}, {"kill", "exec"}, {"exec", "exec the same"},
+			{"exec the same", "exec the same"},
 			{"pause", "kill"}, {"pause", "pause"}, {"pause", "exec"}, {"pause", "force delete"}, {"force delete", "exec"},
 			{"force delete", "force delete"}, {"end", "exec"}, {"end", "pause"}, {"end", "kill"}, {"end", "close stdin"},
 			{"update", "kill"}, {"kill exec", "end of exec"}, {"stats", "force delete"}, {"wait", "kill all"}},
-		libcontainerd.StatusPaused:  {{"resume", "resume"}, {"resume", "kill"}, {"resume", "force delete"}, {"update", "resume"}},
+		libcontainerd.StatusPaused: {{"resume", "resume"}, {"resume", "kill"}, {"resume", "force delete"},
+			{"update", "resume"}},
 		libcontainerd.StatusStopped: {{"start", "delete"}, {"start", "start"}, {"force delete", "delete"}},
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -276,7 +288,7 @@ func pairsAtOnce(e *env) {
 	e.tryAll(all, 4)
 }
 
-// tryAll tries pairs, some of them at the same time.
+// tryAll tries the pairs, several at a time.
 func (e *env) tryAll(all []pair, parallel int) {
 	slots := make(chan struct{}, parallel)
 	var tries sync.WaitGroup

@@ -14,7 +14,7 @@ var raceCases = []contractCase{
 	{name: "race/two hundred closes of stdin", run: func(e *env) { e.latchRaces(1, 200, 6) }},
 }
 
-// latch is one process whose stdin is closed at some moment of its start.
+// latch is one process, and the moment of its start at which stdin is closed.
 type latch struct {
 	container *libcontainerd.Container
 	process   string
@@ -23,22 +23,22 @@ type latch struct {
 	closers   sync.WaitGroup
 }
 
-// moment is when, and by whom, stdin is closed.
+// moment says when stdin is closed, and by which method.
 type moment int
 
 const (
-	closeInAttach         moment = iota // by the streams, before create is sent
-	closeInAttachByID                   // the same, by the container
-	closeDuring                         // some time after the streams were handed over
-	closeDuringByID                     // the same, by the container
-	closeTwiceAtOnce                    // both of these at the same time
-	closeAfterStart                     // once the start has returned
-	closeAfterStartAndTwo               // then, and twice more
+	closeInAttach         moment = iota // by Streams.Stdin, in AttachStreams
+	closeInAttachByID                   // by Container.CloseStdin, in AttachStreams
+	closeDuring                         // by Streams.Stdin, some time after AttachStreams
+	closeDuringByID                     // by Container.CloseStdin, some time after AttachStreams
+	closeTwiceAtOnce                    // by both at the same time
+	closeAfterStart                     // after the start has returned
+	closeAfterStartAndTwo               // after the start has returned, three times
 	moments
 )
 
 // latchRaces starts n processes, some as containers, most as execs, and closes
-// the stdin of each at a moment of its own. Each has to end by itself.
+// the stdin of each at a moment of its own. Each process must exit by itself.
 func (e *env) latchRaces(seed uint64, n, parallel int) {
 	var latches sync.Map // by container/process
 	e.recorder.OnAttach = func(id, process string, s libcontainerd.Streams) error {
@@ -73,11 +73,10 @@ func (e *env) latchRaces(seed uint64, n, parallel int) {
 	races.Wait()
 }
 
-// widestWindow keeps two hundred races from taking minutes on a machine where
-// starts are slow.
+// widestWindow bounds the time of two hundred races on a machine with slow starts.
 const widestWindow = time.Second
 
-// longestStart is about how long a start takes, for moments that fall into it.
+// longestStart is about the time that a start takes, for moments during the start.
 func (e *env) longestStart(host *libcontainerd.Container) time.Duration {
 	begun := time.Now()
 	e.exec(host, "first", "exit 0", libcontainerd.StdioConfig{})
@@ -91,7 +90,7 @@ func (l *latch) attached(s libcontainerd.Streams) error {
 	later := func(fn func() error) {
 		l.closers.Go(func() {
 			<-time.After(l.delay)
-			_ = fn() // what counts is that the process ends
+			_ = fn() // the case checks only that the process exits
 		})
 	}
 	switch l.moment {
@@ -111,7 +110,7 @@ func (l *latch) attached(s libcontainerd.Streams) error {
 	return nil
 }
 
-// run starts the process, and wants it to end.
+// run starts the process, and waits for its exit.
 func (l *latch) run(e *env) error {
 	cfg := libcontainerd.StdioConfig{Stdin: true}
 	var err error

@@ -15,15 +15,15 @@ var restoreCases = []contractCase{
 	{name: "restore/ran out of memory meanwhile", faults: true, run: restoreOOM},
 	{name: "restore/paused", run: restorePaused},
 	{name: "restore/execs", run: restoreExecs},
-	{name: "restore/wish to close stdin", run: restoreStdin},
-	{name: "restore/exit was not taken", run: restoreUntaken},
+	{name: "restore/stdin was to be closed", run: restoreStdin},
+	{name: "restore/exit was not taken", run: restoreNotTaken},
 	{name: "restore/daemon doesn't know it", run: restoreUnknown},
-	{name: "restore/a start that nobody was told of", run: restoreUntold},
+	{name: "restore/a start that was not delivered", run: restoreUndelivered},
 	{name: "restore/nonsense", run: restoreNonsense},
 }
 
-// restarted replaces the client by a new one, as an engine that restarts does,
-// and restores a container before the new one runs.
+// restarted replaces the client by a new one, like an engine that restarts. It restores
+// a container before it runs the new client.
 func (e *env) restarted(ctr *libcontainerd.Container, opts libcontainerd.RestoreOptions) *libcontainerd.Container {
 	e.Helper()
 	e.stop()
@@ -38,7 +38,8 @@ func (e *env) restarted(ctr *libcontainerd.Container, opts libcontainerd.Restore
 func restoreRunning(e *env) {
 	ctr := e.create("cat; exit 7")
 	pid := e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
-	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Stdio: libcontainerd.StdioConfig{Stdin: true}})
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid,
+		Stdio: libcontainerd.StdioConfig{Stdin: true}})
 	e.await("ready", e.client.Ready())
 	e.status(ctr, libcontainerd.StatusRunning)
 	if ctr.Pid() != pid || ctr.Generation() != 1 {
@@ -46,22 +47,22 @@ func restoreRunning(e *env) {
 	}
 	e.must(ctr.CloseStdin(initProcess))
 	e.exits(ctr, initProcess, 7)
-	if ev := e.told(ctr, libcontainerd.EventExit); ev.Recovered {
-		e.Fatalf("event %+v was seen live", ev)
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); ev.Recovered {
+		e.Fatalf("event %+v of an exit that the client saw", ev)
 	}
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 7)
 }
 
-// endsAtDaemon kills a container behind the client's back.
+// endsAtDaemon kills a container without the client.
 func (e *env) endsAtDaemon(id string) {
 	e.Helper()
 	e.must(e.Daemon.Kill(e.ctx, id, initProcess, syscall.SIGKILL, false))
 	e.endedAtDaemon(id)
 }
 
-// endedAtDaemon waits until the daemon knows of a container's end, and so has
-// published it: a client that connects later can't see it live.
+// endedAtDaemon waits until the daemon knows that a container has exited. The daemon has
+// published the event by then, so a client that connects later doesn't see the event.
 func (e *env) endedAtDaemon(id string) {
 	e.Helper()
 	_, err := e.Daemon.Wait(e.ctx, id, initProcess)
@@ -75,7 +76,7 @@ func restoreEnded(e *env) {
 	e.endsAtDaemon(ctr.ID())
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
 	e.exits(ctr, initProcess, 137)
-	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered || ev.Pid != pid || ev.Generation != 1 {
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); !ev.Recovered || ev.Pid != pid || ev.Generation != 1 {
 		e.Fatalf("event %+v", ev)
 	}
 	e.status(ctr, libcontainerd.StatusStopped)
@@ -91,7 +92,7 @@ func restoreOOM(e *env) {
 	if exit := e.exits(ctr, initProcess, 137); !exit.OOMKilled {
 		e.Fatalf("exit %+v", exit)
 	}
-	if ev := e.told(ctr, libcontainerd.EventExit); !ev.Recovered {
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); !ev.Recovered {
 		e.Fatalf("event %+v", ev)
 	}
 }
@@ -100,7 +101,7 @@ func restorePaused(e *env) {
 	ctr := e.started("sleep 1000")
 	e.must(ctr.Pause(e.ctx))
 	pid := ctr.Pid()
-	// The engine died before it was told of the pause.
+	// The engine died before EventPaused was delivered.
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid})
 	e.await("ready", e.client.Ready())
 	e.status(ctr, libcontainerd.StatusPaused)
@@ -109,7 +110,7 @@ func restorePaused(e *env) {
 	e.await("ready", e.client.Ready())
 	e.status(ctr, libcontainerd.StatusPaused)
 	e.must(ctr.Resume(e.ctx))
-	e.told(ctr, libcontainerd.EventResumed)
+	e.awaitEvent(ctr, libcontainerd.EventResumed)
 	e.recorder.forget(ctr.ID())
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
 	e.recorder.forget(ctr.ID())
@@ -117,7 +118,7 @@ func restorePaused(e *env) {
 
 func restoreExecs(e *env) {
 	ctr := e.started("sleep 1000")
-	lives := e.exec(ctr, "lives", "sleep 1000", libcontainerd.StdioConfig{})
+	runs := e.exec(ctr, "runs", "sleep 1000", libcontainerd.StdioConfig{})
 	ended := e.exec(ctr, "ended", "sleep 1000", libcontainerd.StdioConfig{})
 	pid := ctr.Pid()
 	e.stop()
@@ -125,11 +126,11 @@ func restoreExecs(e *env) {
 	_, err := e.Daemon.Wait(e.ctx, ctr.ID(), "ended")
 	e.must(err)
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Execs: []libcontainerd.RestoreExec{
-		{ID: "lives", Pid: lives}, {ID: "ended", Pid: ended},
+		{ID: "runs", Pid: runs}, {ID: "ended", Pid: ended},
 	}})
 	e.exits(ctr, "ended", 137)
-	e.must(ctr.Signal(e.ctx, "lives", syscall.SIGKILL))
-	e.exits(ctr, "lives", 137)
+	e.must(ctr.Signal(e.ctx, "runs", syscall.SIGKILL))
+	e.exits(ctr, "runs", 137)
 	e.status(ctr, libcontainerd.StatusRunning)
 }
 
@@ -141,7 +142,7 @@ func restoreStdin(e *env) {
 	e.exits(ctr, initProcess, 7)
 }
 
-func restoreUntaken(e *env) {
+func restoreNotTaken(e *env) {
 	refusals := make(chan struct{}, 100)
 	e.recorder.OnEvent = func(ev libcontainerd.Event) error {
 		if ev.Type == libcontainerd.EventExit {
@@ -174,9 +175,9 @@ func restoreUnknown(e *env) {
 	}
 }
 
-func restoreUntold(e *env) {
+func restoreUndelivered(e *env) {
 	ctr := e.started("sleep 1000")
-	// The engine died before it was told of the start.
+	// The engine died before EventStart was delivered.
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{})
 	e.recorder.forget(ctr.ID())
 	e.await("ready", e.client.Ready())
@@ -186,7 +187,7 @@ func restoreUntold(e *env) {
 	}
 	_, err := e.Stdio.Restore(e.ctx, libcontainerd.StdioConfig{ContainerID: ctr.ID(), ProcessID: initProcess})
 	e.must(err)
-	e.start(ctr, libcontainerd.StdioConfig{}) // replaces the stale streams
+	e.start(ctr, libcontainerd.StdioConfig{}) // replaces the streams of the first start
 }
 
 func restoreNonsense(e *env) {

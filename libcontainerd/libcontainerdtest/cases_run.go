@@ -28,14 +28,14 @@ var runCases = []contractCase{
 	{name: "run/created is replaced at the daemon", run: replaceRecord},
 }
 
-// runs runs a script and wants its code.
+// runs runs a script and compares its exit code.
 func (e *env) runs(script string, code int) {
 	ctr := e.create(script)
 	e.status(ctr, libcontainerd.StatusCreated)
 	pid := e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, code)
 	e.status(ctr, libcontainerd.StatusStopped)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	events := e.recorder.Events(ctr.ID())
 	for _, ev := range events {
 		if ev.Pid != pid || ev.Generation != 1 || ev.ProcessID != initProcess || ev.Recovered || ev.Time.IsZero() {
@@ -99,7 +99,7 @@ func runTwice(e *env) {
 	e.exits(ctr, initProcess, 1)
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit)
 	if g := ctr.Generation(); g != 2 {
 		e.Fatalf("generation %d", g)
 	}
@@ -150,7 +150,7 @@ func deleteRunning(e *env) {
 	e.status(ctr, libcontainerd.StatusRunning)
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
 	e.status(ctr, libcontainerd.StatusDeleted)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{})
 	e.refused(err, errdefs.IsNotFound)
 }
@@ -160,7 +160,7 @@ func replaceRecord(e *env) {
 	_, err := e.client.Create(e.ctx, id, e.Spec("exit 2"), e.Options)
 	e.refused(err, errdefs.IsAlreadyExists)
 	e.stop()
-	e.launch() // a new engine, which doesn't know of it
+	e.launch() // a new engine, which doesn't know the container
 	ctr, err := e.client.Create(e.ctx, id, e.Spec("exit 3"), e.Options)
 	e.must(err)
 	e.start(ctr, libcontainerd.StdioConfig{})

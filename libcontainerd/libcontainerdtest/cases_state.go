@@ -65,16 +65,16 @@ func pauseResume(e *env) {
 	}
 	e.must(ctr.Resume(e.ctx))
 	e.status(ctr, libcontainerd.StatusRunning)
-	e.told(ctr, libcontainerd.EventResumed)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
+	e.awaitEvent(ctr, libcontainerd.EventResumed)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
 }
 
 func killPaused(e *env) {
 	ctr := e.started("sleep 1000")
 	e.must(ctr.Pause(e.ctx))
 	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGKILL))
-	// A frozen process may take the signal only when it is resumed; where it has
-	// ended, there is nothing to resume.
+	// A frozen process may take the signal only when it is resumed. If the process has
+	// exited, the resume fails.
 	_ = ctr.Resume(e.ctx)
 	e.exits(ctr, initProcess, 137)
 }
@@ -131,8 +131,8 @@ func badIDs(e *env) {
 	e.refused(err, errdefs.IsInvalidArgument)
 }
 
-// idsAlike has containers of which one's id is the beginning of others': an OCI
-// runtime may take it for an abbreviation of theirs.
+// idsAlike has containers where one id is the beginning of other ids. An OCI runtime
+// may take such an id for an abbreviation.
 func idsAlike(e *env) {
 	short, missing := e.create("exit 3"), e.create("")
 	var longer []*libcontainerd.Container

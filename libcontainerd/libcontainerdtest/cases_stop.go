@@ -31,13 +31,13 @@ var stopCases = []contractCase{
 	{name: "run/context ends while the daemon is away", faults: true, run: runContextEndsAway},
 }
 
-// Scripts that say when they are ready for a signal.
+// Scripts that write a line when they are ready for a signal.
 const (
 	obeys   = "trap \"exit 5\" TERM\necho ready\nsleep 1000 &\nwait"
 	ignores = "trap \"\" TERM\necho ready\nsleep 1000"
 )
 
-// stopping starts a container that runs one of these.
+// stopping starts a container with one of these scripts, and waits until it is ready.
 func (e *env) stopping(script string) *libcontainerd.Container {
 	e.Helper()
 	ctr := e.started(script)
@@ -56,7 +56,7 @@ func (e *env) said(ctr *libcontainerd.Container, process, want string) {
 	}
 }
 
-// stops stops a container, and wants its code.
+// stops stops a container, and compares its exit code.
 func (e *env) stops(ctr *libcontainerd.Container, o libcontainerd.StopOptions, code int) libcontainerd.Exit {
 	e.Helper()
 	exit, err := ctr.Stop(e.ctx, o)
@@ -72,10 +72,10 @@ func (e *env) stops(ctr *libcontainerd.Container, o libcontainerd.StopOptions, c
 
 func stopBySignal(e *env) {
 	ctr := e.stopping(obeys)
-	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.timeout()}, 5)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 	other := e.started("sleep 1000")
-	e.stops(other, libcontainerd.StopOptions{Signal: syscall.SIGKILL, Grace: e.patience()}, 137)
+	e.stops(other, libcontainerd.StopOptions{Signal: syscall.SIGKILL, Grace: e.timeout()}, 137)
 	_, err := other.Stop(e.ctx, libcontainerd.StopOptions{Signal: -1})
 	e.refused(err, errdefs.IsInvalidArgument)
 }
@@ -90,7 +90,7 @@ func stopTwo(e *env) {
 	exits, errs := make([]libcontainerd.Exit, 4), make([]error, 4)
 	var all sync.WaitGroup
 	for i := range exits {
-		all.Go(func() { exits[i], errs[i] = ctr.Stop(e.ctx, libcontainerd.StopOptions{Grace: e.patience()}) })
+		all.Go(func() { exits[i], errs[i] = ctr.Stop(e.ctx, libcontainerd.StopOptions{Grace: e.timeout()}) })
 	}
 	all.Wait()
 	e.must(errors.Join(errs...))
@@ -99,13 +99,13 @@ func stopTwo(e *env) {
 			e.Fatalf("exits %+v", exits)
 		}
 	}
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
 func stopPaused(e *env) {
 	ctr := e.stopping(obeys)
 	e.must(ctr.Pause(e.ctx))
-	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.timeout()}, 5)
 	stubborn := e.stopping(ignores)
 	e.must(stubborn.Pause(e.ctx))
 	e.stops(stubborn, libcontainerd.StopOptions{Grace: -1}, 137)
@@ -149,14 +149,14 @@ func stopPausing(e *env) {
 	}
 }
 
-// stopDeafWhilePaused has the daemon refuse signals to a paused container, as
-// gVisor does, also one that pauses just then.
+// stopDeafWhilePaused has the daemon refuse signals to a container that is paused or
+// being paused, as gVisor does.
 func stopDeafWhilePaused(e *env) {
 	deaf := Fault{Err: fmt.Errorf("cannot signal a paused container: %w", errdefs.ErrUnknown)}
 	ctr := e.stopping(obeys)
 	e.must(ctr.Pause(e.ctx))
 	e.Fake.Fail("Kill", 1, deaf)
-	e.stops(ctr, libcontainerd.StopOptions{Grace: e.patience()}, 5)
+	e.stops(ctr, libcontainerd.StopOptions{Grace: e.timeout()}, 5)
 	ctr = e.stopping(ignores)
 	e.Fake.Fail("Pause", 1, Fault{Hang: true})
 	paused := make(chan error, 1)
@@ -202,7 +202,7 @@ func runOnce(e *env) {
 			e.Fatalf("%+v, %v, output %q", exit, err, e.recorder.Output(ctr.ID(), initProcess))
 		}
 	}
-	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{})) // its streams are closed after the exit
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{})) // closes the streams after the exit
 	missing := e.create("")
 	exit, err := missing.Run(e.ctx, libcontainerd.StartOptions{})
 	if err == nil || exit != (libcontainerd.Exit{}) {
@@ -214,7 +214,8 @@ func runOnce(e *env) {
 func runExec(e *env) {
 	ctr := e.started("sleep 1000")
 	for i := range 5 {
-		exit, err := ctr.RunExec(e.ctx, fmt.Sprintf("e%d", i), e.Process(fmt.Sprintf("exit %d", i)), libcontainerd.StdioConfig{})
+		exit, err := ctr.RunExec(e.ctx, fmt.Sprintf("e%d", i), e.Process(fmt.Sprintf("exit %d", i)),
+			libcontainerd.StdioConfig{})
 		if err != nil || exit.Code != i {
 			e.Fatalf("exec %d: %+v, %v", i, exit, err)
 		}
@@ -226,7 +227,7 @@ func runExec(e *env) {
 	e.status(ctr, libcontainerd.StatusRunning)
 }
 
-// endsAfter returns a context that ends once the backend was told of an event.
+// endsAfter returns a context that ends once an event was delivered.
 func (e *env) endsAfter(ctr *libcontainerd.Container, event libcontainerd.EventType) context.Context {
 	ctx, cancel := context.WithCancelCause(e.ctx)
 	var watching sync.WaitGroup
@@ -248,18 +249,19 @@ func runContextEnds(e *env) {
 		e.Fatalf("exit %+v", exit)
 	}
 	e.nothingStarted(ctr, libcontainerd.StatusStopped)
-	e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit)
 }
 
 func runExecContextEnds(e *env) {
 	ctr := e.started("sleep 1000")
-	exit, err := ctr.RunExec(e.endsAfter(ctr, libcontainerd.EventExecStarted), "e1", e.Process(ignores), libcontainerd.StdioConfig{})
+	exit, err := ctr.RunExec(e.endsAfter(ctr, libcontainerd.EventExecStarted), "e1", e.Process(ignores),
+		libcontainerd.StdioConfig{})
 	e.refused(err, func(err error) bool { return errors.Is(err, errGivenUp) })
 	if exit.Code != 137 || exit.Time.IsZero() {
 		e.Fatalf("exit %+v", exit)
 	}
 	_, err = ctr.Wait(e.ctx, "e1")
-	e.refused(err, errdefs.IsNotFound) // it was the caller's alone
+	e.refused(err, errdefs.IsNotFound) // Wait doesn't know an exec of RunExec
 	if left := e.Left(); len(left) != 1 {
 		e.Fatalf("streams %v", left)
 	}

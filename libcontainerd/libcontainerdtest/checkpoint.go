@@ -13,11 +13,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// positionFile is all that a checkpoint of a script has.
+// positionFile is the only file of a checkpoint. It has the number of the next command.
 const positionFile = "position"
 
-// Checkpoint writes down where a task's script is. A command in the middle, such
-// as a sleep, is begun again.
+// Checkpoint writes the position in the init process's script to a file in c.Dir. A
+// restored process repeats the command that is in progress, such as a sleep.
 func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
 	return d.on(ctx, "Checkpoint", id, libcontainerd.InitProcess, func(p *proc) error {
 		if p.status != libcontainerd.TaskRunning || p.task.paused {
@@ -33,7 +33,7 @@ func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.Chec
 	})
 }
 
-// restored is where a script goes on.
+// restored returns the position in the script from which a restored process goes on.
 func restored(dir string, script []command) (int, error) {
 	if dir == "" {
 		return 0, nil

@@ -9,15 +9,15 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// NewClient makes a client that logs nothing and doesn't run yet.
+// NewClient returns a client that logs nothing. The caller runs it, see RunClient.
 func NewClient(d libcontainerd.Daemon, s libcontainerd.Stdio, b libcontainerd.Backend) (*libcontainerd.Client, error) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return libcontainerd.New(d, s, b, libcontainerd.WithLogger(logrus.NewEntry(log)))
 }
 
-// RunClient runs a client, by a goroutine that ends with stop. That returns how
-// Run ended, and is called once.
+// RunClient calls c.Run in a goroutine. The caller must call stop once: stop ends
+// Run, waits for it, and returns its error.
 func RunClient(c *libcontainerd.Client) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

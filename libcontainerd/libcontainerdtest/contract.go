@@ -15,26 +15,27 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Harness is one combination of daemon and stdio under test. What it needs to
-// end, it ends by t.Cleanup.
+// Harness is one combination of daemon and stdio under test. The function that makes
+// a Harness registers its clean-up with t.Cleanup.
 type Harness struct {
 	Daemon libcontainerd.Daemon
 	Stdio  libcontainerd.Stdio
-	// Spec is a container that runs sh -c script; with a script of "" a binary
-	// that doesn't exist.
+	// Spec returns the spec of a container that runs sh -c script. With an empty
+	// script, the container's program doesn't exist.
 	Spec func(script string) *specs.Spec
-	// Process is an exec of the same kind.
+	// Process returns the spec of an exec, in the same way.
 	Process func(script string) *specs.Process
-	// Options are for Create.
+	// Options are the options of Create.
 	Options libcontainerd.CreateOptions
-	// Left lists what stdio left behind.
+	// Left lists the streams that Stdio has left. The suite fails unless there are
+	// none at the end of a case.
 	Left func() []string
-	// Fake is the daemon where it is the one in memory; cases that need its
-	// faults are part of the suite only then.
+	// Fake is Daemon if that is the one in memory, else nil. The cases that inject
+	// faults need it.
 	Fake *Daemon
 }
 
-// NewHarness is the harness of the daemon and the stdio in memory.
+// NewHarness returns the harness of the daemon and the stdio in memory.
 func NewHarness(t *testing.T) Harness {
 	s := &Stdio{}
 	d := NewDaemon(s)
@@ -55,16 +56,16 @@ func scriptProcess(script string) *specs.Process {
 // contractCase is one case of the suite.
 type contractCase struct {
 	name string
-	// faults marks a case that needs a fake daemon.
+	// faults marks a case that needs the daemon in memory.
 	faults bool
 	run    func(e *env)
 }
 
-// Without leaves cases out of a run that a daemon can't pass.
+// Without leaves out cases that a daemon can't pass.
 type Without struct {
-	// Case is a case's name, or a group of them such as "checkpoint/".
+	// Case is the name of a case, or of a group of cases such as "checkpoint/".
 	Case string
-	// Reason is why, for the summary.
+	// Reason says why the daemon can't pass them, for the summary.
 	Reason string
 }
 
@@ -72,9 +73,9 @@ func (w Without) means(name string) bool {
 	return name == w.Case || (strings.HasSuffix(w.Case, "/") && strings.HasPrefix(name, w.Case))
 }
 
-// Run runs the suite with the machine's time, each case with a harness of its
-// own. At the end it logs how many cases there were, and what was left out and
-// why. A Without that names no case is an error.
+// Run runs the suite in real time, without the cases that inject faults. It calls
+// harness for each case. At the end it logs how many cases ran, and which were left
+// out and why. A Without that names no case fails the test.
 func Run(t *testing.T, harness func(t *testing.T) Harness, without ...Without) {
 	ran, faults, left := 0, 0, make([]int, len(without))
 	for _, c := range cases() {
@@ -89,7 +90,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness, without ...Without) {
 			t.Run(c.name, func(t *testing.T) { c.run(newEnv(t, harness(t))) })
 		}
 	}
-	t.Logf("contract: %d of %d cases ran; %d take the faults of the daemon in memory", ran, len(cases()), faults)
+	t.Logf("contract: %d of %d cases ran; %d need the faults of the daemon in memory", ran, len(cases()), faults)
 	for i, w := range without {
 		t.Logf("contract: %d left out, %s: %s", left[i], w.Case, w.Reason)
 		if left[i] == 0 {
@@ -98,8 +99,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness, without ...Without) {
 	}
 }
 
-// RunVirtual runs the suite, and the cases that need a fake daemon's faults,
-// each in a bubble of testing/synctest.
+// RunVirtual runs the whole suite, each case in a bubble of testing/synctest. harness
+// must return a Harness with a Fake.
 func RunVirtual(t *testing.T, harness func(t *testing.T) Harness) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -114,21 +115,20 @@ func cases() []contractCase {
 		checkpointCases, stopCases, raceCases, pairCases)
 }
 
-// patient is how long a case waits for what must happen; with virtual time,
-// which costs nothing, it is virtualPatient.
+// caseTimeout bounds a case in real time, virtualCaseTimeout one in virtual time.
 const (
-	patient        = 3 * time.Minute
-	virtualPatient = 24 * time.Hour
+	caseTimeout        = 3 * time.Minute
+	virtualCaseTimeout = 24 * time.Hour
 )
 
-func (h *Harness) patience() time.Duration {
+func (h *Harness) timeout() time.Duration {
 	if h.Fake != nil {
-		return virtualPatient
+		return virtualCaseTimeout
 	}
-	return patient
+	return caseTimeout
 }
 
-// env is one case: a client that runs, and what it told.
+// env is one case: a client that runs, and the events that it delivered.
 type env struct {
 	*testing.T
 	Harness
@@ -140,10 +140,10 @@ type env struct {
 
 var ids atomic.Int64
 
-// newEnv starts a client. At the end of the case it is stopped, and nothing
-// may be left.
+// newEnv starts a client. At the end of the case it stops the client and checks that
+// nothing is left.
 func newEnv(t *testing.T, h Harness) *env {
-	ctx, cancel := context.WithTimeout(context.Background(), h.patience())
+	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
 	t.Cleanup(cancel)
 	e := &env{T: t, Harness: h, ctx: ctx, recorder: &Recorder{}}
 	t.Cleanup(e.finish)
@@ -152,7 +152,7 @@ func newEnv(t *testing.T, h Harness) *env {
 	return e
 }
 
-// launch makes a new client over the same daemon and runs it.
+// launch makes a new client of the same daemon and runs it.
 func (e *env) launch() {
 	e.Helper()
 	e.prepare()
@@ -178,9 +178,9 @@ func (e *env) begin() {
 	}
 }
 
-// finish deletes what the case left, stops the client, and looks for leaks.
+// finish deletes the containers of the case, stops the client, and looks for leaks.
 func (e *env) finish() {
-	ctx, cancel := context.WithTimeout(context.Background(), e.patience())
+	ctx, cancel := context.WithTimeout(context.Background(), e.timeout())
 	defer cancel()
 	for _, ctr := range e.client.List() {
 		if err := ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true}); err != nil {
@@ -254,7 +254,7 @@ func (e *env) started(script string) *libcontainerd.Container {
 	return ctr
 }
 
-// exits waits for a process and compares its code.
+// exits waits for the exit of a process and compares its code.
 func (e *env) exits(ctr *libcontainerd.Container, process string, code int) libcontainerd.Exit {
 	e.Helper()
 	exit, err := ctr.Wait(e.ctx, process)
@@ -268,23 +268,23 @@ func (e *env) exits(ctr *libcontainerd.Container, process string, code int) libc
 	return exit
 }
 
-// told waits until the backend was told of a type of event.
-func (e *env) told(ctr *libcontainerd.Container, want libcontainerd.EventType) libcontainerd.Event {
+// awaitEvent waits for an event of a type, and returns it.
+func (e *env) awaitEvent(ctr *libcontainerd.Container, want libcontainerd.EventType) libcontainerd.Event {
 	e.Helper()
 	got, err := e.recorder.Await(e.ctx, ctr.ID(), func(ev libcontainerd.Event) bool { return ev.Type == want })
 	e.must(err)
 	return got
 }
 
-// tells compares all events of a container.
-func (e *env) tells(ctr *libcontainerd.Container, want ...libcontainerd.EventType) {
+// wantEvents compares the types of all events of a container.
+func (e *env) wantEvents(ctr *libcontainerd.Container, want ...libcontainerd.EventType) {
 	e.Helper()
 	if got := Types(e.recorder.Events(ctr.ID())); !slices.Equal(got, want) {
 		e.Fatalf("events %v, want %v", got, want)
 	}
 }
 
-// refused wants an error of a class.
+// refused fails unless err has a class.
 func (e *env) refused(err error, is func(error) bool) {
 	e.Helper()
 	if err == nil || !is(err) {

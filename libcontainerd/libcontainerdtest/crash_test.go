@@ -18,13 +18,13 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// scenario is an operation that takes several calls of the daemon, each of
-// which goes wrong in a run of its own.
+// scenario is an operation that makes several calls to the daemon. Each call goes wrong
+// in a run of its own.
 type scenario struct {
 	name    string
 	prepare func(e *env) *libcontainerd.Container
 	run     func(ctx context.Context, e *env, ctr *libcontainerd.Container) error
-	again   bool // after an error it has to be repeated, and then to succeed
+	again   bool // after an error the operation is repeated, and must succeed then
 }
 
 // mishap is how a call goes wrong.
@@ -32,11 +32,11 @@ type mishap int
 
 const (
 	nothing    mishap = iota
-	downBefore        // the daemon is killed before it gets the request
-	downAfter         // it has done the work and is killed before it answers
-	refuses           // it answers with an error
-	failsLate         // the same, but it has done the work
-	hangs             // it never answers
+	downBefore        // the daemon goes down before it gets the request
+	downAfter         // the daemon does the work, and goes down before it answers
+	refuses           // the daemon answers with an error
+	failsLate         // the daemon does the work, and answers with an error
+	hangs             // the daemon never answers
 	ctxBefore         // the caller's context ends before the request
 	ctxAfter          // the caller's context ends before the answer
 	mishaps
@@ -64,7 +64,7 @@ func (s *saboteur) tap(t *Tap) {
 	}
 }
 
-// strike makes its mishap happen at the nth call since it was armed.
+// strike makes the mishap happen at the nth call.
 func (s *saboteur) strike(ctx context.Context, c Call, before bool) error {
 	what, cancel := s.due(c, before)
 	switch what {
@@ -84,7 +84,7 @@ func (s *saboteur) strike(ctx context.Context, c Call, before bool) error {
 	return nil
 }
 
-// due is the mishap of this moment, once.
+// due returns the mishap of this call, once.
 func (s *saboteur) due(c Call, before bool) (mishap, context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +162,8 @@ func scenarios() []scenario {
 		}, true},
 		{"start", created, start, false},
 		{"start again", stopped, start, false},
-		{"start and end at once", func(e *env) *libcontainerd.Container { return e.create("echo short; exit 5") }, start, false},
+		{"start and end at once",
+			func(e *env) *libcontainerd.Container { return e.create("echo short; exit 5") }, start, false},
 		{"exec", running, func(ctx context.Context, e *env, ctr *libcontainerd.Container) error {
 			_, err := ctr.Exec(ctx, "e1", e.Process("sleep 1000"), withStdin)
 			return err
@@ -177,8 +178,10 @@ func scenarios() []scenario {
 		{"kill exec", running, func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error {
 			return ctr.Signal(ctx, "e9", syscall.SIGKILL)
 		}, false},
-		{"pause", running, func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error { return ctr.Pause(ctx) }, false},
-		{"resume", paused, func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error { return ctr.Resume(ctx) }, false},
+		{"pause", running,
+			func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error { return ctr.Pause(ctx) }, false},
+		{"resume", paused,
+			func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error { return ctr.Resume(ctx) }, false},
 		{"close stdin", running, func(_ context.Context, _ *env, ctr *libcontainerd.Container) error {
 			return ctr.CloseStdin(initProcess)
 		}, false},
@@ -200,8 +203,8 @@ func scenarios() []scenario {
 	}
 }
 
-// TestEachCallGoesWrong has each call of each operation go wrong in each way:
-// nothing may be left, each end is told once, and the container can be used.
+// TestEachCallGoesWrong has each call of each operation go wrong in each way. Afterwards
+// nothing is left, each exit was delivered once, and the container can be used.
 func TestEachCallGoesWrong(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
@@ -228,7 +231,7 @@ func (s scenario) sabotage(t *testing.T, nth int, what mishap) (calls []Call) {
 	bubble(t, sab.tap, func(e *env) {
 		sab.fake = e.Fake
 		ctr := s.prepare(e)
-		<-time.After(time.Second) // what the preparation left to do is done
+		<-time.After(time.Second) // the background work of the preparation is done
 		ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
 		if s.name == "periodic reconcile" {
 			ctx, cancel = context.WithCancel(e.ctx)
@@ -264,8 +267,8 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// consistent compares all that the client says with the daemon. There may be
-// more streams and execs of its containers with stale, but none of others.
+// consistent compares the client with the daemon. With stale there may be more streams
+// and execs of the client's containers, but none of other containers.
 func (e *env) consistent(stale bool) error {
 	tasks, err := e.Daemon.Tasks(e.ctx)
 	if err != nil {
@@ -291,12 +294,13 @@ func (e *env) consistent(stale bool) error {
 		delete(records, ctr.ID())
 	}
 	if len(at)+len(records)+len(left) > 0 {
-		errs = append(errs, fmt.Errorf("left at the daemon: tasks %v, records %v; streams %v", at, records, slices.Sorted(maps.Keys(left))))
+		errs = append(errs, fmt.Errorf("left at the daemon: tasks %v, records %v; streams %v", at, records,
+			slices.Sorted(maps.Keys(left))))
 	}
 	return errors.Join(errs...)
 }
 
-// agrees compares one container with its task, and takes its streams off left.
+// agrees compares one container with its task, and removes its streams from left.
 func (e *env) agrees(ctr *libcontainerd.Container, t libcontainerd.Task, left map[string]bool, stale bool) error {
 	id, status := ctr.ID(), ctr.Status()
 	want := map[libcontainerd.TaskStatus]libcontainerd.Status{
@@ -319,7 +323,7 @@ func (e *env) agrees(ctr *libcontainerd.Container, t libcontainerd.Task, left ma
 		delete(left, name)
 	}
 	if status == libcontainerd.StatusPaused {
-		return nil // what is left of a failed exec takes its signal when it is resumed
+		return nil // the leftover of a failed exec takes its signal when the container is resumed
 	}
 	stats, err := e.Daemon.Stats(e.ctx, id)
 	if err != nil || (int(stats.PidsCurrent) != len(ctr.Execs())+1 && !stale) {
@@ -328,7 +332,7 @@ func (e *env) agrees(ctr *libcontainerd.Container, t libcontainerd.Task, left ma
 	return nil
 }
 
-// usable wants what follows a mishap to work.
+// usable fails unless the container can be used after the mishap.
 func (e *env) usable(ctr *libcontainerd.Container) {
 	if ctr == nil || ctr.Status() == libcontainerd.StatusDeleted {
 		return
@@ -345,13 +349,13 @@ func (e *env) usable(ctr *libcontainerd.Container) {
 	}
 	_, err := ctr.Exec(e.ctx, id, e.Process("sleep 500"), libcontainerd.StdioConfig{})
 	if errdefs.IsAlreadyExists(err) {
-		return // it has run, and ended
+		return // the container has run, and exited
 	}
 	if err != nil {
 		<-time.After(time.Second)
 	}
 	if ctr.Status() != libcontainerd.StatusRunning {
-		return // a short one
+		return // a container that exits at once
 	}
 	e.must(err)
 	<-time.After(2 * time.Minute)

@@ -13,12 +13,26 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Daemon is a runtime daemon in memory. Its processes are sh -c SCRIPT where
-// SCRIPT has only: exit N, sleep SECONDS, echo WORDS, cat, kill -SIGNAL $$,
-// trap "exit N" TERM, trap "" TERM, sleep SECONDS &, wait; joined by ; or line
-// ends. Any other binary isn't found. A signal other than 0 ends a process that
-// has no trap for it; a paused one only once it is resumed, as with version 1 of
-// control groups. Close it.
+// Daemon is a runtime daemon in memory, for tests. [Daemon.Fail] and the methods
+// beside it inject faults. The caller must Close it.
+//
+// The arguments of a process are sh, -c and a script. A script has these commands,
+// separated by semicolons or line ends:
+//
+//	exit N              exits with status N
+//	sleep SECONDS       waits
+//	sleep SECONDS &     does nothing
+//	wait                waits for a signal
+//	echo WORDS          writes to stdout
+//	cat                 copies stdin to stdout until stdin is closed
+//	kill -SIGNAL $$     exits with 128 plus the signal's number
+//	trap "exit N" TERM  has SIGTERM exit with status N
+//	trap "" TERM        ignores SIGTERM
+//
+// Any other program is not found, like a missing program in a real container.
+//
+// A signal other than 0 ends a process that has no trap for it. A paused process ends
+// only when it is resumed, as with the freezer of control groups version 1.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -43,7 +57,7 @@ type task struct {
 	procs  map[string]*proc // init too
 
 	// Guarded by the daemon's mu.
-	dying    bool // its init process has ended, and takes the execs along
+	dying    bool // the init process has exited, and its execs are being killed
 	paused   bool
 	thaw     chan struct{} // closed while not paused
 	oomKills uint64
@@ -55,12 +69,12 @@ type proc struct {
 	id      string
 	args    []string
 	script  []command
-	broken  error // why there is no script
+	broken  error // the error of the script, which Start returns
 	streams pipes
 	done    chan struct{}
 
-	stepping sync.Mutex // held over a command that shows, and what follows it
-	at       int        // the command that comes next; guarded by stepping
+	stepping sync.Mutex // held while a command writes output and at is advanced
+	at       int        // the next command; guarded by stepping
 
 	// Guarded by the daemon's mu.
 	pid     int
@@ -69,11 +83,11 @@ type proc struct {
 	sig     func(error)
 	oom     bool
 	started bool
-	traps   map[syscall.Signal]int // exit codes; ignored for one that does nothing
-	pending syscall.Signal         // came while paused
+	traps   map[syscall.Signal]int // exit codes by signal, or the constant ignored
+	pending syscall.Signal         // a signal that was sent while the task was paused
 }
 
-// NewDaemon returns a daemon whose processes have the streams of s.
+// NewDaemon returns a daemon whose processes use the streams of s.
 func NewDaemon(s *Stdio) *Daemon {
 	return &Daemon{
 		stdio: s, pids: 1000,
@@ -83,7 +97,7 @@ func NewDaemon(s *Stdio) *Daemon {
 	}
 }
 
-// Close ends all processes and joins them.
+// Close kills all processes and waits for their goroutines.
 func (d *Daemon) Close() {
 	d.mu.Lock()
 	for _, t := range d.tasks {
@@ -95,7 +109,7 @@ func (d *Daemon) Close() {
 	d.running.Wait()
 }
 
-// Version names the fake.
+// Version returns "fake" and "1".
 func (d *Daemon) Version(ctx context.Context) (name, version string, err error) {
 	_, err = d.enter(ctx, "Version")
 	return "fake", "1", err
@@ -116,7 +130,7 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	return late
 }
 
-// DeleteContainer deletes a record without a task.
+// DeleteContainer deletes a record. A record with a task is FailedPrecondition.
 func (d *Daemon) DeleteContainer(ctx context.Context, id string) error {
 	late, err := d.enter(ctx, "DeleteContainer")
 	if err != nil {
@@ -134,7 +148,7 @@ func (d *Daemon) DeleteContainer(ctx context.Context, id string) error {
 	return late
 }
 
-// Containers lists the records' ids.
+// Containers calls fn with the id of each record, in order.
 func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error {
 	if _, err := d.enter(ctx, "Containers"); err != nil {
 		return err
@@ -154,7 +168,8 @@ func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error
 	return nil
 }
 
-// CreateTask makes the init process, which waits for Start.
+// CreateTask makes the init process, which waits for Start. From a checkpoint, Start
+// gives the process its pid, as with containerd.
 func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (int, error) {
 	late, err := d.enter(ctx, "CreateTask")
 	if err != nil {
@@ -180,7 +195,7 @@ func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.Task
 	if t.init.at, err = restored(c.Checkpoint, script); err != nil {
 		return 0, err
 	}
-	if c.Checkpoint == "" { // else Start does, as with containerd
+	if c.Checkpoint == "" { // else Start gives the pid
 		d.pids++
 		t.init.pid = d.pids
 	}
@@ -195,7 +210,8 @@ func (t *task) add(id string, script []command, paths libcontainerd.StdioPaths) 
 	return p
 }
 
-// AddExec registers a process.
+// AddExec adds a process to a running task. If its program doesn't exist, only Start
+// says so, as with a real runtime.
 func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd.ExecConfig) error {
 	late, err := d.enter(ctx, "AddExec")
 	if err != nil {
@@ -215,7 +231,7 @@ func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd
 	}
 	p := t.add(execID, nil, c.Stdio)
 	p.args = c.Process.Args
-	p.script, p.broken = parse(p.args) // found missing by Start, as by a runtime
+	p.script, p.broken = parse(p.args)
 	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExecAdded, ContainerID: id, ProcessID: execID})
 	p.sig = func(error) {}
 	return late
@@ -258,7 +274,8 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	return p.pid, late
 }
 
-// finish records a process's exit; an init process takes its execs with it.
+// finish records a process's exit. Before that, if it is the init process, finish
+// kills the task's execs and waits for them.
 func (p *proc) finish(id string, code int) {
 	d := p.task.daemon
 	d.mu.Lock()
@@ -289,7 +306,8 @@ func (p *proc) endLocked(id string, e libcontainerd.Exit) {
 	if e.OOMKilled {
 		d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonOOM, ContainerID: id})
 	}
-	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExit, ContainerID: id, ProcessID: p.id, Pid: p.pid, Exit: e})
+	d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonExit, ContainerID: id, ProcessID: p.id, Pid: p.pid,
+		Exit: e})
 }
 
 func (d *Daemon) findLocked(id, process string) (*proc, error) {
@@ -304,7 +322,8 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 	return p, nil
 }
 
-// signalLocked is killLocked, once the task isn't paused.
+// signalLocked is killLocked. If the task is paused, the signal takes effect when it
+// is resumed.
 func (p *proc) signalLocked(sig syscall.Signal) {
 	if p.task.paused {
 		p.pending = sig
@@ -313,7 +332,7 @@ func (p *proc) signalLocked(sig syscall.Signal) {
 	p.killLocked(sig)
 }
 
-// killLocked ends a process that runs.
+// killLocked ends a process that runs, unless it ignores the signal.
 func (p *proc) killLocked(sig syscall.Signal) {
 	if code, trapped := p.traps[sig]; trapped && code == ignored {
 		return

@@ -13,7 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Kill ends a process with the status of a signal.
+// Kill sends a signal to a process, with all to every process of the task.
 func (d *Daemon) Kill(ctx context.Context, id, process string, sig syscall.Signal, all bool) error {
 	late, err := d.enter(ctx, "Kill")
 	if err != nil {
@@ -41,8 +41,7 @@ func (d *Daemon) Kill(ctx context.Context, id, process string, sig syscall.Signa
 	return late
 }
 
-// OOMKill ends a container's init process as the kernel does for want of
-// memory.
+// OOMKill kills a container's init process as the kernel does when memory runs out.
 func (d *Daemon) OOMKill(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,7 +52,8 @@ func (d *Daemon) OOMKill(id string) {
 	}
 }
 
-// Forget drops a task with its processes, as a daemon that lost its state.
+// Forget removes a task with its processes, without events, like a daemon that lost
+// its state.
 func (d *Daemon) Forget(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +67,7 @@ func (d *Daemon) Forget(id string) {
 	}
 }
 
-// Resize does nothing to a process that is there.
+// Resize does nothing. It is NotFound for a process that doesn't exist.
 func (d *Daemon) Resize(ctx context.Context, id, process string, _, _ uint32) error {
 	return d.on(ctx, "Resize", id, process, func(*proc) error { return nil })
 }
@@ -82,7 +82,8 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 	})
 }
 
-// on runs fn with a process, without the lock's cover for faults.
+// on counts a call of op, applies its fault, and calls fn with the process while it
+// holds mu.
 func (d *Daemon) on(ctx context.Context, op, id, process string, fn func(*proc) error) error {
 	late, err := d.enter(ctx, op)
 	if err != nil {
@@ -130,7 +131,8 @@ func (d *Daemon) Resume(ctx context.Context, id string) error {
 	})
 }
 
-// thawed waits until the task isn't paused; false when the process has to end.
+// thawed waits until the task isn't paused. It returns false when the process has to
+// end.
 func (t *task) thawed(ctx context.Context) bool {
 	t.daemon.mu.Lock()
 	thaw := t.thaw
@@ -178,7 +180,7 @@ func (d *Daemon) Stats(ctx context.Context, id string) (stats *libcontainerd.Sta
 	return stats, err
 }
 
-// Update takes any limits.
+// Update does nothing. Any limits are accepted.
 func (d *Daemon) Update(ctx context.Context, id string, _ *specs.LinuxResources) error {
 	return d.on(ctx, "Update", id, libcontainerd.InitProcess, func(*proc) error { return nil })
 }
@@ -211,7 +213,8 @@ func (d *Daemon) Wait(ctx context.Context, id, process string) (libcontainerd.Ex
 	return p.exit, late
 }
 
-// Delete frees a process that has ended or never started; init with its execs.
+// Delete deletes a process that has ended or was never started. For InitProcess it
+// deletes the task.
 func (d *Daemon) Delete(ctx context.Context, id, process string) (e libcontainerd.Exit, err error) {
 	err = d.on(ctx, "Delete", id, process, func(p *proc) error {
 		if p.status == libcontainerd.TaskRunning {
@@ -222,13 +225,14 @@ func (d *Daemon) Delete(ctx context.Context, id, process string) (e libcontainer
 		if process == libcontainerd.InitProcess {
 			delete(d.tasks, id)
 		}
-		d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonDeleted, ContainerID: id, ProcessID: process, Pid: p.pid, Exit: e})
+		d.emitLocked(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonDeleted, ContainerID: id, ProcessID: process,
+			Pid: p.pid, Exit: e})
 		return nil
 	})
 	return e, err
 }
 
-// Process tells the state of one process.
+// Process returns the state of one process.
 func (d *Daemon) Process(ctx context.Context, id, process string) (t libcontainerd.Task, err error) {
 	err = d.on(ctx, "Process", id, process, func(p *proc) error {
 		t = p.listed(id)
@@ -245,8 +249,8 @@ func (p *proc) listed(id string) libcontainerd.Task {
 	return t
 }
 
-// Tasks lists the init processes. Like a real daemon's, the list leaves out
-// what containerd's message of an exit has no field for.
+// Tasks lists the init processes. As in containerd's list, the exits lack OOMKilled
+// and the reason of Unknown, for which containerd's message has no field.
 func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	late, err := d.enter(ctx, "Tasks")
 	if err != nil {

@@ -1,11 +1,13 @@
-// Package libcontainerdtest has what tests of package libcontainerd and of its
-// users need: a runtime daemon and stdio in memory, a backend that records, and
-// the contract suite that every combination of client and daemon has to pass.
+// Package libcontainerdtest is for tests of package libcontainerd and of engines
+// that use it. It has a runtime daemon and stdio in memory ([Daemon], [Stdio]), a
+// backend that records events ([Recorder]), a hook for every call of a daemon
+// ([Tap]), and the contract suite, which every combination of client and daemon has
+// to pass:
 //
-//	Run(t, new)         the suite against whatever new returns: real daemons
-//	RunVirtual(t, new)  the same with the virtual time of testing/synctest, and
-//	                    with the cases that need a Fake's faults
+//	Run(t, new)         runs the suite on the real daemon that new returns
+//	RunVirtual(t, new)  runs it in the virtual time of testing/synctest, with the
+//	                    cases that inject faults into the Daemon in memory
 //
-// The processes of the in-memory Daemon are scripts of a few verbs that mean
-// the same to a shell; see Daemon.
+// A process of the Daemon in memory is a script in a small part of the shell's
+// language, so that the same scripts run on real daemons; see [Daemon].
 package libcontainerdtest

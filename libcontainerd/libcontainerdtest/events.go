@@ -10,23 +10,23 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// FilterEvents puts f between the daemon and its subscribers: what it returns
-// is published instead of e. So events are lost, repeated, changed; Publish
-// does the rest. nil lets everything pass.
+// FilterEvents has the daemon publish the events that f returns in place of e. With
+// it a test loses, repeats or changes events; Publish adds some. f is called while
+// the daemon's lock is held, and must not call the daemon. nil removes the filter.
 func (d *Daemon) FilterEvents(f func(e libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.filter = f
 }
 
-// Publish sends an event to all subscribers, past the filter.
+// Publish sends an event to all subscribers. The filter doesn't see it.
 func (d *Daemon) Publish(e libcontainerd.DaemonEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.publishLocked(e)
 }
 
-// CutSubscriptions ends all subscriptions with an error.
+// CutSubscriptions ends all subscriptions with Unavailable.
 func (d *Daemon) CutSubscriptions() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,7 +56,8 @@ func (d *Daemon) publishLocked(e libcontainerd.DaemonEvent) {
 	}
 }
 
-// Subscribe starts a stream of the events from now on.
+// Subscribe starts a stream of the events that happen from now on. It keeps all
+// events that are not read yet.
 func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
 	if _, err := d.enter(ctx, "Subscribe"); err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, err
 // subscription is a queue without a bound.
 type subscription struct {
 	daemon *Daemon
-	more   chan struct{} // holds one: look again
+	more   chan struct{} // holds one item if events or ended have changed
 
 	mu     sync.Mutex
 	events []libcontainerd.DaemonEvent

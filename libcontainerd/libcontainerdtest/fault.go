@@ -7,38 +7,40 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Fault is what happens instead of, or after, a call of the fake daemon.
+// Fault is what goes wrong in one call of a Daemon in memory.
 type Fault struct {
-	// Err is returned.
+	// Err is the error that the call returns. Unless Late is set, the call does
+	// nothing else.
 	Err error
-	// Late lets the call do its work before Err is returned.
+	// Late has the call do its work before it returns Err.
 	Late bool
-	// Hang makes the call wait for the end of its context, or for Release.
+	// Hang has the call wait until its context ends, or until Release or SetDown.
 	Hang bool
 }
 
-// point is one call of an operation: the nth from now.
+// point is one call of an operation: the nth since the daemon was made.
 type point struct {
 	op  string
 	nth int
 }
 
-// Fail plans a fault for the nth call from now (1 is the next) of an
-// operation, by the name of the method, such as "CreateTask".
+// Fail injects a fault into the nth call from now of an operation; 1 is the next
+// call. op is the name of the method, such as "CreateTask".
 func (d *Daemon) Fail(op string, nth int, f Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.faults[point{op, d.calls[op] + nth}] = f
 }
 
-// Calls counts the calls of an operation.
+// Calls returns how often a method was called so far. op is its name.
 func (d *Daemon) Calls(op string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.calls[op]
 }
 
-// Release ends all hangs that are and that are planned.
+// Release lets the calls that hang go on, and removes the faults with Hang that have
+// not happened yet.
 func (d *Daemon) Release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -51,8 +53,9 @@ func (d *Daemon) Release() {
 	}
 }
 
-// SetDown makes the daemon unreachable, or reachable again: calls fail as
-// Unavailable, Waits in flight and subscriptions end so. Processes live on.
+// SetDown makes the daemon unreachable, or reachable again. While it is unreachable,
+// calls fail with Unavailable. Calls of Wait that are in progress and subscriptions
+// end with the same error. Processes run on.
 func (d *Daemon) SetDown(down bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,8 +71,8 @@ func (d *Daemon) SetDown(down bool) {
 	d.lost = make(chan struct{})
 }
 
-// enter counts a call and applies its fault: err instead of the call, late
-// after it.
+// enter counts a call and applies its fault. The call returns err at once if it isn't
+// nil, and else late after its work.
 func (d *Daemon) enter(ctx context.Context, op string) (late, err error) {
 	d.mu.Lock()
 	d.calls[op]++

@@ -14,11 +14,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// hung has all calls of one operation on one container wait for their context.
+// hung has all calls of one operation for one container wait for their context.
 type hung struct {
 	op      string
 	id      atomic.Pointer[string]
-	blocked chan struct{} // closed by the first
+	blocked chan struct{} // closed by the first call
 	once    sync.Once
 }
 
@@ -31,8 +31,8 @@ func (h *hung) before(ctx context.Context, c Call) error {
 	return context.Cause(ctx)
 }
 
-// TestHangDelaysNobodyElse hangs each call for one container in turn; what is
-// said of it, and all that is done to another one, goes on.
+// TestHangDelaysNobodyElse has each call for one container hang, one after the other.
+// The client still answers for that container, and requests for another one work.
 func TestHangDelaysNobodyElse(t *testing.T) {
 	for op, request := range requestsByCall() {
 		t.Run(op, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestHangDelaysNobodyElse(t *testing.T) {
 	}
 }
 
-// requestsByCall are requests that make the call, by its name.
+// requestsByCall has requests that make a call, by the name of the call.
 func requestsByCall() map[string]func(context.Context, *env, *libcontainerd.Container) error {
 	type request = func(context.Context, *env, *libcontainerd.Container) error
 	exec := func(ctx context.Context, e *env, ctr *libcontainerd.Container) error {
@@ -96,7 +96,7 @@ func requestsByCall() map[string]func(context.Context, *env, *libcontainerd.Cont
 			return ctr.Update(ctx, &specs.LinuxResources{})
 		},
 		"Process": func(_ context.Context, e *env, _ *libcontainerd.Container) error {
-			<-time.After(40 * time.Second) // the periodic look at the exec
+			<-time.After(40 * time.Second) // until the next reconcile asks for the exec
 			return nil
 		},
 		"DeleteContainer": func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error {
@@ -105,8 +105,8 @@ func requestsByCall() map[string]func(context.Context, *env, *libcontainerd.Cont
 	}
 }
 
-// works wants the client to tell of a stuck container, and to do everything
-// with another one, while no time passes.
+// works fails unless the client answers for a stuck container, and every request for
+// another container works, while no time passes.
 func (e *env) works(stuck *libcontainerd.Container) {
 	e.Helper()
 	begun := time.Now()
@@ -137,8 +137,8 @@ func (e *env) works(stuck *libcontainerd.Container) {
 	}
 }
 
-// TestHungComparisonDelaysNoHint has the daemon hang when it is asked about one
-// container, and another paused behind the client's back.
+// TestHungComparisonDelaysNoHint has the daemon hang when it is asked for one container,
+// while another container is paused without the client.
 func TestHungComparisonDelaysNoHint(t *testing.T) {
 	h := &hung{op: "Process"}
 	bubble(t, func(tap *Tap) { h.blocked = make(chan struct{}); tap.Before = h.before }, func(e *env) {
@@ -149,16 +149,16 @@ func TestHungComparisonDelaysNoHint(t *testing.T) {
 		e.await("the call that hangs", h.blocked)
 		begun := time.Now()
 		e.must(e.Fake.Pause(e.ctx, other.ID()))
-		e.told(other, libcontainerd.EventPaused)
+		e.awaitEvent(other, libcontainerd.EventPaused)
 		if took := time.Since(begun); took > 0 {
-			e.Errorf("told after %v", took)
+			e.Errorf("the event came after %v", took)
 		}
 		h.id.Store(nil)
 	})
 }
 
-// TestHungComparisonDelaysReadyBriefly restores more containers than are asked
-// after at once, and has the daemon hang over one that ended meanwhile.
+// TestHungComparisonDelaysReadyBriefly restores more containers than the daemon is asked
+// for at once, and has the daemon hang for one that has exited meanwhile.
 func TestHungComparisonDelaysReadyBriefly(t *testing.T) {
 	h := &hung{op: "Process"}
 	bubble(t, func(tap *Tap) { h.blocked = make(chan struct{}); tap.Before = h.before }, func(e *env) {
@@ -172,7 +172,8 @@ func TestHungComparisonDelaysReadyBriefly(t *testing.T) {
 		e.prepare()
 		var restored []*libcontainerd.Container
 		for i, ctr := range []*libcontainerd.Container{stuck, other} {
-			r, err := e.client.Restore(e.ctx, ctr.ID(), libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1, Pid: pids[i]})
+			r, err := e.client.Restore(e.ctx, ctr.ID(), libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1,
+				Pid: pids[i]})
 			e.must(err)
 			restored = append(restored, r)
 		}

@@ -19,10 +19,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-var badIDsOfAll = []string{"", ".", "..", "../x", "a/b", "/a", "a b", "é", "a\x00b", "a\n", "\na", "-a", "a-", "a..b", "\u202ea", "\xff",
+var badIDsOfAll = []string{"", ".", "..", "../x", "a/b", "/a", "a b", "é", "a\x00b", "a\n", "\na", "-a", "a-", "a..b",
+	"\u202ea", "\xff",
 	strings.Repeat("x", 77), strings.Repeat("x", 4096)}
 
-// TestBadIDs must not reach the daemon by any way.
+// TestBadIDs checks that no bad id reaches the daemon in any request.
 func TestBadIDs(t *testing.T) {
 	var bad atomic.Pointer[string]
 	bubble(t, func(tap *Tap) {
@@ -53,7 +54,7 @@ func TestBadIDs(t *testing.T) {
 	})
 }
 
-// TestBadRequests are refused for what is in them.
+// TestBadRequests checks that requests with bad arguments are refused.
 func TestBadRequests(t *testing.T) {
 	bubble(t, nil, func(e *env) {
 		for _, spec := range []*specs.Spec{nil, {}} {
@@ -76,10 +77,10 @@ func TestBadRequests(t *testing.T) {
 	})
 }
 
-// liar is a daemon that answers garbage.
+// liar is a daemon that gives wrong answers.
 type liar struct {
 	libcontainerd.Daemon
-	pid   atomic.Int64 // what Start says, if not 1
+	pid   atomic.Int64 // the pid that Start returns, if not 1
 	tasks atomic.Pointer[[]libcontainerd.Task]
 	task  atomic.Pointer[libcontainerd.Task]
 }
@@ -116,7 +117,8 @@ func withLiar(t *testing.T, fn func(e *env, l *liar)) {
 	})
 }
 
-// TestImpossiblePid is not believed, and nothing is left of the process.
+// TestImpossiblePid checks that a start with an impossible pid fails, and that nothing
+// is left of the process.
 func TestImpossiblePid(t *testing.T) {
 	withLiar(t, func(e *env, l *liar) {
 		host := e.started("sleep 1000")
@@ -135,8 +137,8 @@ func TestImpossiblePid(t *testing.T) {
 	})
 }
 
-// TestListIsAHint gives lists that are wrong about a living task, among ten
-// thousand strangers; it lives on, and its exit is told once.
+// TestListIsAHint has the daemon list ten thousand unknown tasks, and wrong states of a
+// running one. The container runs on, and its exit is delivered once.
 func TestListIsAHint(t *testing.T) {
 	withLiar(t, func(e *env, l *liar) {
 		ctr := e.started("sleep 5000; exit 7")
@@ -145,7 +147,8 @@ func TestListIsAHint(t *testing.T) {
 		long := time.Date(1931, 1, 1, 0, 0, 0, 0, time.UTC)
 		strangers := []libcontainerd.Task{{ID: id, Pid: pid, Status: libcontainerd.TaskRunning}}
 		for i := range 10_000 {
-			strangers = append(strangers, libcontainerd.Task{ID: fmt.Sprintf("s%d", i), Pid: i - 5000, Status: libcontainerd.TaskStatus(i % 9)})
+			strangers = append(strangers, libcontainerd.Task{ID: fmt.Sprintf("s%d", i), Pid: i - 5000,
+				Status: libcontainerd.TaskStatus(i % 9)})
 		}
 		for i, list := range [][]libcontainerd.Task{
 			nil,
@@ -153,7 +156,8 @@ func TestListIsAHint(t *testing.T) {
 			{{ID: id, Pid: -4, Status: libcontainerd.TaskRunning}},
 			{{ID: id, Pid: 0, Status: 99}},
 			{{ID: id, Pid: pid, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 1 << 31, Time: long}}},
-			{{ID: id, Pid: pid, Status: libcontainerd.TaskRunning}, {ID: id, Pid: 1, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 9}}},
+			{{ID: id, Pid: pid, Status: libcontainerd.TaskRunning},
+				{ID: id, Pid: 1, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 9}}},
 			{{ID: ""}, {ID: "../x"}},
 			strangers,
 		} {
@@ -166,12 +170,12 @@ func TestListIsAHint(t *testing.T) {
 		l.tasks.Store(nil)
 		e.exits(ctr, "e1", 6)
 		e.exits(ctr, initProcess, 7)
-		e.tells(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted,
+		e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExecAdded, libcontainerd.EventExecStarted,
 			libcontainerd.EventExitProcess, libcontainerd.EventExit)
 	})
 }
 
-// TestAnswerOfNoStatus is an answer about a process that says nothing.
+// TestAnswerOfNoStatus has the daemon answer for a process without a status.
 func TestAnswerOfNoStatus(t *testing.T) {
 	withLiar(t, func(e *env, l *liar) {
 		ctr := e.started("sleep 1000; exit 7")
@@ -189,14 +193,14 @@ func TestAnswerOfNoStatus(t *testing.T) {
 	})
 }
 
-// TestWaitBeatsUnknown has a Wait return the status just when a comparison has
-// found that the daemon knows the process no more.
+// TestWaitBeatsUnknown has a Wait return the status just when a reconcile has found that
+// the daemon no longer has the process.
 func TestWaitBeatsUnknown(t *testing.T) {
 	var waited atomic.Bool
 	bubble(t, func(tap *Tap) {
 		tap.After = func(_ context.Context, c Call, err error) error {
 			if c.Op == "Wait" && !waited.Swap(true) {
-				<-time.After(time.Minute) // meanwhile somebody deletes the task
+				<-time.After(time.Minute) // meanwhile the task is deleted without the client
 			}
 			return err
 		}
@@ -209,8 +213,8 @@ func TestWaitBeatsUnknown(t *testing.T) {
 	})
 }
 
-// TestExecWaitInBackoff ends a container while the wait for one of its execs
-// is far from its next try, and the daemon away for a while.
+// TestExecWaitInBackoff ends a container while the next Wait for one of its execs is far
+// away, and the daemon can't be reached for a while.
 func TestExecWaitInBackoff(t *testing.T) {
 	var failing atomic.Bool
 	bubble(t, func(tap *Tap) {
@@ -233,8 +237,9 @@ func TestExecWaitInBackoff(t *testing.T) {
 	})
 }
 
-// TestExecAfterOneThatLeftRemains has the same id, and must not be swept.
-func TestExecAfterOneThatLeftRemains(t *testing.T) {
+// TestExecAfterALeftover starts an exec with the id of a leftover: no sweep may kill the
+// new exec.
+func TestExecAfterALeftover(t *testing.T) {
 	bubble(t, nil, func(e *env) {
 		ctr := e.started("sleep 100000")
 		for _, late := range []bool{false, true} {
@@ -252,13 +257,13 @@ func TestExecAfterOneThatLeftRemains(t *testing.T) {
 	})
 }
 
-// TestForcedDeleteWhilePausing kills a container whose pause is in flight: the
-// frozen process takes the signal only when it is resumed.
+// TestForcedDeleteWhilePausing deletes a container whose pause is in progress. The frozen
+// process takes the signal only when it is resumed.
 func TestForcedDeleteWhilePausing(t *testing.T) {
 	bubble(t, func(tap *Tap) {
 		tap.Before = func(_ context.Context, c Call) error {
 			if c.Op == "Kill" {
-				<-time.After(time.Second) // the pause is done, and its answer on the way
+				<-time.After(time.Second) // the container is paused, and the answer not sent yet
 			}
 			return nil
 		}
@@ -281,8 +286,8 @@ func TestForcedDeleteWhilePausing(t *testing.T) {
 	})
 }
 
-// TestShutDownDuringStart ends the client while a start is at each of its
-// calls: nothing is left, whoever comes first.
+// TestShutDownDuringStart ends the client during each call of a start. Nothing is left,
+// whether the start or the shutdown is faster.
 func TestShutDownDuringStart(t *testing.T) {
 	for _, op := range []string{"CreateTask", "Start", "AddExec", "CreateContainer"} {
 		t.Run(op, func(t *testing.T) {
@@ -302,7 +307,8 @@ func TestShutDownDuringStart(t *testing.T) {
 				stop.Store(true)
 				var caller sync.WaitGroup
 				caller.Go(func() {
-					err := requestsByCall()[map[string]string{"Start": "CreateTask", "CreateTask": "CreateTask", "AddExec": "AddExec", "CreateContainer": "Stats"}[op]](e.ctx, e, ctr)
+					err := requestsByCall()[map[string]string{"Start": "CreateTask", "CreateTask": "CreateTask",
+						"AddExec": "AddExec", "CreateContainer": "Stats"}[op]](e.ctx, e, ctr)
 					e.refused(err, func(err error) bool { return errdefs.IsUnavailable(err) || errdefs.IsFailedPrecondition(err) })
 				})
 				<-time.After(100 * time.Millisecond)
@@ -317,7 +323,8 @@ func TestShutDownDuringStart(t *testing.T) {
 	}
 }
 
-// TestCallbacksEndTheirGoroutine in the middle of a start and of a drain.
+// TestCallbacksEndTheirGoroutine has callbacks call runtime.Goexit in the middle of a
+// start and of a drain.
 func TestCallbacksEndTheirGoroutine(t *testing.T) {
 	bubble(t, nil, func(e *env) {
 		ctr := e.create("exit 7")

@@ -17,22 +17,22 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// world is a random sequence of requests, ends and faults.
+// world is a random sequence of requests, exits and faults.
 type world struct {
 	*env
 	rng       *rand.Rand
-	callers   sync.WaitGroup // requests in flight
+	callers   sync.WaitGroup // requests in progress
 	execs     int
-	restarted bool // what a client wasn't told of may be left until the container is deleted
-	forgot    bool // the daemon may say that it doesn't know how a process ended
+	restarted bool // the client doesn't know everything; more may be left until the container is deleted
+	forgot    bool // the daemon may not know how a process ended
 
-	mu    sync.Mutex
-	moods *rand.Rand // of the callbacks
-	told  map[string]bool
-	sane  bool // callbacks neither fail nor panic
+	mu       sync.Mutex
+	moods    *rand.Rand      // of the callbacks
+	panicked map[string]bool // the events whose callback has panicked
+	sane     bool            // callbacks neither fail nor panic
 }
 
-// TestRandomSequences runs 2,000 of them.
+// TestRandomSequences runs 2,000 random sequences.
 func TestRandomSequences(t *testing.T) {
 	const sequences, steps = 2000, 25
 	for seed := range uint64(sequences) {
@@ -50,12 +50,13 @@ func play(t *testing.T, seed uint64, steps int) {
 		}
 	}()
 	slow := func(tap *Tap) {
-		if seed%2 == 1 { // what a daemon says may have changed when the answer comes
+		if seed%2 == 1 { // the state may have changed when the answer comes
 			newJitter(seed, 2*time.Second).tap(tap)
 		}
 	}
 	bubble(t, slow, func(e *env) {
-		w := &world{env: e, rng: rand.New(rand.NewPCG(seed, 1)), moods: rand.New(rand.NewPCG(seed, 2)), told: map[string]bool{}}
+		w := &world{env: e, rng: rand.New(rand.NewPCG(seed, 1)), moods: rand.New(rand.NewPCG(seed, 2)),
+			panicked: map[string]bool{}}
 		e.recorder.OnEvent, e.recorder.OnAttach = w.callback, w.attach
 		for id := range 3 {
 			w.create(id)
@@ -65,12 +66,12 @@ func play(t *testing.T, seed uint64, steps int) {
 			<-time.After(time.Duration(1 + w.rng.Int64N(int64(3*time.Second))))
 		}
 		w.heal()
-		w.judge()
+		w.checkAll()
 	})
 }
 
-// callback fails now and then, and panics, though never so often over one
-// event that it is dropped.
+// callback fails and panics now and then, at most once per event, so that no event is
+// dropped.
 func (w *world) callback(ev libcontainerd.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,8 +80,8 @@ func (w *world) callback(ev libcontainerd.Event) error {
 	case w.sane:
 	case mood < 2:
 		return errors.New("not now")
-	case mood == 2 && !w.told[name]:
-		w.told[name] = true
+	case mood == 2 && !w.panicked[name]:
+		w.panicked[name] = true
 		panic("now")
 	}
 	return nil
@@ -99,7 +100,7 @@ func (w *world) attach(string, string, libcontainerd.Streams) error {
 	return nil
 }
 
-// id is one of three containers, which come and go.
+// id returns one of three containers, which are created and deleted.
 func (w *world) id(n int) string { return fmt.Sprintf("c%d", n) }
 
 func (w *world) create(n int) {
@@ -110,7 +111,7 @@ func (w *world) create(n int) {
 	switch {
 	case errdefs.IsInvalidArgument(err):
 		w.Error(err)
-	case err == nil: // its generations begin anew
+	case err == nil: // the generations begin with 1 again
 		w.ended(w.id(n))
 		if err := w.recorder.Check(); err != nil {
 			w.Error(err)
@@ -119,14 +120,14 @@ func (w *world) create(n int) {
 	}
 }
 
-// ended wants all processes of a container that was deleted to have ended.
+// ended fails unless all processes of a deleted container have ended.
 func (w *world) ended(id string) {
 	if o := w.recorder.remembers(id); o.Pid != 0 {
 		w.Errorf("%s never ended: %+v", id, o)
 	}
 }
 
-// step does one thing, without waiting for what takes its time.
+// step does one thing, and doesn't wait for its result.
 func (w *world) step() {
 	n := w.rng.IntN(3)
 	if w.rng.IntN(10) < 3 {
@@ -148,7 +149,7 @@ func (w *world) step() {
 	})
 }
 
-// request is one of a caller's.
+// request makes a random request.
 func (w *world) request(ctr *libcontainerd.Container) func(ctx context.Context) error {
 	stdio := libcontainerd.StdioConfig{Stdin: true}
 	switch w.rng.IntN(14) {
@@ -184,7 +185,7 @@ func (w *world) request(ctr *libcontainerd.Container) func(ctx context.Context) 
 	return func(ctx context.Context) error { return ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true}) }
 }
 
-// fault is what nobody asked for.
+// fault makes a random fault.
 func (w *world) fault(id string) {
 	ops := []string{"CreateTask", "Start", "AddExec", "Delete", "Kill", "Wait", "Tasks", "Pause", "Resume", "Subscribe",
 		"CloseIO", "CreateContainer", "DeleteContainer", "Stats"}
@@ -241,7 +242,7 @@ func (w *world) filter() func(libcontainerd.DaemonEvent) []libcontainerd.DaemonE
 	return nil
 }
 
-// lie publishes what isn't so, and lets pids come round again.
+// lie publishes a wrong event, or has the daemon use a pid again.
 func (w *world) lie(id string) {
 	w.Fake.mu.Lock()
 	w.Fake.pids = 1000
@@ -251,8 +252,8 @@ func (w *world) lie(id string) {
 		Exit: libcontainerd.Exit{Code: 99, Time: time.Now()}})
 }
 
-// restart replaces the client, as an engine does that comes up again with what
-// its backend was told.
+// restart replaces the client, and restores its containers from the events that were
+// delivered.
 func (w *world) restart() {
 	w.restarted = true
 	known := w.client.List()
@@ -281,19 +282,20 @@ func (w *world) restart() {
 	w.begin()
 }
 
-// remembers is what an engine knows of a container that was told these events.
+// remembers returns what an engine knows of a container after these events.
 func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
 	stdio := libcontainerd.StdioConfig{Stdin: true}
 	o := libcontainerd.RestoreOptions{Stdio: stdio}
 	for _, e := range r.Events(id) {
-		without := slices.DeleteFunc(slices.Clone(o.Execs), func(x libcontainerd.RestoreExec) bool { return x.ID == e.ProcessID })
+		without := slices.DeleteFunc(slices.Clone(o.Execs),
+			func(x libcontainerd.RestoreExec) bool { return x.ID == e.ProcessID })
 		switch e.Type {
 		case libcontainerd.EventStart:
 			o = libcontainerd.RestoreOptions{Stdio: stdio, Generation: e.Generation, Pid: e.Pid}
 		case libcontainerd.EventExit:
-			o.Pid, o.Paused, o.OOMTold, o.Execs = 0, false, false, nil
+			o.Pid, o.Paused, o.OOMDelivered, o.Execs = 0, false, false, nil
 		case libcontainerd.EventOOM:
-			o.OOMTold = true
+			o.OOMDelivered = true
 		case libcontainerd.EventPaused, libcontainerd.EventResumed:
 			o.Paused = e.Type == libcontainerd.EventPaused
 		case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted:
@@ -306,7 +308,7 @@ func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
 	return o
 }
 
-// heal ends all faults, and lets what they delayed happen.
+// heal ends all faults, and waits for the work that they delayed.
 func (w *world) heal() {
 	w.mu.Lock()
 	w.sane = true
@@ -323,9 +325,9 @@ func (w *world) heal() {
 	<-time.After(3 * time.Minute)
 }
 
-// judge compares with the daemon, ends all, and wants each process that was
-// started to have ended once.
-func (w *world) judge() {
+// checkAll compares the client with the daemon, ends all containers, and checks that each process that was
+// started has ended once.
+func (w *world) checkAll() {
 	if err := w.consistent(w.restarted); err != nil {
 		w.Error(err)
 	}

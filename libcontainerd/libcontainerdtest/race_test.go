@@ -11,18 +11,18 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// closings watches the CloseIO calls of a daemon: each process may be told
-// once, after the call that made it has returned.
+// closings watches the CloseIO calls of a daemon: one for each process, after the call
+// that made the process has returned.
 type closings struct {
 	*jitter
-	mu    sync.Mutex
-	made  map[string]bool // by container/process
-	told  map[string]int
-	wrong []string
+	mu     sync.Mutex
+	made   map[string]bool // by container/process
+	closed map[string]int
+	wrong  []string
 }
 
 func watchClosings(tap *Tap, seed uint64) *closings {
-	w := &closings{jitter: newJitter(seed, 2*time.Millisecond), made: map[string]bool{}, told: map[string]int{}}
+	w := &closings{jitter: newJitter(seed, 2*time.Millisecond), made: map[string]bool{}, closed: map[string]int{}}
 	w.jitter.tap(tap)
 	before, after := tap.Before, tap.After
 	tap.Before = func(ctx context.Context, c Call) error {
@@ -33,7 +33,7 @@ func watchClosings(tap *Tap, seed uint64) *closings {
 	}
 	tap.After = func(ctx context.Context, c Call, err error) error {
 		if err == nil && c.Op == "CloseIO" {
-			w.passed(c) // its process ends, and then nobody waits for the answer
+			w.passed(c) // the process exits, and then the client doesn't wait for the answer
 		}
 		err = after(ctx, c, err)
 		if err == nil && c.Op != "CloseIO" {
@@ -47,8 +47,8 @@ func watchClosings(tap *Tap, seed uint64) *closings {
 func (w *closings) closing(c Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if name := c.ContainerID + "/" + c.ProcessID; !w.made[name] || w.told[name] > 0 {
-		w.wrong = append(w.wrong, fmt.Sprintf("%s: made %v, told %d times before", name, w.made[name], w.told[name]))
+	if name := c.ContainerID + "/" + c.ProcessID; !w.made[name] || w.closed[name] > 0 {
+		w.wrong = append(w.wrong, fmt.Sprintf("%s: made %v, closed %d times before", name, w.made[name], w.closed[name]))
 	}
 }
 
@@ -60,19 +60,19 @@ func (w *closings) passed(c Call) {
 	case c.Op == "CreateTask", c.Op == "Start" && c.ProcessID != initProcess:
 		w.made[name] = true
 	case c.Op == "CloseIO":
-		w.told[name]++
+		w.closed[name]++
 	}
 }
 
-// check wants each of n processes told.
+// check fails unless the daemon was called for each of n processes.
 func (w *closings) check(t *testing.T, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, what := range w.wrong {
 		t.Error(what)
 	}
-	if len(w.told) != n {
-		t.Errorf("%d processes were told of %d", len(w.told), n)
+	if len(w.closed) != n {
+		t.Errorf("the stdin of %d processes was closed, of %d", len(w.closed), n)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestStdinLatch(t *testing.T) {
 	}
 }
 
-// TestStdinLatchWhileDown does it while the daemon goes away and comes back.
+// TestStdinLatchWhileDown does the same while the daemon goes down and comes back.
 func TestStdinLatchWhileDown(t *testing.T) {
 	const bubbles, each = 20, 100
 	for seed := range uint64(bubbles) {
@@ -134,8 +134,8 @@ func (e *env) latchesWhileDown(rng *rand.Rand, n int) {
 	}
 }
 
-// TestPairs lets two callers at once loose on a container, for every pair of
-// operations and every status.
+// TestPairs runs two operations on a container at once, for every pair of operations and
+// every status.
 func TestPairs(t *testing.T) {
 	const seeds = 6
 	all := operations()
@@ -146,10 +146,12 @@ func TestPairs(t *testing.T) {
 			for i, first := range all {
 				for _, second := range all[i:] {
 					pairs = append(pairs, pair{in: in, callers: [2]operation{first, second},
-						after: [2]time.Duration{1 + time.Duration(rng.IntN(5))*time.Millisecond, 1 + time.Duration(rng.IntN(5))*time.Millisecond}})
+						after: [2]time.Duration{1 + time.Duration(rng.IntN(5))*time.Millisecond,
+							1 + time.Duration(rng.IntN(5))*time.Millisecond}})
 				}
 			}
-			bubble(t, func(tap *Tap) { newJitter(seed, 3*time.Millisecond).tap(tap) }, func(e *env) { e.tryAll(pairs, len(pairs)) })
+			bubble(t, func(tap *Tap) { newJitter(seed, 3*time.Millisecond).tap(tap) },
+				func(e *env) { e.tryAll(pairs, len(pairs)) })
 			if t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}

@@ -13,12 +13,13 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Recorder is a Backend that takes everything: it keeps the events and reads
-// the outputs. Its hooks are set before use.
+// Recorder is a Backend and Drainer that keeps all events and all output. The zero
+// value is ready for use. Its hooks must be set before use.
 type Recorder struct {
-	// OnEvent, if set, is asked before an event is kept: an error refuses it.
+	// OnEvent, if set, is called for each event. If it returns an error, the
+	// Recorder doesn't keep the event, and StateChanged returns the error.
 	OnEvent func(e libcontainerd.Event) error
-	// OnAttach, if set, may refuse streams.
+	// OnAttach, if set, is called by AttachStreams, which returns its error.
 	OnAttach func(containerID, processID string, s libcontainerd.Streams) error
 
 	readers sync.WaitGroup
@@ -29,15 +30,15 @@ type Recorder struct {
 	outputs map[string]*reading
 }
 
-// reading is what was read of one process's output.
+// reading is the output of one process so far.
 type reading struct {
 	mu    sync.Mutex
 	bytes bytes.Buffer
 	done  chan struct{} // closed at the end of stdout
 }
 
-// AttachStreams starts a reader of stdout and one of stderr, which end with
-// their streams.
+// AttachStreams starts a goroutine that reads stdout and one that reads stderr. They
+// end with the streams; Join waits for them.
 func (r *Recorder) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
 	if r.OnAttach != nil {
 		if err := r.OnAttach(containerID, processID, s); err != nil {
@@ -96,7 +97,7 @@ func (r *Recorder) DrainStreams(ctx context.Context, containerID, processID stri
 	}
 }
 
-// StateChanged keeps the event.
+// StateChanged keeps the event, unless OnEvent returns an error.
 func (r *Recorder) StateChanged(_ context.Context, e libcontainerd.Event) error {
 	if r.OnEvent != nil {
 		if err := r.OnEvent(e); err != nil {
@@ -113,7 +114,7 @@ func (r *Recorder) StateChanged(_ context.Context, e libcontainerd.Event) error 
 	return nil
 }
 
-// Output is what a process's stdout and stderr gave so far.
+// Output returns what was read of a process's stdout and stderr so far.
 func (r *Recorder) Output(containerID, processID string) string {
 	r.mu.Lock()
 	rd := r.outputs[containerID+"/"+processID]
@@ -126,15 +127,18 @@ func (r *Recorder) Output(containerID, processID string) string {
 	return rd.bytes.String()
 }
 
-// Events are those of one container so far, in order.
+// Events returns the events of one container so far, in order.
 func (r *Recorder) Events(containerID string) []libcontainerd.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(r.events), func(e libcontainerd.Event) bool { return e.ContainerID != containerID })
+	return slices.DeleteFunc(slices.Clone(r.events),
+		func(e libcontainerd.Event) bool { return e.ContainerID != containerID })
 }
 
-// Await waits for an event that fits; the container's first such one.
-func (r *Recorder) Await(ctx context.Context, containerID string, fits func(libcontainerd.Event) bool) (libcontainerd.Event, error) {
+// Await returns the first event of a container for which fits is true. It waits for
+// one if there is none yet, until ctx ends.
+func (r *Recorder) Await(ctx context.Context, containerID string,
+	fits func(libcontainerd.Event) bool) (libcontainerd.Event, error) {
 	for {
 		r.mu.Lock()
 		if r.changed == nil {
@@ -154,10 +158,10 @@ func (r *Recorder) Await(ctx context.Context, containerID string, fits func(libc
 	}
 }
 
-// Join waits for the readers of all streams, which end when the streams do.
+// Join waits until all streams have ended and are read.
 func (r *Recorder) Join() { r.readers.Wait() }
 
-// Types are the types of events.
+// Types returns the types of events.
 func Types(all []libcontainerd.Event) []libcontainerd.EventType {
 	types := []libcontainerd.EventType{}
 	for _, e := range all {
@@ -166,10 +170,14 @@ func Types(all []libcontainerd.Event) []libcontainerd.EventType {
 	return types
 }
 
-// Check verifies what holds for the events of any container, whatever happened:
-// each process ends at most once and after it started, generations go up,
-// nothing follows a container's exit but a new start, an out-of-memory kill
-// comes before the exit that tells of it, and pauses alternate.
+// Check returns an error unless these rules hold for the events so far, container by
+// container:
+//
+//   - A process exits at most once, after its start, and an exec before its container.
+//   - Each start has a larger generation than the one before.
+//   - After a container's exit comes nothing but a start.
+//   - EventOOM comes before the exit with OOMKilled, and at most once per generation.
+//   - EventPaused and EventResumed alternate.
 func (r *Recorder) Check() error {
 	r.mu.Lock()
 	all := slices.Clone(r.events)
@@ -188,7 +196,7 @@ func (r *Recorder) Check() error {
 	return nil
 }
 
-// history is what the events of one container have told so far.
+// history is the state of one container by its events so far.
 type history struct {
 	alive, paused, oom bool
 	generation         uint64
@@ -246,7 +254,7 @@ func (h *history) exit(e libcontainerd.Event) error {
 		return fmt.Errorf("with %d execs alive", len(h.execs))
 	}
 	if e.Exit.OOMKilled != h.oom {
-		return fmt.Errorf("out of memory is %v, and was told: %v", e.Exit.OOMKilled, h.oom)
+		return fmt.Errorf("the exit's OOMKilled is %v, and whether EventOOM came before is %v", e.Exit.OOMKilled, h.oom)
 	}
 	return nil
 }

@@ -20,8 +20,9 @@ type command struct {
 	args []string
 }
 
-// parse reads a process's arguments: sh -c SCRIPT. Anything else is what a
-// runtime says of a directory, for "/", or of a binary that isn't there.
+// parse reads the script in a process's arguments: sh, -c, SCRIPT. For other
+// arguments it returns the errors of a real runtime: for "/" that of a directory,
+// else that of a program that doesn't exist.
 func parse(args []string) ([]command, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("no command: %w", errdefs.ErrInvalidArgument)
@@ -43,8 +44,8 @@ func parse(args []string) ([]command, error) {
 	return script, nil
 }
 
-// run interprets a script, from where it is, until it exits or ctx ends, and
-// returns its status.
+// run executes a script from its position until the script exits or ctx ends, and
+// returns the exit status.
 func (p *proc) run(ctx context.Context, script []command) int {
 	for {
 		p.stepping.Lock()
@@ -62,8 +63,8 @@ func (p *proc) run(ctx context.Context, script []command) int {
 	}
 }
 
-// step does one command, and comes to the next: at once where it shows, so that
-// a checkpoint knows whether it has.
+// step executes one command and advances the position. An echo writes its output and
+// advances the position under one lock, so that a checkpoint has both or neither.
 func (p *proc) step(ctx context.Context, c command) (status int, ended bool) {
 	if c.verb != "echo" {
 		status, ended = p.do(ctx, c)
@@ -135,7 +136,7 @@ func sleep(ctx context.Context, args []string) bool {
 	}
 }
 
-// cat copies stdin to stdout until stdin ends; without one at once.
+// cat copies stdin to stdout until stdin ends. It returns false if ctx ended before.
 func (p *proc) cat(ctx context.Context) bool {
 	if p.streams.stdin == nil {
 		return true
@@ -164,15 +165,15 @@ func (p *proc) output(s string) {
 	}
 }
 
-// signalled is why the context of a process ended.
+// signalled is the cause with which a signal ends the context of a process.
 type signalled struct{ sig syscall.Signal }
 
 func (s signalled) Error() string { return s.sig.String() }
 
-// ignored is the trap of a signal that does nothing.
+// ignored is the value in traps of a signal that is ignored.
 const ignored = -1
 
-// trap reads the words after trap: "exit N" TERM, or "" TERM.
+// trap sets a trap from the words after the command: "exit N" TERM, or "" TERM.
 func (p *proc) trap(args []string) {
 	code := ignored
 	if len(args) == 3 && args[0] == `"exit` {
@@ -183,7 +184,7 @@ func (p *proc) trap(args []string) {
 	p.traps = map[syscall.Signal]int{syscall.SIGTERM: code}
 }
 
-// killed is the status of a process that a signal ended.
+// killed returns the exit status of a process that a signal ended.
 func (p *proc) killed(ctx context.Context) int {
 	s := signalled{syscall.SIGKILL}
 	errors.As(context.Cause(ctx), &s)

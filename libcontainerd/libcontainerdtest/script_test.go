@@ -14,10 +14,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// FuzzScript has the fake run what it is given: a process that was started ends, of
-// itself or by SIGKILL, with a status that a process can have.
+// FuzzScript has the daemon run random scripts. Each process that was started exits, by
+// itself or by SIGKILL, with a possible status.
 func FuzzScript(f *testing.F) {
-	for _, script := range []string{"exit 3", "exit", "exit 300", "exit x", "echo a b; cat; exit 7", "sleep 1e9", "sleep -1; sleep x; sleep", "wait",
+	for _, script := range []string{"exit 3", "exit", "exit 300", "exit x", "echo a b; cat; exit 7", "sleep 1e9",
+		"sleep -1; sleep x; sleep", "wait",
 		`trap "exit 5" TERM; wait`, `trap "" TERM; trap x`, "kill -9", "kill 9", "kill", "sleep 5 &; nosuch", ";;\n;"} {
 		f.Add("sh\x00-c\x00" + script)
 	}
@@ -30,7 +31,7 @@ func FuzzScript(f *testing.F) {
 }
 
 func runScript(t *testing.T, args []string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour) // of the bubble's clock
+	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour) // by the bubble's clock
 	defer cancel()
 	d := libcontainerdtest.NewDaemon(&libcontainerdtest.Stdio{})
 	must := func(err error) {
@@ -49,7 +50,7 @@ func runScript(t *testing.T, args []string) {
 	_, err := d.Start(ctx, "c", libcontainerd.InitProcess)
 	must(err)
 	kill := time.AfterFunc(time.Hour, func() {
-		_ = d.Kill(ctx, "c", libcontainerd.InitProcess, 9, true) // it may have ended
+		_ = d.Kill(ctx, "c", libcontainerd.InitProcess, 9, true) // fails if the process has exited
 	})
 	defer kill.Stop()
 	exit, err := d.Wait(ctx, "c", libcontainerd.InitProcess)

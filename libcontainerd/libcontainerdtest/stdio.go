@@ -14,19 +14,20 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Stdio is a libcontainerd.Stdio in memory. The zero value is ready for use.
+// Stdio is a libcontainerd.Stdio and StreamRemover in memory. The zero value is ready
+// for use.
 type Stdio struct {
 	mu   sync.Mutex
 	sets map[string]*pipes // by container/process
 }
 
-// pipes are the streams of one process, which outlive the client.
+// pipes are the streams of one process. They stay when a client detaches them.
 type pipes struct {
 	paths                 libcontainerd.StdioPaths
 	stdin, stdout, stderr *pipe
 }
 
-// Left names the streams, as container/process, that nobody has closed.
+// Left lists the processes, as container/process, whose streams are not closed.
 func (s *Stdio) Left() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +39,8 @@ func (s *Stdio) Left() []string {
 	return left
 }
 
-// Create makes the streams of a process; stale ones are replaced.
+// Create makes the streams of a process, and replaces those of an earlier process
+// with the same ids.
 func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	name := c.ContainerID + "/" + c.ProcessID
 	set := &pipes{}
@@ -60,7 +62,7 @@ func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libconta
 	return newStreams(s, name, c.Keep, set), nil
 }
 
-// RemoveStreams removes what is left of a container's streams.
+// RemoveStreams removes the streams of all processes of a container.
 func (s *Stdio) RemoveStreams(_ context.Context, containerID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +74,7 @@ func (s *Stdio) RemoveStreams(_ context.Context, containerID string) error {
 	return nil
 }
 
-// Restore picks up streams that an earlier client detached.
+// Restore returns the streams of a process that an earlier client detached.
 func (s *Stdio) Restore(_ context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	name := c.ContainerID + "/" + c.ProcessID
 	set := &pipes{}
@@ -91,7 +93,7 @@ func (s *Stdio) Restore(_ context.Context, c libcontainerd.StdioConfig) (libcont
 	return st, nil
 }
 
-// open is the process's view of its streams.
+// open returns the process's ends of its streams.
 func (s *Stdio) open(p libcontainerd.StdioPaths) pipes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +105,7 @@ func (s *Stdio) open(p libcontainerd.StdioPaths) pipes {
 	return pipes{}
 }
 
-// streams are one client's ends.
+// streams are a client's ends of the streams of one process.
 type streams struct {
 	owner          *Stdio
 	name           string
@@ -174,21 +176,21 @@ func (s *streams) Close() error {
 	return s.Detach()
 }
 
-// stdin is the engine's end: closing takes the wish and the release.
+// stdin is the engine's end. It is closed after Close and release were both called.
 type stdin struct {
 	pipe    *pipe
 	closing sync.WaitGroup
 
-	mu              sync.Mutex
-	wished, aborted bool
-	closeIO         func() error
-	told            bool
+	mu                  sync.Mutex
+	closeAsked, aborted bool
+	closeIO             func() error
+	closeIOCalled       bool
 }
 
 func (s *stdin) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.wished || s.aborted {
+	if s.closeAsked || s.aborted {
 		return 0, os.ErrClosed
 	}
 	s.pipe.write(b)
@@ -198,8 +200,8 @@ func (s *stdin) Write(b []byte) (int, error) {
 func (s *stdin) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wished = true
-	s.tellLocked()
+	s.closeAsked = true
+	s.closeIOLocked()
 	return nil
 }
 
@@ -207,12 +209,12 @@ func (s *stdin) release(closeIO func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closeIO = closeIO
-	s.tellLocked()
+	s.closeIOLocked()
 }
 
-func (s *stdin) tellLocked() {
-	if s.wished && s.closeIO != nil && !s.told && !s.aborted {
-		s.told = true
+func (s *stdin) closeIOLocked() {
+	if s.closeAsked && s.closeIO != nil && !s.closeIOCalled && !s.aborted {
+		s.closeIOCalled = true
 		s.closing.Go(func() { _ = s.closeIO() })
 	}
 }
@@ -224,8 +226,8 @@ func (s *stdin) abort() {
 	s.closing.Wait()
 }
 
-// pipe is a stream of bytes without a bound. Its end is known once ended is
-// set: for stdin by CloseIO, for an output by the exit.
+// pipe is a stream of bytes without a bound. It ends once ended is set: for stdin by
+// CloseIO, for an output by the exit.
 type pipe struct {
 	mu    sync.Mutex
 	moved sync.Cond
@@ -253,7 +255,7 @@ func (p *pipe) exit() {
 	p.moved.Broadcast()
 }
 
-// read waits for bytes, the end, or given-up: stop is looked at under mu.
+// read waits for bytes, for the end, or until *stop is set, which mu guards.
 func (p *pipe) read(b []byte, stop *bool) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// bubble runs fn with a client of the fake daemon in virtual time. prepare gets
-// the tap between them before the client is there; it may be nil.
+// bubble runs fn in virtual time, with a client and the daemon in memory. prepare, if not
+// nil, gets the Tap between them before the client is made.
 func bubble(t *testing.T, prepare func(tap *Tap), fn func(e *env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -27,8 +27,8 @@ func bubble(t *testing.T, prepare func(tap *Tap), fn func(e *env)) {
 	})
 }
 
-// jitter makes each call of a daemon and each answer take some time, up to
-// longest. The same seed gives each call the same times.
+// jitter delays each call of a daemon, and each answer, by up to longest. The same seed
+// gives each call the same delays.
 type jitter struct {
 	seed    uint64
 	longest time.Duration
@@ -52,7 +52,7 @@ func (j *jitter) tap(t *Tap) {
 	}
 }
 
-// pass takes its time, or until ctx ends.
+// pass waits for the delay, or until ctx ends.
 func (j *jitter) pass(ctx context.Context, c Call, way string) error {
 	if j.off.Load() {
 		return nil
@@ -60,14 +60,14 @@ func (j *jitter) pass(ctx context.Context, c Call, way string) error {
 	j.mu.Lock()
 	j.calls[c]++
 	h := fnv.New64a()
-	_, _ = h.Write(fmt.Append(nil, j.seed, c, way, j.calls[c])) // it never fails
+	_, _ = h.Write(fmt.Append(nil, j.seed, c, way, j.calls[c])) // a hash has no errors
 	j.mu.Unlock()
-	// Few different times: what shall happen at once does.
+	// There are few different delays, so that calls often happen at the same time.
 	const steps = 4
 	step := h.Sum64() % steps
 	if step == 0 {
-		// No timer that has run out when it is made: its receiver would run it, and
-		// two that do so at once crash the race detector of Go 1.26 in a bubble.
+		// Don't make a timer of 0. Its receiver would run it, and two of them at once
+		// crash the race detector of Go 1.26 in a bubble.
 		runtime.Gosched()
 		return ctx.Err()
 	}

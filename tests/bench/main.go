@@ -1,5 +1,5 @@
 // Command bench measures engines and bare OCI runtimes beside each other: all do the same in turn, round by round, so that what
-// else the machine does meets them alike. hack/bench runs it, in namespaces of its own: it takes /run for itself.
+// else the machine does meets them alike. hack/bench runs it, in namespaces of its own: it takes /run and others for itself.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
 func main() {
@@ -29,6 +31,12 @@ func main() {
 
 // run measures, or takes what was measured from a file, and writes what was asked for.
 func (o *options) run(ctx context.Context, out *os.File) error {
+	if o.from == "" {
+		// What dockerd and containerd leave in /etc, /opt and elsewhere goes away with the namespace.
+		if err := apart.Hide(); err != nil {
+			return err
+		}
+	}
 	if o.soak > 0 {
 		return o.runSoak(ctx, out)
 	}

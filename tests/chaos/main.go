@@ -5,7 +5,7 @@
 //
 //	chaos --minutes 2 --seed 7 --bin ../../bin
 //
-// hack/chaos builds and runs it. The same program is what runs in the containers
+// hack/chaos builds and runs it, in a place of its own: see package apart. The same program is what runs in the containers
 // ("chaos act KIND") and what consumes the events ("chaos consume").
 package main
 
@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
 func main() {
@@ -28,6 +30,9 @@ func main() {
 	case len(os.Args) > 1 && os.Args[1] == "consume":
 		err = consume(os.Args[2:])
 	default:
+		if code, done := apart.Enter(); done {
+			os.Exit(code)
+		}
 		err = storm()
 	}
 	if err != nil {

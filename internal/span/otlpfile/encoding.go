@@ -8,7 +8,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// Batch is one line of the file: OTLP's TracesData as far as it is used here.
+// Batch is one line of the file: the parts of OTLP's TracesData that we use.
 type Batch struct {
 	ResourceSpans []ResourceSpans `json:"resourceSpans"`
 }
@@ -30,7 +30,7 @@ type Attribute struct {
 	Value Value  `json:"value"`
 }
 
-// Value is a text, or a number as OTLP's JSON has it.
+// Value is a text, or a number, which OTLP's JSON has as decimal digits.
 type Value struct {
 	Text   string `json:"stringValue,omitempty"`
 	Number string `json:"intValue,omitempty"`
@@ -107,7 +107,7 @@ func encodeSpan(s sdk.ReadOnlySpan) Span {
 	return e
 }
 
-// Spans are all spans of the batch.
+// Spans returns all spans of the batch.
 func (b Batch) Spans() []Span {
 	var all []Span
 	for _, r := range b.ResourceSpans {

@@ -1,6 +1,6 @@
-// Package otlpfile records spans in a file, one line of OTLP's JSON for each
-// batch (OpenTelemetry protocol, "File Exporter"), which any collector reads.
-// Several processes may write to one file.
+// Package otlpfile writes spans to a file, one line of OTLP's JSON for each batch
+// (OpenTelemetry protocol, "File Exporter"). Any collector reads such a file.
+// Several processes may write to the same file.
 package otlpfile
 
 import (
@@ -19,15 +19,16 @@ import (
 	"github.com/engine-lite/engine-lite/internal/span"
 )
 
-// Tracer begins spans and has them written. Nil is one that is switched off. Its
-// goroutine, which writes the batches, ends with Close.
+// Tracer begins spans and writes them. A nil Tracer is switched off. The goroutine
+// that writes the batches ends with Close.
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 }
 
-// Open begins to record for a service, at the end of the file at path, which is
-// made with mode 0600 if it is missing. An empty path switches tracing off.
+// Open returns a tracer that appends the spans of a service to the file at path. It
+// makes the file, with mode 0600, if it is missing. An empty path switches tracing
+// off: the tracer is nil then. The caller closes the tracer.
 func Open(path, service string) (*Tracer, error) {
 	if path == "" {
 		return nil, nil
@@ -36,13 +37,15 @@ func Open(path, service string) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the trace: %w", err)
 	}
-	// Not the SDK's detectors: they would look up users and hosts.
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(&exporter{file: file, service: service}), sdk.WithSampler(sdk.AlwaysSample()))
+	// The SDK's detectors are left out: they look up users and hosts.
+	batches := sdk.WithBatcher(&exporter{file: file, service: service})
+	provider := sdk.NewTracerProvider(batches, sdk.WithSampler(sdk.AlwaysSample()))
 	return &Tracer{provider: provider, tracer: provider.Tracer(span.Scope)}, nil
 }
 
-// Begin begins a span of a request, below the one that the header names as
-// W3C's trace context has it, if it names one. The function ends it.
+// Begin begins the span of a request. If the header has a span (W3C Trace Context),
+// the new span is below that one. The caller calls the returned function, which ends
+// the span.
 func (t *Tracer) Begin(ctx context.Context, name string, header http.Header) (context.Context, func()) {
 	if t == nil {
 		return ctx, func() {}
@@ -51,10 +54,10 @@ func (t *Tracer) Begin(ctx context.Context, name string, header http.Header) (co
 	return ctx, func() { s.End() }
 }
 
-// closeTimeout bounds the writing of the last batch.
+// closeTimeout is how long writing the last batch may take.
 const closeTimeout = 5 * time.Second
 
-// Close writes what is left and closes the file.
+// Close writes the spans that are not written yet and closes the file.
 func (t *Tracer) Close() error {
 	if t == nil {
 		return nil
@@ -70,8 +73,8 @@ type exporter struct {
 	service string
 }
 
-// ExportSpans writes a batch in one write, so that lines of several processes
-// don't mix.
+// ExportSpans writes a batch by one call of write(2), so that lines of several
+// processes do not mix.
 func (e *exporter) ExportSpans(_ context.Context, spans []sdk.ReadOnlySpan) error {
 	line, err := json.Marshal(encode(e.service, spans))
 	if err != nil {

@@ -50,7 +50,9 @@ func TestFile(t *testing.T) {
 	if inner.Status != (Status{Message: "broken", Code: statusError}) || request.Status != (Status{}) {
 		t.Errorf("status %+v of the step that failed, %+v of the request", inner.Status, request.Status)
 	}
-	for _, order := range [][2]string{{request.Start, inner.Start}, {inner.Start, inner.End}, {inner.End, request.End}} {
+	for _, order := range [][2]string{
+		{request.Start, inner.Start}, {inner.Start, inner.End}, {inner.End, request.End},
+	} {
 		if number(t, order[0]) > number(t, order[1]) {
 			t.Errorf("%s comes after %s", order[0], order[1])
 		}

@@ -18,12 +18,12 @@ const (
 	batchKeep = 256 << 10
 )
 
-// batch is the body of an answer that grows: what is written goes out at once,
-// but what comes while an earlier write is on its way goes out with the next
-// one, so that a burst costs a few flushes rather than one for each record.
-// Writes may come from several goroutines.
+// batch is the body of an answer that grows. A write goes out at once. Bytes that
+// are written while an earlier write is on its way go out together with the next
+// write, so that a burst costs a few flushes rather than one for each record.
+// Several goroutines may write.
 //
-// A goroutine does the sending. It ends with Close, which joins it.
+// A goroutine sends. Close ends the goroutine and waits for it.
 type batch struct {
 	out  io.Writer
 	sent sync.WaitGroup
@@ -100,7 +100,7 @@ func (b *batch) take() []byte {
 	return p
 }
 
-// give returns a buffer, and tells how sending it went.
+// give returns a buffer, with the error of sending it.
 func (b *batch) give(p []byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -113,23 +113,13 @@ func (b *batch) give(p []byte, err error) {
 	}
 }
 
-// stream returns a context for a request that has no end of its own: it ends
-// with parent, and when the handler shuts down.
-func (h *Handler) stream(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(parent)
-	stop := context.AfterFunc(h.streaming, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
 // cutTime is how long a write to a client may still take once its stream ended.
 const cutTime = 2 * time.Second
 
-// body begins a streamed body. End sends the rest, and is called once; the
-// response may be used again only then. Where the handler panics before it
-// does, ServeHTTP ends the body. A write that is stuck when ctx ends is given up soon.
+// body begins a streamed body. The handler calls end once: end sends what is
+// pending, and the response may be used again afterwards. Where the handler panics
+// before, ServeHTTP ends the body. A write that is stuck when ctx ends is given up
+// after cutTime.
 func (w *response) body(ctx context.Context) (body io.Writer, end func() error) {
 	control := http.NewResponseController(w.ResponseWriter)
 	stop := context.AfterFunc(ctx, func() {

@@ -8,7 +8,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 )
 
-// createRequest is the body of POST /containers/create, with what older
+// createRequest is the body of POST /containers/create, with the fields that older
 // versions have in other places.
 type createRequest struct {
 	container.CreateRequest
@@ -17,7 +17,7 @@ type createRequest struct {
 	MacAddress string
 }
 
-func (h *Handler) containerCreate(w *response, r *request) error {
+func (h containerHandlers) create(w *response, r *request) error {
 	var body createRequest
 	if err := r.decode(&body, false); err != nil {
 		return err
@@ -39,7 +39,8 @@ func (h *Handler) containerCreate(w *response, r *request) error {
 			return err
 		}
 	}
-	created, err := h.engine.ContainerCreate(r.Context(), r.query.Get("name"), body.CreateRequest, r.query.Get("platform"))
+	name, platform := r.query.Get("name"), r.query.Get("platform")
+	created, err := h.engine.ContainerCreate(r.Context(), name, body.CreateRequest, platform)
 	if err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (h *Handler) containerCreate(w *response, r *request) error {
 	return writeJSON(w, http.StatusCreated, created)
 }
 
-// placeMacAddress moves the container's MAC address to the endpoint that it is
-// for: the one of its network mode.
+// placeMacAddress moves the container's MAC address to the endpoint of its network
+// mode.
 func (b *createRequest) placeMacAddress() error {
 	if b.MacAddress == "" {
 		return nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // mediaTypeEventStream is that of server-sent events (WHATWG HTML, section 9.2).
@@ -32,8 +32,8 @@ type eventStream struct {
 	passed uint64
 }
 
-// tell sends an event.
-func (s *eventStream) tell(e engine.Event) error {
+// sendEvent sends an event.
+func (s *eventStream) sendEvent(e eventstream.Event) error {
 	line, err := encodeJSON(eventMessage(e, s.version))
 	if err != nil {
 		return err
@@ -74,9 +74,9 @@ func (s *eventStream) beat(ctx context.Context, interval time.Duration) {
 	})
 }
 
-// heartbeat sends a comment and the number of the last event that there was for
-// anybody: so that a reader whose filters let little through comes back with a
-// number that is still kept. An id without data dispatches no event.
+// heartbeat sends a comment and the number of the last event, also if the filters
+// kept that event back: a reader whose filters let little through then comes back
+// with a number that is still kept. An id without data dispatches no event.
 func (s *eventStream) heartbeat() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,12 +11,12 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // TestEventsBegin has where a stream begins, by parameter and header.
 func TestEventsBegin(t *testing.T) {
-	f := &fake{events: func(context.Context, func(engine.Event) error) error { return nil }}
+	f := withEvents(func(context.Context, func(eventstream.Event) error) error { return nil })
 	d := newDaemon(t, f)
 	number := func(n uint64) *uint64 { return &n }
 	for _, c := range []struct {
@@ -46,7 +46,9 @@ func TestEventsBegin(t *testing.T) {
 		if a.status != 200 {
 			continue
 		}
-		if got := f.asked; got.Journal != c.journal || (got.After == nil) != (c.after == nil) || (c.after != nil && *got.After != *c.after) {
+		got := f.asked
+		sameAfter := (got.After == nil) == (c.after == nil) && (c.after == nil || *got.After == *c.after)
+		if got.Journal != c.journal || !sameAfter {
 			t.Errorf("%s %q %q: asked for %+v", c.path, c.accept, c.last, got)
 		}
 		if j, n := a.header.Get(journalHeader), a.header.Get(newestHeader); j != "j1" || n != "12" {
@@ -57,8 +59,8 @@ func TestEventsBegin(t *testing.T) {
 
 // TestEventsGone has the answer where history was not retained.
 func TestEventsGone(t *testing.T) {
-	gone := &engine.HistoryGoneError{EventsPosition: engine.EventsPosition{Journal: "j1", Newest: 12}, Oldest: 5}
-	d := newDaemon(t, &fake{err: gone})
+	gone := &eventstream.HistoryGoneError{Position: eventstream.Position{Journal: "j1", Newest: 12}, Oldest: 5}
+	d := newDaemon(t, &fake{calls: calls{err: gone}})
 	a := d.do(get, "/events?cursor=1", "")
 	if want := `{"message":"","journal":"j1","oldest":5,"newest":12}` + "\n"; a.status != 410 || a.body != want {
 		t.Errorf("%d %s", a.status, a.body)
@@ -69,8 +71,8 @@ func TestEventsGone(t *testing.T) {
 // filters let nothing through.
 func TestEventsHeartbeat(t *testing.T) {
 	f := &fake{}
-	f.events = func(ctx context.Context, fn func(engine.Event) error) error {
-		if err := fn(engine.Event{Message: events.Message{Type: "container"}, Seq: 3}); err != nil {
+	f.events = func(ctx context.Context, fn func(eventstream.Event) error) error {
+		if err := fn(eventstream.Event{Message: events.Message{Type: "container"}, Seq: 3}); err != nil {
 			return err
 		}
 		f.asked.Omit(8)
@@ -91,7 +93,8 @@ func TestEventsHeartbeat(t *testing.T) {
 	var seen strings.Builder
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		seen.WriteString(lines.Text() + "\n")
-		if strings.HasSuffix(seen.String(), "id: 3\ndata: {\"Type\":\"container\",\"Action\":\"\",\"Actor\":{\"ID\":\"\",\"Attributes\":null},\"seq\":3}\n") {
+		if strings.HasSuffix(seen.String(), "id: 3\ndata: "+
+			`{"Type":"container","Action":"","Actor":{"ID":"","Attributes":null},"seq":3}`+"\n") {
 			seen.Reset()
 		}
 		if strings.HasSuffix(seen.String(), "\n:\nid: 8\n\n:\nid: 8\n\n") {
@@ -102,7 +105,9 @@ func TestEventsHeartbeat(t *testing.T) {
 }
 
 func FuzzEventsType(f *testing.F) {
-	for _, accept := range []string{"", "*/*", "application/jsonl;q=0.2, text/event-stream", "a/b;q=NaN", "application/x-ndjson;q=Inf,,;"} {
+	for _, accept := range []string{
+		"", "*/*", "application/jsonl;q=0.2, text/event-stream", "a/b;q=NaN", "application/x-ndjson;q=Inf,,;",
+	} {
 		f.Add(52, accept)
 	}
 	f.Fuzz(func(t *testing.T, minor int, accept string) {

@@ -11,8 +11,26 @@ import (
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
+
+// Events are the engine's events.
+type Events interface {
+	// Events calls fn for the events of the past that o asks for and then, as long
+	// as o.Until isn't reached, for each new one. It returns when ctx ends.
+	Events(ctx context.Context, o eventstream.Options, fn func(eventstream.Event) error) error
+}
+
+// eventHandlers answer the request for events.
+type eventHandlers struct {
+	engine    Events
+	streaming *streaming
+	heartbeat time.Duration
+}
+
+func (h eventHandlers) routes() []route {
+	return []route{{get, "/events", h.events}}
+}
 
 // The answer to GET /events says which journal its numbers belong to, and the
 // number of that journal's newest event when the answer began.
@@ -21,20 +39,20 @@ const (
 	newestHeader  = "Engine-Lite-Newest"
 )
 
-// events streams: the header as soon as it is known that there is something to
-// stream, then each event as it comes.
-func (h *Handler) events(w *response, r *request) error {
+// events sends the header as soon as the engine has found the place to begin, and
+// then each event as it comes.
+func (h eventHandlers) events(w *response, r *request) error {
 	media := eventsType(r.version, strings.Join(r.Header.Values("Accept"), ","))
 	o, err := r.eventsOptions(media)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := h.stream(r.Context())
+	ctx, cancel := h.streaming.begin(r.Context())
 	defer cancel()
 	s := &eventStream{records: w.records(ctx, media), version: r.version}
 	beating, still := context.WithCancel(ctx)
 	defer still()
-	o.Begin = func(p engine.EventsPosition) {
+	o.Begin = func(p eventstream.Position) {
 		w.Header().Set(journalHeader, p.Journal)
 		w.Header().Set(newestHeader, strconv.FormatUint(p.Newest, 10))
 		s.open()
@@ -43,20 +61,21 @@ func (h *Handler) events(w *response, r *request) error {
 		}
 	}
 	o.Omit = s.omit
-	err = h.engine.Events(ctx, o, s.tell)
+	err = h.engine.Events(ctx, o, s.sendEvent)
 	still()
 	s.beating.Wait()
 	return s.finish(err)
 }
 
-// eventsOptions reads the parameters. Where to begin is said by one of since,
-// cursor, and the header with which a reader of server-sent events comes back.
-func (r *request) eventsOptions(media string) (engine.EventsOptions, error) {
+// eventsOptions reads the parameters. The place to begin is given by since, or by
+// cursor, or by the header that a reader of server-sent events sends when it connects
+// again.
+func (r *request) eventsOptions(media string) (eventstream.Options, error) {
 	filters, err := r.filters()
 	if err != nil {
-		return engine.EventsOptions{}, err
+		return eventstream.Options{}, err
 	}
-	o := engine.EventsOptions{Filters: filters, Journal: r.query.Get("journal")}
+	o := eventstream.Options{Filters: filters, Journal: r.query.Get("journal")}
 	last := r.Header.Get("Last-Event-ID")
 	if media == mediaTypeEventStream && last != "" {
 		o.After, err = eventNumber("header Last-Event-ID", last)
@@ -90,13 +109,16 @@ func eventNumber(what, s string) (*uint64, error) {
 	return &n, nil
 }
 
-// eventTypes are the media types of an event stream that a client has to ask for.
-// Server-sent events are engine-lite's own.
-var eventTypes = []string{mediaTypeEventStream, types.MediaTypeJSONLines, types.MediaTypeNDJSON, types.MediaTypeJSONSequence}
+// eventTypes are the media types of an event stream that are sent to clients that ask
+// for them. Docker has no server-sent events.
+var eventTypes = []string{
+	mediaTypeEventStream, types.MediaTypeJSONLines, types.MediaTypeNDJSON, types.MediaTypeJSONSequence,
+}
 
-// eventsType chooses the media type of an event stream: the one that Accept names
-// and wants most. Where it names none it is what the version has, which said JSON
-// of its lines before 1.52; wildcards ask for nothing else.
+// eventsType chooses the media type of an event stream: of those in eventTypes the one
+// that the Accept header gives the highest quality. Without any it is the default of
+// the version: before 1.52 that is JSON, although lines of JSON are sent. A wildcard
+// means the default.
 func eventsType(v version, accept string) string {
 	best, bestQuality := types.MediaTypeJSONLines, 0.0
 	if v.before(52) {
@@ -126,7 +148,7 @@ type event struct {
 	Recovered  bool   `json:"recovered,omitempty"`
 }
 
-// oldEvent is an event before API 1.52: containers and images have their fields
+// oldEvent is an event before API 1.52: those of containers and images have some fields
 // a second time, in the places of API 1.21.
 type oldEvent struct {
 	Status string `json:"status,omitempty"`
@@ -135,7 +157,7 @@ type oldEvent struct {
 	event
 }
 
-func eventMessage(e engine.Event, v version) any {
+func eventMessage(e eventstream.Event, v version) any {
 	current := event{Message: e.Message, Seq: e.Seq, Generation: e.Generation, Recovered: e.Recovered}
 	if !v.before(52) {
 		return current

@@ -11,11 +11,11 @@ import (
 	"github.com/moby/moby/api/types/common"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
-// failure is an error of this package's own: its text is the whole message that
-// the client gets, and its class is told by Unwrap only.
+// failure is an error of this package's own. Its text is the whole message for the
+// client; the class isn't part of the text, and Unwrap returns it.
 type failure struct {
 	text  string
 	class error
@@ -32,20 +32,20 @@ func notFound(format string, args ...any) error {
 	return &failure{fmt.Sprintf(format, args...), errdefs.ErrNotFound}
 }
 
-// notSupported says that a part of Docker's API isn't there. docker inspect
-// goes on with the next kind of object where it reads "not supported".
+// notSupported is the error for a part of Docker's API that engine-lite doesn't have.
+// The command docker inspect tries containers, images, volumes and so on in turn: where
+// the error has the words "not supported", it goes on with the next one.
 func notSupported(what string) error {
 	return &failure{what + ": not supported: engine-lite does not have it yet", errdefs.ErrNotImplemented}
 }
 
 var errPageNotFound = &failure{"page not found", errdefs.ErrNotFound}
 
-// errMethod is a known path with a method that it doesn't have.
+// errMethod is the error for a known path with a method that the path doesn't have.
 var errMethod = errors.New("method not allowed")
 
-// statusOf is the HTTP status for an error. Docker answers "not in the right
-// state for this" with 409, and has no 412; that a disk is full is 507 here
-// (RFC 4918), and 500 there.
+// statusOf is the HTTP status for an error. As in Docker, a container in the wrong
+// state is 409, not 412. A full disk is 507 (RFC 4918), where Docker answers 500.
 func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errMethod):
@@ -74,14 +74,14 @@ func writeError(w http.ResponseWriter, err error) error {
 		w.WriteHeader(status)
 		return nil
 	}
-	var gone *engine.HistoryGoneError
+	var gone *eventstream.HistoryGoneError
 	if errors.As(err, &gone) {
 		return writeJSON(w, status, goneResponse{gone.Error(), gone.Journal, gone.Oldest, gone.Newest})
 	}
 	return writeJSON(w, status, common.ErrorResponse{Message: err.Error()})
 }
 
-// goneResponse is the body of a 410: what there is in place of what was asked for.
+// goneResponse is the body of a 410: the numbers of the events that are still kept.
 type goneResponse struct {
 	Message string `json:"message"`
 	Journal string `json:"journal"`
@@ -90,6 +90,6 @@ type goneResponse struct {
 }
 
 func isHistoryGone(err error) bool {
-	var gone *engine.HistoryGoneError
+	var gone *eventstream.HistoryGoneError
 	return errors.As(err, &gone)
 }

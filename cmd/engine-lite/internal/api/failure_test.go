@@ -45,7 +45,7 @@ func TestStatusOf(t *testing.T) {
 }
 
 func TestNotModifiedHasNoBody(t *testing.T) {
-	d := newDaemon(t, &fake{err: fmt.Errorf("runs already: %w", errdefs.ErrNotModified)})
+	d := newDaemon(t, &fake{calls: calls{err: fmt.Errorf("runs already: %w", errdefs.ErrNotModified)}})
 	a := d.do(post, "/containers/c/start", "")
 	if a.status != 304 || a.body != "" {
 		t.Errorf("%d %q", a.status, a.body)

@@ -14,86 +14,146 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
-// fake is an Engine that writes down what it is asked, fails with err where
-// that is set, and answers with the zero value or what a test gave it.
+// fake is an Engine that writes down each call, fails with err where that is set,
+// and answers with the zero value or what a test gave it. It has a part for each
+// family.
 type fake struct {
+	calls
+	fakeContainers
+	fakeExecs
+	fakeImages
+	fakeNetworks
+	fakeSystem
+	fakeEvents
+	fakeJournal
+}
+
+// ready lets all parts write down their calls in the same place.
+func (f *fake) ready() *fake {
+	c := &f.calls
+	f.fakeContainers.calls, f.fakeExecs.calls, f.fakeImages.calls, f.fakeNetworks.calls = c, c, c, c
+	f.fakeSystem.calls, f.fakeEvents.calls, f.fakeJournal.calls = c, c, c
+	return f
+}
+
+// The fakes of tests about one call.
+func withAttach(fn func(context.Context, engine.AttachOptions) error) *fake {
+	return &fake{fakeContainers: fakeContainers{attach: fn}}
+}
+
+func withLogs(fn func(context.Context, engine.LogsOptions) error) *fake {
+	return &fake{fakeContainers: fakeContainers{logs: fn}}
+}
+
+func withStats(fn func(context.Context, func(container.StatsResponse) error) error) *fake {
+	return &fake{fakeContainers: fakeContainers{stats: fn}}
+}
+
+func withWait(fn func(context.Context) <-chan container.WaitResponse) *fake {
+	return &fake{fakeContainers: fakeContainers{wait: fn}}
+}
+
+func withExecStart(fn func(context.Context, engine.ExecStartOptions) error) *fake {
+	return &fake{fakeExecs: fakeExecs{execStart: fn}}
+}
+
+func withProgress(fn func(progress func(jsonstream.Message) error) error) *fake {
+	return &fake{fakeImages: fakeImages{progress: fn}}
+}
+
+func withSave(fn func(io.Writer) error) *fake {
+	return &fake{fakeImages: fakeImages{save: fn}}
+}
+
+func withEvents(fn func(context.Context, func(eventstream.Event) error) error) *fake {
+	return &fake{fakeEvents: fakeEvents{events: fn}}
+}
+
+// calls are the calls of an engine that were made.
+type calls struct {
 	err error
 
-	attach    func(ctx context.Context, o engine.AttachOptions) error
-	execStart func(ctx context.Context, o engine.ExecStartOptions) error
-	logs      func(ctx context.Context, o engine.LogsOptions) error
-	asked     engine.EventsOptions // by the last call of Events
-	events    func(ctx context.Context, fn func(engine.Event) error) error
-	stats     func(ctx context.Context, fn func(container.StatsResponse) error) error
-	wait      func(ctx context.Context) <-chan container.WaitResponse
-	tell      func(progress func(jsonstream.Message) error) error
-	save      func(w io.Writer) error
-	inspect   container.InspectResponse
-	list      []container.Summary
-	created   container.CreateRequest // by the last call of ContainerCreate
-	image     image.InspectResponse
-	images    []image.Summary
-	networks  []network.Summary
-	info      system.Info
-	version   system.VersionResponse
-
-	mu    sync.Mutex
-	calls []string
+	mu   sync.Mutex
+	made []string
 }
 
 // note writes a call down, with its arguments.
-func (f *fake) note(name string, args ...any) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls = append(f.calls, name+fmt.Sprintf("%+v", args))
-	return f.err
+func (c *calls) note(name string, args ...any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.made = append(c.made, name+fmt.Sprintf("%+v", args))
+	return c.err
 }
 
-func (f *fake) noted() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]string(nil), f.calls...)
+func (c *calls) noted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.made...)
 }
 
-func (f *fake) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (container.CreateResponse, error) {
+type fakeContainers struct {
+	*calls
+	attach  func(ctx context.Context, o engine.AttachOptions) error
+	logs    func(ctx context.Context, o engine.LogsOptions) error
+	stats   func(ctx context.Context, fn func(container.StatsResponse) error) error
+	wait    func(ctx context.Context) <-chan container.WaitResponse
+	inspect container.InspectResponse
+	list    []container.Summary
+	created container.CreateRequest // by the last call of ContainerCreate
+}
+
+func (f *fakeContainers) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (
+	container.CreateResponse, error,
+) {
 	f.created = r
 	mac := ""
 	for mode, e := range r.NetworkingConfig.EndpointsConfig {
 		mac += mode + "=" + e.MacAddress.String()
 	}
-	return container.CreateResponse{ID: "c1"}, f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, platform)
+	err := f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, platform)
+	return container.CreateResponse{ID: "c1"}, err
 }
-func (f *fake) ContainerStart(_ context.Context, ref string) error { return f.note("start", ref) }
-func (f *fake) ContainerStop(_ context.Context, ref string, o engine.StopOptions) error {
+func (f *fakeContainers) ContainerStart(_ context.Context, ref string) error {
+	return f.note("start", ref)
+}
+func (f *fakeContainers) ContainerStop(_ context.Context, ref string, o engine.StopOptions) error {
 	return f.note("stop", ref, o.Signal, deref(o.Timeout))
 }
-func (f *fake) ContainerRestart(_ context.Context, ref string, o engine.StopOptions) error {
+func (f *fakeContainers) ContainerRestart(_ context.Context, ref string, o engine.StopOptions) error {
 	return f.note("restart", ref, o.Signal, deref(o.Timeout))
 }
-func (f *fake) ContainerKill(_ context.Context, ref, signal string) error {
+func (f *fakeContainers) ContainerKill(_ context.Context, ref, signal string) error {
 	return f.note("kill", ref, signal)
 }
-func (f *fake) ContainerPause(_ context.Context, ref string) error   { return f.note("pause", ref) }
-func (f *fake) ContainerUnpause(_ context.Context, ref string) error { return f.note("unpause", ref) }
-func (f *fake) ContainerRename(_ context.Context, ref, name string) error {
+func (f *fakeContainers) ContainerPause(_ context.Context, ref string) error {
+	return f.note("pause", ref)
+}
+func (f *fakeContainers) ContainerUnpause(_ context.Context, ref string) error {
+	return f.note("unpause", ref)
+}
+func (f *fakeContainers) ContainerRename(_ context.Context, ref, name string) error {
 	return f.note("rename", ref, name)
 }
-func (f *fake) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {
+func (f *fakeContainers) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {
 	return f.note("remove", ref, o)
 }
-func (f *fake) ContainerInspect(_ context.Context, ref string, size bool) (container.InspectResponse, error) {
+func (f *fakeContainers) ContainerInspect(_ context.Context, ref string, size bool) (container.InspectResponse, error) {
 	return f.inspect, f.note("inspect", ref, size)
 }
-func (f *fake) ContainerList(_ context.Context, o engine.ListOptions) ([]container.Summary, error) {
+func (f *fakeContainers) ContainerList(_ context.Context, o engine.ListOptions) ([]container.Summary, error) {
 	return f.list, f.note("list", o)
 }
-func (f *fake) ContainerTop(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
+func (f *fakeContainers) ContainerTop(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
 	return container.TopResponse{}, f.note("top", ref, psArgs)
 }
-func (f *fake) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (<-chan container.WaitResponse, error) {
+func (f *fakeContainers) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (
+	<-chan container.WaitResponse, error,
+) {
 	if err := f.note("wait", ref, c); err != nil {
 		return nil, err
 	}
@@ -104,100 +164,152 @@ func (f *fake) ContainerWait(ctx context.Context, ref string, c container.WaitCo
 	ch <- container.WaitResponse{StatusCode: 7}
 	return ch, nil
 }
-func (f *fake) ContainerResize(_ context.Context, ref string, height, width uint32) error {
+func (f *fakeContainers) ContainerResize(_ context.Context, ref string, height, width uint32) error {
 	return f.note("resize", ref, height, width)
 }
-func (f *fake) ContainerAttach(ctx context.Context, ref string, o engine.AttachOptions) error {
-	if err := f.note("attach", ref, o.Stdin, o.Stdout, o.Stderr, o.Logs, o.Stream, o.DetachKeys); err != nil || f.attach == nil {
+func (f *fakeContainers) ContainerAttach(ctx context.Context, ref string, o engine.AttachOptions) error {
+	err := f.note("attach", ref, o.Stdin, o.Stdout, o.Stderr, o.Logs, o.Stream, o.DetachKeys)
+	if err != nil || f.attach == nil {
 		return err
 	}
 	return f.attach(ctx, o)
 }
-func (f *fake) ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error {
-	err := f.note("logs", ref, o.Stdout, o.Stderr, o.Follow, o.Timestamps, o.Details, o.Tail, seconds(o.Since), seconds(o.Until))
+func (f *fakeContainers) ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error {
+	err := f.note("logs", ref, o.Stdout, o.Stderr, o.Follow, o.Timestamps, o.Details, o.Tail,
+		seconds(o.Since), seconds(o.Until))
 	if err != nil || f.logs == nil {
 		return err
 	}
 	return f.logs(ctx, o)
 }
-func (f *fake) ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error {
+func (f *fakeContainers) ContainerStats(
+	ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error,
+) error {
 	if err := f.note("stats", ref, stream); err != nil || f.stats == nil {
 		return err
 	}
 	return f.stats(ctx, fn)
 }
-func (f *fake) ExecCreate(_ context.Context, ref string, r container.ExecCreateRequest) (string, error) {
+
+type fakeExecs struct {
+	*calls
+	execStart func(ctx context.Context, o engine.ExecStartOptions) error
+}
+
+func (f *fakeExecs) ExecCreate(_ context.Context, ref string, r container.ExecCreateRequest) (string, error) {
 	return "e1", f.note("execCreate", ref, r.Cmd)
 }
-func (f *fake) ExecStart(ctx context.Context, id string, o engine.ExecStartOptions) error {
+func (f *fakeExecs) ExecStart(ctx context.Context, id string, o engine.ExecStartOptions) error {
 	if err := f.note("execStart", id, o.Detach, o.ConsoleSize != nil); err != nil || f.execStart == nil {
 		return err
 	}
 	return f.execStart(ctx, o)
 }
-func (f *fake) ExecInspect(_ context.Context, id string) (engine.ExecInspect, error) {
+func (f *fakeExecs) ExecInspect(_ context.Context, id string) (engine.ExecInspect, error) {
 	return engine.ExecInspect{ID: id}, f.note("execInspect", id)
 }
-func (f *fake) ExecResize(_ context.Context, id string, height, width uint32) error {
+func (f *fakeExecs) ExecResize(_ context.Context, id string, height, width uint32) error {
 	return f.note("execResize", id, height, width)
 }
-func (f *fake) ImageList(_ context.Context, all bool, filters engine.Filters) ([]image.Summary, error) {
+
+type fakeImages struct {
+	*calls
+	progress func(progress func(jsonstream.Message) error) error
+	save     func(w io.Writer) error
+	image    image.InspectResponse
+	images   []image.Summary
+}
+
+func (f *fakeImages) ImageList(_ context.Context, all bool, filters filters.Filters) ([]image.Summary, error) {
 	return f.images, f.note("images", all, filters)
 }
-func (f *fake) ImageInspect(_ context.Context, ref string) (image.InspectResponse, error) {
+func (f *fakeImages) ImageInspect(_ context.Context, ref string) (image.InspectResponse, error) {
 	return f.image, f.note("imageInspect", ref)
 }
-func (f *fake) ImageHistory(_ context.Context, ref string) ([]image.HistoryResponseItem, error) {
+func (f *fakeImages) ImageHistory(_ context.Context, ref string) ([]image.HistoryResponseItem, error) {
 	return nil, f.note("history", ref)
 }
-func (f *fake) ImageTag(_ context.Context, source, target string) error {
+func (f *fakeImages) ImageTag(_ context.Context, source, target string) error {
 	return f.note("tag", source, target)
 }
-func (f *fake) ImageRemove(_ context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
+func (f *fakeImages) ImageRemove(_ context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
 	return nil, f.note("imageRemove", ref, force, noPrune)
 }
-func (f *fake) ImageLoad(_ context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error) error {
+func (f *fakeImages) ImageLoad(
+	_ context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error,
+) error {
 	b, _ := io.ReadAll(r)
-	return f.progress(f.note("load", string(b), quiet), progress)
+	return f.report(f.note("load", string(b), quiet), progress)
 }
-func (f *fake) ImageImport(_ context.Context, r io.Reader, ref, message string, changes []string, progress func(jsonstream.Message) error) error {
+func (f *fakeImages) ImageImport(
+	_ context.Context, r io.Reader, ref, message string, changes []string,
+	progress func(jsonstream.Message) error,
+) error {
 	b, _ := io.ReadAll(r)
-	return f.progress(f.note("import", string(b), ref, message, changes), progress)
+	return f.report(f.note("import", string(b), ref, message, changes), progress)
 }
-func (f *fake) ImagePull(_ context.Context, ref, platform string, auth registry.AuthConfig, progress func(jsonstream.Message) error) error {
-	return f.progress(f.note("pull", ref, platform, auth.Username), progress)
+func (f *fakeImages) ImagePull(
+	_ context.Context, ref, platform string, auth registry.AuthConfig,
+	progress func(jsonstream.Message) error,
+) error {
+	return f.report(f.note("pull", ref, platform, auth.Username), progress)
 }
-func (f *fake) progress(err error, progress func(jsonstream.Message) error) error {
-	if err != nil || f.tell == nil {
+func (f *fakeImages) report(err error, progress func(jsonstream.Message) error) error {
+	if err != nil || f.progress == nil {
 		return err
 	}
-	return f.tell(progress)
+	return f.progress(progress)
 }
-func (f *fake) ImageSave(_ context.Context, refs []string, w io.Writer) error {
+func (f *fakeImages) ImageSave(_ context.Context, refs []string, w io.Writer) error {
 	if err := f.note("save", refs); err != nil || f.save == nil {
 		return err
 	}
 	return f.save(w)
 }
-func (f *fake) Version(context.Context) (system.VersionResponse, error) {
+
+type fakeNetworks struct {
+	*calls
+	networks []network.Summary
+}
+
+func (f *fakeNetworks) NetworkList(_ context.Context, filters filters.Filters) ([]network.Summary, error) {
+	return f.networks, f.note("networks", filters)
+}
+func (f *fakeNetworks) NetworkInspect(_ context.Context, ref string) (network.Inspect, error) {
+	return network.Inspect{}, f.note("network", ref)
+}
+
+type fakeSystem struct {
+	*calls
+	info    system.Info
+	version system.VersionResponse
+}
+
+func (f *fakeSystem) Version(context.Context) (system.VersionResponse, error) {
 	return f.version, f.note("version")
 }
-func (f *fake) Info(context.Context) (system.Info, error) { return f.info, f.note("info") }
-func (f *fake) Events(ctx context.Context, o engine.EventsOptions, fn func(engine.Event) error) error {
+func (f *fakeSystem) Info(context.Context) (system.Info, error) { return f.info, f.note("info") }
+
+type fakeEvents struct {
+	*calls
+	events func(ctx context.Context, fn func(eventstream.Event) error) error
+	asked  eventstream.Options // by the last call of Events
+}
+
+func (f *fakeEvents) Events(ctx context.Context, o eventstream.Options, fn func(eventstream.Event) error) error {
 	if err := f.note("events", seconds(o.Since), seconds(o.Until), o.Filters); err != nil || f.events == nil {
 		return err
 	}
 	f.asked = o
-	o.Begin(engine.EventsPosition{Journal: "j1", Newest: 12})
+	o.Begin(eventstream.Position{Journal: "j1", Newest: 12})
 	return f.events(ctx, fn)
 }
-func (f *fake) JournalCheck(context.Context) ([]string, error) { return nil, f.note("check") }
-func (f *fake) JournalDump(_ context.Context, o store.DumpOptions, _ func(store.DumpLine) error) error {
+
+type fakeJournal struct {
+	*calls
+}
+
+func (f *fakeJournal) JournalCheck(context.Context) ([]string, error) { return nil, f.note("check") }
+func (f *fakeJournal) JournalDump(_ context.Context, o store.DumpOptions, _ func(store.DumpLine) error) error {
 	return f.note("dump", o.After != nil && *o.After == 3, o.Limit, o.Records)
-}
-func (f *fake) NetworkList(_ context.Context, filters engine.Filters) ([]network.Summary, error) {
-	return f.networks, f.note("networks", filters)
-}
-func (f *fake) NetworkInspect(_ context.Context, ref string) (network.Inspect, error) {
-	return network.Inspect{}, f.note("network", ref)
 }

@@ -19,13 +19,13 @@ const (
 	frameHeader = 8
 )
 
-// multiplexer sends two streams over one, in the frames that stdcopy reads. To
-// a socket, header and payload go in one writev.
+// multiplexer sends two streams over one, in the frames that stdcopy reads. A socket
+// gets header and payload in one writev.
 type multiplexer struct {
 	w io.Writer
 
-	// mu keeps frames whole. It is held while one is written, since the streams
-	// share what they are written to.
+	// mu keeps frames whole: it is held while a frame is written, since both streams
+	// write to w.
 	mu     sync.Mutex
 	header [frameHeader]byte
 	parts  [2][]byte
@@ -60,20 +60,21 @@ func (f frameWriter) Write(p []byte) (int, error) {
 	return max(int(n)-frameHeader, 0), err
 }
 
-// Frame makes the same header for n bytes that are sent past Write.
+// Frame returns the header for n bytes that the caller sends itself, and the socket
+// to send them to; the socket is nil where w is none.
 func (f frameWriter) Frame(n int) ([]byte, net.Conn) {
 	head := [frameHeader]byte{byte(f.kind)}
 	binary.BigEndian.PutUint32(head[4:], uint32(n))
 	return head[:], bareSocket(f.m.w)
 }
 
-// rawWriter is the output of a terminal, as it is.
+// rawWriter sends the output of a terminal without frames.
 type rawWriter struct{ net.Conn }
 
-// Frame has no header.
+// Frame returns no header.
 func (w rawWriter) Frame(int) ([]byte, net.Conn) { return nil, bareSocket(w.Conn) }
 
-// bareSocket is w if its bytes are what goes over the wire, else nil.
+// bareSocket is w if it is a socket without encryption above it, else nil.
 func bareSocket(w io.Writer) net.Conn {
 	switch conn := w.(type) {
 	case *net.UnixConn:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -14,36 +15,30 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Options are what the handler is told about the daemon.
+// Options configure a Handler. The zero value is usable.
 type Options struct {
 	// Version is the daemon's version, for the Server header; may be empty.
 	Version string
 	// Log gets one debug line per request, and a line for each handler that
 	// panicked; nil is the standard logger.
 	Log *logrus.Entry
-	// Trace begins a span of a request, below the one that its header names, and
-	// returns what ends it; nil where nobody records.
+	// Trace begins a span for a request, below the one that the request's header
+	// names, and returns the function that ends the span; nil records nothing.
 	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
-	// Heartbeat is how often a stream of server-sent events shows that it
-	// lives; 0 is 15 s.
+	// Heartbeat is the interval of the heartbeats in a stream of server-sent
+	// events; 0 is 15 s.
 	Heartbeat time.Duration
 }
 
 // Handler serves the REST API. It is an [http.Handler] for a server without
 // HTTP/2; [Serve] runs one. Shutdown ends what it started.
 type Handler struct {
-	engine    Engine
 	log       *logrus.Entry
 	server    string
 	table     table
 	hangups   *hangups
-	heartbeat time.Duration
-	begin     func(context.Context, string, http.Header) (context.Context, func())
-
-	// streaming ends with Shutdown, and so do the requests that have no end of
-	// their own.
-	streaming    context.Context
-	endStreaming context.CancelFunc
+	streaming *streaming
+	beginSpan func(context.Context, string, http.Header) (context.Context, func())
 
 	// idle is closed once Shutdown was called and the last request ended.
 	idle chan struct{}
@@ -55,28 +50,54 @@ type Handler struct {
 
 // New returns a handler in front of e. The caller calls Shutdown.
 func New(e Engine, o Options) *Handler {
-	h := &Handler{engine: e, log: o.Log, table: newTable(), hangups: &hangups{}, heartbeat: o.Heartbeat, begin: o.Trace, idle: make(chan struct{})}
+	h := &Handler{
+		log:       o.Log,
+		hangups:   &hangups{},
+		streaming: newStreaming(),
+		beginSpan: o.Trace,
+		idle:      make(chan struct{}),
+	}
 	if h.log == nil {
 		h.log = logrus.NewEntry(logrus.StandardLogger())
-	}
-	if h.heartbeat == 0 {
-		h.heartbeat = defaultHeartbeat
 	}
 	h.server = "engine-lite"
 	if o.Version != "" {
 		h.server += "/" + o.Version
 	}
 	h.server += " (linux)"
-	h.streaming, h.endStreaming = context.WithCancel(context.Background())
+	h.table = newTable(h.routes(e, cmp.Or(o.Heartbeat, defaultHeartbeat)))
 	return h
 }
 
+// streaming bounds the requests that have no end of their own (events, logs,
+// stats, wait, attach, exec, pull).
+type streaming struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func newStreaming() *streaming {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &streaming{ctx, cancel}
+}
+
+// begin returns a context for such a request. The context ends with parent, and
+// with s.
+func (s *streaming) begin(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // Shutdown refuses new requests with 503, ends those that stream (events, logs,
-// stats, wait, attach, exec) and waits for all handlers, those that took their
-// connection over too. It fails with ctx's error where ctx ends first; then a
-// later call goes on waiting.
+// stats, wait, attach, exec) and waits until all requests have ended, also those
+// that took their connection over. The error is ctx's, where ctx ends first; then
+// Shutdown may be called again.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.endStreaming()
+	h.streaming.end()
 	h.mu.Lock()
 	if !h.closed && h.active == 0 {
 		close(h.idle)
@@ -92,7 +113,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	}
 }
 
-// enter counts a request that begins; false after Shutdown.
+// enter counts a request that begins. It returns false after Shutdown.
 func (h *Handler) enter() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,8 +133,8 @@ func (h *Handler) leave() {
 	}
 }
 
-// ServeHTTP answers one request. It returns only when the handler is done with
-// the connection, also where it took it over.
+// ServeHTTP answers one request. It returns when the request's handler is done with
+// the connection, also where the handler took the connection over.
 func (h *Handler) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	w := &response{ResponseWriter: rw}
 	h.identify(w.Header())
@@ -122,11 +143,11 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		return
 	}
 	defer h.leave()
-	defer h.trace(w, req, time.Now())
+	defer h.logRequest(w, req, time.Now())
 	defer h.contain(w, req)
 	defer h.release(w)
-	if h.begin != nil {
-		ctx, end := h.begin(req.Context(), req.Method+" "+req.URL.Path, req.Header)
+	if h.beginSpan != nil {
+		ctx, end := h.beginSpan(req.Context(), req.Method+" "+req.URL.Path, req.Header)
 		defer end()
 		req = req.WithContext(ctx)
 	}
@@ -164,18 +185,18 @@ func (h *Handler) dispatch(w *response, req *http.Request) error {
 		return invalid("the query is malformed")
 	}
 	r.name = name
-	return handle(h, w, r)
+	return handle(w, r)
 }
 
-// fail tells an error to the client. Where an answer has begun it is cut off,
-// so that the client doesn't take it for whole.
+// fail sends an error to the client. Where an answer has begun, the connection is cut
+// off, so that the client doesn't take the answer for a whole one.
 func (h *Handler) fail(w *response, err error) {
 	if w.begun() {
-		h.log.WithError(err).Debug("answer failed in the middle")
+		h.log.WithError(err).Debug("a request failed in the middle of its answer; its connection is closed")
 		panic(http.ErrAbortHandler)
 	}
 	if err := writeError(w, err); err != nil {
-		h.log.WithError(err).Debug("cannot answer with an error")
+		h.log.WithError(err).Debug("cannot send an error to the client")
 	}
 }
 
@@ -192,17 +213,17 @@ func (h *Handler) contain(w *response, req *http.Request) {
 	h.fail(w, &failure{"internal error", errdefs.ErrInternal})
 }
 
-// release ends the body of a handler that panicked.
+// release ends the body of a request whose handler panicked.
 func (h *Handler) release(w *response) {
 	if w.unfinished == nil {
 		return
 	}
 	if err := w.unfinished(); err != nil {
-		h.log.WithError(err).Debug("cannot end an answer")
+		h.log.WithError(err).Debug("cannot end the answer of a handler that panicked")
 	}
 }
 
-func (h *Handler) trace(w *response, req *http.Request, begin time.Time) {
+func (h *Handler) logRequest(w *response, req *http.Request, begin time.Time) {
 	if !h.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
 		return
 	}

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangups tells when the peer of a connection is gone altogether, as opposed to
-// one that only won't send any more (docker closes its sending side as soon as
-// its stdin ends). Reading can't tell them apart; EPOLLHUP can, on a unix
-// socket. On TCP a closed peer shows only once something was sent to it.
+// hangups finds out when the peer of a connection is gone altogether. A peer that
+// only won't send any more is not gone: docker closes its sending side as soon as
+// its stdin ends. A read sees the same end of file in both cases. EPOLLHUP, on a unix
+// socket, comes only for a peer that is gone. On TCP, a peer that is gone is noticed
+// once something was sent to it.
 //
-// All connections share one epoll instance and one goroutine, which the first
-// watch starts and close joins.
+// All connections share one epoll instance and one goroutine. The first watch starts
+// the goroutine; close ends it and waits for it.
 type hangups struct {
 	mu      sync.Mutex
 	poll    *os.File
@@ -26,8 +27,8 @@ type hangups struct {
 	loop    sync.WaitGroup
 }
 
-// watch calls gone, once, when conn's peer is gone. Stop ends the watch and has
-// to be called before conn is closed; gone may run at the same time.
+// watch calls gone, once, when conn's peer is gone. The caller calls stop before conn
+// is closed; gone may run at the same time.
 func (h *hangups) watch(conn net.Conn, gone func()) (stop func(), err error) {
 	raw, err := rawConn(conn)
 	if err != nil {
@@ -41,7 +42,7 @@ func (h *hangups) watch(conn net.Conn, gone func()) (stop func(), err error) {
 	h.last++
 	key := h.last
 	h.watched[key] = gone
-	// No events but the ones that are always told: EPOLLHUP and EPOLLERR.
+	// No events but those that epoll always reports: EPOLLHUP and EPOLLERR.
 	event := &unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: key}
 	if err := h.control(raw, unix.EPOLL_CTL_ADD, event); err != nil {
 		delete(h.watched, key)
@@ -62,8 +63,9 @@ func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	return sc.SyscallConn()
 }
 
-// startLocked makes the epoll instance. It can be polled itself, so that its
-// goroutine parks like one that reads from a socket, without a thread.
+// startLocked makes the epoll instance. An epoll instance can be polled itself: the
+// goroutine that waits for it parks as one that reads from a socket does, and needs
+// no thread.
 func (h *hangups) startLocked() error {
 	if h.poll != nil {
 		return nil
@@ -85,7 +87,7 @@ func (h *hangups) startLocked() error {
 	return nil
 }
 
-// run tells the hangups until the epoll instance is closed.
+// run reports hangups until the epoll instance is closed.
 func (h *hangups) run(raw syscall.RawConn) {
 	var events [16]unix.EpollEvent
 	for {
@@ -99,12 +101,13 @@ func (h *hangups) run(raw syscall.RawConn) {
 			return
 		}
 		for _, e := range events[:max(n, 0)] {
-			h.tell(e.Fd)
+			h.report(e.Fd)
 		}
 	}
 }
 
-func (h *hangups) tell(key int32) {
+// report ends a watch and calls its function.
+func (h *hangups) report(key int32) {
 	h.mu.Lock()
 	gone := h.watched[key]
 	delete(h.watched, key)
@@ -118,8 +121,8 @@ func (h *hangups) forget(raw syscall.RawConn, key int32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.watched, key)
-	// Closing the socket would take it out of the set too, if nobody holds a
-	// duplicate of it; so there is nothing to do about a failure.
+	// A failure is harmless: closing the socket removes it from the set too, unless
+	// there is a duplicate of its descriptor.
 	_ = h.control(raw, unix.EPOLL_CTL_DEL, nil)
 }
 
@@ -138,13 +141,13 @@ func (h *hangups) control(raw syscall.RawConn, op int, event *unix.EpollEvent) e
 	return errors.Join(err, failed)
 }
 
-// close ends the goroutine and waits for it. Nothing may be watched any more.
+// close ends the goroutine and waits for it. All watches have ended before.
 func (h *hangups) close() {
 	h.mu.Lock()
 	poll := h.poll
 	h.mu.Unlock()
 	if poll != nil {
-		// It fails only where it is closed already.
+		// Close fails only for a file that is closed already.
 		_ = poll.Close()
 	}
 	h.loop.Wait()

@@ -1,43 +1,54 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
-	"strings"
 
-	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
-func (h *Handler) imageList(w *response, r *request) error {
-	filters, err := r.filters()
-	if err != nil {
-		return err
-	}
-	if err := r.without("shared-size"); err != nil {
-		return err
-	}
-	if name := r.query.Get("filter"); name != "" && r.version.before(28) {
-		filters["reference"] = append(filters["reference"], name)
-	}
-	images, err := h.engine.ImageList(r.Context(), r.flag("all"), filters)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, imageSummaries(images, r.version))
+// Images are the calls about images.
+type Images interface {
+	ImageList(ctx context.Context, all bool, f filters.Filters) ([]image.Summary, error)
+	ImageInspect(ctx context.Context, ref string) (image.InspectResponse, error)
+	ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
+	ImageTag(ctx context.Context, source, target string) error
+	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
+	// ImageLoad, ImageImport and ImagePull call progress with each message for the user.
+	ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error) error
+	ImageImport(ctx context.Context, r io.Reader, ref, message string, changes []string,
+		progress func(jsonstream.Message) error) error
+	ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig,
+		progress func(jsonstream.Message) error) error
+	ImageSave(ctx context.Context, refs []string, w io.Writer) error
 }
 
-func (h *Handler) imageInspect(w *response, r *request) error {
-	if err := r.without("platform"); err != nil {
-		return err
-	}
-	img, err := h.engine.ImageInspect(r.Context(), r.name)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, inspectedImage(img, r.version))
+// imageHandlers answer the requests about images.
+type imageHandlers struct {
+	engine    Images
+	streaming *streaming
 }
 
-func (h *Handler) imageHistory(w *response, r *request) error {
+func (h imageHandlers) routes() []route {
+	return []route{
+		{get, "/images/json", h.list},
+		{post, "/images/create", h.create},
+		{post, "/images/load", h.load},
+		{get, "/images/get", h.save},
+		{get, "/images/{name...}/get", h.save},
+		{get, "/images/{name...}/json", h.inspect},
+		{get, "/images/{name...}/history", h.history},
+		{post, "/images/{name...}/tag", h.tag},
+		{del, "/images/{name...}", h.remove},
+	}
+}
+
+func (h imageHandlers) history(w *response, r *request) error {
 	if err := r.without("platform"); err != nil {
 		return err
 	}
@@ -48,7 +59,7 @@ func (h *Handler) imageHistory(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, list(history))
 }
 
-func (h *Handler) imageTag(w *response, r *request) error {
+func (h imageHandlers) tag(w *response, r *request) error {
 	target := r.query.Get("repo")
 	if target == "" {
 		return invalid("parameter repo is needed: the image's new name")
@@ -63,7 +74,7 @@ func (h *Handler) imageTag(w *response, r *request) error {
 	return nil
 }
 
-func (h *Handler) imageRemove(w *response, r *request) error {
+func (h imageHandlers) remove(w *response, r *request) error {
 	if err := r.without("platforms"); err != nil {
 		return err
 	}
@@ -74,76 +85,16 @@ func (h *Handler) imageRemove(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, list(removed))
 }
 
-// imageCreate is a pull (fromImage) or an import (fromSrc).
-func (h *Handler) imageCreate(w *response, r *request) error {
-	switch {
-	case r.query.Get("fromImage") != "":
-		return h.imagePull(w, r)
-	case r.query.Get("fromSrc") != "":
-		return h.imageImport(w, r)
-	}
-	return invalid("parameter fromImage or fromSrc is needed")
-}
-
-func (h *Handler) imagePull(w *response, r *request) error {
-	ref, err := pullReference(r.query.Get("fromImage"), r.query.Get("tag"))
-	if err != nil {
-		return err
-	}
-	auth, err := r.registryAuth()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := h.stream(r.Context())
-	defer cancel()
-	p := w.progress(ctx)
-	return p.finish(h.engine.ImagePull(ctx, ref, r.query.Get("platform"), auth, p.tell))
-}
-
-// pullReference joins an image's name and its tag or digest. A name alone asks
-// for every tag that the registry has.
-func pullReference(image, tag string) (string, error) {
-	switch {
-	case strings.Contains(tag, ":"):
-		image += "@" + tag
-	case tag != "":
-		image += ":" + tag
-	}
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return "", invalid("invalid reference format: %q", image)
-	}
-	if reference.IsNameOnly(named) {
-		return "", notSupported("pulling all tags of " + image)
-	}
-	return image, nil
-}
-
-func (h *Handler) imageImport(w *response, r *request) error {
-	if r.query.Get("fromSrc") != "-" {
-		return notSupported("importing an image from a URL")
-	}
-	if err := r.without("platform"); err != nil {
-		return err
-	}
-	ref := r.query.Get("repo")
-	if tag := r.query.Get("tag"); tag != "" && ref != "" {
-		ref += ":" + tag
-	}
-	p := w.progress(r.Context())
-	return p.finish(h.engine.ImageImport(r.Context(), r.Body, ref, r.query.Get("message"), r.query["changes"], p.tell))
-}
-
-func (h *Handler) imageLoad(w *response, r *request) error {
+func (h imageHandlers) load(w *response, r *request) error {
 	if err := r.without("platform"); err != nil {
 		return err
 	}
 	p := w.progress(r.Context())
-	return p.finish(h.engine.ImageLoad(r.Context(), r.Body, r.flag("quiet"), p.tell))
+	return p.finish(h.engine.ImageLoad(r.Context(), r.Body, r.flag("quiet"), p.sendMessage))
 }
 
-// imageSave sends the images that the path or the parameter names tells.
-func (h *Handler) imageSave(w *response, r *request) error {
+// save sends the images that are named by the path, or by the parameter names.
+func (h imageHandlers) save(w *response, r *request) error {
 	if err := r.without("platform"); err != nil {
 		return err
 	}
@@ -157,8 +108,8 @@ func (h *Handler) imageSave(w *response, r *request) error {
 	return h.engine.ImageSave(r.Context(), refs, &tarBody{w: w})
 }
 
-// tarBody begins an answer with the first byte, so that an error before it still
-// has its status.
+// tarBody begins an answer with the first byte. An error before that byte still
+// gets a status of its own.
 type tarBody struct {
 	w *response
 }

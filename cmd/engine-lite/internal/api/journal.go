@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/moby/moby/api/types"
@@ -8,13 +9,34 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
+// Journal are the calls about the engine's journal.
+type Journal interface {
+	// JournalCheck returns what is wrong with the journal.
+	JournalCheck(ctx context.Context) ([]string, error)
+	// JournalDump calls fn for each record and event that o asks for.
+	JournalDump(ctx context.Context, o store.DumpOptions, fn func(store.DumpLine) error) error
+}
+
+// journalHandlers answer the requests about the journal.
+type journalHandlers struct {
+	engine    Journal
+	streaming *streaming
+}
+
+func (h journalHandlers) routes() []route {
+	return []route{
+		{get, "/engine-lite/journal/check", h.check},
+		{get, "/engine-lite/journal/dump", h.dump},
+	}
+}
+
 // JournalFindings is the answer to a check: what is wrong.
 type JournalFindings struct {
 	Findings []string
 }
 
-// journalCheck checks the journal. Findings are no failure of the request.
-func (h *Handler) journalCheck(w *response, r *request) error {
+// check checks the journal. Findings are no failure of the request.
+func (h journalHandlers) check(w *response, r *request) error {
 	found, err := h.engine.JournalCheck(r.Context())
 	if err != nil {
 		return err
@@ -22,8 +44,8 @@ func (h *Handler) journalCheck(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, JournalFindings{list(found)})
 }
 
-// journalDump streams records and events, a line of JSON each.
-func (h *Handler) journalDump(w *response, r *request) error {
+// dump streams records and events, a line of JSON each.
+func (h journalHandlers) dump(w *response, r *request) error {
 	o := store.DumpOptions{Records: r.flagOr("records", true)}
 	if r.query.Has("cursor") {
 		var err error
@@ -40,7 +62,7 @@ func (h *Handler) journalDump(w *response, r *request) error {
 			return invalid("parameter limit has to be 0 or more, not %d", o.Limit)
 		}
 	}
-	ctx, cancel := h.stream(r.Context())
+	ctx, cancel := h.streaming.begin(r.Context())
 	defer cancel()
 	lines := w.records(ctx, types.MediaTypeNDJSON)
 	return lines.finish(h.engine.JournalDump(ctx, o, func(line store.DumpLine) error { return lines.send(line) }))

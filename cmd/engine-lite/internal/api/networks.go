@@ -1,13 +1,34 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
-	"github.com/moby/moby/api/types/volume"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
-func (h *Handler) networkList(w *response, r *request) error {
+// Networks are the calls about networks.
+type Networks interface {
+	NetworkList(ctx context.Context, f filters.Filters) ([]network.Summary, error)
+	NetworkInspect(ctx context.Context, ref string) (network.Inspect, error)
+}
+
+// networkHandlers answer the requests about networks.
+type networkHandlers struct {
+	engine Networks
+}
+
+func (h networkHandlers) routes() []route {
+	return []route{
+		{get, "/networks", h.list},
+		{get, "/networks/{id}", h.inspect},
+	}
+}
+
+func (h networkHandlers) list(w *response, r *request) error {
 	filters, err := r.filters()
 	if err != nil {
 		return err
@@ -23,7 +44,7 @@ func (h *Handler) networkList(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, list(networks))
 }
 
-func (h *Handler) networkInspect(w *response, r *request) error {
+func (h networkHandlers) inspect(w *response, r *request) error {
 	n, err := h.engine.NetworkInspect(r.Context(), r.name)
 	if err != nil {
 		return err
@@ -36,15 +57,8 @@ func (h *Handler) networkInspect(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, n)
 }
 
-// volumeList is empty: there are no volumes yet, and clients ask for them on
-// the way to other things.
-func (h *Handler) volumeList(w *response, r *request) error {
-	if _, err := r.filters(); err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, volume.ListResponse{Volumes: []volume.Volume{}, Warnings: []string{}})
-}
-
-func (h *Handler) volumeMissing(_ *response, r *request) error {
-	return notFound("get %s: no such volume", r.name)
+// completeNetwork puts empty lists and maps in place of missing ones.
+func completeNetwork(n *network.Network) {
+	n.Labels, n.Options = dict(n.Labels), dict(n.Options)
+	n.IPAM.Config = list(n.IPAM.Config)
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/moby/moby/api/types/jsonstream"
 )
 
-// records is an answer of one JSON document after the other. It begins with the
-// first one, or with open: until then an error still has a status of its own.
-// Documents may come from several goroutines.
+// records is an answer of one JSON document after the other. The answer begins with
+// the first document, or with open. An error before that still gets a status of its
+// own. Several goroutines may send documents.
 type records struct {
 	w     *response
 	ctx   context.Context
@@ -53,14 +53,14 @@ func (s *records) send(v any) error {
 	return s.write(line)
 }
 
-// write sends what is a document, or a frame around one, already.
+// write sends p, which is one document, or one with a frame around it.
 func (s *records) write(p []byte) error {
 	_, err := s.begin().Write(p)
 	return err
 }
 
-// finish ends the answer. It returns err, or else what sending came to; where
-// the client or the handler ended the stream, there is nothing to tell.
+// finish ends the answer. It returns err, or else the error of sending, or nil where
+// the client or the handler's shutdown ended the stream.
 func (s *records) finish(err error) error {
 	begun := s.end != nil
 	if begun {
@@ -79,8 +79,8 @@ func (s *records) finish(err error) error {
 	return nil
 }
 
-// message is a progress message with the error's text a second time, where many
-// libraries look for it.
+// message is a progress message. The text of its error is there a second time, in the
+// field that many libraries read.
 type message struct {
 	jsonstream.Message
 	ErrorText string `json:"error,omitempty"`
@@ -95,7 +95,7 @@ func (w *response) progress(ctx context.Context) progress {
 	return progress{w.records(ctx, "application/json")}
 }
 
-func (p progress) tell(m jsonstream.Message) error {
+func (p progress) sendMessage(m jsonstream.Message) error {
 	full := message{Message: m}
 	if m.Error != nil {
 		full.ErrorText = m.Error.Message
@@ -109,5 +109,5 @@ func (p progress) finish(err error) error {
 		return p.records.finish(err)
 	}
 	failed := &jsonstream.Error{Code: statusOf(err), Message: err.Error()}
-	return p.records.finish(p.tell(jsonstream.Message{Error: failed}))
+	return p.records.finish(p.sendMessage(jsonstream.Message{Error: failed}))
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/registry"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 // maxBody bounds a JSON request body, in bytes.
@@ -28,13 +28,13 @@ const maxFilter = 256 << 10
 type request struct {
 	*http.Request
 	version version
-	// name is what stands in the path where the route has its wildcard.
+	// name is the part of the path that the route's wildcard stands for.
 	name  string
 	query url.Values
 }
 
-// flag reads a boolean parameter the way Docker does: everything is true but
-// the empty value, 0, no, false and none.
+// flag reads a boolean parameter as Docker does: the empty value, 0, no, false and
+// none are false, everything else is true.
 func (r *request) flag(key string) bool {
 	switch strings.ToLower(strings.TrimSpace(r.query.Get(key))) {
 	case "", "0", "no", "false", "none":
@@ -43,7 +43,7 @@ func (r *request) flag(key string) bool {
 	return true
 }
 
-// flagOr is flag, with a value for a parameter that isn't given.
+// flagOr is flag, but returns otherwise for a parameter that isn't given.
 func (r *request) flagOr(key string, otherwise bool) bool {
 	if !r.query.Has(key) {
 		return otherwise
@@ -77,8 +77,8 @@ func (r *request) size() (height, width uint32, err error) {
 	return height, width, err
 }
 
-// without fails with NotImplemented where one of the parameters is given: they
-// ask for something that the engine has no way to be told.
+// without fails with NotImplemented where one of the parameters is given. They are
+// those that the engine doesn't have.
 func (r *request) without(keys ...string) error {
 	for _, key := range keys {
 		if slices.ContainsFunc(r.query[key], func(v string) bool { return v != "" && v != "0" && v != "false" }) {
@@ -89,14 +89,14 @@ func (r *request) without(keys ...string) error {
 }
 
 // filters reads the filters parameter.
-func (r *request) filters() (engine.Filters, error) {
+func (r *request) filters() (filters.Filters, error) {
 	return parseFilters(r.query.Get("filters"))
 }
 
 // parseFilters reads {"name":{"value":true}}, and the older {"name":["value"]}.
-// As in Docker, a value counts by being there, not by its boolean.
-func parseFilters(s string) (engine.Filters, error) {
-	f := engine.Filters{}
+// As in Docker, the boolean of a value means nothing.
+func parseFilters(s string) (filters.Filters, error) {
+	f := filters.Filters{}
 	if s == "" {
 		return f, nil
 	}
@@ -133,8 +133,8 @@ func filterValues(raw json.RawMessage) ([]string, error) {
 	return values, nil
 }
 
-// decode reads a JSON body into v. An empty body leaves v as it is where
-// optional is set.
+// decode reads a JSON body into v. Where optional is set, the body may be empty, and v
+// stays as it was.
 func (r *request) decode(v any, optional bool) error {
 	if optional && r.ContentLength == 0 {
 		return nil
@@ -157,7 +157,7 @@ func jsonContent(contentType string) error {
 	return nil
 }
 
-// errNoBody is a body that should have been there.
+// errNoBody is the error for a request without the body that it needs.
 var errNoBody = &failure{"the request has no body", errdefs.ErrInvalidArgument}
 
 // decodeJSON reads one JSON document and nothing after it.
@@ -176,7 +176,7 @@ func decodeJSON(r io.Reader, v any) error {
 	return nil
 }
 
-// jsonProblem tells what is wrong in words of the request, not of Go.
+// jsonProblem describes an error of encoding/json in words of the request, not of Go.
 func jsonProblem(err error) string {
 	var wrongType *json.UnmarshalTypeError
 	var tooLarge *http.MaxBytesError
@@ -199,8 +199,8 @@ func (r *request) registryAuth() (registry.AuthConfig, error) {
 	return parseAuth(r.Header.Get(registry.AuthHeader))
 }
 
-// parseAuth reads JSON in base64url (RFC 4648, section 5). The other alphabet
-// and missing padding are met in the wild, and are taken too.
+// parseAuth reads JSON in base64url (RFC 4648, section 5). Some clients send the other
+// alphabet or no padding; both are accepted.
 func parseAuth(s string) (registry.AuthConfig, error) {
 	var auth registry.AuthConfig
 	if s == "" {

@@ -135,7 +135,9 @@ func TestMacAddressMoves(t *testing.T) {
 
 // StartInterval came with API 1.44, and older clients can't mean it.
 func TestStartInterval(t *testing.T) {
-	for path, want := range map[string]time.Duration{"/v1.43/containers/create": 0, "/v1.44/containers/create": time.Second} {
+	for path, want := range map[string]time.Duration{
+		"/v1.43/containers/create": 0, "/v1.44/containers/create": time.Second,
+	} {
 		d := newDaemon(t, &fake{})
 		d.do(post, path, `{"Image":"i","Healthcheck":{"Interval":5,"StartInterval":1000000000}}`)
 		if h := d.engine.created.Healthcheck; h == nil || h.StartInterval != want || h.Interval != 5 {
@@ -168,7 +170,9 @@ func FuzzParseFilters(f *testing.F) {
 }
 
 func FuzzParseMoment(f *testing.F) {
-	for _, s := range []string{"", "0", "1.5", "-1.5", "10m", "2026-01-02T03:04:05Z", "2026-01-02", "1e9", "9223372035.999999999"} {
+	for _, s := range []string{
+		"", "0", "1.5", "-1.5", "10m", "2026-01-02T03:04:05Z", "2026-01-02", "1e9", "9223372035.999999999",
+	} {
 		f.Add(s)
 	}
 	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -194,8 +198,10 @@ func FuzzParseAuth(f *testing.F) {
 }
 
 func FuzzCreateBody(f *testing.F) {
-	f.Add([]byte(`{"Image":"i","Cmd":["a"],"Tty":true,"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]},"Dns":["127.0.0.1"]}}`))
-	f.Add([]byte(`{"NetworkingConfig":{"EndpointsConfig":{"a":{"MacAddress":"02:00:00:00:00:01"}}},"MacAddress":"x","ExposedPorts":{"1-2/udp":{}}}`))
+	f.Add([]byte(`{"Image":"i","Cmd":["a"],"Tty":true,` +
+		`"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]},"Dns":["127.0.0.1"]}}`))
+	f.Add([]byte(`{"NetworkingConfig":{"EndpointsConfig":{"a":{"MacAddress":"02:00:00:00:00:01"}}},` +
+		`"MacAddress":"x","ExposedPorts":{"1-2/udp":{}}}`))
 	f.Add([]byte(`{"Healthcheck":{"Test":["CMD"],"Interval":-1}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var body createRequest
@@ -214,7 +220,7 @@ func FuzzCreateBody(f *testing.F) {
 func FuzzPattern(f *testing.F) {
 	f.Add("GET", "/images/a/b/json")
 	f.Add("POST", "//containers//x//start//")
-	table := newTable()
+	table := newTable(allRoutes())
 	f.Fuzz(func(t *testing.T, method, path string) {
 		handle, name, allow, err := table.find(method, segments(path))
 		if (handle == nil) == (err == nil) || handle != nil && allow != nil {
@@ -241,7 +247,8 @@ func FuzzEventsOptions(f *testing.F) {
 			if _, _, err := mime.ParseMediaType(media); err != nil {
 				t.Errorf("%q: media type %q", accept, media)
 			}
-			r := &request{Request: &http.Request{Header: http.Header{"Last-Event-Id": {last}}}, version: v, query: values}
+			header := http.Header{"Last-Event-Id": {last}}
+			r := &request{Request: &http.Request{Header: header}, version: v, query: values}
 			o, err := r.eventsOptions(media)
 			if err != nil {
 				if !errdefs.IsInvalidArgument(err) {
@@ -258,7 +265,9 @@ func FuzzEventsOptions(f *testing.F) {
 
 // FuzzParseVersion takes only what is served.
 func FuzzParseVersion(f *testing.F) {
-	for _, s := range []string{"1.41", "1", "1.", ".1", "1.53", "+1.+41", "1.-1", "2", "1.41.2", "99999999999999999999"} {
+	for _, s := range []string{
+		"1.41", "1", "1.", ".1", "1.53", "+1.+41", "1.-1", "2", "1.41.2", "99999999999999999999",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

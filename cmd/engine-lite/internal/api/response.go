@@ -11,18 +11,18 @@ import (
 	"strconv"
 )
 
-// response is the answer to one request. It remembers whether an answer has
-// begun, so that an error can still be told in place of it.
+// response is the answer to one request. It remembers whether the answer has begun:
+// before that, an error can be sent in its place.
 type response struct {
 	http.ResponseWriter
-	// status is 0 until the header is written, and after a hijack stays as it was.
+	// status is 0 until the header is written. A hijack doesn't change it.
 	status   int
 	hijacked bool
-	// unfinished ends a streamed body whose handler didn't.
+	// unfinished ends a streamed body; nil where there is none, or it has ended.
 	unfinished func() error
 }
 
-// begun tells whether it is too late for another status.
+// begun reports whether the answer has begun: then its status is sent.
 func (w *response) begun() bool { return w.status != 0 || w.hijacked }
 
 func (w *response) WriteHeader(status int) {
@@ -43,7 +43,7 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(w.ResponseWriter, r)
 }
 
-// Flush sends what is there, the header first.
+// Flush sends what was written so far, the header first.
 func (w *response) Flush() {
 	w.ok()
 	if f, ok := w.ResponseWriter.(http.Flusher); ok {
@@ -54,7 +54,7 @@ func (w *response) Flush() {
 // Unwrap is for [http.ResponseController].
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// hijack takes the connection over; the caller closes it.
+// hijack takes the connection over. The caller closes it.
 func (w *response) hijack() (net.Conn, *bufio.Reader, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -70,7 +70,23 @@ func (w *response) ok() {
 	}
 }
 
-// writeJSON answers with v. Nothing is sent where v can't be encoded.
+// done answers a request without a result: 204, or err.
+func done(w *response, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// okay is done for the requests that Docker answers with 200.
+func okay(w *response, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusOK)
+	}
+	return err
+}
+
+// writeJSON answers with v. It sends nothing where v can't be encoded.
 func writeJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := encodeJSON(v)
 	if err != nil {

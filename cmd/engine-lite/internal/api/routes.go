@@ -3,11 +3,13 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 )
 
 // handler answers one request. An error that it returns becomes the answer
 // where none has begun.
-type handler func(h *Handler, w *response, r *request) error
+type handler func(w *response, r *request) error
 
 const (
 	get  = http.MethodGet
@@ -23,63 +25,27 @@ type route struct {
 	handle       handler
 }
 
-// routes are what is served.
-var routes = []route{
-	{get, "/_ping", (*Handler).ping},
-	{head, "/_ping", (*Handler).ping},
-	{get, "/version", (*Handler).version},
-	{get, "/info", (*Handler).info},
-	{get, "/events", (*Handler).events},
-	{get, "/engine-lite/journal/check", (*Handler).journalCheck},
-	{get, "/engine-lite/journal/dump", (*Handler).journalDump},
-
-	{get, "/containers/json", (*Handler).containerList},
-	{post, "/containers/create", (*Handler).containerCreate},
-	{get, "/containers/{id}/json", (*Handler).containerInspect},
-	{post, "/containers/{id}/start", (*Handler).containerStart},
-	{post, "/containers/{id}/stop", (*Handler).containerStop},
-	{post, "/containers/{id}/restart", (*Handler).containerRestart},
-	{post, "/containers/{id}/kill", (*Handler).containerKill},
-	{post, "/containers/{id}/pause", (*Handler).containerPause},
-	{post, "/containers/{id}/unpause", (*Handler).containerUnpause},
-	{post, "/containers/{id}/rename", (*Handler).containerRename},
-	{post, "/containers/{id}/resize", (*Handler).containerResize},
-	{post, "/containers/{id}/wait", (*Handler).containerWait},
-	{post, "/containers/{id}/attach", (*Handler).containerAttach},
-	{get, "/containers/{id}/logs", (*Handler).containerLogs},
-	{get, "/containers/{id}/top", (*Handler).containerTop},
-	{get, "/containers/{id}/stats", (*Handler).containerStats},
-	{del, "/containers/{id}", (*Handler).containerRemove},
-
-	{post, "/containers/{id}/exec", (*Handler).execCreate},
-	{post, "/exec/{id}/start", (*Handler).execStart},
-	{post, "/exec/{id}/resize", (*Handler).execResize},
-	{get, "/exec/{id}/json", (*Handler).execInspect},
-
-	{get, "/images/json", (*Handler).imageList},
-	{post, "/images/create", (*Handler).imageCreate},
-	{post, "/images/load", (*Handler).imageLoad},
-	{get, "/images/get", (*Handler).imageSave},
-	{get, "/images/{name...}/get", (*Handler).imageSave},
-	{get, "/images/{name...}/json", (*Handler).imageInspect},
-	{get, "/images/{name...}/history", (*Handler).imageHistory},
-	{post, "/images/{name...}/tag", (*Handler).imageTag},
-	{del, "/images/{name...}", (*Handler).imageRemove},
-
-	{get, "/networks", (*Handler).networkList},
-	{get, "/networks/{id}", (*Handler).networkInspect},
-
-	{get, "/volumes", (*Handler).volumeList},
-	{get, "/volumes/{name}", (*Handler).volumeMissing},
-	{del, "/volumes/{name}", (*Handler).volumeMissing},
+// routes are those of all families; each family gets its part of the engine.
+func (h *Handler) routes(e Engine, heartbeat time.Duration) []route {
+	sessions := &sessions{streaming: h.streaming, hangups: h.hangups, log: h.log}
+	return slices.Concat(
+		systemHandlers{e}.routes(),
+		eventHandlers{e, h.streaming, heartbeat}.routes(),
+		journalHandlers{e, h.streaming}.routes(),
+		containerHandlers{e, h.streaming, sessions}.routes(),
+		execHandlers{e, sessions}.routes(),
+		imageHandlers{e, h.streaming}.routes(),
+		networkHandlers{e}.routes(),
+		volumeHandlers{}.routes(),
+	)
 }
 
-// refusal is a part of Docker's API that isn't there.
+// refusal is a part of Docker's API that engine-lite doesn't have.
 type refusal struct {
 	method, path, what string
 }
 
-// refusals are what Docker's API has beside [routes].
+// refusals are the routes of Docker's API that engine-lite doesn't have.
 var refusals = []refusal{
 	{post, "/auth", "registry login"},
 	{get, "/system/df", "disk usage"},
@@ -169,17 +135,17 @@ type entry struct {
 	pattern pattern
 }
 
-// table holds the entries by their first segment, the ones that are meant first
-// in front.
+// table holds the entries by their first segment. Of the entries that match a path,
+// the first one is meant.
 type table map[string][]entry
 
-func newTable() table {
+func newTable(routes []route) table {
 	t := table{}
 	for _, r := range routes {
 		t.add(r)
 	}
 	for _, r := range refusals {
-		refuse := func(*Handler, *response, *request) error { return notSupported(r.what) }
+		refuse := func(*response, *request) error { return notSupported(r.what) }
 		t.add(route{r.method, r.path, refuse})
 	}
 	for _, entries := range t {
@@ -193,9 +159,9 @@ func (t table) add(r route) {
 	t[first] = append(t[first], entry{r, newPattern(r.path)})
 }
 
-// find returns the handler for a request and what its wildcard stands for. It
-// fails where no route has the path, and where none that has it has the method;
-// then allow tells the methods.
+// find returns the handler for a request, and the part of the path that the wildcard
+// stands for. The error is errPageNotFound where no route has the path. It is errMethod
+// where routes have the path, with other methods; allow lists those methods.
 func (t table) find(method string, segs []string) (handle handler, name string, allow []string, err error) {
 	if len(segs) == 0 {
 		return nil, "", nil, errPageNotFound
@@ -213,4 +179,67 @@ func (t table) find(method string, segs []string) (handle handler, name string, 
 		return nil, "", nil, errPageNotFound
 	}
 	return nil, "", allow, errMethod
+}
+
+// pattern is a path with at most one wildcard, at any place. "{id}" stands for one
+// segment, "{name...}" for one or more (image names have slashes). A "*" behind the
+// wildcard is any one segment.
+type pattern struct {
+	before, after []string
+	wild, multi   bool
+}
+
+// newPattern reads "/images/{name...}/json".
+func newPattern(s string) pattern {
+	var p pattern
+	for _, seg := range segments(s) {
+		switch {
+		case strings.HasPrefix(seg, "{"):
+			p.wild, p.multi = true, strings.HasSuffix(seg, "...}")
+		case p.wild:
+			p.after = append(p.after, seg)
+		default:
+			p.before = append(p.before, seg)
+		}
+	}
+	return p
+}
+
+// segments splits a path and leaves out empty segments: a container that is named
+// with its slash ("/containers//name/json") is found without a redirect.
+func segments(path string) []string {
+	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
+}
+
+// match reports whether the path fits, and returns the part of it that the wildcard
+// stands for.
+func (p pattern) match(segs []string) (name string, ok bool) {
+	covered := len(segs) - len(p.before) - len(p.after) // by the wildcard
+	if covered < 0 || !p.wild && covered != 0 || p.wild && (covered == 0 || covered > 1 && !p.multi) {
+		return "", false
+	}
+	middle := len(p.before) + covered
+	if !fits(p.before, segs[:len(p.before)]) || !fits(p.after, segs[middle:]) {
+		return "", false
+	}
+	return strings.Join(segs[len(p.before):middle], "/"), true
+}
+
+// rank orders the patterns that match one path: the one with the highest rank is
+// meant.
+func (p pattern) rank() int {
+	rank := 2 * (len(p.before) + len(p.after))
+	if !p.wild {
+		rank++
+	}
+	return rank
+}
+
+func fits(a, b []string) bool {
+	for i := range a {
+		if a[i] != b[i] && a[i] != "*" {
+			return false
+		}
+	}
+	return true
 }

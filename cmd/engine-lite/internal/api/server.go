@@ -17,10 +17,10 @@ import (
 // headerTimeout bounds how long a client may take to send a request's header.
 const headerTimeout = 30 * time.Second
 
-// Serve serves h on the listeners until ctx ends or a listener fails. Then it
-// closes the listeners, ends the requests that stream and gives the others
-// grace to end, before it cuts them off. It returns nil where ctx ended, and
-// owns the listeners; h is shut down.
+// Serve serves h on the listeners until ctx ends or a listener fails. Then it closes
+// the listeners, ends the requests that stream, waits up to grace for the others, and
+// cuts off those that are left. It owns the listeners, and shuts h down. It returns
+// nil where ctx ended and all requests have ended within grace.
 func Serve(ctx context.Context, h *Handler, grace time.Duration, listeners ...net.Listener) error {
 	errLog := h.log.WriterLevel(logrus.DebugLevel)
 	defer errLog.Close()
@@ -36,8 +36,8 @@ func Serve(ctx context.Context, h *Handler, grace time.Duration, listeners ...ne
 	return g.Wait()
 }
 
-// newServer returns a server with HTTP/1.1 only: HTTP/2 has no connection that
-// can be taken over.
+// newServer returns a server with HTTP/1.1 only: an HTTP/2 connection can't be taken
+// over.
 func newServer(h *Handler, errLog io.Writer) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -59,15 +59,15 @@ func serve(srv *http.Server, l net.Listener) error {
 func stop(srv *http.Server, h *Handler, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	h.endStreaming()
+	h.streaming.end()
 	if err := srv.Shutdown(ctx); err != nil {
 		if err := srv.Close(); err != nil {
 			return fmt.Errorf("cannot close the server: %w", err)
 		}
 	}
-	rest, cancelRest := context.WithTimeout(context.Background(), grace)
-	defer cancelRest()
-	if err := h.Shutdown(rest); err != nil {
+	ending, cancelEnding := context.WithTimeout(context.Background(), grace)
+	defer cancelEnding()
+	if err := h.Shutdown(ending); err != nil {
 		return fmt.Errorf("requests did not end within %s: %w", grace, err)
 	}
 	return nil

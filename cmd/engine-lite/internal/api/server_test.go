@@ -83,7 +83,7 @@ func newDaemonWith(t *testing.T, f *fake, o Options) *daemon {
 	d.client = &http.Client{Transport: transport, Timeout: patience}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
-	go func() { served <- Serve(ctx, New(f, o), patience, l) }()
+	go func() { served <- Serve(ctx, New(f.ready(), o), patience, l) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		cancel()
@@ -154,7 +154,7 @@ func TestServeFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	h := New(&fake{}, Options{Log: quiet()})
+	h := New(new(fake).ready(), Options{Log: quiet()})
 	if err := Serve(t.Context(), h, patience, l); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
 	}
@@ -163,11 +163,11 @@ func TestServeFails(t *testing.T) {
 // TestShutdownWaits has a handler that doesn't end by itself.
 func TestShutdownWaits(t *testing.T) {
 	entered, proceed := make(chan struct{}), make(chan struct{})
-	h := New(&fake{attach: func(context.Context, engine.AttachOptions) error {
+	h := New(withAttach(func(context.Context, engine.AttachOptions) error {
 		close(entered)
 		<-proceed
 		return nil
-	}}, Options{Log: quiet()})
+	}).ready(), Options{Log: quiet()})
 	var request sync.WaitGroup
 	request.Go(func() { h.ServeHTTP(newRecorder(), newRequest(t, post, "/containers/c/attach")) })
 	<-entered

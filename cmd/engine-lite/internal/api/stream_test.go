@@ -16,12 +16,13 @@ import (
 	"github.com/moby/moby/api/types/jsonstream"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // TestWaitHeader reads the header while the container still runs.
 func TestWaitHeader(t *testing.T) {
 	exits := make(chan container.WaitResponse, 1)
-	d := newDaemon(t, &fake{wait: func(context.Context) <-chan container.WaitResponse { return exits }})
+	d := newDaemon(t, withWait(func(context.Context) <-chan container.WaitResponse { return exits }))
 	resp, err := d.client.Post("http://docker/containers/c/wait?condition=next-exit", "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -40,11 +41,11 @@ func TestWaitHeader(t *testing.T) {
 // TestWaitCut has a wait that ends without an answer: the client may not take
 // that for an exit with status 0.
 func TestWaitCut(t *testing.T) {
-	d := newDaemon(t, &fake{wait: func(context.Context) <-chan container.WaitResponse {
+	d := newDaemon(t, withWait(func(context.Context) <-chan container.WaitResponse {
 		none := make(chan container.WaitResponse)
 		close(none)
 		return none
-	}})
+	}))
 	resp, err := d.client.Post("http://docker/containers/c/wait", "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -58,11 +59,11 @@ func TestWaitCut(t *testing.T) {
 // TestWaitClientGone has a client that doesn't wait for the answer.
 func TestWaitClientGone(t *testing.T) {
 	ended := make(chan struct{})
-	d := newDaemon(t, &fake{wait: func(ctx context.Context) <-chan container.WaitResponse {
+	d := newDaemon(t, withWait(func(ctx context.Context) <-chan container.WaitResponse {
 		none := make(chan container.WaitResponse)
 		context.AfterFunc(ctx, func() { close(none); close(ended) })
 		return none
-	}})
+	}))
 	conn := d.dial("POST /containers/c/wait HTTP/1.1\r\nHost: docker\r\n\r\n")
 	readHead(t, conn)
 	conn.Close()
@@ -83,7 +84,7 @@ func TestLogs(t *testing.T) {
 		{"terminal", "/v1.42/containers/c/logs?stdout=1", true, "application/vnd.docker.raw-stream", "out", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDaemon(t, &fake{logs: func(_ context.Context, o engine.LogsOptions) error {
+			d := newDaemon(t, withLogs(func(_ context.Context, o engine.LogsOptions) error {
 				stdout, stderr, err := o.Open(c.terminal)
 				if err == nil && stdout != nil {
 					_, err = io.WriteString(stdout, "out")
@@ -92,12 +93,13 @@ func TestLogs(t *testing.T) {
 					_, err = io.WriteString(stderr, "err")
 				}
 				return err
-			}})
+			}))
 			a := d.do(get, c.path, "")
 			if media := a.header.Get("Content-Type"); media != c.media {
 				t.Errorf("Content-Type %q", media)
 			}
-			if stdout, stderr := output(t, strings.NewReader(a.body), c.terminal); stdout != c.stdout || stderr != c.stderr {
+			stdout, stderr := output(t, strings.NewReader(a.body), c.terminal)
+			if stdout != c.stdout || stderr != c.stderr {
 				t.Errorf("stdout %q, stderr %q", stdout, stderr)
 			}
 		})
@@ -107,7 +109,7 @@ func TestLogs(t *testing.T) {
 // TestLogsFollow has each line at the client before the next one is written.
 func TestLogsFollow(t *testing.T) {
 	lines := make(chan string)
-	d := newDaemon(t, &fake{logs: func(ctx context.Context, o engine.LogsOptions) error {
+	d := newDaemon(t, withLogs(func(ctx context.Context, o engine.LogsOptions) error {
 		stdout, _, err := o.Open(true)
 		for err == nil {
 			select {
@@ -118,7 +120,7 @@ func TestLogsFollow(t *testing.T) {
 			}
 		}
 		return err
-	}})
+	}))
 	resp, err := d.client.Get("http://docker/containers/c/logs?stdout=1&follow=1")
 	if err != nil {
 		t.Fatal(err)
@@ -136,18 +138,18 @@ func TestLogsFollow(t *testing.T) {
 
 // TestEventsFormats has the answer's form by version and Accept.
 func TestEventsFormats(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(_ context.Context, fn func(engine.Event) error) error {
+	d := newDaemon(t, withEvents(func(_ context.Context, fn func(eventstream.Event) error) error {
 		for _, m := range []events.Message{
 			{Type: "container", Action: "die", Actor: events.Actor{ID: "c", Attributes: map[string]string{"exitCode": "7", "image": "<i>"}}, Scope: "local", Time: 1, TimeNano: 1000000002},
 			{Type: "image", Action: "pull", Actor: events.Actor{ID: "i:1"}},
 			{Type: "network", Action: "connect", Actor: events.Actor{ID: "n"}},
 		} {
-			if err := fn(engine.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
+			if err := fn(eventstream.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
 				return err
 			}
 		}
 		return nil
-	}})
+	}))
 	const (
 		die     = `"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7","image":"<i>"}},"scope":"local","time":1,"timeNano":1000000002,"seq":9,"generation":3,"recovered":true}` + "\n"
 		pull    = `"Type":"image","Action":"pull","Actor":{"ID":"i:1","Attributes":null},"seq":9,"generation":3}` + "\n"
@@ -175,7 +177,8 @@ func TestEventsFormats(t *testing.T) {
 	} {
 		a := d.do(get, "/v"+c.version+"/events", "", "Accept", c.accept)
 		if a.header.Get("Content-Type") != c.media || a.body != c.body {
-			t.Errorf("%s %q: %s\n%s\nwant %s\n%s", c.version, c.accept, a.header.Get("Content-Type"), a.body, c.media, c.body)
+			t.Errorf("%s %q: %s\n%s\nwant %s\n%s",
+				c.version, c.accept, a.header.Get("Content-Type"), a.body, c.media, c.body)
 		}
 	}
 }
@@ -183,10 +186,10 @@ func TestEventsFormats(t *testing.T) {
 // TestEventsHeader has the header before there is an event, and a stream that
 // ends with the daemon.
 func TestEventsHeader(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(ctx context.Context, _ func(engine.Event) error) error {
+	d := newDaemon(t, withEvents(func(ctx context.Context, _ func(eventstream.Event) error) error {
 		<-ctx.Done()
 		return ctx.Err()
-	}})
+	}))
 	resp, err := d.client.Get("http://docker/events")
 	if err != nil {
 		t.Fatal(err)
@@ -196,9 +199,9 @@ func TestEventsHeader(t *testing.T) {
 
 // TestEventsBroken has a stream that fails: its end isn't a proper one.
 func TestEventsBroken(t *testing.T) {
-	d := newDaemon(t, &fake{events: func(context.Context, func(engine.Event) error) error {
+	d := newDaemon(t, withEvents(func(context.Context, func(eventstream.Event) error) error {
 		return errors.New("the journal is broken")
-	}})
+	}))
 	resp, err := d.client.Get("http://docker/events")
 	if err != nil {
 		t.Fatal(err)
@@ -210,9 +213,9 @@ func TestEventsBroken(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	d := newDaemon(t, &fake{stats: func(_ context.Context, fn func(container.StatsResponse) error) error {
+	d := newDaemon(t, withStats(func(_ context.Context, fn func(container.StatsResponse) error) error {
 		return errors.Join(fn(container.StatsResponse{ID: "c", Name: "/n"}), fn(container.StatsResponse{ID: "c"}))
-	}})
+	}))
 	a := d.do(get, "/containers/c/stats", "")
 	if n := strings.Count(a.body, "\n"); n != 2 || !strings.HasPrefix(a.body, `{"id":"c","name":"/n"`) {
 		t.Errorf("%d lines: %s", n, a.body)
@@ -223,21 +226,22 @@ func TestProgress(t *testing.T) {
 	failed := fmt.Errorf("registry hung up: %w", errdefs.ErrUnavailable)
 	for _, c := range []struct {
 		name   string
-		tell   func(progress func(jsonstream.Message) error) error
+		send   func(progress func(jsonstream.Message) error) error
 		status int
 		body   string
 	}{
 		{"nothing", nil, 200, ""},
 		{"failed at once", func(func(jsonstream.Message) error) error { return failed }, 503, `{"message":"registry hung up: unavailable"}` + "\n"},
-		{"done", func(tell func(jsonstream.Message) error) error {
-			return tell(jsonstream.Message{Status: "Downloading", ID: "l", Progress: &jsonstream.Progress{Current: 1, Total: 2}})
+		{"done", func(send func(jsonstream.Message) error) error {
+			p := &jsonstream.Progress{Current: 1, Total: 2}
+			return send(jsonstream.Message{Status: "Downloading", ID: "l", Progress: p})
 		}, 200, `{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"l"}` + "\n"},
-		{"failed later", func(tell func(jsonstream.Message) error) error {
-			return errors.Join(tell(jsonstream.Message{Status: "Pulling"}), failed)
+		{"failed later", func(send func(jsonstream.Message) error) error {
+			return errors.Join(send(jsonstream.Message{Status: "Pulling"}), failed)
 		}, 200, `{"status":"Pulling"}` + "\n" + `{"errorDetail":{"code":503,"message":"registry hung up: unavailable"},"error":"registry hung up: unavailable"}` + "\n"},
 	} {
 		for _, path := range []string{"/images/create?fromImage=a&tag=b", "/images/create?fromSrc=-", "/images/load"} {
-			d := newDaemon(t, &fake{tell: c.tell})
+			d := newDaemon(t, withProgress(c.send))
 			a := d.do(post, path, "")
 			if a.status != c.status || a.body != c.body || a.header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s, %s: %d %s %q", c.name, path, a.status, a.header.Get("Content-Type"), a.body)
@@ -248,7 +252,8 @@ func TestProgress(t *testing.T) {
 
 func TestPullAuth(t *testing.T) {
 	d := newDaemon(t, &fake{})
-	d.do(post, "/images/create?fromImage=h/a&tag=sha256:"+strings.Repeat("0", 64)+"&platform=linux/arm64", "", "X-Registry-Auth", "eyJ1c2VybmFtZSI6InUifQ==")
+	d.do(post, "/images/create?fromImage=h/a&tag=sha256:"+strings.Repeat("0", 64)+"&platform=linux/arm64", "",
+		"X-Registry-Auth", "eyJ1c2VybmFtZSI6InUifQ==")
 	want := "pull[h/a@sha256:" + strings.Repeat("0", 64) + " linux/arm64 u]"
 	if calls := d.engine.noted(); len(calls) != 1 || calls[0] != want {
 		t.Errorf("%v, want %s", calls, want)
@@ -259,10 +264,10 @@ func TestPullAuth(t *testing.T) {
 }
 
 func TestSave(t *testing.T) {
-	d := newDaemon(t, &fake{save: func(w io.Writer) error {
+	d := newDaemon(t, withSave(func(w io.Writer) error {
 		_, err := io.Copy(w, strings.NewReader("archive"))
 		return err
-	}})
+	}))
 	a := d.do(get, "/images/a/get", "")
 	if a.body != "archive" || a.header.Get("Content-Type") != "application/x-tar" {
 		t.Errorf("%q %v", a.body, a.header)
@@ -271,10 +276,10 @@ func TestSave(t *testing.T) {
 
 // TestSaveBroken has an archive that stops in the middle.
 func TestSaveBroken(t *testing.T) {
-	d := newDaemon(t, &fake{save: func(w io.Writer) error {
+	d := newDaemon(t, withSave(func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 1<<16))
 		return errors.Join(err, errors.New("content is gone"))
-	}})
+	}))
 	resp, err := d.client.Get("http://docker/images/a/get")
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +291,7 @@ func TestSaveBroken(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	d := newDaemon(t, &fake{stats: func(context.Context, func(container.StatsResponse) error) error { panic("oh no") }})
+	d := newDaemon(t, withStats(func(context.Context, func(container.StatsResponse) error) error { panic("oh no") }))
 	a := d.do(get, "/containers/c/stats", "")
 	if a.status != 500 || strings.Contains(a.body, "oh no") {
 		t.Errorf("%d %s", a.status, a.body)
@@ -295,12 +300,12 @@ func TestPanic(t *testing.T) {
 
 // TestPanicLate has a panic in the middle of a stream.
 func TestPanicLate(t *testing.T) {
-	d := newDaemon(t, &fake{stats: func(_ context.Context, fn func(container.StatsResponse) error) error {
+	d := newDaemon(t, withStats(func(_ context.Context, fn func(container.StatsResponse) error) error {
 		if err := fn(container.StatsResponse{}); err != nil {
 			return err
 		}
 		panic("oh no")
-	}})
+	}))
 	resp, err := d.client.Get("http://docker/containers/c/stats")
 	if err != nil {
 		t.Fatal(err)
@@ -312,7 +317,7 @@ func TestPanicLate(t *testing.T) {
 }
 
 func TestShutdownRefuses(t *testing.T) {
-	h := New(&fake{}, Options{Log: quiet()})
+	h := New(new(fake).ready(), Options{Log: quiet()})
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -326,40 +331,40 @@ func TestShutdownRefuses(t *testing.T) {
 	}
 }
 
-// gate is a client that takes nothing until it is opened.
-type gate struct {
+// slowClient is a client that takes nothing until open is closed.
+type slowClient struct {
 	open   chan struct{}
 	mu     sync.Mutex
 	writes []string
 }
 
-func (g *gate) Write(p []byte) (int, error) {
-	<-g.open
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.writes = append(g.writes, string(p))
+func (c *slowClient) Write(p []byte) (int, error) {
+	<-c.open
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes = append(c.writes, string(p))
 	return len(p), nil
 }
 
-// TestBatch has what comes during a write go out as one.
+// TestBatch writes while an earlier write is on its way: all of that goes out at once.
 func TestBatch(t *testing.T) {
-	g := &gate{open: make(chan struct{})}
-	b := newBatch(g)
+	c := &slowClient{open: make(chan struct{})}
+	b := newBatch(c)
 	for i := range 100 {
 		if _, err := fmt.Fprintf(b, "%02d", i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	close(g.open)
+	close(c.open)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	all := strings.Join(g.writes, "")
+	all := strings.Join(c.writes, "")
 	if len(all) != 200 || !strings.HasPrefix(all, "000102") || !strings.HasSuffix(all, "9899") {
 		t.Errorf("sent %q", all)
 	}
-	if len(g.writes) > 50 {
-		t.Errorf("%d writes for 100 records", len(g.writes))
+	if len(c.writes) > 50 {
+		t.Errorf("%d writes for 100 records", len(c.writes))
 	}
 	if _, err := b.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("a write after Close: %v", err)

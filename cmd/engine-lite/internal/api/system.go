@@ -1,14 +1,37 @@
 package api
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
+
+	"github.com/moby/moby/api/types/system"
 )
 
-// ping tells what clients negotiate by, in headers.
-func (h *Handler) ping(w *response, r *request) error {
+// System are the calls about the engine itself.
+type System interface {
+	Version(ctx context.Context) (system.VersionResponse, error)
+	Info(ctx context.Context) (system.Info, error)
+}
+
+// systemHandlers answer the requests about the engine itself.
+type systemHandlers struct {
+	engine System
+}
+
+func (h systemHandlers) routes() []route {
+	return []route{
+		{get, "/_ping", h.ping},
+		{head, "/_ping", h.ping},
+		{get, "/version", h.version},
+		{get, "/info", h.info},
+	}
+}
+
+// ping answers with the headers by which clients negotiate.
+func (h systemHandlers) ping(w *response, r *request) error {
 	header := w.Header()
 	header.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	header.Set("Pragma", "no-cache")
@@ -26,7 +49,7 @@ func (h *Handler) ping(w *response, r *request) error {
 	return err
 }
 
-func (h *Handler) version(w *response, r *request) error {
+func (h systemHandlers) version(w *response, r *request) error {
 	v, err := h.engine.Version(r.Context())
 	if err != nil {
 		return err
@@ -44,10 +67,34 @@ func (h *Handler) version(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, v)
 }
 
-func (h *Handler) info(w *response, r *request) error {
+func (h systemHandlers) info(w *response, r *request) error {
 	info, err := h.engine.Info(r.Context())
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, informed(info, r.version))
+}
+
+// oldInfo is the answer to /info before API 1.49, where docker compares the
+// commits with the expected ones.
+type oldInfo struct {
+	system.Info
+	ContainerdCommit, RuncCommit, InitCommit oldCommit
+}
+
+type oldCommit struct {
+	ID       string
+	Expected string
+}
+
+func informed(info system.Info, v version) any {
+	if v.before(53) {
+		info.NRI = nil
+	}
+	if !v.before(49) {
+		return info
+	}
+	info.FirewallBackend = nil
+	commit := func(c system.Commit) oldCommit { return oldCommit{c.ID, c.ID} }
+	return oldInfo{info, commit(info.ContainerdCommit), commit(info.RuncCommit), commit(info.InitCommit)}
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// dates are the forms of a date that have a zone, and those that are local.
+// zonedDates are the forms of a date with a time zone, localDates those without.
 var (
 	zonedDates = []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00", "2006-01-02Z07:00"}
 	localDates = []string{"2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02T15", "2006-01-02"}
 )
 
-// moment reads a parameter that is a point in time; zero where it isn't given,
-// or is 0.
+// moment reads a parameter that is a point in time; zero where the parameter isn't
+// given, or is 0.
 func (r *request) moment(key string) (time.Time, error) {
 	t, ok := parseMoment(r.query.Get(key), time.Now())
 	if !ok {
@@ -48,7 +48,7 @@ func parseMoment(s string, now time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// maxSeconds keeps a time within what UnixNano can tell (the year 2262).
+// maxSeconds is the last second that UnixNano can represent (in the year 2262).
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 func parseUnix(s string) (time.Time, bool) {

@@ -38,13 +38,13 @@ func (v version) compare(o version) int {
 	return cmp.Or(cmp.Compare(v.major, o.major), cmp.Compare(v.minor, o.minor))
 }
 
-// before tells whether v is older than version 1.minor.
+// before reports whether v is older than version 1.minor.
 func (v version) before(minor int) bool {
 	return v.compare(version{1, minor}) < 0
 }
 
-// parseVersion reads "1.41". It fails with InvalidArgument where the text is no
-// version, or one that isn't served.
+// parseVersion reads "1.41". The error is InvalidArgument for a text that is no version,
+// and for a version that isn't served.
 func parseVersion(s string) (version, error) {
 	major, minor, _ := strings.Cut(s, ".")
 	var v version
@@ -60,11 +60,12 @@ func parseVersion(s string) (version, error) {
 	return v, v.served()
 }
 
-// served fails with InvalidArgument for a version that isn't served. Clients
-// show the text to their users, and some look for the numbers in it.
+// served returns InvalidArgument for a version that isn't served. Clients show the
+// text to their users, and some read the numbers in it.
 func (v version) served() error {
 	if v.compare(oldest) < 0 {
-		return invalid("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", v, oldest)
+		return invalid("client version %s is too old. Minimum supported API version is %s, "+
+			"please upgrade your client to a newer version", v, oldest)
 	}
 	if v.compare(newest) > 0 {
 		return invalid("client version %s is too new. Maximum supported API version is %s", v, newest)

@@ -7,22 +7,22 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // ContainerAttach joins a client to the container's stdio, or to that of its
 // next run where it doesn't run. It returns when the output has ended, the
 // client has detached, or ctx ends.
 func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOptions) error {
-	c, err := e.roster.find(ref)
+	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	if c.record().Status == record.StatusPaused {
-		return classed.Errorf(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.id)
+	if c.Record().Status == record.StatusPaused {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.ID)
 	}
 	keys, err := parseDetachKeys(o.DetachKeys)
 	if err != nil {
@@ -45,17 +45,17 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return o.Open(l.terminal)
 	})
 	if errors.Is(err, errDetached) {
-		return e.notify(ctx, c, "detach", nil)
+		return c.Notify(ctx, "detach", nil)
 	}
 	return err
 }
 
 // attached tells of an attached client, and writes down that it has the stdin
 // that goes with it.
-func (e *Engine) attached(ctx context.Context, c *object, l *life, stdin bool) error {
-	_, _, err := e.commit(context.WithoutCancel(ctx), c, change{action: "attach", mutate: func(r *record.Record) error {
-		c.mu.Lock()
-		defer c.mu.Unlock()
+func (e *Engine) attached(ctx context.Context, c *task, l *life, stdin bool) error {
+	_, _, err := c.Commit(context.WithoutCancel(ctx), containers.Change{Action: "attach", Mutate: func(r *record.Record) error {
+		c.LockState()
+		defer c.UnlockState()
 		r.StdinTaken = r.StdinTaken || (stdin && c.life == l)
 		return nil
 	}})
@@ -80,12 +80,12 @@ func (l *life) client(ctx context.Context, o logs.FollowOptions, keys []byte, op
 }
 
 // replay writes what was logged before and ends.
-func (e *Engine) replay(ctx context.Context, c *object, terminal bool, o AttachOptions) error {
+func (e *Engine) replay(ctx context.Context, c *task, terminal bool, o AttachOptions) error {
 	s, err := o.Open(terminal)
 	if err != nil || !o.Logs {
 		return err
 	}
-	return logs.Read(ctx, e.logPath(c.record()), logs.ReadOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1},
+	return logs.Read(ctx, e.logPath(c.Record()), logs.ReadOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1},
 		func(entry logs.Entry) error { return writeEntry(s.Stdout, s.Stderr, entry) })
 }
 

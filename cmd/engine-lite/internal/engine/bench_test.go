@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -13,7 +15,7 @@ import (
 func BenchmarkSpec(b *testing.B) {
 	r := newRig(b)
 	id := r.create("", "exit 0")
-	rec := r.object(id).record()
+	rec := r.object(id).Record()
 	rootfs, err := r.e.images.Mounts(b.Context(), id)
 	must(b, err)
 	b.ReportAllocs()
@@ -27,10 +29,10 @@ func BenchmarkSpec(b *testing.B) {
 // BenchmarkExecSpec makes the process of an exec.
 func BenchmarkExecSpec(b *testing.B) {
 	r := newRig(b)
-	rec := r.object(r.create("", "exit 0")).record()
+	rec := r.object(r.create("", "exit 0")).Record()
 	rootfs, err := r.e.images.Mounts(b.Context(), rec.ID)
 	must(b, err)
-	user, err := resolveUser(layersOf(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
+	user, err := users.Resolve(users.Layers(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
 	must(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -48,7 +50,7 @@ func BenchmarkEventToSubscriber(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	told, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- r.e.Events(ctx, EventsOptions{Since: time.Now()}, func(ev Event) error {
+		ended <- r.e.Events(ctx, eventstream.Options{Since: time.Now()}, func(ev eventstream.Event) error {
 			if ev.Action == "pause" || ev.Action == "unpause" {
 				told <- struct{}{}
 			}

@@ -14,14 +14,15 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/journal"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 )
 
 // ContainerCreate makes a container from an image. What a request asks for and
@@ -61,6 +62,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := checkSpec(r); err != nil {
 		return none, err
 	}
+	if err := containers.CheckLabels(r); err != nil {
+		return none, err
+	}
 	withheld, err := e.withheldWarnings(r)
 	if err != nil {
 		return none, err
@@ -89,16 +93,16 @@ func checkPlatform(img images.Image, platform string) error {
 // comes first, so that nothing is left that no record tells of; it is undone
 // where the rest fails.
 func (e *Engine) create(ctx context.Context, r *record.Record, name string, img images.Image) error {
-	o := newObject(r)
+	o := e.newTask(r)
 	if err := e.writeCreated(ctx, o, r, name); err != nil {
 		return err
 	}
-	ctx, free := e.outlive(ctx)
+	ctx, free := e.background.Outlive(ctx)
 	defer free()
 	err := e.furnish(ctx, r, img)
 	if err == nil {
-		_, _, err = e.commit(ctx, o, change{
-			mutate: func(r *record.Record) error { r.Status = record.StatusCreated; return nil }, action: "create",
+		_, _, err = o.Commit(ctx, containers.Change{
+			Mutate: func(r *record.Record) error { r.Status = record.StatusCreated; return nil }, Action: "create",
 		})
 	}
 	if err == nil {
@@ -112,9 +116,9 @@ func (e *Engine) create(ctx context.Context, r *record.Record, name string, img 
 
 // writeCreated commits the intent: a record in removing state that the boot
 // sweeps, with its name.
-func (e *Engine) writeCreated(ctx context.Context, o *object, r *record.Record, name string) error {
+func (e *Engine) writeCreated(ctx context.Context, o *task, r *record.Record, name string) error {
 	if name != "" {
-		if err := checkName(name); err != nil {
+		if err := containers.CheckName(name); err != nil {
 			return err
 		}
 	}
@@ -127,7 +131,7 @@ func (e *Engine) writeCreated(ctx context.Context, o *object, r *record.Record, 
 		return errors.Join(record.Names.Put(tx, r.Name, r.ID), r.Put(tx))
 	})
 	if err == nil {
-		e.roster.add(o, r.Name)
+		e.register(o, r.Name)
 	}
 	return err
 }
@@ -141,7 +145,7 @@ func freeName(tx journal.Reader, name string) (string, error) {
 		return name, nil
 	}
 	for range 100 {
-		name := randomName()
+		name := containers.RandomName()
 		if _, taken := tx.Get(record.Names.Name, name); !taken {
 			return name, nil
 		}
@@ -185,5 +189,5 @@ func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*reco
 
 // requestHost is what the meaning of a user's request depends on.
 func (e *Engine) requestHost() request.Host {
-	return request.Host{ControlGroups2: cgroupVersion() == "2", Name: os.Hostname}
+	return request.Host{ControlGroups2: host.CgroupVersion() == "2", Name: os.Hostname}
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 )
 
 func TestRefusals(t *testing.T) {
@@ -61,7 +61,7 @@ func TestRefusals(t *testing.T) {
 		"memory":      {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument, "6MB"},
 		"working dir": {func(req *container.CreateRequest) { req.WorkingDir = "here" }, errdefs.IsInvalidArgument, "absolute"},
 		"labels": {func(req *container.CreateRequest) {
-			req.Labels = map[string]string{"l": strings.Repeat("x", maxLabels)}
+			req.Labels = map[string]string{"l": strings.Repeat("x", containers.MaxLabels)}
 		}, errdefs.IsInvalidArgument, "labels"},
 		"extra host": {func(req *container.CreateRequest) { req.HostConfig.ExtraHosts = []string{"here"} }, errdefs.IsInvalidArgument, "here"},
 	} {
@@ -101,7 +101,7 @@ func TestNameTaken(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(made) != 1 || r.object("mine").id != made[0] {
+	if len(made) != 1 || r.object("mine").ID != made[0] {
 		t.Fatalf("%d containers have the name", len(made))
 	}
 	other := r.create("other", "exit 0")
@@ -111,17 +111,17 @@ func TestNameTaken(t *testing.T) {
 	must(t, r.e.ContainerRename(t.Context(), "mine", "yours"))
 	must(t, r.e.ContainerRename(t.Context(), other, "mine"))
 	for ref, id := range map[string]string{"mine": other, "/yours": made[0], other[:12]: other} {
-		if got := r.object(ref).id; got != id {
+		if got := r.object(ref).ID; got != id {
 			t.Errorf("%s is %s", ref, got)
 		}
 	}
 	for _, ref := range []string{"", "other", "/"} {
-		if _, err := r.e.roster.find(ref); !errdefs.IsNotFound(err) {
+		if _, err := r.e.find(ref); !errdefs.IsNotFound(err) {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
 	r.reopen()
-	if r.object("mine").id != other || r.object("yours").id != made[0] {
+	if r.object("mine").ID != other || r.object("yours").ID != made[0] {
 		t.Error("names changed over the restart")
 	}
 }
@@ -148,27 +148,27 @@ func TestNamesGoAround(t *testing.T) {
 	}
 	all.Wait()
 	r.empty()
-	if n := len(r.e.roster.names); n != 0 {
+	if n := len(r.e.roster.Names); n != 0 {
 		t.Errorf("%d names are left", n)
 	}
 }
 
 func TestSeveralBeginSo(t *testing.T) {
-	g := newRoster()
+	g := containers.NewRegistry()
 	for _, id := range []string{"abc1", "abc2", "b"} {
-		g.add(newObject(&record.Record{ID: id, Version: 1}), "name-"+id)
+		g.Add(containers.New(nil, &record.Record{ID: id, Version: 1}), "name-"+id)
 	}
-	g.add(newObject(&record.Record{ID: "abc12"}), "name-unborn")
+	g.Add(containers.New(nil, &record.Record{ID: "abc12"}), "name-unborn")
 	for ref, want := range map[string]string{"abc1": "abc1", "b": "b", "name-abc2": "abc2"} {
-		if o, err := g.find(ref); err != nil || o.id != want {
+		if o, err := g.Find(ref); err != nil || o.ID != want {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
-	if _, err := g.find("ab"); !errdefs.IsInvalidArgument(err) {
+	if _, err := g.Find("ab"); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("ab: %v", err)
 	}
 	for _, ref := range []string{"name-unborn", "abc12"} {
-		if _, err := g.find(ref); !errdefs.IsNotFound(err) {
+		if _, err := g.Find(ref); !errdefs.IsNotFound(err) {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
@@ -219,7 +219,7 @@ func TestUnbornIsHidden(t *testing.T) {
 	must(t, err)
 	rec, err := r.e.newRecord(createRequest("exit 0"), img)
 	must(t, err)
-	o := newObject(rec)
+	o := r.e.newTask(rec)
 	must(t, r.e.writeCreated(t.Context(), o, rec, "x"))
 	if list, err := r.e.ContainerList(t.Context(), ListOptions{All: true}); err != nil || len(list) != 0 {
 		t.Errorf("%d containers, %v", len(list), err)
@@ -227,7 +227,7 @@ func TestUnbornIsHidden(t *testing.T) {
 	if _, err := r.e.ContainerInspect(t.Context(), "x", false); !errdefs.IsNotFound(err) {
 		t.Errorf("inspect: %v", err)
 	}
-	if uses := r.e.usesOf(img.ID); len(uses) != 1 {
+	if uses := (imageUsers{r.e.roster}).ImageUses(img.ID); len(uses) != 1 {
 		t.Errorf("%d uses of its image", len(uses))
 	}
 	must(t, r.e.forget(t.Context(), o))

@@ -23,6 +23,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -66,23 +71,26 @@ const JournalName = "journal.db"
 // Engine is the one engine of a root directory. Its methods may be called from
 // any goroutine between Run's readiness and Close.
 type Engine struct {
+	*images.API
+	*networks.Networks
+	*eventstream.Stream
+
 	opts   Options
 	store  *store.Store
 	images Images
 	daemon libcontainerd.Daemon
 	client *libcontainerd.Client
 	stdio  *stdio
-	roster *roster
+	roster *containers.Registry
+	tasks  tasks
 	execs  execTable
 
-	// ctx is the engine's life.
-	ctx    context.Context
-	cancel context.CancelFunc
+	// background is what goes on without a caller, clients joins what serves one.
+	background *background.Group
+	clients    sync.WaitGroup
 	// running tells that the client layer's Run was called.
 	running bool
-	// background joins what goes on without a caller, clients what serves one.
-	background, clients sync.WaitGroup
-	runErr              chan error
+	runErr  chan error
 }
 
 // Open opens the engine of a root directory and takes up the containers that
@@ -94,11 +102,10 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 		return nil, fmt.Errorf("engine root: %w", err)
 	}
 	e := &Engine{
-		opts: opts, daemon: d, roster: newRoster(),
-		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1),
+		opts: opts, daemon: d, roster: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},
+		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1), background: background.New(),
 	}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.stdio = &stdio{inner: inner, keeper: hold, engine: e.ctx, lifeOf: e.processLife}
+	e.stdio = &stdio{inner: inner, keeper: hold, engine: e.background.Context(), lifeOf: e.processLife}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -109,6 +116,9 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.openStores(ctx); err != nil {
 		return err
 	}
+	e.Networks = networks.New(e.Records)
+	e.API = images.NewAPI(e.images, e.store, imageUsers{e.roster})
+	e.Stream = eventstream.New(e.store)
 	var err error
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
 		return err
@@ -118,7 +128,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.running = true
-	e.background.Go(func() { e.runErr <- e.client.Run(e.ctx) })
+	e.background.Go(func() { e.runErr <- e.client.Run(e.background.Context()) })
 	select {
 	case <-e.client.Ready():
 	case <-ctx.Done():
@@ -132,34 +142,23 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.sweep(ctx, idle); err != nil {
 		return err
 	}
-	for _, o := range e.roster.all() {
+	for _, o := range e.all() {
 		e.watchHealth(o)
-		if o.record().Stop != nil && o.swept == nil { // else the sweep does it
+		if o.Record().Stop != nil && o.swept == nil { // else the sweep does it
 			e.resumeStop(o)
 		}
 	}
 	return nil
 }
 
-// outlive returns a context for what goes on when its caller has gone: it ends
-// with the engine only. The function frees it.
-func (e *Engine) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(e.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
 // Close ends the engine and leaves its containers running. The callers of its
 // methods have to be gone, or their connections closed.
 func (e *Engine) Close() error {
-	e.cancel()
+	e.background.Stop()
 	e.background.Wait()
 	errs := []error{e.endClient()}
 	e.background.Wait() // what followed exits that were told meanwhile
-	for _, o := range e.roster.all() {
+	for _, o := range e.all() {
 		for _, l := range o.lives() {
 			errs = append(errs, l.suspend())
 		}
@@ -184,7 +183,7 @@ func (e *Engine) endClient() error {
 	case e.running:
 		err = <-e.runErr
 	default:
-		err = e.client.Run(e.ctx)
+		err = e.client.Run(e.background.Context())
 	}
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -10,18 +10,19 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // collect returns the actions that a subscriber with these options is told.
-func (r *rig) collect(opts EventsOptions) []string {
+func (r *rig) collect(opts eventstream.Options) []string {
 	r.t.Helper()
 	var got []string
-	must(r.t, r.e.Events(r.t.Context(), opts, func(ev Event) error {
+	must(r.t, r.e.Events(r.t.Context(), opts, func(ev eventstream.Event) error {
 		got = append(got, string(ev.Action))
 		return nil
 	}))
@@ -36,26 +37,26 @@ func TestEventsSinceAndUntil(t *testing.T) {
 	middle := time.Now()
 	must(t, r.e.ContainerRename(t.Context(), id, "two"))
 	all := []string{"create", "start", "die", "rename"}
-	if got := r.collect(EventsOptions{Since: begin, Until: time.Now()}); !slices.Equal(got, all) {
+	if got := r.collect(eventstream.Options{Since: begin, Until: time.Now()}); !slices.Equal(got, all) {
 		t.Errorf("all: %v", got)
 	}
-	if got := r.collect(EventsOptions{Since: begin, Until: middle}); !slices.Equal(got, all[:3]) {
+	if got := r.collect(eventstream.Options{Since: begin, Until: middle}); !slices.Equal(got, all[:3]) {
 		t.Errorf("until the middle: %v", got)
 	}
-	if got := r.collect(EventsOptions{Since: middle, Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
+	if got := r.collect(eventstream.Options{Since: middle, Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
 		t.Errorf("since the middle: %v", got)
 	}
-	if got := r.collect(EventsOptions{Until: begin}); !slices.Equal(got, []string{"import"}) {
+	if got := r.collect(eventstream.Options{Until: begin}); !slices.Equal(got, []string{"import"}) {
 		t.Errorf("all of the past: %v", got)
 	}
-	if got := r.collect(EventsOptions{Since: begin, Until: begin}); len(got) != 0 {
+	if got := r.collect(eventstream.Options{Since: begin, Until: begin}); len(got) != 0 {
 		t.Errorf("nothing: %v", got)
 	}
 	broken := errors.New("broken pipe")
-	if err := r.e.Events(t.Context(), EventsOptions{Since: begin}, func(Event) error { return broken }); !errors.Is(err, broken) {
+	if err := r.e.Events(t.Context(), eventstream.Options{Since: begin}, func(eventstream.Event) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("a client that fails: %v", err)
 	}
-	if err := r.e.Events(t.Context(), EventsOptions{Filters: Filters{"nope": {"x"}}}, nil); !errdefs.IsInvalidArgument(err) {
+	if err := r.e.Events(t.Context(), eventstream.Options{Filters: filters.Filters{"nope": {"x"}}}, nil); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("unknown filter: %v", err)
 	}
 }
@@ -71,8 +72,8 @@ func TestDieComesAfterTheOutput(t *testing.T) {
 		done := make(chan error, 1)
 		from := r.e.store.Newest()
 		go func() {
-			done <- r.e.deliver(ctx, r.e.store.Cursor(from), EventsOptions{Until: until}, func(ev Event) error {
-				if ev.Action == "die" && o.view().told != o.view().rec.Exits {
+			done <- r.e.Events(ctx, eventstream.Options{After: &from, Until: until}, func(ev eventstream.Event) error {
+				if ev.Action == "die" && o.View().Announced != o.View().Record.Exits {
 					t.Error("the exit was told before it was drained")
 				}
 				if ev.Action == "die" {
@@ -94,10 +95,10 @@ func TestGateHoldsThePast(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "exit 0")
 	begin := time.Now()
-	_, seq, err := r.e.commit(t.Context(), r.object(id), change{action: "die", hold: true, mutate: func(*record.Record) error { return nil }})
+	_, seq, err := r.object(id).Commit(t.Context(), containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }})
 	must(t, err)
 	got := make(chan []string, 1)
-	go func() { got <- r.collect(EventsOptions{Since: begin, Until: time.Now()}) }()
+	go func() { got <- r.collect(eventstream.Options{Since: begin, Until: time.Now()}) }()
 	select {
 	case list := <-got:
 		t.Errorf("told while held back: %v", list)
@@ -115,55 +116,20 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	o := r.object(r.create("", "exit 0"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, c := range []change{
-		{action: "die", hold: true, mutate: func(*record.Record) error { return errUnchanged }},
-		{action: "die", hold: true, mutate: func(*record.Record) error { return nil }, also: func(*store.Tx, *record.Record) error { return errUnchanged }},
+	for _, c := range []containers.Change{
+		{Action: "die", Hold: true, Mutate: func(*record.Record) error { return containers.ErrUnchanged }},
+		{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }, Also: func(*store.Tx, *record.Record) error { return containers.ErrUnchanged }},
 	} {
-		if _, _, err := r.e.commit(t.Context(), o, c); !errors.Is(err, errUnchanged) {
+		if _, _, err := o.Commit(t.Context(), c); !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("%v", err)
 		}
 	}
-	if _, _, err := r.e.commit(ctx, o, change{action: "die", hold: true, mutate: func(*record.Record) error { return nil }}); err == nil {
+	if _, _, err := o.Commit(ctx, containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }}); err == nil {
 		t.Error("committed for a client that is gone")
 	}
 	if r.e.store.Held() != 0 {
 		t.Errorf("%d events are held", r.e.store.Held())
 	}
-}
-
-func TestEventFilters(t *testing.T) {
-	m := events.Message{
-		Type: "container", Action: "exec_create: ls -l", Scope: "local",
-		Actor: events.Actor{ID: "abcdef", Attributes: map[string]string{"name": "web", "image": "reg:5000/a/box:1", "color": "red", "empty": ""}},
-	}
-	for f, want := range map[string]bool{
-		"": true, "event=exec_create": true, "event=exec_create: ls -l": true, "event=exec": false,
-		"type=container": true, "type=image": false, "scope=local": true, "scope=swarm": false,
-		"container=abc": true, "container=web": true, "container=/web": true, "container=we": false,
-		"image=box": false, "image=box:1": false, "image=bo": false, "image=reg:5000/a/box": true, "image=reg:5000/a/box:1": true,
-		"event=health_status": false, "daemon=host": false, "plugin=web": false, "label=color": true, "label=color=red": true, "label=color=blue": false, "label=empty=": true, "label=none": false,
-		"network=x": false, "volume=x": false,
-	} {
-		filters := Filters{}
-		for name, value, ok := cut(f); ok; ok = false {
-			filters[name] = []string{value}
-		}
-		if got := eventMatches(m, filters); got != want {
-			t.Errorf("%q: %v", f, got)
-		}
-	}
-	if !eventMatches(m, Filters{"event": {"start", "exec_create"}}) || eventMatches(m, Filters{"label": {"color", "none"}}) {
-		t.Error("one value of a filter is enough, but for labels")
-	}
-}
-
-func cut(f string) (name, value string, ok bool) {
-	for i := range f {
-		if f[i] == '=' {
-			return f[:i], f[i+1:], true
-		}
-	}
-	return "", "", false
 }
 
 // The journal's numbers have no gap over what a client is told without filters.
@@ -173,7 +139,7 @@ func TestEventNumbers(t *testing.T) {
 		r.ended(r.run(fmt.Sprint("c", i), "exit 0"))
 	}
 	var last uint64
-	must(t, r.e.Events(t.Context(), EventsOptions{Since: time.Unix(1, 0), Until: time.Now()}, func(ev Event) error {
+	must(t, r.e.Events(t.Context(), eventstream.Options{Since: time.Unix(1, 0), Until: time.Now()}, func(ev eventstream.Event) error {
 		if ev.Seq != last+1 {
 			t.Errorf("%d after %d", ev.Seq, last)
 		}
@@ -192,12 +158,12 @@ func TestEventsAfterNumber(t *testing.T) {
 	id := r.run("one", "exit 0")
 	r.ended(id)
 	var numbers, skipped []uint64
-	var at EventsPosition
+	var at eventstream.Position
 	first := uint64(0)
-	must(t, r.e.Events(t.Context(), EventsOptions{
-		After: &first, Until: time.Now(), Filters: Filters{"event": {"start", "die"}},
-		Begin: func(p EventsPosition) { at = p }, Omit: func(seq uint64) { skipped = append(skipped, seq) },
-	}, func(ev Event) error {
+	must(t, r.e.Events(t.Context(), eventstream.Options{
+		After: &first, Until: time.Now(), Filters: filters.Filters{"event": {"start", "die"}},
+		Begin: func(p eventstream.Position) { at = p }, Omit: func(seq uint64) { skipped = append(skipped, seq) },
+	}, func(ev eventstream.Event) error {
 		numbers = append(numbers, ev.Seq)
 		if ev.Generation != 1 {
 			t.Errorf("%+v", ev)
@@ -207,17 +173,17 @@ func TestEventsAfterNumber(t *testing.T) {
 	if at.Journal != r.e.store.ID() || at.Newest != r.e.store.Newest() || len(numbers) != 2 || len(numbers)+len(skipped) != int(at.Newest) {
 		t.Errorf("at %+v: %v, skipped %v", at, numbers, skipped)
 	}
-	for what, o := range map[string]EventsOptions{
+	for what, o := range map[string]eventstream.Options{
 		"ahead":         {After: new(at.Newest + 1)},
 		"other journal": {After: new(at.Newest), Journal: "other"},
 	} {
-		var gone *HistoryGoneError
-		err := r.e.Events(t.Context(), o, func(Event) error { return errors.New("an event") })
-		if !errors.As(err, &gone) || gone.EventsPosition != at || gone.Oldest != 1 {
+		var gone *eventstream.HistoryGoneError
+		err := r.e.Events(t.Context(), o, func(eventstream.Event) error { return errors.New("an event") })
+		if !errors.As(err, &gone) || gone.Position != at || gone.Oldest != 1 {
 			t.Errorf("%s: %v, %+v", what, err, gone)
 		}
 	}
-	o := EventsOptions{After: &at.Newest, Journal: at.Journal, Until: time.Now()}
+	o := eventstream.Options{After: &at.Newest, Journal: at.Journal, Until: time.Now()}
 	if err := r.e.Events(t.Context(), o, nil); err != nil {
 		t.Errorf("the newest: %v", err)
 	}

@@ -19,18 +19,18 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
-	"github.com/engine-lite/engine-lite/internal/classed"
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // execution is a process that a user added to a running container. It is known
 // for keepExecs after its end, and while it runs the journal has a record of it.
 type execution struct {
 	id      string
-	owner   *object
+	owner   *task
 	request record.ExecRequest
 	life    *life
 
@@ -81,14 +81,14 @@ func (t *execTable) find(id string) (*execution, error) {
 
 // ExecCreate prepares a process for a running container.
 func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecCreateRequest) (string, error) {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return "", err
 	}
 	if err := e.letStart(ctx, o); err != nil {
 		return "", err
 	}
-	r := o.record()
+	r := o.Record()
 	switch err := r.CheckReadable(); {
 	case err != nil:
 		return "", err
@@ -110,7 +110,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", fmt.Errorf("exec id: %w", err)
 	}
 	x := &execution{id: hex.EncodeToString(id), owner: o, request: request.Exec(req), exited: make(chan struct{}), announced: make(chan struct{})}
-	x.life, err = e.newLife(lifeConfig{terminal: req.Tty, stdin: req.AttachStdin, once: true, rawDir: e.execDir(o.id, x.id)})
+	x.life, err = e.newLife(lifeConfig{terminal: req.Tty, stdin: req.AttachStdin, once: true, rawDir: e.execDir(o.ID, x.id)})
 	if err != nil {
 		return "", err
 	}
@@ -126,18 +126,18 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 
 // addExec makes an exec the container's, unless the container has ended
 // meanwhile: then nobody would end the exec.
-func (o *object) addExec(x *execution) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ctr == nil || !o.rec.Running() {
-		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.id)
+func (o *task) addExec(x *execution) error {
+	o.LockState()
+	defer o.UnlockState()
+	if o.Task == nil || !o.Rec.Running() {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.ID)
 	}
 	o.execs[x.id] = x
 	return nil
 }
 
 func (e *Engine) notifyExec(ctx context.Context, x *execution, action string) error {
-	return e.notify(ctx, x.owner, action, x.attributes(nil)(nil))
+	return x.owner.Notify(ctx, action, x.attributes(nil)(nil))
 }
 
 // attributes are those of the exec's events.
@@ -203,7 +203,7 @@ func (s Streams) tell(failed error) error {
 
 // claim makes sure that an exec is started once.
 func (x *execution) claim() error {
-	r := x.owner.record()
+	r := x.owner.Record()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -219,7 +219,7 @@ func (x *execution) claim() error {
 }
 
 func (e *Engine) runExec(ctx context.Context, x *execution, opts ExecStartOptions) error {
-	ctx, free := e.outlive(ctx)
+	ctx, free := e.background.Outlive(ctx)
 	defer free()
 	err := e.startExec(ctx, x, opts.ConsoleSize)
 	if err == nil {
@@ -249,11 +249,11 @@ func (x *execution) awaitAnnounced(ctx context.Context) error {
 }
 
 func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) error {
-	ctr, err := x.owner.live()
+	ctr, err := x.owner.Live()
 	if err != nil {
 		return err
 	}
-	process, err := e.execProcess(x.owner.record(), x.request, size)
+	process, err := e.execProcess(x.owner.Record(), x.request, size)
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 // execProcess is the container's own process with what the request changes.
 func (e *Engine) execProcess(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Process, error) {
 	root := fmt.Sprintf("/proc/%d/root", r.Pid)
-	user, err := resolveUser([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
+	user, err := users.Resolve([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +300,7 @@ func (e *Engine) execProcess(r *record.Record, req record.ExecRequest, size *[2]
 
 // onExecStarted commits an exec's start. It is done here and not where the
 // start was asked for, since the exit of a short exec would overtake it there.
-func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.Event) error {
+func (e *Engine) onExecStarted(ctx context.Context, o *task, ev libcontainerd.Event) error {
 	if isProbe(ev.ProcessID) {
 		if p := o.probeOf(ev.ProcessID); p != nil {
 			p.start()
@@ -318,14 +318,14 @@ func (e *Engine) onExecStarted(ctx context.Context, o *object, ev libcontainerd.
 	return nil
 }
 
-func (o *object) exec(id string) *execution {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) exec(id string) *execution {
+	o.LockState()
+	defer o.UnlockState()
 	return o.execs[id]
 }
 
 // onExecExit commits an exec's exit; DrainStreams comes next.
-func (e *Engine) onExecExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
+func (e *Engine) onExecExit(ctx context.Context, o *task, ev libcontainerd.Event) error {
 	x := o.exec(ev.ProcessID)
 	if x == nil {
 		return nil
@@ -346,7 +346,7 @@ func shownCode(x libcontainerd.Exit) int {
 }
 
 // settleExec ends an exec whose output was delivered.
-func (e *Engine) settleExec(o *object, id string) {
+func (e *Engine) settleExec(o *task, id string) {
 	if x := o.exec(id); x != nil {
 		e.finishExec(x)
 	}
@@ -366,7 +366,7 @@ func (e *Engine) finishExec(x *execution) {
 	if err := x.life.end(); err != nil {
 		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
 	}
-	x.owner.change(func() { delete(x.owner.execs, x.id) })
+	x.owner.Change(func() { delete(x.owner.execs, x.id) })
 	id := x.id
 	e.execs.end(id, x.inspect())
 	time.AfterFunc(keepExecs, func() { e.execs.remove(id) })
@@ -374,10 +374,10 @@ func (e *Engine) finishExec(x *execution) {
 
 // abandonExecs ends the execs that were made and never started when their
 // container has ended.
-func (e *Engine) abandonExecs(o *object) error {
-	o.mu.Lock()
+func (e *Engine) abandonExecs(o *task) error {
+	o.LockState()
 	list := slices.Collect(maps.Values(o.execs))
-	o.mu.Unlock()
+	o.UnlockState()
 	var errs []error
 	for _, x := range list {
 		errs = append(errs, e.abandonExec(x))
@@ -394,7 +394,7 @@ func (e *Engine) abandonExec(x *execution) error {
 	if !idle {
 		return nil
 	}
-	x.owner.change(func() { delete(x.owner.execs, x.id) })
+	x.owner.Change(func() { delete(x.owner.execs, x.id) })
 	e.execs.remove(x.id)
 	return x.life.end()
 }

@@ -40,7 +40,7 @@ func (t *execTable) last(id string) (ExecInspect, bool) {
 func (x *execution) inspect() ExecInspect {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return inspect.Exec(record.Exec{ID: x.id, Container: x.owner.id, Pid: x.pid, Request: x.request}, x.started && x.exit == nil, x.exit)
+	return inspect.Exec(record.Exec{ID: x.id, Container: x.owner.ID, Pid: x.pid, Request: x.request}, x.started && x.exit == nil, x.exit)
 }
 
 // ExecResize sets the size of an exec's terminal.
@@ -49,7 +49,7 @@ func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32
 	if err != nil {
 		return err
 	}
-	ctr, err := x.owner.live()
+	ctr, err := x.owner.Live()
 	if err != nil {
 		return err
 	}
@@ -58,18 +58,18 @@ func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32
 
 // ContainerResize sets the size of the container's terminal.
 func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	ctr, err := o.live()
+	ctr, err := o.Live()
 	if err != nil {
 		return err
 	}
 	if err := ctr.Resize(ctx, libcontainerd.InitProcess, width, height); err != nil {
 		return err
 	}
-	return e.notify(ctx, o, "resize", map[string]string{
+	return o.Notify(ctx, "resize", map[string]string{
 		"height": strconv.FormatUint(uint64(height), 10), "width": strconv.FormatUint(uint64(width), 10),
 	})
 }

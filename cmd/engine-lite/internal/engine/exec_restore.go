@@ -10,28 +10,28 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // recordExecStart tells of an exec's start and writes down that it runs.
 func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontainerd.Event) error {
-	r := record.Exec{ID: x.id, Container: x.owner.id, Pid: ev.Pid, Request: x.request}
-	return e.commitExec(ctx, x, change{
-		action: "exec_start: " + strings.Join(x.request.Cmd, " "), recovered: ev.Recovered, attributes: x.attributes(warningAttributes(ev)),
-		also: func(tx *store.Tx, _ *record.Record) error { return record.Execs.Put(tx, x.id, r) },
+	r := record.Exec{ID: x.id, Container: x.owner.ID, Pid: ev.Pid, Request: x.request}
+	return e.commitExec(ctx, x, containers.Change{
+		Action: "exec_start: " + strings.Join(x.request.Cmd, " "), Recovered: ev.Recovered, Attributes: x.attributes(warningAttributes(ev)),
+		Also: func(tx *store.Tx, _ *record.Record) error { return record.Execs.Put(tx, x.id, r) },
 	})
 }
 
 // recordExecExit tells of an exec's exit, and forgets its record with that.
 func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontainerd.Event) error {
-	return e.commitExec(ctx, x, change{
-		action: "exec_die", recovered: ev.Recovered,
-		attributes: x.attributes(map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}),
-		also: func(tx *store.Tx, _ *record.Record) error {
+	return e.commitExec(ctx, x, containers.Change{
+		Action: "exec_die", Recovered: ev.Recovered,
+		Attributes: x.attributes(map[string]string{"exitCode": strconv.Itoa(shownCode(ev.Exit))}),
+		Also: func(tx *store.Tx, _ *record.Record) error {
 			record.Execs.Delete(tx, x.id)
 			return nil
 		},
@@ -40,9 +40,9 @@ func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontain
 
 // commitExec commits what changes nothing of the container itself. One that was
 // removed meanwhile has no execs.
-func (e *Engine) commitExec(ctx context.Context, x *execution, c change) error {
-	c.mutate = func(*record.Record) error { return nil }
-	_, _, err := e.commit(context.WithoutCancel(ctx), x.owner, c)
+func (e *Engine) commitExec(ctx context.Context, x *execution, c containers.Change) error {
+	c.Mutate = func(*record.Record) error { return nil }
+	_, _, err := x.owner.Commit(context.WithoutCancel(ctx), c)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (e *Engine) readExecs() (map[string][]record.Exec, error) {
 }
 
 // restoreExecs makes the execs of a run known again.
-func (e *Engine) restoreExecs(o *object, records []record.Exec) ([]libcontainerd.RestoreExec, error) {
+func (e *Engine) restoreExecs(o *task, records []record.Exec) ([]libcontainerd.RestoreExec, error) {
 	var taken []libcontainerd.RestoreExec
 	for _, r := range records {
 		t, err := e.restoreExec(o, r)
@@ -79,17 +79,17 @@ func (e *Engine) restoreExecs(o *object, records []record.Exec) ([]libcontainerd
 
 // restoreExec makes the exec of a record one of its container's again. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
-func (e *Engine) restoreExec(o *object, r record.Exec) (libcontainerd.RestoreExec, error) {
+func (e *Engine) restoreExec(o *task, r record.Exec) (libcontainerd.RestoreExec, error) {
 	x := &execution{id: r.ID, owner: o, request: r.Request, started: true, pid: r.Pid, exited: make(chan struct{}), announced: make(chan struct{})}
 	var err error
 	x.life, err = e.newLife(lifeConfig{
-		terminal: r.Request.Tty, stdin: r.Request.AttachStdin, once: true, rawDir: e.execDir(o.id, x.id),
+		terminal: r.Request.Tty, stdin: r.Request.AttachStdin, once: true, rawDir: e.execDir(o.ID, x.id),
 	})
 	if err != nil {
 		return libcontainerd.RestoreExec{}, err
 	}
 	x.life.closed = true
-	o.change(func() { o.execs[x.id] = x })
+	o.Change(func() { o.execs[x.id] = x })
 	e.execs.add(x)
 	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{
 		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin, StdinClosed: true,

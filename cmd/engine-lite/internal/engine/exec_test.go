@@ -177,7 +177,7 @@ func TestExecProcess(t *testing.T) {
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
 	})
-	p, err := r.e.execProcess(r.object(id).record(), record.ExecRequest{
+	p, err := r.e.execProcess(r.object(id).Record(), record.ExecRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
 	}, nil)
 	must(t, err)
@@ -192,7 +192,7 @@ func TestExecProcess(t *testing.T) {
 	if slices.Contains(p.Env, "B=2") || !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") {
 		t.Errorf("%v, %v", p.Env, p.Capabilities.Bounding)
 	}
-	if slices.Contains(r.object(id).record().HostConfig.CapAdd, "ALL") {
+	if slices.Contains(r.object(id).Record().HostConfig.CapAdd, "ALL") {
 		t.Error("the exec changed the container")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -77,7 +77,7 @@ type foreignRecord struct {
 	// Schema is the version of the stored form.
 	Schema uint `json:",omitzero"`
 	// State is the one at the offset in the log up to which events were told.
-	State  spool.State
+	State  ocilog.State
 	Offset int64
 	// Ended tells that its die event was told, or that there will be none.
 	Ended     bool
@@ -93,17 +93,17 @@ func (e *Engine) openForeign(ctx context.Context) error {
 	if err := f.load(); err != nil {
 		return err
 	}
-	conn, remove, err := spool.Listen(f.dir)
+	conn, remove, err := ocilog.Listen(f.dir)
 	if err != nil {
 		return fmt.Errorf("listen for foreign containers: %w", err)
 	}
 	if err := f.takeUp(ctx); err != nil {
-		e.cancel()
+		e.background.Stop()
 		f.watchers.Wait()
 		return errors.Join(err, remove())
 	}
 	e.background.Go(func() {
-		f.run(e.ctx, conn)
+		f.run(e.background.Context(), conn)
 		if err := remove(); err != nil {
 			log.WithError(err).Warn("cannot remove the socket for foreign containers")
 		}
@@ -136,7 +136,7 @@ func (f *foreign) takeUp(ctx context.Context) error {
 		return err
 	}
 	for _, h := range held {
-		run, ours := strings.CutPrefix(h.Key, spool.HeldPrefix)
+		run, ours := strings.CutPrefix(h.Key, ocilog.HeldPrefix)
 		if ours && f.byRun[run] == nil && !f.unread[run] && !begun[run] {
 			if err := f.e.stdio.keeper.Release(ctx, h.Key, ""); err != nil {
 				return fmt.Errorf("release a foreign container's process: %w", err)
@@ -158,14 +158,14 @@ func (f *foreign) takeUp(ctx context.Context) error {
 func (f *foreign) begun() (map[string]bool, error) {
 	runs := map[string]bool{}
 	for _, entry := range f.logs() {
-		s, err := spool.Peek(f.dir, entry.Name())
+		s, err := ocilog.Peek(f.dir, entry.Name())
 		if err != nil && !errdefs.IsNotFound(err) {
 			return nil, err
 		}
 		runs[s.Container.Run] = true
 	}
 	for run := range f.byRun {
-		runs[run] = runs[run] || spool.Gone(f.dir, run) // a log is renamed once, to this name
+		runs[run] = runs[run] || ocilog.Gone(f.dir, run) // a log is renamed once, to this name
 	}
 	return runs, nil
 }
@@ -250,9 +250,9 @@ func (f *foreign) logs() []os.DirEntry {
 		f.again = true
 		return nil
 	}
-	entries = slices.DeleteFunc(entries, func(entry os.DirEntry) bool { return !spool.IsLog(entry.Name()) })
+	entries = slices.DeleteFunc(entries, func(entry os.DirEntry) bool { return !ocilog.IsLog(entry.Name()) })
 	slices.SortStableFunc(entries, func(a, b os.DirEntry) int {
-		switch x, y := spool.Retired(a.Name()), spool.Retired(b.Name()); {
+		switch x, y := ocilog.Retired(a.Name()), ocilog.Retired(b.Name()); {
 		case x && y:
 			return modified(a).Compare(modified(b))
 		case x:

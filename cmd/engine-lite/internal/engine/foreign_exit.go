@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/internal/pidfd"
-	"github.com/engine-lite/engine-lite/internal/spool"
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
@@ -31,7 +31,7 @@ func exitCode(status uint32) int { return keeper.Exit{Status: status}.Code() }
 // watch has a goroutine wait for the end of a container's process; it ends with
 // the process or with the engine. A process that is gone, and that nobody kept,
 // has an unknown exit. An error is to be tried again.
-func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, process spool.Process) error {
+func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, process ocilog.Process) error {
 	if c.watched || c.exit != nil {
 		return nil
 	}
@@ -47,7 +47,7 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 	late := pidfd.Ended(handle)
 	f.watchers.Go(func() {
 		defer handle.Close()
-		if pidfd.Await(f.e.ctx, handle) != nil {
+		if pidfd.Await(f.e.background.Context(), handle) != nil {
 			return
 		}
 		x := foreignExit{run: run, time: time.Now(), recovered: late}
@@ -57,7 +57,7 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 		}
 		select {
 		case f.ended <- x:
-		case <-f.e.ctx.Done():
+		case <-f.e.background.Context().Done():
 		}
 	})
 	return nil
@@ -65,16 +65,16 @@ func (f *foreign) watch(ctx context.Context, run string, c *foreignContainer, pr
 
 // open opens a container's process: the one that the keeper has kept since it was
 // created, else anew. Then the keeper gets it, for the next engine.
-func (f *foreign) open(ctx context.Context, run string, process spool.Process) (*os.File, error) {
+func (f *foreign) open(ctx context.Context, run string, process ocilog.Process) (*os.File, error) {
 	hold := f.e.stdio.keeper
-	handle, _, err := hold.Take(ctx, spool.Held(run), keeper.Process)
+	handle, _, err := hold.Take(ctx, ocilog.Held(run), keeper.Process)
 	if err == nil || !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err) { // invalid: a keeper of before this was there
 		return handle, err
 	}
 	if handle, err = process.Open(); err != nil {
 		return nil, err
 	}
-	err = hold.Hold(ctx, spool.Held(run), keeper.Process, handle, nil, keeper.HoldOptions{Taken: true})
+	err = hold.Hold(ctx, ocilog.Held(run), keeper.Process, handle, nil, keeper.HoldOptions{Taken: true})
 	if err != nil && errdefs.IsUnavailable(err) {
 		return nil, errors.Join(err, handle.Close())
 	}
@@ -84,7 +84,7 @@ func (f *foreign) open(ctx context.Context, run string, process spool.Process) (
 // drop removes the log of a container that is gone and told of, and then what the
 // engine knows of it. It returns false where a command still has the log.
 func (f *foreign) drop(ctx context.Context, run string, c *foreignContainer) (bool, error) {
-	if !spool.Retired(c.name) {
+	if !ocilog.Retired(c.name) {
 		if err := f.retire(ctx, run, c); err != nil {
 			return false, err
 		}
@@ -102,7 +102,7 @@ const retireWait = 100 * time.Millisecond
 func (f *foreign) retire(ctx context.Context, run string, c *foreignContainer) error {
 	ctx, cancel := context.WithTimeout(ctx, retireWait)
 	defer cancel()
-	l, err := spool.Open(ctx, f.dir, c.name, false)
+	l, err := ocilog.Open(ctx, f.dir, c.name, false)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (f *foreign) retire(ctx context.Context, run string, c *foreignContainer) e
 }
 
 func (f *foreign) forget(ctx context.Context, run string) error {
-	if err := f.e.stdio.keeper.Release(ctx, spool.Held(run), ""); err != nil {
+	if err := f.e.stdio.keeper.Release(ctx, ocilog.Held(run), ""); err != nil {
 		return err
 	}
 	err := f.e.store.Update(ctx, func(tx *store.Tx) error {
@@ -140,7 +140,7 @@ func (f *foreign) lose(ctx context.Context, run string, c *foreignContainer) err
 		if t.awaitsExit() {
 			t.die(foreignExit{time: now, recovered: true, unknown: "the container's log is gone: was the machine restarted?"})
 		}
-		t.add(spool.Line{Time: now, Action: spool.Destroy, Step: spool.Done, Recovered: true})
+		t.add(ocilog.Line{Time: now, Action: ocilog.Destroy, Step: ocilog.Done, Recovered: true})
 		if err := f.commit(ctx, run, t); err != nil {
 			return err
 		}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/internal/spool"
-	"github.com/engine-lite/engine-lite/journal"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
+	"github.com/engine-lite/engine-lite/journal"
 )
 
 // read tells of what a log has beyond the place up to which the journal has it. It
@@ -44,7 +44,7 @@ func (f *foreign) read(ctx context.Context, name string) (bool, error) {
 		return false, fmt.Errorf("the log is shorter than before: %w", errdefs.ErrDataLoss)
 	}
 	c.name = name
-	idle := func() bool { return spool.Idle(path, int64(len(data))) }
+	idle := func() bool { return ocilog.Idle(path, int64(len(data))) }
 	whole, err := f.tell(ctx, run, c, data[c.record.Offset:], idle)
 	f.held[who.ID] = !whole
 	if err != nil || !whole || !c.record.State.Destroyed {
@@ -54,13 +54,13 @@ func (f *foreign) read(ctx context.Context, name string) (bool, error) {
 }
 
 // containerOf finds the container that a log is of.
-func containerOf(data []byte) (spool.Container, bool) {
-	for _, l := range spool.Parse(data) {
+func containerOf(data []byte) (ocilog.Container, bool) {
+	for _, l := range ocilog.Parse(data) {
 		if l.Container != nil {
 			return *l.Container, true
 		}
 	}
-	return spool.Container{}, false
+	return ocilog.Container{}, false
 }
 
 // tell commits what lines mean together with the place behind them. A destroy
@@ -68,8 +68,8 @@ func containerOf(data []byte) (spool.Container, bool) {
 func (f *foreign) tell(ctx context.Context, run string, c *foreignContainer, data []byte, idle func() bool) (whole bool, err error) {
 	t, exit := telling{record: c.record}, c.exit // an exit that is seen from here on may be younger than data
 	whole = true
-	for _, l := range spool.Parse(data) {
-		if l.Action == spool.Destroy && l.Step == spool.Done && t.awaitsExit() {
+	for _, l := range ocilog.Parse(data) {
+		if l.Action == ocilog.Destroy && l.Step == ocilog.Done && t.awaitsExit() {
 			if exit == nil {
 				whole = false
 				break
@@ -119,21 +119,21 @@ type telling struct {
 func (t *telling) awaitsExit() bool { return t.record.State.Started && !t.record.Ended }
 
 // add adds what a line means.
-func (t *telling) add(l spool.Line) {
+func (t *telling) add(l ocilog.Line) {
 	s := &t.record.State
 	before := *s
 	s.Add(l)
-	if l.Step != spool.Done {
+	if l.Step != ocilog.Done {
 		return
 	}
 	switch l.Action {
-	case spool.Create:
+	case ocilog.Create:
 		if !before.Created {
 			t.event("create", l.Time, l.Recovered, nil)
 		}
-	case spool.Start:
+	case ocilog.Start:
 		t.start(l.Time, l.Recovered)
-	case spool.Exit:
+	case ocilog.Exit:
 		if t.awaitsExit() {
 			t.die(foreignExit{time: l.Time, status: *l.Status, recovered: l.Recovered})
 		}
@@ -159,7 +159,7 @@ func (t *telling) end(x foreignExit, idle func() bool) bool {
 	case t.record.Ended:
 	case s.Started:
 		t.die(x)
-	case s.Pending != spool.Start:
+	case s.Pending != ocilog.Start:
 		t.record.Ended = true
 	case !idle():
 		return false
@@ -185,7 +185,7 @@ func (t *telling) die(x foreignExit) {
 // that the journal can't keep is now.
 func (t *telling) event(action string, at time.Time, recovered bool, attributes map[string]string) {
 	r := t.shown()
-	ev := containerEvent(r, change{action: action, recovered: recovered, attributes: func(*record.Record) map[string]string {
+	ev := containers.Event(r, containers.Change{Action: action, Recovered: recovered, Attributes: func(*record.Record) map[string]string {
 		all := map[string]string{"bundle": t.record.State.Container.Bundle, "runtime": t.record.State.Container.Runtime}
 		for key, value := range attributes {
 			all[key] = value

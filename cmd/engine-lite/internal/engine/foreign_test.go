@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/internal/spool"
+	"github.com/engine-lite/engine-lite/internal/ocilog"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 )
@@ -17,7 +17,7 @@ import (
 // foreigner is the log of a foreign container, whose process is this one's child.
 type foreigner struct {
 	*rig
-	log   *spool.Log
+	log   *ocilog.Log
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
@@ -38,29 +38,29 @@ func newForeigner(t *testing.T) *foreigner {
 	must(t, err)
 	must(t, f.cmd.Start())
 	t.Cleanup(f.exit)
-	f.log, err = spool.Open(t.Context(), dir, spool.Key("", "c1"), true)
+	f.log, err = ocilog.Open(t.Context(), dir, ocilog.Key("", "c1"), true)
 	must(t, err)
 	t.Cleanup(func() { _ = f.log.Close() })
-	f.note(spool.Line{Action: spool.Create, Step: spool.Begun, Container: &spool.Container{Run: "r1", ID: "c1"}})
+	f.note(ocilog.Line{Action: ocilog.Create, Step: ocilog.Begun, Container: &ocilog.Container{Run: "r1", ID: "c1"}})
 	return f
 }
 
-func (f *foreigner) note(lines ...spool.Line) {
+func (f *foreigner) note(lines ...ocilog.Line) {
 	f.t.Helper()
 	for _, l := range lines {
 		must(f.t, f.log.Append(l))
 	}
-	spool.Wake(f.spool)
+	ocilog.Wake(f.spool)
 }
 
-func (f *foreigner) created() spool.Line {
+func (f *foreigner) created() ocilog.Line {
 	f.t.Helper()
 	start, err := keeper.StartTime(f.cmd.Process.Pid)
 	must(f.t, err)
-	return spool.Line{Action: spool.Create, Step: spool.Done, Process: &spool.Process{Pid: f.cmd.Process.Pid, Start: start}}
+	return ocilog.Line{Action: ocilog.Create, Step: ocilog.Done, Process: &ocilog.Process{Pid: f.cmd.Process.Pid, Start: start}}
 }
 
-func done(action string) spool.Line { return spool.Line{Action: action, Step: spool.Done} }
+func done(action string) ocilog.Line { return ocilog.Line{Action: action, Step: ocilog.Done} }
 
 func (f *foreigner) exit() {
 	_ = f.stdin.Close()
@@ -117,10 +117,10 @@ func (f *foreigner) gone() {
 // destroy ends the container as the last command does.
 func (f *foreigner) destroy() {
 	f.t.Helper()
-	f.note(done(spool.Destroy))
+	f.note(done(ocilog.Destroy))
 	must(f.t, f.log.Retire())
 	must(f.t, f.log.Close())
-	spool.Wake(f.spool)
+	ocilog.Wake(f.spool)
 }
 
 // TestForeignLife follows a container from its log.
@@ -128,7 +128,7 @@ func TestForeignLife(t *testing.T) {
 	f := newForeigner(t)
 	f.note(f.created())
 	f.told("create")
-	f.note(spool.Line{Action: spool.Start, Step: spool.Begun}, done(spool.Start), done(spool.Pause), done(spool.Unpause))
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause), done(ocilog.Unpause))
 	f.told("create", "start", "pause", "unpause")
 	f.exit()
 	f.told("create", "start", "pause", "unpause", "die 7")
@@ -141,12 +141,12 @@ func TestForeignLife(t *testing.T) {
 // and its end. As long as the command has the log, the exit waits for it.
 func TestForeignExitDuringStart(t *testing.T) {
 	for name, finish := range map[string]func(f *foreigner){
-		"done":   func(f *foreigner) { f.note(done(spool.Start)) },
+		"done":   func(f *foreigner) { f.note(done(ocilog.Start)) },
 		"killed": func(f *foreigner) { must(f.t, f.log.Close()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForeigner(t)
-			f.note(f.created(), spool.Line{Action: spool.Start, Step: spool.Begun})
+			f.note(f.created(), ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun})
 			f.told("create")
 			f.exit()
 			f.told("create")
@@ -166,7 +166,7 @@ func TestForeignNeverStarted(t *testing.T) {
 	f := newForeigner(t)
 	f.note(f.created())
 	f.exit()
-	f.note(spool.Line{Action: spool.Start, Step: spool.Begun}, spool.Line{Action: spool.Start, Step: spool.Failed})
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
 	f.destroy()
 	f.told("create", "destroy")
 	f.gone()
@@ -177,7 +177,7 @@ func TestForeignNeverStarted(t *testing.T) {
 func TestForeignCommandKilled(t *testing.T) {
 	f := newForeigner(t)
 	status := uint32(3 << 8)
-	f.note(f.created(), done(spool.Start), spool.Line{Action: spool.Exit, Step: spool.Done, Status: &status}, done(spool.Destroy))
+	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status}, done(ocilog.Destroy))
 	f.told("create", "start", "die 3", "destroy")
 	must(t, f.log.Close())
 	f.gone()
@@ -187,10 +187,10 @@ func TestForeignCommandKilled(t *testing.T) {
 func TestForeignAway(t *testing.T) {
 	f := newForeigner(t)
 	f.close()
-	f.note(f.created(), done(spool.Start))
+	f.note(f.created(), done(ocilog.Start))
 	f.exit()
 	f.destroy()
-	must(t, f.keeper.Hold(t.Context(), spool.Held("r0"), keeper.Process, nil, nil, keeper.HoldOptions{}))
+	must(t, f.keeper.Hold(t.Context(), ocilog.Held("r0"), keeper.Process, nil, nil, keeper.HoldOptions{}))
 	f.open()
 	// The fake keeper doesn't have it, and it is reaped.
 	f.told("create", "start", "die 255 recovered", "destroy")
@@ -200,19 +200,19 @@ func TestForeignAway(t *testing.T) {
 // TestForeignLost restarts the machine: the logs are gone, the journal isn't.
 func TestForeignLost(t *testing.T) {
 	for name, tt := range map[string]struct {
-		state spool.State
+		state ocilog.State
 		ended bool
 		want  []string
 	}{
-		"running": {spool.State{Created: true, Started: true}, false, []string{"die 255 recovered", "destroy recovered"}},
-		"ended":   {spool.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
-		"created": {spool.State{Created: true}, false, []string{"destroy recovered"}},
-		"told":    {spool.State{Created: true, Destroyed: true}, true, nil},
+		"running": {ocilog.State{Created: true, Started: true}, false, []string{"die 255 recovered", "destroy recovered"}},
+		"ended":   {ocilog.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
+		"created": {ocilog.State{Created: true}, false, []string{"destroy recovered"}},
+		"told":    {ocilog.State{Created: true, Destroyed: true}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForeigner(t)
 			must(t, f.log.Discard())
-			tt.state.Container = spool.Container{Run: "r1", ID: "c1"}
+			tt.state.Container = ocilog.Container{Run: "r1", ID: "c1"}
 			f.reopen(func(tx *store.Tx) error {
 				return Foreign.Put(tx, "r1", foreignRecord{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})

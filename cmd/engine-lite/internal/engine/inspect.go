@@ -13,11 +13,11 @@ import (
 // ContainerInspect tells all that is known of a container. It never waits for
 // the container.
 func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
-	r := o.record()
+	r := o.Record()
 	answer := inspect.Container(r, inspect.Place{
 		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(), ExecIDs: o.execIDs(),
 	})
@@ -31,9 +31,9 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	return answer, nil
 }
 
-func (o *object) execIDs() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) execIDs() []string {
+	o.LockState()
+	defer o.UnlockState()
 	if len(o.execs) == 0 {
 		return nil
 	}

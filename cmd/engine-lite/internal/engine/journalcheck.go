@@ -3,9 +3,8 @@ package engine
 import (
 	"context"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // JournalCheck returns what is wrong with the engine's journal.

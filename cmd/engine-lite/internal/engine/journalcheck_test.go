@@ -9,10 +9,11 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func (r *rig) findings() string {
@@ -32,7 +33,7 @@ func lived(r *rig) (exited string) {
 	r.ended(exited)
 	must(r.t, r.e.ContainerRename(r.t.Context(), exited, "renamed"))
 	restarting := r.run("restarting", "exit 1", func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })
-	r.until(restarting, func(v view) bool { return v.rec.Generation > 2 })
+	r.until(restarting, func(v containers.View) bool { return v.Record.Generation > 2 })
 	must(r.t, r.e.ContainerRemove(r.t.Context(), restarting, RemoveOptions{Force: true}))
 	r.ended(r.run("removed", "exit 3", autoRemove))
 	return exited
@@ -111,7 +112,7 @@ func TestDumpJournal(t *testing.T) {
 		t.Errorf("a part: %q, %q", records, some)
 	}
 	ahead := r.e.store.Newest() + 1
-	var gone *HistoryGoneError
+	var gone *eventstream.HistoryGoneError
 	if err := r.e.JournalDump(t.Context(), store.DumpOptions{After: &ahead}, nil); !errors.As(err, &gone) {
 		t.Errorf("beyond the end: %v", err)
 	}

@@ -11,10 +11,9 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // life is the stdio of one run of a process, from before its start, so that
@@ -269,7 +268,7 @@ func (e *Engine) newContainerLife(r *record.Record) (*life, error) {
 // lifeOf returns the stdio of the container's run under way, or of its next
 // one, which has to wait until nothing of the last one is left; Conflict where
 // there will be none, since the container is being removed.
-func (e *Engine) lifeOf(ctx context.Context, o *object) (*life, error) {
+func (e *Engine) lifeOf(ctx context.Context, o *task) (*life, error) {
 	for {
 		l, cleanup, err := e.makeLife(o)
 		if cleanup == nil {
@@ -285,14 +284,14 @@ func (e *Engine) lifeOf(ctx context.Context, o *object) (*life, error) {
 
 // makeLife is lifeOf, but for the wait: it returns the clean-up that has to be
 // waited for. The files of the last run have the names of the next one's.
-func (e *Engine) makeLife(o *object) (_ *life, cleanup <-chan struct{}, _ error) {
+func (e *Engine) makeLife(o *task) (_ *life, cleanup <-chan struct{}, _ error) {
 	o.making.Lock()
 	defer o.making.Unlock()
-	o.mu.Lock()
-	l, r, err := o.life, o.rec, o.lifelessLocked()
+	o.LockState()
+	l, r, err := o.life, o.Rec, o.lifelessLocked()
 	cleanup = o.cleaningLocked()
 	ended := r.Exits >= o.generation // else there is a run, or a start, and no clean-up yet
-	o.mu.Unlock()
+	o.UnlockState()
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -306,12 +305,12 @@ func (e *Engine) makeLife(o *object) (_ *life, cleanup <-chan struct{}, _ error)
 		return nil, nil, err
 	}
 	l.note = func() { e.noteStdinClosed(o, l) }
-	o.mu.Lock()
+	o.LockState()
 	err = o.lifelessLocked()
 	if err == nil {
 		o.life = l
 	}
-	o.mu.Unlock()
+	o.UnlockState()
 	if err != nil {
 		return nil, nil, errors.Join(err, l.end())
 	}
@@ -319,7 +318,7 @@ func (e *Engine) makeLife(o *object) (_ *life, cleanup <-chan struct{}, _ error)
 }
 
 // cleaningLocked is the clean-up that isn't done yet; nil where it is.
-func (o *object) cleaningLocked() <-chan struct{} {
+func (o *task) cleaningLocked() <-chan struct{} {
 	select {
 	case <-o.cleanup:
 		return nil
@@ -329,22 +328,22 @@ func (o *object) cleaningLocked() <-chan struct{} {
 }
 
 // lifelessLocked is why the container has no further run.
-func (o *object) lifelessLocked() error {
-	if o.gone || o.rec.Status == record.StatusRemoving {
-		return classed.Errorf(errdefs.ErrConflict, "container %s is being removed", o.id)
+func (o *task) lifelessLocked() error {
+	if o.Gone || o.Rec.Status == record.StatusRemoving {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is being removed", o.ID)
 	}
 	return nil
 }
 
 // endLife ends the life that there is, or that is being made. The next one is
 // made when its files are gone.
-func (o *object) endLife() error {
+func (o *task) endLife() error {
 	o.making.Lock()
 	defer o.making.Unlock()
-	o.mu.Lock()
+	o.LockState()
 	l := o.life
 	o.life = nil
-	o.mu.Unlock()
+	o.UnlockState()
 	if l == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -52,14 +53,14 @@ func TestLogsOfAnExitNotTold(t *testing.T) {
 	id := r.run("", "echo last words; exit 3")
 	r.ended(id)
 	o := r.object(id)
-	o.change(func() { o.told-- }) // as long as the output is being drained
+	o.Change(func() { o.Announced-- }) // as long as the output is being drained
 	log := make(chan string)
 	go func() { log <- r.logs(id) }()
 	select {
 	case <-log:
 		t.Error("the log was read before the exit was told")
 	case <-time.After(100 * time.Millisecond):
-		o.change(func() { o.tellLocked(o.rec) })
+		o.Change(func() { o.AnnounceLocked(o.Rec) })
 		if got := receive(t, log); got != "last words\n" {
 			t.Errorf("the log has %q", got)
 		}
@@ -90,9 +91,9 @@ func TestStartRightAfterExit(t *testing.T) {
 	id := r.create("", "echo x")
 	for range 50 {
 		must(t, r.e.ContainerStart(t.Context(), id))
-		r.until(id, func(v view) bool { return !v.rec.Running() })
+		r.until(id, func(v containers.View) bool { return !v.Record.Running() })
 	}
-	r.until(id, func(v view) bool { return !v.rec.Running() })
+	r.until(id, func(v containers.View) bool { return !v.Record.Running() })
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.empty()
 }
@@ -227,14 +228,16 @@ func TestClientGone(t *testing.T) {
 		op      string
 		running bool
 		call    func(ctx context.Context, id string) error
-		done    func(v view) bool
+		done    func(v containers.View) bool
 	}{
-		{"CreateTask", false, r.e.ContainerStart, func(v view) bool { return v.rec.Running() }},
+		{"CreateTask", false, r.e.ContainerStart, func(v containers.View) bool { return v.Record.Running() }},
 		{"Kill", true, func(ctx context.Context, id string) error { return r.e.ContainerStop(ctx, id, StopOptions{}) },
-			func(v view) bool { return v.rec.Status == record.StatusExited && v.told == v.rec.Exits }},
+			func(v containers.View) bool {
+				return v.Record.Status == record.StatusExited && v.Announced == v.Record.Exits
+			}},
 		{"CreateTask", true, func(ctx context.Context, id string) error { return r.e.ContainerRestart(ctx, id, StopOptions{}) },
-			func(v view) bool { return v.rec.Running() && v.rec.Generation == 2 }},
-		{"Pause", true, r.e.ContainerPause, func(v view) bool { return v.rec.Status == record.StatusPaused }},
+			func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 }},
+		{"Pause", true, r.e.ContainerPause, func(v containers.View) bool { return v.Record.Status == record.StatusPaused }},
 	} {
 		id := r.create("", "sleep 1000")
 		if c.running {

@@ -11,17 +11,17 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
 
 // ContainerList lists containers, newest first. It never waits for a container.
 func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]container.Summary, error) {
-	if err := checkFilters(opts.Filters, listFilters); err != nil {
+	if err := filters.Check(opts.Filters, listFilters); err != nil {
 		return nil, err
 	}
 	keep, err := e.listFilter(ctx, opts)
@@ -29,7 +29,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 		return nil, err
 	}
 	summaries := []container.Summary{}
-	for _, r := range e.roster.sorted() {
+	for _, r := range e.roster.Sorted() {
 		if opts.Limit > 0 && len(summaries) == opts.Limit {
 			break
 		}
@@ -39,6 +39,9 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 	}
 	return summaries, nil
 }
+
+// Records returns the records of all containers, newest first. They are not to be written to.
+func (e *Engine) Records() []*record.Record { return e.roster.Sorted() }
 
 // listFilter makes the one test that a record has to pass.
 func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *record.Record) bool, error) {
@@ -72,13 +75,13 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	all := opts.All || opts.Limit > 0 || len(f["status"]) > 0 || len(f["exited"]) > 0 || len(f["before"]) > 0 || len(f["since"]) > 0
 	return func(r *record.Record) bool {
 		return (all || r.Up()) &&
-			f.match("status", func(v string) bool { return v == string(r.Status) }) &&
-			f.match("health", func(v string) bool { return v == string(inspect.HealthSummary(r).Status) }) &&
-			f.match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
+			f.Match("status", func(v string) bool { return v == string(r.Status) }) &&
+			f.Match("health", func(v string) bool { return v == string(inspect.HealthSummary(r).Status) }) &&
+			f.Match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
-			f.all("label", func(v string) bool { return hasLabel(r.Config.Labels, v) }) &&
-			f.match("network", func(v string) bool { return v == inspect.NetworkName(r) }) &&
-			f.none("volume", "publish", "expose") &&
+			f.All("label", func(v string) bool { return filters.HasLabel(r.Config.Labels, v) }) &&
+			f.Match("network", func(v string) bool { return v == inspect.NetworkName(r) }) &&
+			f.None("volume", "publish", "expose") &&
 			(len(exited) == 0 || r.Status == record.StatusExited && slices.Contains(exited, r.ShownExitCode())) &&
 			(images == nil || slices.Contains(images, r.Image)) &&
 			(before.IsZero() || r.Created.Before(before)) && (after.IsZero() || r.Created.After(after))
@@ -130,20 +133,20 @@ func (e *Engine) ancestors(ctx context.Context, refs []string) ([]string, error)
 	return ids, nil
 }
 
-func (e *Engine) listWindow(f Filters) (before, after time.Time, err error) {
+func (e *Engine) listWindow(f filters.Filters) (before, after time.Time, err error) {
 	for _, ref := range f["before"] {
-		o, err := e.roster.find(ref)
+		o, err := e.find(ref)
 		if err != nil {
 			return before, after, err
 		}
-		before = o.record().Created
+		before = o.Record().Created
 	}
 	for _, ref := range f["since"] {
-		o, err := e.roster.find(ref)
+		o, err := e.find(ref)
 		if err != nil {
 			return before, after, err
 		}
-		after = o.record().Created
+		after = o.Record().Created
 	}
 	return before, after, nil
 }

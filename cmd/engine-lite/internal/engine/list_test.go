@@ -3,13 +3,16 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 func TestContainerList(t *testing.T) {
@@ -23,20 +26,20 @@ func TestContainerList(t *testing.T) {
 		"a":     {},
 		"cba":   {All: true},
 		"cb":    {Limit: 2},
-		"b":     {Filters: Filters{"exited": {"3"}}},
-		"":      {Filters: Filters{"exited": {"4"}}},
-		"c":     {Filters: Filters{"status": {"created"}}},
-		"ca":    {Filters: Filters{"status": {"created", "running"}}},
-		"a ":    {Filters: Filters{"label": {"k=v"}}},
-		"b ":    {All: true, Filters: Filters{"name": {"^/bet"}}},
-		"b  ":   {All: true, Filters: Filters{"name": {"et"}}},
-		"c ":    {Filters: Filters{"since": {"beta"}}},
-		"a  ":   {Filters: Filters{"before": {b}}},
-		"cba ":  {All: true, Filters: Filters{"ancestor": {"box"}}},
-		" ":     {All: true, Filters: Filters{"ancestor": {"nosuch"}}},
-		"cb ":   {All: true, Filters: Filters{"id": {b[:20], c[:20]}}},
-		"  ":    {All: true, Filters: Filters{"volume": {"v"}}},
-		"cba  ": {All: true, Filters: Filters{"network": {"none"}}},
+		"b":     {Filters: filters.Filters{"exited": {"3"}}},
+		"":      {Filters: filters.Filters{"exited": {"4"}}},
+		"c":     {Filters: filters.Filters{"status": {"created"}}},
+		"ca":    {Filters: filters.Filters{"status": {"created", "running"}}},
+		"a ":    {Filters: filters.Filters{"label": {"k=v"}}},
+		"b ":    {All: true, Filters: filters.Filters{"name": {"^/bet"}}},
+		"b  ":   {All: true, Filters: filters.Filters{"name": {"et"}}},
+		"c ":    {Filters: filters.Filters{"since": {"beta"}}},
+		"a  ":   {Filters: filters.Filters{"before": {b}}},
+		"cba ":  {All: true, Filters: filters.Filters{"ancestor": {"box"}}},
+		" ":     {All: true, Filters: filters.Filters{"ancestor": {"nosuch"}}},
+		"cb ":   {All: true, Filters: filters.Filters{"id": {b[:20], c[:20]}}},
+		"  ":    {All: true, Filters: filters.Filters{"volume": {"v"}}},
+		"cba  ": {All: true, Filters: filters.Filters{"network": {"none"}}},
 	} {
 		list, err := r.e.ContainerList(t.Context(), opts)
 		must(t, err)
@@ -54,8 +57,8 @@ func TestContainerList(t *testing.T) {
 	for filter, is := range map[string]func(error) bool{
 		"nope=x": errdefs.IsInvalidArgument, "name=(": errdefs.IsInvalidArgument, "status=x": errdefs.IsInvalidArgument, "exited=x": errdefs.IsInvalidArgument, "before=x": errdefs.IsNotFound,
 	} {
-		name, value, _ := cut(filter)
-		if _, err := r.e.ContainerList(t.Context(), ListOptions{Filters: Filters{name: {value}}}); !is(err) {
+		name, value, _ := strings.Cut(filter, "=")
+		if _, err := r.e.ContainerList(t.Context(), ListOptions{Filters: filters.Filters{name: {value}}}); !is(err) {
 			t.Errorf("%s: %v", filter, err)
 		}
 	}
@@ -93,27 +96,16 @@ func FuzzPickProcesses(f *testing.F) {
 	})
 }
 
-func FuzzCPULine(f *testing.F) {
-	f.Add("cpu  1 2 3 4 5 6 7 8 9 10")
-	f.Add("cpu 1 2 3")
-	f.Add("intr 1 2 3 4 5 6 7 8")
-	f.Fuzz(func(t *testing.T, line string) {
-		if got := cpuLine(line); got%(1e9/userHZ) != 0 && got != 0 && len(line) < 100 {
-			t.Logf("%q is %d", line, got) // sums may wrap, never panic
-		}
-	})
-}
-
 func BenchmarkContainerList(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			e := &Engine{roster: newRoster()}
+			e := &Engine{roster: containers.NewRegistry()}
 			for i := range n {
 				r := &record.Record{
 					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: record.StatusRunning,
 					Config: &record.Config{}, HostConfig: &record.HostConfig{}, Path: "sh",
 				}
-				e.roster.add(newObject(r), r.Name)
+				e.roster.Add(containers.New(nil, r), r.Name)
 			}
 			for b.Loop() {
 				if list, err := e.ContainerList(b.Context(), ListOptions{All: true}); err != nil || len(list) != n {

@@ -6,21 +6,21 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerLogs hands over what the container's log has and, followed, what
 // comes until the container ends.
 func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	r := o.record()
+	r := o.Record()
 	path := e.logPath(r)
 	switch {
 	case !opts.Stdout && !opts.Stderr:
@@ -33,10 +33,10 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 	}
 	// Of a run that is seen to have exited the last output may not be in the log
 	// before waiters and subscribers are told.
-	if err := o.await(ctx, func(v view) bool { return v.rec.Running() || v.told == v.rec.Exits }); err != nil {
+	if err := o.Await(ctx, func(v containers.View) bool { return v.Record.Running() || v.Announced == v.Record.Exits }); err != nil {
 		return err
 	}
-	r = o.record()
+	r = o.Record()
 	follow, leave, err := e.followed(ctx, o, r, opts.Follow)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 
 // followed returns the output to follow: that of the run under way, or of the
 // first one. Where the run has just ended it waits until all of it is in the log.
-func (e *Engine) followed(ctx context.Context, o *object, r *record.Record, follow bool) (*logs.Output, func(), error) {
+func (e *Engine) followed(ctx context.Context, o *task, r *record.Record, follow bool) (*logs.Output, func(), error) {
 	none := func() {}
 	if !follow || (!r.Running() && r.Status != record.StatusCreated) {
 		return nil, none, nil
@@ -69,7 +69,7 @@ func (e *Engine) followed(ctx context.Context, o *object, r *record.Record, foll
 	if err == nil && l.join() {
 		return l.output, func() { _ = l.leave() }, nil
 	}
-	return nil, none, o.await(ctx, func(v view) bool { return v.told >= r.Generation })
+	return nil, none, o.Await(ctx, func(v containers.View) bool { return v.Announced >= r.Generation })
 }
 
 // lineWriter writes a log's entries as a client asked for them.

@@ -21,13 +21,13 @@ import (
 	log "github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestMain(m *testing.M) {
@@ -156,19 +156,19 @@ func (r *rig) run(name, script string, more ...func(*container.CreateRequest)) s
 	return id
 }
 
-func (r *rig) object(id string) *object {
+func (r *rig) object(id string) *task {
 	r.t.Helper()
-	o, err := r.e.roster.find(id)
+	o, err := r.e.find(id)
 	must(r.t, err)
 	return o
 }
 
 // until waits for a condition of a container.
-func (r *rig) until(id string, cond func(v view) bool) {
+func (r *rig) until(id string, cond func(v containers.View) bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	defer cancel()
-	if err := r.object(id).await(ctx, cond); err != nil {
+	if err := r.object(id).Await(ctx, cond); err != nil {
 		r.t.Fatalf("container %.12s: %v", id, err)
 	}
 }
@@ -176,8 +176,8 @@ func (r *rig) until(id string, cond func(v view) bool) {
 // ended waits for the exit and for the clean-up after it.
 func (r *rig) ended(id string) {
 	r.t.Helper()
-	r.until(id, func(v view) bool { return v.gone || !v.rec.Running() && v.told == v.rec.Exits })
-	if o, err := r.e.roster.find(id); err == nil {
+	r.until(id, func(v containers.View) bool { return v.Gone || !v.Record.Running() && v.Announced == v.Record.Exits })
+	if o, err := r.e.find(id); err == nil {
 		must(r.t, r.e.cleaned(r.t.Context(), o))
 	}
 }
@@ -247,8 +247,8 @@ func (r *rig) empty() {
 		r.t.Errorf("the runtime daemon has container %s", id)
 		return nil
 	}))
-	for _, o := range r.e.roster.all() {
-		r.t.Errorf("the engine has container %s", o.id)
+	for _, o := range r.e.all() {
+		r.t.Errorf("the engine has container %s", o.ID)
 	}
 	if n := r.e.store.Held(); n > 0 {
 		r.t.Errorf("%d events are held back", n)

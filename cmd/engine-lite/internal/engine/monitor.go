@@ -10,17 +10,17 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // monitor probes one run of a container, from its start to its end.
 type monitor struct {
 	engine     *Engine
-	object     *object
+	object     *task
 	generation uint64
 	check      *record.HealthCheck
 	// due is when the next probe begins: by the monotonic clock, unlike the
@@ -33,21 +33,21 @@ type monitor struct {
 // watchHealth has a running container probed at its intervals, unless it has no
 // health check or this run is probed already. It ends with the run, or with the
 // engine.
-func (e *Engine) watchHealth(o *object) {
-	r := o.record()
+func (e *Engine) watchHealth(o *task) {
+	r := o.Record()
 	c := r.HealthCheck()
 	if c == nil || r.Health == nil || !r.Running() || !o.beginWatch(r.Generation) {
 		return
 	}
 	wait := min(time.Until(r.Health.Due), c.Delay(r.Health.Status, time.Since(r.StartedAt))) // the clock may have been set back
 	m := &monitor{engine: e, object: o, generation: r.Generation, check: c, due: time.Now().Add(wait)}
-	e.background.Go(func() { m.run(e.ctx) })
+	e.background.Go(func() { m.run(e.background.Context()) })
 }
 
 // beginWatch makes sure that a run has one monitor.
-func (o *object) beginWatch(generation uint64) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) beginWatch(generation uint64) bool {
+	o.LockState()
+	defer o.UnlockState()
 	if o.watched >= generation {
 		return false
 	}
@@ -58,14 +58,14 @@ func (o *object) beginWatch(generation uint64) bool {
 func (m *monitor) run(ctx context.Context) {
 	for m.await(ctx) {
 		m.probe(ctx)
-		r := m.object.record()
+		r := m.object.Record()
 		m.due = time.Now().Add(m.check.Delay(record.HealthStatus(inspect.HealthSummary(r).Status), time.Since(r.StartedAt)))
 	}
 }
 
 // over tells that the run has ended.
-func (m *monitor) over(v view) bool {
-	return v.gone || !v.rec.Running() || v.rec.Generation != m.generation
+func (m *monitor) over(v containers.View) bool {
+	return v.Gone || !v.Record.Running() || v.Record.Generation != m.generation
 }
 
 // await waits until a probe is due; it is false when the run, or ctx, has ended.
@@ -73,12 +73,12 @@ func (m *monitor) over(v view) bool {
 func (m *monitor) await(ctx context.Context) bool {
 	paused := false
 	for {
-		v := m.object.view()
+		v := m.object.View()
 		if m.over(v) || ctx.Err() != nil {
 			return false
 		}
 		var due <-chan time.Time
-		if v.rec.Status == record.StatusPaused {
+		if v.Record.Status == record.StatusPaused {
 			paused = true
 		} else {
 			if paused {
@@ -91,7 +91,7 @@ func (m *monitor) await(ctx context.Context) bool {
 			due = time.After(left)
 		}
 		select {
-		case <-v.changed:
+		case <-v.Changed:
 		case <-due:
 		case <-ctx.Done():
 		}
@@ -102,28 +102,28 @@ func (m *monitor) await(ctx context.Context) bool {
 func (m *monitor) probe(ctx context.Context) {
 	p, err := newProbe(m.check.Timeout)
 	if err != nil {
-		log.WithError(err).WithField("container", m.object.id).Warn("the container's health is not probed")
+		log.WithError(err).WithField("container", m.object.ID).Warn("the container's health is not probed")
 		return
 	}
 	exit, err := m.execute(ctx, p)
 	v, ok := p.verdict(exit, err)
 	if !ok || m.killedWithContainer(ctx, v) {
-		log.WithError(err).WithField("container", m.object.id).Debug("a probe of the container's health says nothing")
+		log.WithError(err).WithField("container", m.object.ID).Debug("a probe of the container's health says nothing")
 		return
 	}
 	err = m.engine.recordProbe(ctx, m, v, p.id)
-	if err != nil && !errors.Is(err, errUnchanged) && !errdefs.IsNotFound(err) && ctx.Err() == nil {
-		log.WithError(err).WithField("container", m.object.id).Error("the result of a probe of the container's health is lost")
+	if err != nil && !errors.Is(err, containers.ErrUnchanged) && !errdefs.IsNotFound(err) && ctx.Err() == nil {
+		log.WithError(err).WithField("container", m.object.ID).Error("the result of a probe of the container's health is lost")
 	}
 }
 
 func (m *monitor) execute(ctx context.Context, p *probe) (libcontainerd.Exit, error) {
-	ctr, err := m.object.live()
+	ctr, err := m.object.Live()
 	if err != nil {
 		return libcontainerd.Exit{}, err
 	}
 	if m.process == nil {
-		m.process, err = m.engine.execProcess(m.object.record(), record.ExecRequest{Cmd: m.check.Command}, nil)
+		m.process, err = m.engine.execProcess(m.object.Record(), record.ExecRequest{Cmd: m.check.Command}, nil)
 		if err != nil {
 			return libcontainerd.Exit{}, err
 		}
@@ -141,7 +141,7 @@ func (m *monitor) killedWithContainer(ctx context.Context, v verdict) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, killedProbeWait)
 	defer cancel()
-	return m.object.await(ctx, m.over) == nil
+	return m.object.Await(ctx, m.over) == nil
 }
 
 const killedProbeWait = time.Second
@@ -151,24 +151,24 @@ const killedProbeWait = time.Second
 // Nothing of it was told before, so an engine that dies in a probe leaves no half
 // of it.
 func (e *Engine) recordProbe(ctx context.Context, m *monitor, v verdict, id string) error {
-	var changes []change
-	_, _, err := e.commit(ctx, m.object, change{
-		mutate: func(r *record.Record) error {
+	var changes []containers.Change
+	_, _, err := m.object.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
 			if !r.Running() || r.Generation != m.generation || r.Health == nil {
-				return errUnchanged
+				return containers.ErrUnchanged
 			}
 			changes = nil
 			if !e.opts.QuietProbes {
 				changes = v.changes(id, m.check.Command)
 			}
 			if r.Judge(m.check, v.result) {
-				changes = append(changes, change{action: "health_status: " + string(r.Health.Status)})
+				changes = append(changes, containers.Change{Action: "health_status: " + string(r.Health.Status)})
 			}
 			return nil
 		},
-		also: func(tx *store.Tx, r *record.Record) error {
+		Also: func(tx *store.Tx, r *record.Record) error {
 			for _, c := range changes {
-				tx.Append(containerEvent(r, c))
+				tx.Append(containers.Event(r, c))
 			}
 			return nil
 		},
@@ -176,17 +176,17 @@ func (e *Engine) recordProbe(ctx context.Context, m *monitor, v verdict, id stri
 	return err
 }
 
-func (o *object) setProbe(p *probe) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) setProbe(p *probe) {
+	o.LockState()
+	defer o.UnlockState()
 	o.probe = p
 }
 
 // probeOf returns the probe that is under way, where it is the process with this
 // id; any where the id is empty. It is nil where there is none.
-func (o *object) probeOf(processID string) *probe {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) probeOf(processID string) *probe {
+	o.LockState()
+	defer o.UnlockState()
 	if o.probe == nil || (processID != "" && processID != probePrefix+o.probe.id) {
 		return nil
 	}
@@ -196,17 +196,17 @@ func (o *object) probeOf(processID string) *probe {
 // sweepProbe removes a probe that an earlier engine left in a container that runs.
 // One that is frozen ends when its container goes on, or with it. The goroutine
 // ends with the probe, or with the engine; the next one finds it again.
-func (e *Engine) sweepProbe(o *object, process string) {
+func (e *Engine) sweepProbe(o *task, process string) {
 	if o.probeOf(process) != nil {
 		return // this engine's own
 	}
 	e.background.Go(func() {
-		err := e.endProbe(e.ctx, o.id, process)
+		err := e.endProbe(e.background.Context(), o.ID, process)
 		if err == nil {
-			err = e.stdio.discard(e.ctx, o.id, process)
+			err = e.stdio.discard(e.background.Context(), o.ID, process)
 		}
-		if err != nil && e.ctx.Err() == nil {
-			log.WithError(err).WithField("container", o.id).Warn("what an earlier engine's probe left goes with its container")
+		if err != nil && !e.background.Ended() {
+			log.WithError(err).WithField("container", o.ID).Warn("what an earlier engine's probe left goes with its container")
 		}
 	})
 }
@@ -215,14 +215,14 @@ func (e *Engine) sweepProbe(o *object, process string) {
 func (e *Engine) endProbe(ctx context.Context, id, process string) error {
 	_, err := e.daemon.Delete(ctx, id, process)
 	if !errdefs.IsFailedPrecondition(err) {
-		return ignoreGone(err)
+		return containers.IgnoreGone(err)
 	}
-	if err := ignoreGone(e.daemon.Kill(ctx, id, process, syscall.SIGKILL, false)); err != nil {
+	if err := containers.IgnoreGone(e.daemon.Kill(ctx, id, process, syscall.SIGKILL, false)); err != nil {
 		return err
 	}
-	if _, err := e.daemon.Wait(ctx, id, process); ignoreGone(err) != nil {
+	if _, err := e.daemon.Wait(ctx, id, process); containers.IgnoreGone(err) != nil {
 		return err
 	}
 	_, err = e.daemon.Delete(ctx, id, process)
-	return ignoreGone(err)
+	return containers.IgnoreGone(err)
 }

@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -125,7 +126,7 @@ func (p *probe) setClock() {
 	}
 }
 
-func (o *object) freezeProbe(frozen bool) {
+func (o *task) freezeProbe(frozen bool) {
 	if p := o.probeOf(""); p != nil {
 		p.freeze(frozen)
 	}
@@ -215,13 +216,13 @@ func ofTheContainer(err error) bool {
 }
 
 // changes are the events of the probe's exec, as Docker has them.
-func (v verdict) changes(id string, command []string) []change {
+func (v verdict) changes(id string, command []string) []containers.Change {
 	words := strings.Join(command, " ")
-	list := []change{{action: "exec_create: " + words, attributes: execAttributes(id, nil)}}
+	list := []containers.Change{{Action: "exec_create: " + words, Attributes: execAttributes(id, nil)}}
 	if v.started {
 		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.exit))}
-		list = append(list, change{action: "exec_start: " + words, attributes: execAttributes(id, nil)},
-			change{action: "exec_die", attributes: execAttributes(id, code)})
+		list = append(list, containers.Change{Action: "exec_start: " + words, Attributes: execAttributes(id, nil)},
+			containers.Change{Action: "exec_die", Attributes: execAttributes(id, code)})
 	}
 	return list
 }

@@ -15,12 +15,12 @@ func BenchmarkProbe(b *testing.B) {
 	r := newRig(b)
 	id := r.run("", "sleep 1000", checked("exit 0", func(h *container.HealthConfig) { h.Interval = time.Hour }))
 	o := r.object(id)
-	m := &monitor{engine: r.e, object: o, generation: o.record().Generation, check: o.record().HealthCheck()}
+	m := &monitor{engine: r.e, object: o, generation: o.Record().Generation, check: o.Record().HealthCheck()}
 	b.ReportAllocs()
 	for b.Loop() {
 		m.probe(b.Context())
 	}
-	if h := o.record().Health; h.Status != record.Healthy {
+	if h := o.Record().Health; h.Status != record.Healthy {
 		b.Errorf("%+v", h)
 	}
 }

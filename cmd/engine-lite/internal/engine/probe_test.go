@@ -13,11 +13,11 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // checked gives a container a health check that runs a script.
@@ -53,8 +53,8 @@ func (r *rig) probed(id string, want container.HealthStatus, n int) *container.H
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
 	defer cancel()
-	err := r.object(id).await(ctx, func(v view) bool {
-		return v.rec.Health.Status == record.HealthStatus(want) && len(v.rec.Health.Log) >= n
+	err := r.object(id).Await(ctx, func(v containers.View) bool {
+		return v.Record.Health.Status == record.HealthStatus(want) && len(v.Record.Health.Log) >= n
 	})
 	if err != nil {
 		r.t.Fatalf("%v: %+v", err, r.health(id))
@@ -96,7 +96,7 @@ func TestProbes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, r *rig) {
 				id := r.run("", "sleep 100000", c.check)
-				started := r.object(id).record().StartedAt
+				started := r.object(id).Record().StartedAt
 				if h := r.health(id); h.Status != "starting" || len(h.Log) != 0 || h.Log == nil {
 					t.Errorf("at the start: %+v", h)
 				}
@@ -301,7 +301,7 @@ func TestLeftProbe(t *testing.T) {
 			}
 			r.openWith(lists)
 			if paused {
-				eventually(t, func() bool { return r.object(id).record().Status == record.StatusPaused })
+				eventually(t, func() bool { return r.object(id).Record().Status == record.StatusPaused })
 				must(t, r.e.ContainerUnpause(t.Context(), id))
 			}
 			eventually(t, func() bool {

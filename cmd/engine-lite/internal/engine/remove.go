@@ -9,32 +9,32 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
 func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOptions) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
 	if opts.Force {
 		if err := e.endRestarts(ctx, o); err != nil {
-			return ignoreGone(err)
+			return containers.IgnoreGone(err)
 		}
 		if err := e.endForRemoval(ctx, o); err != nil {
 			return err
 		}
 	}
-	if err := o.lock(ctx); err != nil {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	defer o.unlock()
-	if o.view().gone { // removed while this call waited: that was what it wanted
+	defer o.Unlock()
+	if o.View().Gone { // removed while this call waited: that was what it wanted
 		return nil
 	}
 	if opts.Force { // it may have been started while this call waited
@@ -42,64 +42,56 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 			return err
 		}
 	}
-	if o.view().gone {
+	if o.View().Gone {
 		return nil
 	}
-	if r := o.record(); r.Up() {
+	if r := o.Record(); r.Up() {
 		return classed.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
 	}
 	return e.removeLocked(ctx, o)
 }
 
-func (e *Engine) endForRemoval(ctx context.Context, o *object) error {
-	r := o.record()
+func (e *Engine) endForRemoval(ctx context.Context, o *task) error {
+	r := o.Record()
 	if r.Status == record.StatusRestarting {
-		return ignoreGone(e.noRestart(ctx, o))
+		return containers.IgnoreGone(e.noRestart(ctx, o))
 	}
 	if !r.Running() {
 		return nil
 	}
-	return ignoreGone(e.killNow(ctx, o, r.Generation))
-}
-
-// ignoreGone takes a container that was removed meanwhile as what was wanted.
-func ignoreGone(err error) error {
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return containers.IgnoreGone(e.killNow(ctx, o, r.Generation))
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
 // operation lock. Who waits for the removal learns of its failure too.
-func (e *Engine) removeLocked(ctx context.Context, o *object) error {
+func (e *Engine) removeLocked(ctx context.Context, o *task) error {
 	err := e.tryRemoval(ctx, o)
 	if err != nil {
-		o.change(func() { o.failedRemovals, o.removalError = o.failedRemovals+1, err })
+		o.Change(func() { o.FailedRemovals, o.RemovalError = o.FailedRemovals+1, err })
 	}
 	return err
 }
 
 // tryRemoval writes the intent first: a removal that died in the middle is
 // finished at the next boot, and every step can be repeated.
-func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
+func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
 	if l := o.endingLife(); l != nil {
 		l.abandon()
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	if err := e.client.ClearStray(o.id); err != nil {
+	if err := e.client.ClearLeftover(o.ID); err != nil {
 		return err // the next engine would not know of it
 	}
-	if o.record().Unreadable() != nil {
+	if o.Record().Unreadable() != nil {
 		if err := e.deleteUnreadable(ctx, o); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
 		if r.Up() {
 			return classed.Errorf(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
 		}
@@ -112,9 +104,9 @@ func (e *Engine) tryRemoval(ctx context.Context, o *object) error {
 	return e.finishRemoval(ctx, o, "destroy")
 }
 
-func (o *object) endingLife() *life {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) endingLife() *life {
+	o.LockState()
+	defer o.UnlockState()
 	return o.ending
 }
 
@@ -123,27 +115,27 @@ const removeTimeout = 2 * time.Minute
 
 // forget removes what a failed creation left. Nobody is told: nobody was told
 // of the creation.
-func (e *Engine) forget(ctx context.Context, o *object) error {
+func (e *Engine) forget(ctx context.Context, o *task) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	return e.finishRemoval(ctx, o, "")
 }
 
-func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) error {
+func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) error {
 	if err := o.endLife(); err != nil {
 		return err
 	}
 	_, s := span.Start(ctx, "snapshot")
-	err := e.images.RemoveRootfs(ctx, o.id)
+	err := e.images.RemoveRootfs(ctx, o.ID)
 	s.End(err)
 	if err != nil {
 		return fmt.Errorf("remove root filesystem: %w", err)
 	}
-	if err := removeDir(e.containerDir(o.id)); err != nil {
+	if err := removeDir(e.containerDir(o.ID)); err != nil {
 		return err
 	}
 	err = e.store.Update(ctx, func(tx *store.Tx) error {
-		r, err := record.Load(tx, o.id)
+		r, err := record.Load(tx, o.ID)
 		if err != nil {
 			return err
 		}
@@ -151,14 +143,15 @@ func (e *Engine) finishRemoval(ctx context.Context, o *object, action string) er
 		if action == "" {
 			return nil
 		}
-		seq := tx.Append(containerEvent(r, change{action: action}))
+		seq := tx.Append(containers.Event(r, containers.Change{Action: action}))
 		return record.KeepExit(tx, r, seq, e.store.Oldest())
 	})
 	if err != nil {
 		return err
 	}
-	e.roster.remove(o, o.record().Name)
-	o.change(func() { o.gone = true })
+	e.roster.Remove(o.Container, o.Record().Name)
+	e.tasks.remove(o.ID)
+	o.Change(func() { o.Gone = true })
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 )
 
@@ -96,7 +97,7 @@ func TestAutoRemoveOverEngines(t *testing.T) {
 	})
 	id := r.run("", "exit 0", autoRemove)
 	for range 2 {
-		r.until(id, func(v view) bool { return v.failedRemovals >= 2 })
+		r.until(id, func(v containers.View) bool { return v.FailedRemovals >= 2 })
 		r.reopen()
 	}
 	removed := r.wait(id, container.WaitConditionRemoved)

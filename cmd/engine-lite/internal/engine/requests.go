@@ -4,16 +4,11 @@ import (
 	"io"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
-
-// Filters are the values asked for, by filter name. An object passes a name
-// where it matches one of its values, and passes all where it passes each name.
-type Filters map[string][]string
 
 // ListOptions narrows a list of containers.
 type ListOptions struct {
@@ -22,7 +17,7 @@ type ListOptions struct {
 	// Limit is the number of newest containers to show; 0 is no limit. A limit implies All.
 	Limit   int
 	Size    bool
-	Filters Filters
+	Filters filters.Filters
 }
 
 // StopOptions says how a container is stopped.
@@ -87,58 +82,6 @@ type ExecStartOptions struct {
 	ConsoleSize *[2]uint
 	// Open takes the connection over; not called where Detach is set.
 	Open func(terminal bool) (Streams, error)
-}
-
-// EventsOptions says which events a client wants.
-type EventsOptions struct {
-	// Since and Until are times. With neither it begins with what comes, with Until
-	// alone at the beginning.
-	Since, Until time.Time
-	// After begins with the event after that number, in place of Since; nil
-	// where no number was given.
-	After *uint64
-	// Journal is the journal that After belongs to; empty where the client
-	// doesn't say.
-	Journal string
-	Filters Filters
-	// Begin is called once, before the first event, when it is known that the
-	// events that were asked for can be had. nil is allowed, as it is for Omit.
-	Begin func(EventsPosition)
-	// Omit is called with the number of each event that the filters keep back.
-	Omit func(seq uint64)
-}
-
-// EventsPosition is where a journal stands.
-type EventsPosition struct {
-	// Journal is its random name: a number means something only together with it.
-	Journal string
-	// Newest is the number of its newest event.
-	Newest uint64
-}
-
-// HistoryGoneError says that the events after a number can't be had: they are
-// not kept any more, or the number belongs to another journal.
-type HistoryGoneError struct {
-	EventsPosition
-	// Oldest is the number of the oldest event that is kept.
-	Oldest uint64
-	text   string
-}
-
-func (e *HistoryGoneError) Error() string { return e.text }
-
-// Unwrap gives the error its class.
-func (e *HistoryGoneError) Unwrap() error { return errdefs.ErrOutOfRange }
-
-// Event is an event of Docker's vocabulary with its place in the journal.
-type Event struct {
-	events.Message
-	// Seq is the event's number: gapless, from 1.
-	Seq uint64
-	// Generation counts the container's starts; 0 where that means nothing.
-	Generation uint64
-	// Recovered tells that the change was found afterwards and not seen.
-	Recovered bool
 }
 
 // ExecInspect is what is known of an exec.

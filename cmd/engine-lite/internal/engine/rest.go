@@ -19,8 +19,8 @@ type rest struct {
 
 // openRest takes the output of a container's last run, and begins to move it to
 // the log; nil where nothing is left of it. It is for drainRest or leave to end it.
-func (e *Engine) openRest(ctx context.Context, o *object, held bool) (*rest, error) {
-	if _, err := os.Stat(e.rawDir(o.id)); errors.Is(err, os.ErrNotExist) && !held {
+func (e *Engine) openRest(ctx context.Context, o *task, held bool) (*rest, error) {
+	if _, err := os.Stat(e.rawDir(o.ID)); errors.Is(err, os.ErrNotExist) && !held {
 		return nil, nil
 	}
 	l, err := e.lifeOf(ctx, o)
@@ -29,7 +29,7 @@ func (e *Engine) openRest(ctx context.Context, o *object, held bool) (*rest, err
 	}
 	r := &rest{life: l}
 	r.streams, err = e.stdio.retake(ctx, libcontainerd.StdioConfig{
-		ContainerID: o.id, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
+		ContainerID: o.ID, ProcessID: libcontainerd.InitProcess, Terminal: l.terminal, Stdin: l.stdin,
 	}, func() {}) // drained and closed, where they are gone
 	if err != nil {
 		return nil, errors.Join(err, r.leave(o))
@@ -40,11 +40,11 @@ func (e *Engine) openRest(ctx context.Context, o *object, held bool) (*rest, err
 }
 
 // leave has the next engine, or the next start, go on where this one stands.
-func (r *rest) leave(o *object) error {
+func (r *rest) leave(o *task) error {
 	if r == nil {
 		return nil
 	}
-	o.change(func() { o.life = nil })
+	o.Change(func() { o.life = nil })
 	err := r.life.suspend()
 	if r.streams != nil {
 		err = errors.Join(err, r.streams.Detach())
@@ -53,7 +53,7 @@ func (r *rest) leave(o *object) error {
 }
 
 // drainRest moves the rest to the log. The process is gone.
-func (e *Engine) drainRest(ctx context.Context, o *object, r *rest) error {
+func (e *Engine) drainRest(ctx context.Context, o *task, r *rest) error {
 	if r == nil {
 		return nil
 	}
@@ -68,19 +68,19 @@ func (e *Engine) drainRest(ctx context.Context, o *object, r *rest) error {
 }
 
 // drainLater has the clean-up of the run wait until the disk takes its output.
-func (e *Engine) drainLater(o *object, l *life, streams libcontainerd.Streams) {
+func (e *Engine) drainLater(o *task, l *life, streams libcontainerd.Streams) {
 	cleanup := make(chan struct{})
-	o.change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
+	o.Change(func() { o.life, o.ending, o.cleanup = nil, l, cleanup })
 	e.background.Go(func() { // ends with the output, the container or the engine
 		defer close(cleanup)
-		err := l.endDrained(e.ctx)
-		if e.ctx.Err() != nil {
+		err := l.endDrained(e.background.Context())
+		if e.background.Ended() {
 			err = errors.Join(err, streams.Detach())
 		} else {
 			err = errors.Join(err, streams.Close())
 		}
 		if err != nil {
-			log.WithError(err).WithField("container", o.id).Error("cannot clean up after an earlier engine")
+			log.WithError(err).WithField("container", o.ID).Error("cannot clean up after an earlier engine")
 		}
 	})
 }

@@ -7,25 +7,26 @@ import (
 
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // awaitRestart starts a container again at its deadline, unless something else
 // happens to it before.
-func (e *Engine) awaitRestart(o *object) {
-	r := o.record()
+func (e *Engine) awaitRestart(o *task) {
+	r := o.Record()
 	if r.RestartAt.IsZero() || r.Running() {
 		return
 	}
 	e.background.Go(func() {
-		ctx, cancel := context.WithDeadlineCause(e.ctx, r.RestartAt, errRestartDue)
+		ctx, cancel := context.WithDeadlineCause(e.background.Context(), r.RestartAt, errRestartDue)
 		defer cancel()
-		err := o.await(ctx, func(v view) bool { return v.gone || v.rec.RestartAt != r.RestartAt })
+		err := o.Await(ctx, func(v containers.View) bool { return v.Gone || v.Record.RestartAt != r.RestartAt })
 		if err == nil || !errors.Is(context.Cause(ctx), errRestartDue) {
 			return
 		}
-		if err := e.restartDue(e.ctx, o, r.RestartAt); err != nil && e.ctx.Err() == nil {
-			log.WithError(err).WithField("container", o.id).Warn("the container was not restarted")
+		if err := e.restartDue(e.background.Context(), o, r.RestartAt); err != nil && !e.background.Ended() {
+			log.WithError(err).WithField("container", o.ID).Warn("the container was not restarted")
 		}
 	})
 }
@@ -33,14 +34,14 @@ func (e *Engine) awaitRestart(o *object) {
 var errRestartDue = errors.New("the restart is due")
 
 // restartDue does the restart that was planned for a time.
-func (e *Engine) restartDue(ctx context.Context, o *object, planned time.Time) error {
-	if err := o.lock(ctx); err != nil {
+func (e *Engine) restartDue(ctx context.Context, o *task, planned time.Time) error {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	defer o.unlock()
-	r := o.record()
+	defer o.Unlock()
+	r := o.Record()
 	switch {
-	case r.RestartAt != planned || r.Running() || o.view().gone:
+	case r.RestartAt != planned || r.Running() || o.View().Gone:
 		return nil
 	case r.Status == record.StatusRestarting:
 		return e.startLocked(ctx, o)
@@ -55,8 +56,8 @@ func (e *Engine) restartDue(ctx context.Context, o *object, planned time.Time) e
 // endRestarts writes down that a user ends the container, before it is done: no
 // policy starts it again then, whichever engine sees its exit. A start that is
 // under way is let through, for the caller to end.
-func (e *Engine) endRestarts(ctx context.Context, o *object) error {
-	if !o.record().MayRestart() {
+func (e *Engine) endRestarts(ctx context.Context, o *task) error {
+	if !o.Record().MayRestart() {
 		return nil
 	}
 	if err := e.noRestart(ctx, o); err != nil {
@@ -66,20 +67,20 @@ func (e *Engine) endRestarts(ctx context.Context, o *object) error {
 }
 
 // letStart waits for a start that may be under way.
-func (e *Engine) letStart(ctx context.Context, o *object) error {
-	if o.record().Running() {
+func (e *Engine) letStart(ctx context.Context, o *task) error {
+	if o.Record().Running() {
 		return nil
 	}
-	if err := o.lock(ctx); err != nil {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	o.unlock()
+	o.Unlock()
 	return nil
 }
 
 // noRestart writes down that a user ends this run.
-func (e *Engine) noRestart(ctx context.Context, o *object) error {
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+func (e *Engine) noRestart(ctx context.Context, o *task) error {
+	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
 		r.EndRestarts(time.Time{})
 		return nil
 	}})
@@ -87,11 +88,11 @@ func (e *Engine) noRestart(ctx context.Context, o *object) error {
 }
 
 // startByUser forgets what the restart policy knows of earlier runs.
-func (e *Engine) startByUser(ctx context.Context, o *object) error {
-	if r := o.record(); r.RestartCount == 0 && !r.Stopped && r.Stop == nil {
+func (e *Engine) startByUser(ctx context.Context, o *task) error {
+	if r := o.Record(); r.RestartCount == 0 && !r.Stopped && r.Stop == nil {
 		return e.startLocked(ctx, o)
 	}
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
 		if !r.Running() {
 			r.RestartCount, r.RestartDelay, r.Stopped, r.Stop = 0, 0, false, nil
 		}

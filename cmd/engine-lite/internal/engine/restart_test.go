@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -83,7 +84,7 @@ func TestRestartPolicy(t *testing.T) {
 	}
 	// A user's start begins to count anew.
 	must(t, r.e.ContainerStart(t.Context(), id))
-	r.until(id, func(v view) bool { return v.rec.Generation == 6 && !v.rec.Up() })
+	r.until(id, func(v containers.View) bool { return v.Record.Generation == 6 && !v.Record.Up() })
 	r.ended(id)
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.empty()
@@ -92,7 +93,7 @@ func TestRestartPolicy(t *testing.T) {
 // waiting makes a container that waits for its restart for a long time.
 func (r *rig) waiting(name string) string {
 	id := r.run(name, "exit 3", withPolicy("always", 0))
-	r.until(id, func(v view) bool { return v.rec.Status == record.StatusRestarting })
+	r.until(id, func(v containers.View) bool { return v.Record.Status == record.StatusRestarting })
 	r.reopen(edit(id, func(rec *record.Record) {
 		rec.Status, rec.RestartAt, rec.RestartDelay = record.StatusRestarting, time.Now().Add(time.Hour), time.Hour
 		rec.Pid, rec.Exits = 0, rec.Generation
@@ -126,7 +127,7 @@ func TestWhileRestarting(t *testing.T) {
 			if err := test.do(r, id); !test.check(err) {
 				t.Errorf("%v", err)
 			}
-			if got := r.object(id).record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
+			if got := r.object(id).Record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
 				t.Errorf("%+v", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -147,7 +148,7 @@ func TestStartWhileRestarting(t *testing.T) {
 			r := newRig(t)
 			id := r.waiting("c")
 			must(t, do(r, id))
-			r.until(id, func(v view) bool { return v.rec.Generation > 1 })
+			r.until(id, func(v containers.View) bool { return v.Record.Generation > 1 })
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 			r.empty()
 		})
@@ -173,12 +174,12 @@ func TestRestartOverEngines(t *testing.T) {
 			rec.RestartAt, rec.Stopped = time.Now(), true
 		}))
 	for _, id := range []string{policy, user} {
-		r.until(id, func(v view) bool { return v.rec.Running() && v.rec.Generation == 2 })
+		r.until(id, func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 })
 	}
-	if rec := r.object(policy).record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
+	if rec := r.object(policy).Record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
 		t.Errorf("%+v", rec)
 	}
-	if rec := r.object(stopped).record(); rec.Status != record.StatusExited || rec.Generation != 1 {
+	if rec := r.object(stopped).Record(); rec.Status != record.StatusExited || rec.Generation != 1 {
 		t.Errorf("%+v", rec)
 	}
 	for _, id := range []string{policy, user, stopped} {
@@ -193,11 +194,13 @@ func TestRestartThatFails(t *testing.T) {
 	id := r.create("", "exit 3", withPolicy("always", 0))
 	r.daemon.Fail("CreateTask", 2, libFault(errdefs.ErrUnavailable))
 	must(t, r.e.ContainerStart(t.Context(), id))
-	r.until(id, func(v view) bool { return v.rec.Generation >= 3 && v.rec.Status == record.StatusRestarting })
+	r.until(id, func(v containers.View) bool {
+		return v.Record.Generation >= 3 && v.Record.Status == record.StatusRestarting
+	})
 	if got := r.actions(id)[:6]; !slices.Equal(got, []string{"create", "start", "die", "die", "start", "die"}) {
 		t.Errorf("events %v", got)
 	}
-	if rec := r.object(id).record(); rec.RestartDelay < 4*record.FirstRestartDelay {
+	if rec := r.object(id).Record(); rec.RestartDelay < 4*record.FirstRestartDelay {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -210,14 +213,14 @@ func TestStopRacesRestart(t *testing.T) {
 	for range 20 {
 		id := r.run("", "exit 3", withPolicy("always", 0))
 		for seen := uint64(0); seen < 2; {
-			r.until(id, func(v view) bool { return v.rec.Generation > seen })
-			seen = r.object(id).record().Generation
+			r.until(id, func(v containers.View) bool { return v.Record.Generation > seen })
+			seen = r.object(id).Record().Generation
 		}
 		if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); err != nil && !errdefs.IsNotModified(err) {
 			t.Fatal(err)
 		}
 		r.ended(id)
-		if rec := r.object(id).record(); rec.Up() || !rec.RestartAt.IsZero() {
+		if rec := r.object(id).Record(); rec.Up() || !rec.RestartAt.IsZero() {
 			t.Fatalf("%+v", rec)
 		}
 		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))

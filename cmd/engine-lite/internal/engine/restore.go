@@ -6,16 +6,15 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // restore puts the journal's containers into memory. Those that ran are taken
 // up at the client layer, which finds out what happened meanwhile; the others
 // are returned.
-func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
+func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 	var records []*record.Record
 	err = e.store.View(func(s *journal.Snapshot) error {
 		return record.All(s, func(r *record.Record) error {
@@ -36,8 +35,8 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 				return nil, err
 			}
 		}
-		o := newObject(r)
-		e.roster.add(o, r.Name)
+		o := e.newTask(r)
+		e.register(o, r.Name)
 		if !r.Running() {
 			idle = append(idle, o)
 			continue
@@ -52,28 +51,29 @@ func (e *Engine) restore(ctx context.Context) (idle []*object, err error) {
 
 // restoreRun takes a container up that ran when the journal last knew. A client
 // that had its stdin went with the engine, and the stdin goes with the client.
-func (e *Engine) restoreRun(ctx context.Context, o *object, r *record.Record, execs []record.Exec) error {
+func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, execs []record.Exec) error {
 	l, err := e.lifeOf(ctx, o)
 	if err != nil {
 		return err
 	}
 	l.closed = r.StdinClosed || r.StdinTaken
-	o.change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
+	o.Change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
 	taken, err := e.restoreExecs(o, execs)
 	if err != nil {
 		return err
 	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
-		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMTold: r.OOMKilled, Execs: taken,
+		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
+		Execs: taken,
 		Stdio: libcontainerd.StdioConfig{Terminal: l.terminal, Stdin: l.stdin, StdinClosed: l.closed},
 	})
 	if err != nil {
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.rec.Running() {
-		o.ctr = ctr
+	o.LockState()
+	defer o.UnlockState()
+	if o.Rec.Running() {
+		o.Task = ctr
 	}
 	return nil
 }

@@ -13,12 +13,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestRestore(t *testing.T) {
@@ -34,11 +33,11 @@ func TestRestore(t *testing.T) {
 	r.open()
 	r.ended(ends)
 	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited, paused: record.StatusPaused, idle: record.StatusCreated} {
-		if got := r.object(id).record(); got.Status != want {
+		if got := r.object(id).Record(); got.Status != want {
 			t.Errorf("%s is %s", got.Name, got.Status)
 		}
 	}
-	if got := r.object(ends).record().ExitCode; got != 7 {
+	if got := r.object(ends).Record().ExitCode; got != 7 {
 		t.Errorf("exit code %d", got)
 	}
 	if n := r.recovered(ends, "die"); n != 1 {
@@ -82,10 +81,10 @@ func TestRestoreAfterReboot(t *testing.T) {
 	r.keeper = newFakeKeeper()
 	r.open()
 	r.ended(id)
-	if rec := r.object(id).record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
+	if rec := r.object(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
 		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.ShownExitCode(), rec.ExitUnknown)
 	}
-	eventually(t, func() bool { _, err := r.e.roster.find(removed); return errdefs.IsNotFound(err) })
+	eventually(t, func() bool { _, err := r.e.find(removed); return errdefs.IsNotFound(err) })
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 	r.empty()
 }
@@ -310,7 +309,7 @@ func TestStdinOverRestart(t *testing.T) {
 			}
 			must(t, r.e.ContainerStart(t.Context(), id))
 			if name == "wished" {
-				eventually(t, func() bool { return r.object(id).record().StdinClosed })
+				eventually(t, func() bool { return r.object(id).Record().StdinClosed })
 			}
 			cancel()
 			if c.attach {
@@ -319,10 +318,10 @@ func TestStdinOverRestart(t *testing.T) {
 			r.crashWithClient(finish)
 			if c.expects {
 				r.ended(id)
-				if got := r.object(id).record().ExitCode; got != 9 {
+				if got := r.object(id).Record().ExitCode; got != 9 {
 					t.Errorf("exit code %d", got)
 				}
-			} else if r.object(id).record().StdinClosed {
+			} else if r.object(id).Record().StdinClosed {
 				t.Error("stdin was closed that nobody had")
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -334,7 +333,7 @@ func TestStdinOverRestart(t *testing.T) {
 // crashWithClient ends the engine, and with it the client's connection.
 func (r *rig) crashWithClient(finish func()) {
 	r.t.Helper()
-	r.e.cancel() // from here on nothing is written down or closed
+	r.e.background.Stop() // from here on nothing is written down or closed
 	finish()
 	r.reopen()
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// cgroupRoot is the control group above those of all containers.
-const cgroupRoot = "engine-lite"
+// ParentGroup is the control group above those of all containers.
+const ParentGroup = "engine-lite"
 
 // defaultPath is what a container has where nobody set PATH.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,7 +36,7 @@ var (
 
 // spec makes the OCI runtime spec of a container's next run.
 func (e *Engine) spec(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
-	user, err := resolveUser(layersOf(rootfs), r.Config.User, r.HostConfig.GroupAdd)
+	user, err := users.Resolve(users.Layers(rootfs), r.Config.User, r.HostConfig.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +80,6 @@ func checkSpec(r *record.Record) error {
 		}
 	}
 	if _, err := hostsFile(r); err != nil {
-		return err
-	}
-	if err := checkLabels(r); err != nil {
 		return err
 	}
 	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {
@@ -130,7 +127,7 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 func isolationOpts(r *record.Record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
-		oci.WithCgroup("/" + cgroupRoot + "/" + r.ID),
+		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
 		oci.WithMaskedPaths(maskedPaths), oci.WithReadonlyPaths(readonlyPaths),
 		oci.WithAnnotations(h.Annotations),
 		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),

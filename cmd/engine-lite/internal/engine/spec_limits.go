@@ -12,10 +12,10 @@ import (
 	"github.com/docker/go-units"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
-	"github.com/engine-lite/engine-lite/internal/withheld"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
+	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/internal/hostlimits"
 )
 
 // capabilityOpt adds to and drops from Docker's default capabilities, which are
@@ -133,7 +133,7 @@ func (e *Engine) withheldWarnings(r *record.Record) ([]string, error) {
 	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {
 		return nil, err
 	}
-	bounds, err := withheld.Here()
+	bounds, err := hostlimits.Here()
 	if err != nil {
 		return nil, err
 	}
@@ -226,5 +226,5 @@ func cpuLimits(r record.Resources) (*specs.LinuxCPU, error) {
 
 // keepsOOMKiller tells that a container asks to run without the OOM killer, and the kernel cannot do without it.
 func keepsOOMKiller(r record.Resources) bool {
-	return r.OomKillDisable != nil && *r.OomKillDisable && cgroupVersion() == "2"
+	return r.OomKillDisable != nil && *r.OomKillDisable && host.CgroupVersion() == "2"
 }

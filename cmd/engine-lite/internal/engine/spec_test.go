@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // specOf makes the spec of a container's next run.
 func (r *rig) specOf(id string) *specs.Spec {
 	r.t.Helper()
-	rec := r.object(id).record()
+	rec := r.object(id).Record()
 	rootfs, err := r.e.images.Mounts(r.t.Context(), id)
 	must(r.t, err)
 	s, err := r.e.spec(r.t.Context(), rec, rootfs)

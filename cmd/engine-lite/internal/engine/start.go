@@ -12,23 +12,23 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ContainerStart runs a container. NotModified where it runs already.
 func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	if err := o.lock(ctx); err != nil {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	defer o.unlock()
+	defer o.Unlock()
 	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
@@ -37,8 +37,8 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 
 // startLocked starts the container; the caller has its operation lock. A start
 // that has begun isn't ended by its caller's going.
-func (e *Engine) startLocked(ctx context.Context, o *object) error {
-	r := o.record()
+func (e *Engine) startLocked(ctx context.Context, o *task) error {
+	r := o.Record()
 	if err := r.CheckReadable(); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
 	}
-	ctx, free := e.outlive(ctx)
+	ctx, free := e.background.Outlive(ctx)
 	defer free()
 	err := e.run(ctx, o, r)
 	switch {
@@ -67,7 +67,7 @@ func (e *Engine) startLocked(ctx context.Context, o *object) error {
 }
 
 // run makes the container's task and waits until its start is in the journal.
-func (e *Engine) run(ctx context.Context, o *object, r *record.Record) error {
+func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	ctr, err := e.prepare(ctx, r)
 	if err != nil {
 		return err
@@ -77,18 +77,18 @@ func (e *Engine) run(ctx context.Context, o *object, r *record.Record) error {
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
 	generation := r.Generation + 1
-	o.change(func() { o.ctr, o.generation, o.cleanup = ctr, generation, make(chan struct{}) })
+	o.Change(func() { o.Task, o.generation, o.cleanup = ctr, generation, make(chan struct{}) })
 	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
 		Terminal: l.terminal, Stdin: l.stdin,
 	}})
 	if err != nil {
-		o.change(func() { o.ctr, o.cleanup = nil, nil })
+		o.Change(func() { o.Task, o.cleanup = nil, nil })
 		if undo := ctr.Delete(ctx, libcontainerd.DeleteOptions{}); undo != nil {
-			log.WithError(undo).WithField("container", o.id).Warn("cannot delete the container at the runtime daemon: trying again when it is started or removed")
+			log.WithError(undo).WithField("container", o.ID).Warn("cannot delete the container at the runtime daemon: trying again when it is started or removed")
 		}
 		return err
 	}
-	return o.await(ctx, func(v view) bool { return v.rec.Generation >= generation })
+	return o.Await(ctx, func(v containers.View) bool { return v.Record.Generation >= generation })
 }
 
 // prepare makes what a start needs: files, spec, and the container's record at
@@ -132,14 +132,14 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 
 // startFailed records why a start failed, tells attached clients that nothing
 // comes, and gives the error the class and words that clients know.
-func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error {
+func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 	code, text, class := startFailure(cause)
 	if err := o.endLife(); err != nil {
-		log.WithError(err).WithField("container", o.id).Warn("cannot clean up after a start that failed")
+		log.WithError(err).WithField("container", o.ID).Warn("cannot clean up after a start that failed")
 	}
 	refused := classed.Errorf(class, "%s", text)
-	r, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record.Record) error {
+	r, _, err := o.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
 			byPolicy := r.Status == record.StatusRestarting
 			r.Generation++
 			r.SetExited(code, "", false, time.Now())
@@ -149,12 +149,12 @@ func (e *Engine) startFailed(ctx context.Context, o *object, cause error) error 
 			}
 			return nil
 		},
-		action: "die", attributes: (*record.Record).DieAttributes,
+		Action: "die", Attributes: (*record.Record).DieAttributes,
 	})
 	if err != nil {
 		return errors.Join(refused, err)
 	}
-	o.change(func() { o.tellLocked(r) })
+	o.Change(func() { o.AnnounceLocked(r) })
 	e.awaitRestart(o)
 	if r.HostConfig.AutoRemove {
 		if err := e.insist(o, e.removeLocked(ctx, o)); err != nil {
@@ -199,32 +199,13 @@ func withWords(text, words string) string {
 	return text + ": " + words
 }
 
-// await returns when cond holds for the container, and NotFound where it was
-// removed first.
-func (o *object) await(ctx context.Context, cond func(v view) bool) error {
-	for {
-		v := o.view()
-		switch {
-		case cond(v):
-			return nil
-		case v.gone:
-			return classed.Errorf(errdefs.ErrNotFound, "No such container: %s", o.id)
-		}
-		select {
-		case <-v.changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // cleaned waits until nothing of an earlier run is left at the runtime daemon.
 // Where the clean-up failed it is tried again. The container doesn't run, and
 // the caller has its operation lock.
-func (e *Engine) cleaned(ctx context.Context, o *object) error {
-	o.mu.Lock()
+func (e *Engine) cleaned(ctx context.Context, o *task) error {
+	o.LockState()
 	cleanup := o.cleanup
-	o.mu.Unlock()
+	o.UnlockState()
 	if cleanup != nil {
 		select {
 		case <-cleanup:
@@ -232,7 +213,7 @@ func (e *Engine) cleaned(ctx context.Context, o *object) error {
 			return ctx.Err()
 		}
 	}
-	ctr, err := e.client.Get(o.id)
+	ctr, err := e.client.Get(o.ID)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}

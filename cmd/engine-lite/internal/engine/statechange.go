@@ -9,23 +9,23 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // AttachStreams takes the streams of a process that is about to start.
 func (e *Engine) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
-	o, err := e.roster.find(containerID)
+	o, err := e.find(containerID)
 	if err != nil {
 		return err
 	}
 	if isProbe(processID) {
 		p := o.probeOf(processID)
 		if p == nil {
-			return classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+			return classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.ID, processID)
 		}
 		p.attach(s)
 		return nil
@@ -38,9 +38,9 @@ func (e *Engine) AttachStreams(_ context.Context, containerID, processID string,
 	return nil
 }
 
-func (o *object) lifeFor(processID string) (*life, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *task) lifeFor(processID string) (*life, error) {
+	o.LockState()
+	defer o.UnlockState()
 	if processID == libcontainerd.InitProcess {
 		if o.life != nil {
 			return o.life, nil
@@ -48,13 +48,13 @@ func (o *object) lifeFor(processID string) (*life, error) {
 	} else if x := o.execs[processID]; x != nil {
 		return x.life, nil
 	}
-	return nil, classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.id, processID)
+	return nil, classed.Errorf(errdefs.ErrNotFound, "container %s has no process %s", o.ID, processID)
 }
 
 // StateChanged commits what happened to a container. It is called in order for
 // each container, and again where it fails.
 func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error {
-	o, err := e.roster.find(ev.ContainerID)
+	o, err := e.find(ev.ContainerID)
 	if err != nil {
 		return nil // removed meanwhile: nobody is left to be told
 	}
@@ -64,8 +64,8 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 	case libcontainerd.EventExit:
 		return e.onExit(ctx, o, ev)
 	case libcontainerd.EventOOM:
-		_, _, err = e.commit(ctx, o, change{
-			mutate: func(r *record.Record) error { r.OOMKilled = true; return nil }, action: "oom", recovered: ev.Recovered,
+		_, _, err = o.Commit(ctx, containers.Change{
+			Mutate: func(r *record.Record) error { r.OOMKilled = true; return nil }, Action: "oom", Recovered: ev.Recovered,
 		})
 	case libcontainerd.EventPaused:
 		o.freezeProbe(true)
@@ -83,20 +83,20 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 	return err
 }
 
-func (e *Engine) onStart(ctx context.Context, o *object, ev libcontainerd.Event) error {
-	o.mu.Lock()
+func (e *Engine) onStart(ctx context.Context, o *task, ev libcontainerd.Event) error {
+	o.LockState()
 	generation, l := o.generation, o.life
-	o.mu.Unlock()
+	o.UnlockState()
 	if ev.Warnings != nil {
-		log.WithField("container", o.id).Warn(strings.Join(ev.Warnings, "; "))
+		log.WithField("container", o.ID).Warn(strings.Join(ev.Warnings, "; "))
 	}
-	_, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record.Record) error {
+	_, _, err := o.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
 			r.SetStarted(ev.Pid, generation, ev.Time)
 			r.StdinClosed = l != nil && l.stdinClosed()
 			return nil
 		},
-		action: "start", recovered: ev.Recovered, attributes: func(*record.Record) map[string]string { return warningAttributes(ev) },
+		Action: "start", Recovered: ev.Recovered, Attributes: func(*record.Record) map[string]string { return warningAttributes(ev) },
 	})
 	if err == nil {
 		e.watchHealth(o)
@@ -112,34 +112,34 @@ func warningAttributes(ev libcontainerd.Event) map[string]string {
 	return map[string]string{"warning": strings.Join(ev.Warnings, "; ")}
 }
 
-func (e *Engine) onFrozen(ctx context.Context, o *object, ev libcontainerd.Event, to record.Status, action string) error {
-	_, _, err := e.commit(ctx, o, change{
-		mutate: func(r *record.Record) error {
+func (e *Engine) onFrozen(ctx context.Context, o *task, ev libcontainerd.Event, to record.Status, action string) error {
+	_, _, err := o.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
 			if r.Running() {
 				r.Status = to
 			}
 			return nil
 		},
-		action: action, recovered: ev.Recovered,
+		Action: action, Recovered: ev.Recovered,
 	})
 	return err
 }
 
 // onExit commits the exit. Waiters and subscribers learn of it when the last
 // output is in the log: DrainStreams comes next.
-func (e *Engine) onExit(ctx context.Context, o *object, ev libcontainerd.Event) error {
-	r, seq, err := e.commit(ctx, o, change{
-		mutate: func(r *record.Record) error {
+func (e *Engine) onExit(ctx context.Context, o *task, ev libcontainerd.Event) error {
+	r, seq, err := o.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
 			r.SetExited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
 			r.PlanRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
 			return nil
 		},
-		action: "die", attributes: (*record.Record).DieAttributes, recovered: ev.Recovered, hold: true,
+		Action: "die", Attributes: (*record.Record).DieAttributes, Recovered: ev.Recovered, Hold: true,
 	})
 	if err != nil {
 		return err
 	}
-	o.change(func() { o.untold = &exit{record: r, seq: seq} })
+	o.Change(func() { o.exit = &exit{record: r, seq: seq} })
 	return nil
 }
 
@@ -153,7 +153,7 @@ type exit struct {
 // and tells of the exit then. Where ctx ends first, the engine is going down and
 // the next one does both.
 func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string) error {
-	o, err := e.roster.find(containerID)
+	o, err := e.find(containerID)
 	if err != nil {
 		return nil // removed meanwhile
 	}
@@ -166,7 +166,7 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 	l, err := o.lifeFor(processID)
 	if err == nil {
 		if err := l.drained(ctx); errors.Is(err, errStalled) {
-			log.WithField("container", o.id).Warn("a process has ended, and the disk does not take its last output")
+			log.WithField("container", o.ID).Warn("a process has ended, and the disk does not take its last output")
 		} else if err != nil {
 			return err
 		}
@@ -181,20 +181,20 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 
 // settle lets subscribers and waiters go on and starts the clean-up of the run
 // that ended.
-func (e *Engine) settle(ctx context.Context, o *object) {
+func (e *Engine) settle(ctx context.Context, o *task) {
 	var cleanup chan struct{}
 	var ended *exit
 	var ctr *libcontainerd.Container
 	var l *life
-	o.change(func() {
-		ended, o.untold = o.untold, nil
+	o.Change(func() {
+		ended, o.exit = o.exit, nil
 		if ended == nil {
 			return
 		}
-		ctr, o.ctr = o.ctr, nil
+		ctr, o.Task = o.Task, nil
 		l, o.life = o.life, nil
 		cleanup, o.ending = o.cleanup, l
-		o.tellLocked(ended.record)
+		o.AnnounceLocked(ended.record)
 	})
 	if ended == nil {
 		return
@@ -206,7 +206,7 @@ func (e *Engine) settle(ctx context.Context, o *object) {
 		l.abandon()
 	}
 	e.background.Go(func() {
-		e.cleanUp(span.Within(e.ctx, request), o, ctr, l)
+		e.cleanUp(span.Within(e.background.Context(), request), o, ctr, l)
 		close(cleanup)
 		if removed {
 			e.autoRemove(o)
@@ -217,7 +217,7 @@ func (e *Engine) settle(ctx context.Context, o *object) {
 
 // cleanUp frees what a run held: the record at the runtime daemon and the raw
 // output.
-func (e *Engine) cleanUp(ctx context.Context, o *object, ctr *libcontainerd.Container, l *life) {
+func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Container, l *life) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
 	defer cancel()
 	ctx, s := span.Start(ctx, "clean-up")
@@ -226,12 +226,12 @@ func (e *Engine) cleanUp(ctx context.Context, o *object, ctr *libcontainerd.Cont
 		err = ctr.Delete(ctx, libcontainerd.DeleteOptions{})
 	}
 	if l != nil {
-		err = errors.Join(err, l.endDrained(e.ctx))
+		err = errors.Join(err, l.endDrained(e.background.Context()))
 	}
 	err = errors.Join(err, e.abandonExecs(o), e.sweepExecs(ctx, o))
 	s.End(err)
-	if err != nil && e.ctx.Err() == nil {
-		log.WithError(err).WithField("container", o.id).Error("cannot clean up after the container's exit")
+	if err != nil && !e.background.Ended() {
+		log.WithError(err).WithField("container", o.ID).Error("cannot clean up after the container's exit")
 	}
 }
 
@@ -248,30 +248,30 @@ const (
 // autoRemove removes a container after its exit, and tries again as long as that
 // fails: nobody else would. It ends when the container is gone or was started
 // again, or with the engine.
-func (e *Engine) autoRemove(o *object) {
+func (e *Engine) autoRemove(o *task) {
 	for delay := firstRemovalDelay; ; delay = min(2*delay, longestRemovalDelay) {
 		err := e.tryAutoRemove(o)
-		if err == nil || e.ctx.Err() != nil {
+		if err == nil || e.background.Ended() {
 			return
 		}
 		if delay == firstRemovalDelay {
-			log.WithError(err).WithField("container", o.id).Error("cannot remove the container after its exit; it is tried again")
+			log.WithError(err).WithField("container", o.ID).Error("cannot remove the container after its exit; it is tried again")
 		}
-		ctx, cancel := context.WithTimeout(e.ctx, delay)
-		_ = o.await(ctx, func(v view) bool { return v.gone }) // in time or not, the next try knows
+		ctx, cancel := context.WithTimeout(e.background.Context(), delay)
+		_ = o.Await(ctx, func(v containers.View) bool { return v.Gone }) // in time or not, the next try knows
 		cancel()
 	}
 }
 
-func (e *Engine) tryAutoRemove(o *object) error {
-	if err := o.lock(e.ctx); err != nil {
+func (e *Engine) tryAutoRemove(o *task) error {
+	if err := o.Lock(e.background.Context()); err != nil {
 		return err
 	}
-	defer o.unlock()
-	if r := o.record(); o.view().gone || r.Up() || !r.RestartAt.IsZero() {
+	defer o.Unlock()
+	if r := o.Record(); o.View().Gone || r.Up() || !r.RestartAt.IsZero() {
 		return nil
 	}
-	return e.removeLocked(e.ctx, o)
+	return e.removeLocked(e.background.Context(), o)
 }
 
 func exitTime(x libcontainerd.Exit) time.Time {
@@ -283,34 +283,17 @@ func exitTime(x libcontainerd.Exit) time.Time {
 
 // noteStdinClosed writes down that the run's stdin is to be closed. Before the
 // start is written down there is nothing to add to: onStart does it.
-func (e *Engine) noteStdinClosed(o *object, l *life) {
-	_, _, err := e.commit(e.ctx, o, change{mutate: func(r *record.Record) error {
-		o.mu.Lock()
-		defer o.mu.Unlock()
+func (e *Engine) noteStdinClosed(o *task, l *life) {
+	_, _, err := o.Commit(e.background.Context(), containers.Change{Mutate: func(r *record.Record) error {
+		o.LockState()
+		defer o.UnlockState()
 		if !r.Running() || o.life != l {
-			return errUnchanged
+			return containers.ErrUnchanged
 		}
 		r.StdinClosed = true
 		return nil
 	}})
-	if err != nil && !errors.Is(err, errUnchanged) && !errdefs.IsNotFound(err) && e.ctx.Err() == nil {
-		log.WithError(err).WithField("container", o.id).Warn("a restart of the engine would open the container's stdin again")
+	if err != nil && !errors.Is(err, containers.ErrUnchanged) && !errdefs.IsNotFound(err) && !e.background.Ended() {
+		log.WithError(err).WithField("container", o.ID).Warn("a restart of the engine would open the container's stdin again")
 	}
-}
-
-// errUnchanged leaves a record as it is.
-var errUnchanged = errors.New("nothing to change")
-
-// notify appends an event that changes nothing, whether its caller has gone or
-// not: what it tells of has been done. A container that was removed meanwhile
-// has none, which is no error.
-func (e *Engine) notify(ctx context.Context, o *object, action string, attributes map[string]string) error {
-	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{
-		mutate: func(*record.Record) error { return nil }, action: action,
-		attributes: func(*record.Record) map[string]string { return attributes },
-	})
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

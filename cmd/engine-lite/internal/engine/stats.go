@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -14,7 +15,7 @@ import (
 // ctx ends, or once where stream is false. A container that doesn't run has
 // none: the one answer says so.
 func (e *Engine) ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
@@ -22,16 +23,16 @@ func (e *Engine) ContainerStats(ctx context.Context, ref string, stream bool, fn
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		r := o.record()
+		r := o.Record()
 		now := container.StatsResponse{ID: r.ID, Name: "/" + r.Name, OSType: runtime.GOOS, PreRead: last.Read, PreCPUStats: last.CPUStats}
-		if ctr, err := o.live(); err == nil {
+		if ctr, err := o.Live(); err == nil {
 			s, err := ctr.Stats(ctx)
 			if err != nil {
 				return err
 			}
 			fillStats(&now, s)
 		}
-		if err := fn(now); err != nil || !stream || o.view().gone {
+		if err := fn(now); err != nil || !stream || o.View().Gone {
 			return err
 		}
 		last = now
@@ -47,7 +48,7 @@ func fillStats(to *container.StatsResponse, s *libcontainerd.Stats) {
 	to.Read = s.Time
 	to.CPUStats = container.CPUStats{
 		CPUUsage:       container.CPUUsage{TotalUsage: s.CPUTotal, UsageInUsermode: s.CPUUser, UsageInKernelmode: s.CPUKernel},
-		SystemUsage:    systemCPU(),
+		SystemUsage:    host.CPUTime(),
 		OnlineCPUs:     uint32(runtime.NumCPU()),
 		ThrottlingData: container.ThrottlingData{Periods: s.ThrottledPeriods, ThrottledPeriods: s.Throttled, ThrottledTime: s.ThrottledTime},
 	}
@@ -63,7 +64,7 @@ func fillStats(to *container.StatsResponse, s *libcontainerd.Stats) {
 
 // memoryLimit is the host's memory where the container has no limit of its own.
 func memoryLimit(limit uint64) uint64 {
-	if total := uint64(memTotal()); limit == 0 || limit > total {
+	if total := uint64(host.MemoryTotal()); limit == 0 || limit > total {
 		return total
 	}
 	return limit

@@ -149,7 +149,11 @@ func (s *stdio) retake(ctx context.Context, c libcontainerd.StdioConfig, gone fu
 		if err != nil {
 			return nil, fmt.Errorf("keeper: take %s of %s: %w", name, key, err)
 		}
-		closeFiles(stream, raw)
+		for _, file := range []*os.File{stream, raw} {
+			if file != nil {
+				_ = file.Close() // the inner Stdio opens its own
+			}
+		}
 	}
 	streams, err := s.inner.Restore(ctx, c)
 	if errdefs.IsNotFound(err) {
@@ -223,7 +227,7 @@ func (s *stdio) discard(ctx context.Context, containerID, processID string) erro
 
 // processLife is the stdio of a process that is known.
 func (e *Engine) processLife(containerID, processID string) (*life, error) {
-	o, err := e.roster.find(containerID)
+	o, err := e.find(containerID)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // defaultStopTimeout is what a process has between the stop signal and SIGKILL
@@ -29,11 +29,11 @@ const killWait = 10 * time.Second
 // ContainerStop ends a container: its stop signal, then SIGKILL after the
 // timeout. NotModified where it doesn't run.
 func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	r := o.record()
+	r := o.Record()
 	if !r.Up() {
 		return classed.Errorf(errdefs.ErrNotModified, "container %s is not running", r.Name)
 	}
@@ -41,7 +41,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if err != nil {
 		return err
 	}
-	ctx, free := e.outlive(ctx)
+	ctx, free := e.background.Outlive(ctx)
 	defer free()
 	if err := e.intend(ctx, o, sig, timeout, time.Time{}); err != nil {
 		return err
@@ -73,26 +73,10 @@ func stopPlan(r *record.Record, opts StopOptions) (syscall.Signal, time.Duration
 	return sig, timeout, nil
 }
 
-var errTooLong = errors.New("the container did not end in time")
-
-// awaitExit waits until the exit of a generation is told.
-func (o *object) awaitExit(ctx context.Context, generation uint64, timeout time.Duration) error {
-	if timeout >= 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTooLong)
-		defer cancel()
-	}
-	err := o.await(ctx, func(v view) bool { return v.gone || v.told >= generation })
-	if err != nil && errors.Is(context.Cause(ctx), errTooLong) {
-		return errTooLong
-	}
-	return err
-}
-
 // killNow sends SIGKILL and waits for the exit. A pause that was in flight holds
 // the signal back: the next one thaws. A runtime daemon that is just away comes
 // again.
-func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) error {
+func (e *Engine) killNow(ctx context.Context, o *task, generation uint64) error {
 	const tries = 10
 	send := e.signal
 	for range tries {
@@ -102,16 +86,16 @@ func (e *Engine) killNow(ctx context.Context, o *object, generation uint64) erro
 		case !errdefs.IsFailedPrecondition(err) && !errdefs.IsUnavailable(err):
 			return err
 		}
-		if err := o.awaitExit(ctx, generation, killWait/tries); !errors.Is(err, errTooLong) {
+		if err := o.AwaitExit(ctx, generation, killWait/tries); !errors.Is(err, containers.ErrTooLong) {
 			return err
 		}
 	}
-	return classed.Errorf(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.id, killWait)
+	return classed.Errorf(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.ID, killWait)
 }
 
 // ContainerKill sends a signal to the container's init process.
 func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
@@ -121,8 +105,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
-	waiting := o.record().Status == record.StatusRestarting
-	if endsContainer(sig, o.record()) {
+	waiting := o.Record().Status == record.StatusRestarting
+	if endsContainer(sig, o.Record()) {
 		if err := e.endRestarts(ctx, o); err != nil {
 			return err
 		}
@@ -131,7 +115,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if err := e.letStart(ctx, o); err != nil {
 		return err
 	}
-	r := o.record()
+	r := o.Record()
 	if waiting && !r.Up() { // there was nothing else to end
 		return nil
 	}
@@ -144,40 +128,40 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if sig != syscall.SIGKILL {
 		return nil
 	}
-	err = o.awaitExit(ctx, r.Generation, killWait)
-	if errors.Is(err, errTooLong) {
+	err = o.AwaitExit(ctx, r.Generation, killWait)
+	if errors.Is(err, containers.ErrTooLong) {
 		return nil // it hangs in the kernel: the signal is on its way
 	}
 	return err
 }
 
 // signal sends a signal and tells of it.
-func (e *Engine) signal(ctx context.Context, o *object, sig syscall.Signal) error {
-	if err := e.send(ctx, o, sig, endsContainer(sig, o.record())); err != nil {
+func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error {
+	if err := e.send(ctx, o, sig, endsContainer(sig, o.Record())); err != nil {
 		return err
 	}
-	return e.notify(ctx, o, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
+	return o.Notify(ctx, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
 }
 
 // sendKill sends SIGKILL and tells nobody.
-func (e *Engine) sendKill(ctx context.Context, o *object, sig syscall.Signal) error {
+func (e *Engine) sendKill(ctx context.Context, o *task, sig syscall.Signal) error {
 	return e.send(ctx, o, sig, true)
 }
 
 // send sends a signal. A frozen container is thawed after one that is to end it,
 // which it couldn't follow otherwise. It may have ended before that: the exit says
 // whether the signal arrived.
-func (e *Engine) send(ctx context.Context, o *object, sig syscall.Signal, ends bool) error {
-	ctr, err := o.live()
+func (e *Engine) send(ctx context.Context, o *task, sig syscall.Signal, ends bool) error {
+	ctr, err := o.Live()
 	if err != nil {
 		return err
 	}
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if ends && o.record().Status == record.StatusPaused {
+	if ends && o.Record().Status == record.StatusPaused {
 		if err := ctr.Resume(ctx); err != nil {
-			log.WithError(err).WithField("container", o.id).Debug("a container that is to end was not resumed")
+			log.WithError(err).WithField("container", o.ID).Debug("a container that is to end was not resumed")
 		}
 	}
 	return nil
@@ -196,24 +180,24 @@ func endsContainer(sig syscall.Signal, r *record.Record) bool {
 // be started is written down before it is stopped: an engine that dies in
 // between leaves it to the next one.
 func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOptions) error {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	if err := o.lock(ctx); err != nil {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	defer o.unlock()
-	if err := o.record().CheckReadable(); err != nil {
+	defer o.Unlock()
+	if err := o.Record().CheckReadable(); err != nil {
 		return err
 	}
 	if err := e.store.Room(ctx); err != nil { // before it ends what could not be started again
 		return err
 	}
-	ctx, free := e.outlive(ctx)
+	ctx, free := e.background.Outlive(ctx)
 	defer free()
-	if o.record().Up() {
-		sig, timeout, err := stopPlan(o.record(), opts)
+	if o.Record().Up() {
+		sig, timeout, err := stopPlan(o.Record(), opts)
 		if err != nil {
 			return err
 		}
@@ -228,9 +212,9 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 }
 
 // restartByUser starts what was stopped for that. The caller has its operation lock.
-func (e *Engine) restartByUser(ctx context.Context, o *object) error {
+func (e *Engine) restartByUser(ctx context.Context, o *task) error {
 	if err := e.startByUser(ctx, o); err != nil {
 		return err
 	}
-	return e.notify(ctx, o, "restart", nil)
+	return o.Notify(ctx, "restart", nil)
 }

@@ -10,18 +10,19 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // intend writes down that a user stops the container, and when it is to be started
 // again; zero is not at all. Where another stop is under way, the earlier deadline
 // counts.
-func (e *Engine) intend(ctx context.Context, o *object, sig syscall.Signal, timeout time.Duration, restart time.Time) error {
+func (e *Engine) intend(ctx context.Context, o *task, sig syscall.Signal, timeout time.Duration, restart time.Time) error {
 	s := record.Stop{Signal: sig}
 	if timeout >= 0 {
 		s.Deadline = time.Now().Add(timeout).UTC()
 	}
-	_, _, err := e.commit(ctx, o, change{mutate: func(r *record.Record) error {
+	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
 		r.EndRestarts(restart)
 		if was := r.Stop; was != nil && r.Running() && !was.Deadline.IsZero() && (s.Deadline.IsZero() || was.Deadline.Before(s.Deadline)) {
 			s.Deadline = was.Deadline
@@ -33,8 +34,8 @@ func (e *Engine) intend(ctx context.Context, o *object, sig syscall.Signal, time
 }
 
 // stop does the stop that was written down, from wherever it stands, and tells of it.
-func (e *Engine) stop(ctx context.Context, o *object) error {
-	r := o.record()
+func (e *Engine) stop(ctx context.Context, o *task) error {
+	r := o.Record()
 	if r.Stop == nil {
 		return nil // another call has done it
 	}
@@ -47,8 +48,8 @@ func (e *Engine) stop(ctx context.Context, o *object) error {
 	if !r.Stop.Deadline.IsZero() {
 		timeout = max(0, time.Until(r.Stop.Deadline))
 	}
-	err := o.awaitExit(ctx, r.Generation, timeout)
-	if errors.Is(err, errTooLong) {
+	err := o.AwaitExit(ctx, r.Generation, timeout)
+	if errors.Is(err, containers.ErrTooLong) {
 		err = e.killNow(ctx, o, r.Generation)
 	}
 	if err != nil {
@@ -58,74 +59,74 @@ func (e *Engine) stop(ctx context.Context, o *object) error {
 }
 
 // sendStop sends the stop signal and writes down that it went out.
-func (e *Engine) sendStop(ctx context.Context, o *object, sig syscall.Signal) error {
+func (e *Engine) sendStop(ctx context.Context, o *task, sig syscall.Signal) error {
 	if err := e.send(ctx, o, sig, true); err != nil {
 		return err
 	}
-	return e.tellStop(ctx, o, change{
-		mutate: func(r *record.Record) error {
+	return e.tellStop(ctx, o, containers.Change{
+		Mutate: func(r *record.Record) error {
 			if r.Stop != nil {
 				r.Stop.Sent = true
 			}
 			return nil
 		},
-		action:     "kill",
-		attributes: func(*record.Record) map[string]string { return map[string]string{"signal": strconv.Itoa(int(sig))} },
+		Action:     "kill",
+		Attributes: func(*record.Record) map[string]string { return map[string]string{"signal": strconv.Itoa(int(sig))} },
 	})
 }
 
 // stopped tells that the container was stopped. One that runs again has a stop of
 // its own, or none.
-func (e *Engine) stopped(ctx context.Context, o *object) error {
-	return e.tellStop(ctx, o, change{
-		mutate: func(r *record.Record) error {
+func (e *Engine) stopped(ctx context.Context, o *task) error {
+	return e.tellStop(ctx, o, containers.Change{
+		Mutate: func(r *record.Record) error {
 			if !r.Running() {
 				r.Stop = nil
 			}
 			return nil
 		},
-		action: "stop",
+		Action: "stop",
 	})
 }
 
 // tellStop commits a step of a stop that was done, whether its caller has gone or
 // not. A container that was removed meanwhile has none, which is no error.
-func (e *Engine) tellStop(ctx context.Context, o *object, c change) error {
-	_, _, err := e.commit(context.WithoutCancel(ctx), o, c)
-	return ignoreGone(err)
+func (e *Engine) tellStop(ctx context.Context, o *task, c containers.Change) error {
+	_, _, err := o.Commit(context.WithoutCancel(ctx), c)
+	return containers.IgnoreGone(err)
 }
 
 // giveUpStop forgets a stop whose user was told that it failed: no later engine
 // goes on with it. Where the engine goes down, the next one does.
-func (e *Engine) giveUpStop(ctx context.Context, o *object, cause error) error {
-	if e.ctx.Err() != nil {
+func (e *Engine) giveUpStop(ctx context.Context, o *task, cause error) error {
+	if e.background.Ended() {
 		return cause
 	}
-	_, _, err := e.commit(context.WithoutCancel(ctx), o, change{mutate: func(r *record.Record) error {
+	_, _, err := o.Commit(context.WithoutCancel(ctx), containers.Change{Mutate: func(r *record.Record) error {
 		r.Stop, r.RestartAt = nil, time.Time{}
 		return nil
 	}})
-	return errors.Join(cause, ignoreGone(err))
+	return errors.Join(cause, containers.IgnoreGone(err))
 }
 
 // resumeStop goes on with a stop, or a restart, in whose middle an earlier engine
 // died. Nobody is there to try again: it does so itself while the runtime daemon is
 // away.
-func (e *Engine) resumeStop(o *object) {
+func (e *Engine) resumeStop(o *task) {
 	e.background.Go(func() {
 		for {
-			err := e.finishStop(e.ctx, o)
+			err := e.finishStop(e.background.Context(), o)
 			switch {
-			case err == nil, e.ctx.Err() != nil:
+			case err == nil, e.background.Ended():
 				return
 			case !errdefs.IsUnavailable(err):
-				log.WithError(err).WithField("container", o.id).Error("cannot go on with the stop that an earlier engine began")
+				log.WithError(err).WithField("container", o.ID).Error("cannot go on with the stop that an earlier engine began")
 				return
 			}
 			retry := time.NewTimer(stopRetry)
 			select {
 			case <-retry.C:
-			case <-e.ctx.Done():
+			case <-e.background.Context().Done():
 				retry.Stop()
 				return
 			}
@@ -136,15 +137,15 @@ func (e *Engine) resumeStop(o *object) {
 // stopRetry is the pause between two tries to go on with a stop.
 const stopRetry = 500 * time.Millisecond
 
-func (e *Engine) finishStop(ctx context.Context, o *object) error {
-	if o.record().RestartAt.IsZero() {
+func (e *Engine) finishStop(ctx context.Context, o *task) error {
+	if o.Record().RestartAt.IsZero() {
 		return e.stop(ctx, o)
 	}
-	if err := o.lock(ctx); err != nil {
+	if err := o.Lock(ctx); err != nil {
 		return err
 	}
-	defer o.unlock()
-	if o.record().Stop == nil { // restartDue was here first
+	defer o.Unlock()
+	if o.Record().Stop == nil { // restartDue was here first
 		return nil
 	}
 	if err := e.stop(ctx, o); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -46,8 +47,8 @@ func TestStopOverEngines(t *testing.T) {
 				sorted := slices.Sorted(slices.Values(want))
 				return slices.Equal(got, sorted)
 			})
-			r.until(id, func(v view) bool {
-				return v.rec.Running() == test.restart && v.rec.Stop == nil && v.rec.Stopped != test.restart
+			r.until(id, func(v containers.View) bool {
+				return v.Record.Running() == test.restart && v.Record.Stop == nil && v.Record.Stopped != test.restart
 			})
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 			r.empty()
@@ -63,11 +64,11 @@ func TestStopThatFails(t *testing.T) {
 	if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); !errdefs.IsUnavailable(err) {
 		t.Errorf("%v", err)
 	}
-	if rec := r.object(id).record(); !rec.Running() || rec.Stop != nil {
+	if rec := r.object(id).Record(); !rec.Running() || rec.Stop != nil {
 		t.Errorf("%+v", rec)
 	}
 	r.reopen()
-	if rec := r.object(id).record(); !rec.Running() {
+	if rec := r.object(id).Record(); !rec.Running() {
 		t.Errorf("%+v", rec)
 	}
 	must(t, r.e.ContainerStop(t.Context(), id, StopOptions{}))
@@ -91,7 +92,7 @@ func TestTwoStops(t *testing.T) {
 			begin := time.Now()
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.second, time.Time{}))
-			got := o.record().Stop.Deadline
+			got := o.Record().Stop.Deadline
 			if test.want < 0 != got.IsZero() || test.want > 0 && (got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
 				t.Errorf("deadline %s", got)
 			}

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/api/types/jsonstream"
-	"github.com/opencontainers/go-digest"
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
@@ -22,16 +18,7 @@ import (
 // Images are the images, and the root filesystems made from them. *images.Store
 // is one.
 type Images interface {
-	Resolve(ctx context.Context, ref string) (images.Image, error)
-	List(ctx context.Context, o images.ListOptions) ([]image.Summary, error)
-	Inspect(ctx context.Context, ref string) (image.InspectResponse, error)
-	History(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
-	Tag(ctx context.Context, source, target string) error
-	Remove(ctx context.Context, ref string, o images.RemoveOptions) ([]image.DeleteResponse, error)
-	Load(ctx context.Context, r io.Reader) ([]images.LoadedImage, error)
-	Import(ctx context.Context, r io.Reader, o images.ImportOptions) (digest.Digest, error)
-	Pull(ctx context.Context, ref string, o images.PullOptions, progress func(jsonstream.Message)) error
-	Save(ctx context.Context, refs []string, w io.Writer) error
+	images.Backend
 
 	PrepareRootfs(ctx context.Context, containerID string, img images.Image) ([]mount.Mount, error)
 	Mounts(ctx context.Context, containerID string) ([]mount.Mount, error)

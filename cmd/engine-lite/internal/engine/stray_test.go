@@ -9,9 +9,9 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
 // TestRemoveStray removes a container of which the daemon has a record that only
@@ -31,7 +31,7 @@ func TestRemoveStray(t *testing.T) {
 		t.Fatalf("remove: %v", err)
 	}
 	r.stored(id)
-	if got := r.object(id).record().Status; got == record.StatusRemoving {
+	if got := r.object(id).Record().Status; got == record.StatusRemoving {
 		t.Errorf("the container is %s", got)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -84,8 +84,8 @@ func (r *rig) stored(want ...string) {
 // those that nobody knows: of these only it may speak.
 func TestStrayExecs(t *testing.T) {
 	t.Parallel()
-	e, o := &Engine{opts: Options{Root: t.TempDir()}}, newObject(&record.Record{ID: "c"})
-	stray := e.execDir(o.id, "stray")
+	e, o := &Engine{opts: Options{Root: t.TempDir()}}, &task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
+	stray := e.execDir(o.ID, "stray")
 	if err := os.MkdirAll(stray, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -108,17 +108,17 @@ func TestStrayExecs(t *testing.T) {
 }
 
 // endExecs ends execs as finishExec does: the directory goes, then the name.
-func endExecs(e *Engine, o *object, count int) error {
+func endExecs(e *Engine, o *task, count int) error {
 	for n := range count {
 		id := fmt.Sprintf("exec%d", n)
-		o.change(func() { o.execs[id] = &execution{id: id} })
-		if err := os.Mkdir(e.execDir(o.id, id), 0o700); err != nil {
+		o.Change(func() { o.execs[id] = &execution{id: id} })
+		if err := os.Mkdir(e.execDir(o.ID, id), 0o700); err != nil {
 			return err
 		}
-		if err := os.Remove(e.execDir(o.id, id)); err != nil {
+		if err := os.Remove(e.execDir(o.ID, id)); err != nil {
 			return err
 		}
-		o.change(func() { delete(o.execs, id) })
+		o.Change(func() { delete(o.execs, id) })
 	}
 	return nil
 }

@@ -15,9 +15,8 @@ import (
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // leftovers are what an earlier engine may have left of containers: at the
@@ -74,7 +73,7 @@ func (l *leftovers) hold(container, process string) {
 // sweep finishes what earlier engines died in: runs whose start or end they
 // didn't see through, removals, creations, execs that nobody knows any more. A
 // container that can't be swept stays as it is for the next engine.
-func (e *Engine) sweep(ctx context.Context, idle []*object) error {
+func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 	left, err := e.findLeftovers(ctx)
 	if err != nil {
 		return err
@@ -82,35 +81,35 @@ func (e *Engine) sweep(ctx context.Context, idle []*object) error {
 	var asking []func(context.Context) // what the runtime daemon may hang over
 	held := maps.Clone(left.held)
 	for _, o := range idle {
-		delete(held, o.id)
-		if r := o.record(); r.Unreadable() != nil && r.Status != record.StatusRemoving {
+		delete(held, o.ID)
+		if r := o.Record(); r.Unreadable() != nil && r.Status != record.StatusRemoving {
 			continue // what is left of the container belongs to a record that nobody can read
 		}
-		if !left.daemon[o.id] {
-			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+		if !left.daemon[o.ID] {
+			reportSweep(o.ID, e.sweepIdle(ctx, o, left))
 			continue
 		}
-		if err := o.lock(ctx); err != nil {
+		if err := o.Lock(ctx); err != nil {
 			return err
 		}
 		o.swept = make(chan struct{}) // nobody else has seen the object yet
-		die := o.record().DieSeq
+		die := o.Record().DieSeq
 		e.store.Hold(die)
 		asking = append(asking, func(ctx context.Context) {
-			defer o.unlock()
+			defer o.Unlock()
 			defer e.store.Release(die)
 			defer close(o.swept)
-			reportSweep(o.id, e.sweepIdle(ctx, o, left))
+			reportSweep(o.ID, e.sweepIdle(ctx, o, left))
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(held)) {
 		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
 	}
-	for _, o := range e.roster.all() {
+	for _, o := range e.all() {
 		execs, err := e.strayExecs(o)
-		reportSweep(o.id, err)
+		reportSweep(o.ID, err)
 		if len(execs) > 0 {
-			asking = append(asking, func(ctx context.Context) { reportSweep(o.id, e.sweepStray(ctx, o, execs)) })
+			asking = append(asking, func(ctx context.Context) { reportSweep(o.ID, e.sweepStray(ctx, o, execs)) })
 		}
 	}
 	e.sweepBehind(ctx, asking)
@@ -136,7 +135,7 @@ func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)
 	done := make(chan struct{})
 	e.background.Go(func() { // ends with the engine, or after sweepTimeout
 		defer close(done)
-		ctx, cancel := context.WithTimeout(e.ctx, sweepTimeout)
+		ctx, cancel := context.WithTimeout(e.background.Context(), sweepTimeout)
 		defer cancel()
 		var all errgroup.Group
 		all.SetLimit(sweepAtOnce)
@@ -155,14 +154,14 @@ func (e *Engine) sweepBehind(ctx context.Context, sweeps []func(context.Context)
 
 // sweepIdle brings a container that doesn't run to where its record says that
 // it is.
-func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) error {
-	r := o.record()
+func (e *Engine) sweepIdle(ctx context.Context, o *task, left *leftovers) error {
+	r := o.Record()
 	if r.Status == record.StatusRemoving {
 		return e.sweepRemoval(ctx, o, left)
 	}
 	// The streams are opened first: the deletion takes their names away, and
 	// the keeper may not have moved all that is in them.
-	rest, err := e.openRest(ctx, o, left.held[o.id][libcontainerd.InitProcess])
+	rest, err := e.openRest(ctx, o, left.held[o.ID][libcontainerd.InitProcess])
 	if err != nil {
 		return err
 	}
@@ -185,14 +184,14 @@ func (e *Engine) sweepIdle(ctx context.Context, o *object, left *leftovers) erro
 }
 
 // sweepRemoval goes on with a removal.
-func (e *Engine) sweepRemoval(ctx context.Context, o *object, left *leftovers) error {
+func (e *Engine) sweepRemoval(ctx context.Context, o *task, left *leftovers) error {
 	if err := e.sweepDaemon(ctx, o, left); err != nil {
 		return err
 	}
 	if err := e.sweepStreams(ctx, o, left, libcontainerd.InitProcess); err != nil {
 		return err
 	}
-	if o.record().Version == 0 { // its creation was never told
+	if o.Record().Version == 0 { // its creation was never told
 		return e.forget(ctx, o)
 	}
 	return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
@@ -200,8 +199,8 @@ func (e *Engine) sweepRemoval(ctx context.Context, o *object, left *leftovers) e
 
 // insist has a removal that failed tried again where no user asked for it, who
 // could.
-func (e *Engine) insist(o *object, err error) error {
-	if err != nil && o.record().HostConfig.AutoRemove {
+func (e *Engine) insist(o *task, err error) error {
+	if err != nil && o.Record().HostConfig.AutoRemove {
 		e.background.Go(func() { e.autoRemove(o) })
 	}
 	return err
@@ -209,13 +208,13 @@ func (e *Engine) insist(o *object, err error) error {
 
 // sweepDaemon frees what an earlier engine left of a container that doesn't run
 // at the runtime daemon, and the streams of its execs.
-func (e *Engine) sweepDaemon(ctx context.Context, o *object, left *leftovers) error {
-	if left.daemon[o.id] {
-		if err := e.deleteRemains(ctx, o.record()); err != nil {
+func (e *Engine) sweepDaemon(ctx context.Context, o *task, left *leftovers) error {
+	if left.daemon[o.ID] {
+		if err := e.deleteRemains(ctx, o.Record()); err != nil {
 			return err
 		}
 	}
-	for _, process := range slices.Sorted(maps.Keys(left.held[o.id])) {
+	for _, process := range slices.Sorted(maps.Keys(left.held[o.ID])) {
 		if process != libcontainerd.InitProcess {
 			if err := e.sweepStreams(ctx, o, left, process); err != nil {
 				return err
@@ -225,11 +224,11 @@ func (e *Engine) sweepDaemon(ctx context.Context, o *object, left *leftovers) er
 	return nil
 }
 
-func (e *Engine) sweepStreams(ctx context.Context, o *object, left *leftovers, process string) error {
-	if !left.held[o.id][process] {
+func (e *Engine) sweepStreams(ctx context.Context, o *task, left *leftovers, process string) error {
+	if !left.held[o.ID][process] {
 		return nil
 	}
-	return e.stdio.discard(ctx, o.id, process)
+	return e.stdio.discard(ctx, o.ID, process)
 }
 
 // deleteRemains deletes the task and record that the runtime daemon has of a
@@ -260,7 +259,7 @@ const sweepRetry = 200 * time.Millisecond
 // containers that are gone, and execs. Streams of living processes stay.
 func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
 	var errs []error
-	o, err := e.roster.find(id)
+	o, err := e.find(id)
 	for _, process := range slices.Sorted(maps.Keys(processes)) {
 		if err == nil && isProbe(process) {
 			e.sweepProbe(o, process)
@@ -275,7 +274,7 @@ func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]
 }
 
 // knows tells whether a process is one that this engine started or took up.
-func (o *object) knows(process string) bool {
+func (o *task) knows(process string) bool {
 	_, err := o.lifeFor(process)
 	return err == nil
 }
@@ -285,15 +284,15 @@ const execDirPrefix = "exec-"
 
 // sweepExecs removes what is left of execs that this engine doesn't know and
 // that have ended.
-func (e *Engine) sweepExecs(ctx context.Context, o *object) error {
+func (e *Engine) sweepExecs(ctx context.Context, o *task) error {
 	execs, err := e.strayExecs(o)
 	return errors.Join(err, e.sweepStray(ctx, o, execs))
 }
 
 // strayExecs are execs that left raw output and that this engine doesn't know.
 // One that ends meanwhile removes its directory before it is forgotten.
-func (e *Engine) strayExecs(o *object) ([]string, error) {
-	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.id), execDirPrefix+"*"))
+func (e *Engine) strayExecs(o *task) ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.ID), execDirPrefix+"*"))
 	if err != nil {
 		return nil, fmt.Errorf("list execs: %w", err)
 	}
@@ -313,12 +312,12 @@ func (e *Engine) strayExecs(o *object) ([]string, error) {
 // sweepStray removes what is left of those that have ended. One whose start an
 // earlier engine didn't live to write down keeps its streams while it runs, and
 // the keeper moves its output.
-func (e *Engine) sweepStray(ctx context.Context, o *object, execs []string) error {
+func (e *Engine) sweepStray(ctx context.Context, o *task, execs []string) error {
 	var errs []error
 	for _, id := range execs {
-		if !e.execLives(ctx, o.id, id) {
-			dir := filepath.Join(e.containerDir(o.id), execDirPrefix+id)
-			errs = append(errs, e.stdio.discard(ctx, o.id, id), os.RemoveAll(dir))
+		if !e.execLives(ctx, o.ID, id) {
+			dir := filepath.Join(e.containerDir(o.ID), execDirPrefix+id)
+			errs = append(errs, e.stdio.discard(ctx, o.ID, id), os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

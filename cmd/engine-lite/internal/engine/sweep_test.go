@@ -13,11 +13,12 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // halfDone leaves a container whose exit, with 3, is in the journal, and whose
@@ -66,7 +67,7 @@ func TestExitIsToldAfterTheSweep(t *testing.T) {
 	id, crash := r.halfDone(nothingMore)
 	r.daemon.Fail("Delete", 1, libHang())
 	r.reopen(crash)
-	o, seq := r.object(id), r.object(id).record().DieSeq
+	o, seq := r.object(id), r.object(id).Record().DieSeq
 	told := make(chan string, 3)
 	whole := func(who string) {
 		select {
@@ -89,8 +90,8 @@ func TestExitIsToldAfterTheSweep(t *testing.T) {
 		whole("who waits for the next exit")
 	}()
 	go func() {
-		err := r.e.deliver(t.Context(), r.e.store.Cursor(seq-1), EventsOptions{}, func(Event) error { return errUnchanged })
-		if !errors.Is(err, errUnchanged) {
+		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)}, func(eventstream.Event) error { return containers.ErrUnchanged })
+		if !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("events: %v", err)
 		}
 		whole("who reads events")
@@ -124,7 +125,7 @@ func TestStopIsToldOnceAfterTheSweep(t *testing.T) {
 	r.reopen(crash)
 	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_ = r.object(id).await(early, func(v view) bool { return v.rec.Stop == nil }) // it must not be
+	_ = r.object(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil }) // it must not be
 	r.daemon.Release()
 	must(t, r.object(id).awaitSwept(t.Context()))
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -149,7 +150,7 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	must(t, r.e.ContainerStart(t.Context(), id))
 	r.daemon.Fail("Delete", 1, libHang())
 	must(t, r.e.ContainerKill(t.Context(), id, ""))
-	r.until(id, func(v view) bool { return v.told == 1 })
+	r.until(id, func(v containers.View) bool { return v.Announced == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	opened, attached := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -219,7 +220,7 @@ func (r *rig) endedLate() (id string, free chan struct{}) {
 	r.openWith(lateOutputs{withConn{r.streams}, free})
 	must(r.t, r.e.ContainerStart(r.t.Context(), id))
 	must(r.t, r.e.ContainerKill(r.t.Context(), id, "TERM"))
-	r.until(id, func(v view) bool { return !v.rec.Running() })
+	r.until(id, func(v containers.View) bool { return !v.Record.Running() })
 	return id, free
 }
 

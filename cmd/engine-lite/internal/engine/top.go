@@ -23,13 +23,13 @@ const psTimeout = 10 * time.Second
 // ContainerTop lists the container's processes as the host's ps shows them.
 func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (container.TopResponse, error) {
 	var none container.TopResponse
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if err != nil {
 		return none, err
 	}
-	ctr, err := o.live()
+	ctr, err := o.Live()
 	if err != nil {
-		return none, classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.id)
+		return none, classed.Errorf(errdefs.ErrConflict, "container %s is not running", o.ID)
 	}
 	processes, err := ctr.Processes(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	if err != nil {
 		return none, err
 	}
-	return top, e.notify(ctx, o, "top", nil)
+	return top, o.Notify(ctx, "top", nil)
 }
 
 func runPs(ctx context.Context, args []string) (string, error) {

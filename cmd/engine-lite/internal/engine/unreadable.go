@@ -128,7 +128,7 @@ func (e *Engine) lastSeen(ctx context.Context, id string) (last journal.Event, e
 
 // deleteUnreadable deletes what the runtime daemon has of a container whose record cannot be read, and that does not run:
 // the sweep leaves such a container alone.
-func (e *Engine) deleteUnreadable(ctx context.Context, o *object) error {
+func (e *Engine) deleteUnreadable(ctx context.Context, o *task) error {
 	left, err := e.findLeftovers(ctx)
 	if err != nil {
 		return err

@@ -108,8 +108,8 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 			r.spoil(how, id, removed)
 			raw, _ := r.storedAs("container", id)
 			for range 2 {
-				if v := r.object(id).view(); !v.rec.Running() || v.rec.Generation != 1 {
-					t.Fatalf("it runs, and is %+v", v.rec)
+				if v := r.object(id).View(); !v.Record.Running() || v.Record.Generation != 1 {
+					t.Fatalf("it runs, and is %+v", v.Record)
 				}
 				r.reopen()
 			}
@@ -124,14 +124,14 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 			r.ended(id)
 			must(t, r.e.ContainerRemove(t.Context(), removed, RemoveOptions{Force: true}))
 			r.reopen()
-			if v := r.object(id).view(); v.rec.Status != record.StatusExited || int64(v.rec.ExitCode) != code {
-				t.Errorf("it has ended with %d, and is %+v", code, v.rec)
+			if v := r.object(id).View(); v.Record.Status != record.StatusExited || int64(v.Record.ExitCode) != code {
+				t.Errorf("it has ended with %d, and is %+v", code, v.Record)
 			}
 			if now, _ := r.storedAs("container", id); now != raw {
 				t.Errorf("the record was %s\nand is %s", raw, now)
 			}
 			r.reopen(func(tx *store.Tx) error { return rawContainers.Put(tx, id, readable) })
-			rec := r.object(id).record()
+			rec := r.object(id).Record()
 			if _, left := r.storedAs(record.Amendments.Name, id); left || rec.Unreadable() != nil || rec.Status != record.StatusExited ||
 				int64(rec.ExitCode) != code || rec.Exits != 1 || rec.DieSeq == 0 || rec.HostConfig.RestartPolicy.Name != "unless-stopped" {
 				t.Errorf("joined: %+v", rec)
@@ -159,7 +159,7 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 	for _, id := range []string{again, removed} {
 		must(t, r.daemon.Kill(t.Context(), id, libcontainerd.InitProcess, 9, true))
 		r.ended(id)
-		if v := r.object(id).view(); v.gone || v.rec.Status != record.StatusExited {
+		if v := r.object(id).View(); v.Gone || v.Record.Status != record.StatusExited {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -171,8 +171,8 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, func() bool { return r.object(again).record().Generation == 2 })
-	eventually(t, func() bool { _, err := r.e.roster.find(removed); return errdefs.IsNotFound(err) })
+	eventually(t, func() bool { return r.object(again).Record().Generation == 2 })
+	eventually(t, func() bool { _, err := r.e.roster.Find(removed); return errdefs.IsNotFound(err) })
 	must(t, r.e.ContainerRemove(t.Context(), again, RemoveOptions{Force: true}))
 	r.empty()
 }
@@ -187,8 +187,8 @@ func TestUnreadableOthers(t *testing.T) {
 	raw := store.Text("exec", "raw exec")
 	run := store.Text(Foreign.Name, "raw external container")
 	f.reopen(func(tx *store.Tx) error { return raw.Put(tx, exec, `{"Schema":9}`) }, func(tx *store.Tx) error { return run.Put(tx, "r1", "{") })
-	if v := f.object(id).view(); !v.rec.Running() {
-		t.Errorf("%+v", v.rec)
+	if v := f.object(id).View(); !v.Record.Running() {
+		t.Errorf("%+v", v.Record)
 	}
 	if got, _ := f.storedAs("exec", exec); got != `{"Schema":9}` {
 		t.Errorf("the exec's record is %q", got)

@@ -6,6 +6,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -15,7 +16,7 @@ import (
 // that was removed it tells the last exit code, by the container's id, as long as
 // the event of the removal is kept.
 func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (<-chan container.WaitResponse, error) {
-	o, err := e.roster.find(ref)
+	o, err := e.find(ref)
 	if errdefs.IsNotFound(err) {
 		return e.lateWait(ref, c)
 	}
@@ -25,25 +26,25 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	if err := o.awaitSwept(ctx); err != nil {
 		return nil, err
 	}
-	v := o.view()
-	var met func(v view) bool
+	v := o.View()
+	var met func(v containers.View) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
-		met = func(v view) bool { return v.gone || (!v.rec.Up() && v.told == v.rec.Exits) }
+		met = func(v containers.View) bool { return v.Gone || (!v.Record.Up() && v.Announced == v.Record.Exits) }
 	case container.WaitConditionNextExit:
-		next := v.rec.Exits + 1 // not one that is seen and whose output is being drained
-		met = func(v view) bool { return v.gone || v.told >= next }
+		next := v.Record.Exits + 1 // not one that is seen and whose output is being drained
+		met = func(v containers.View) bool { return v.Gone || v.Announced >= next }
 	case container.WaitConditionRemoved:
-		tries := v.failedRemovals
-		met = func(v view) bool { return v.gone || v.failedRemovals > tries }
+		tries := v.FailedRemovals
+		met = func(v containers.View) bool { return v.Gone || v.FailedRemovals > tries }
 	default:
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid condition: %q", c)
 	}
 	answer := make(chan container.WaitResponse, 1)
 	e.clients.Go(func() {
 		defer close(answer)
-		var at view // a start that comes next must not change it
-		err := o.await(ctx, func(v view) bool {
+		var at containers.View // a start that comes next must not change it
+		err := o.Await(ctx, func(v containers.View) bool {
 			at = v
 			return met(v)
 		})
@@ -56,10 +57,10 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 
 // waitResponse is the answer to a wait. Who waited for the removal of a container
 // learns why it is still there.
-func waitResponse(c container.WaitCondition, v view) container.WaitResponse {
-	answer := container.WaitResponse{StatusCode: int64(v.code)}
-	if c == container.WaitConditionRemoved && !v.gone {
-		answer.Error = &container.WaitExitError{Message: v.removalError.Error()}
+func waitResponse(c container.WaitCondition, v containers.View) container.WaitResponse {
+	answer := container.WaitResponse{StatusCode: int64(v.Code)}
+	if c == container.WaitConditionRemoved && !v.Gone {
+		answer.Error = &container.WaitExitError{Message: v.RemovalError.Error()}
 	}
 	return answer
 }

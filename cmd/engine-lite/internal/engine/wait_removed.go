@@ -3,9 +3,8 @@ package engine
 import (
 	"github.com/moby/moby/api/types/container"
 
-	"github.com/engine-lite/engine-lite/journal"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/journal"
 )
 
 // lateWait answers a wait for a container that was removed; NotFound where

@@ -14,17 +14,20 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// applier unpacks a layer that goes into a plain directory (overlayfs's first,
-// and all of native's) right there. The library would bind mount the directory
-// first, and a process that is killed meanwhile would leave that mount behind.
+// applier unpacks a layer without a mount if the layer goes into a plain directory, as
+// overlayfs's first layer and all layers of native do. containerd's library would bind
+// mount the directory first, and a process that is killed meanwhile would leave that
+// mount behind.
 type applier struct {
 	diff.Applier
 	blobs content.Provider
 }
 
-// Apply unpacks the layer blob desc into mounts and describes the plain tar
-// that it held.
-func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+// Apply unpacks the layer blob desc into mounts and returns the descriptor of the
+// blob's plain tar.
+func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (
+	ocispec.Descriptor, error,
+) {
 	dir, ok := plainDirectory(mounts)
 	if !ok {
 		return a.Applier.Apply(ctx, desc, mounts, opts...)
@@ -44,7 +47,7 @@ func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mo
 	if _, err := archive.Apply(ctx, dir, tar); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	if _, err := io.Copy(io.Discard, tar); err != nil { // padding counts
+	if _, err := io.Copy(io.Discard, tar); err != nil { // the padding belongs to the digest
 		return ocispec.Descriptor{}, err
 	}
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digester.Digest()}, nil

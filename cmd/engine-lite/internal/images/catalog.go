@@ -12,8 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// catalog is an immutable view of all image records with what was derived
-// from them. It is what makes Resolve free of I/O; only edit replaces it.
+// catalog is an immutable view of all image records and of the images that were read
+// for them: Resolve needs no I/O. Only edit replaces it.
 type catalog struct {
 	byName   map[string]*record
 	byID     map[digest.Digest][]*record
@@ -31,7 +31,7 @@ func newCatalog(size int) *catalog {
 	}
 }
 
-// record is one name (or the lack of one) and the image behind it. The image
+// record is one name and its image. The name is nil for an untagged image; the image
 // is nil if its content couldn't be read.
 type record struct {
 	ctrimages.Image
@@ -50,7 +50,7 @@ func (s *Store) Resolve(_ context.Context, ref string) (Image, error) {
 	return *rec.image, nil
 }
 
-// find returns the record that ref means, whose image is readable.
+// find returns the record that ref means. The record has an image.
 func (c *catalog) find(ref string) (*record, error) {
 	if d, ok := fullDigest(ref); ok {
 		return c.findDigest(d, ref)
@@ -118,18 +118,19 @@ func (r *record) isDigest(d digest.Digest) bool {
 	return r.Target.Digest == d || r.image != nil && r.image.Manifest.Digest == d
 }
 
-// tag tells whether the record is a name with a tag.
+// tag reports whether the record is a name with a tag.
 func (r *record) tag() bool {
 	_, ok := r.named.(reference.Tagged)
 	return ok
 }
 
 func noSuchImage(ref string) error {
-	return fmt.Errorf("No such image: %s: %w", ref, errdefs.ErrNotFound) //nolint:staticcheck // clients show Docker's words
+	//nolint:staticcheck // clients show Docker's words
+	return fmt.Errorf("No such image: %s: %w", ref, errdefs.ErrNotFound)
 }
 
-// edit runs change alone among all that change names, then makes the result
-// visible, also if change failed halfway.
+// edit runs change, one change of names at a time. Then it reads the names again, also
+// if change failed halfway.
 func (s *Store) edit(ctx context.Context, change func(ctx context.Context) error) error {
 	leave, err := s.edits.enter(ctx)
 	if err != nil {
@@ -155,7 +156,7 @@ func (s *Store) refresh(ctx context.Context) error {
 	for _, img := range list {
 		rec := &record{Image: img, image: s.derived(ctx, old, next, img)}
 		if rec.named, err = parseRecordName(img.Name); err != nil {
-			s.log.WithError(err).WithField("image", img.Name).Warn("image name ignored")
+			s.log.WithError(err).WithField("image", img.Name).Warn("an image with a malformed name is left out")
 			continue
 		}
 		next.add(rec)
@@ -165,7 +166,7 @@ func (s *Store) refresh(ctx context.Context) error {
 	return nil
 }
 
-// derived reads what the record points at, unless it is known already; nil if
+// derived returns the image of a record, and reads it if it isn't known yet; nil if
 // it can't be read.
 func (s *Store) derived(ctx context.Context, old, next *catalog, img ctrimages.Image) *Image {
 	if known := next.byTarget[img.Target.Digest]; known != nil {
@@ -176,7 +177,7 @@ func (s *Store) derived(ctx context.Context, old, next *catalog, img ctrimages.I
 	}
 	derived, err := s.derive(ctx, img.Target, s.platform)
 	if err != nil {
-		s.log.WithError(err).WithField("image", img.Name).Warn("image can't be read")
+		s.log.WithError(err).WithField("image", img.Name).Warn("an image can't be read; it can only be removed")
 		return nil
 	}
 	return derived
@@ -193,7 +194,7 @@ func (c *catalog) add(rec *record) {
 	c.byTarget[rec.Target.Digest] = rec.image
 }
 
-// finish gives every record an image of its own that knows all names.
+// finish gives every record an image of its own, with all names of that image.
 func (c *catalog) finish() {
 	for id, recs := range c.byID {
 		c.ids = append(c.ids, id.Encoded())

@@ -1,268 +1,247 @@
 package images
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/sys/signal"
 )
 
-// maxPort is the highest port number there is.
-const maxPort = 65535
-
-// changers are the Dockerfile instructions that change a configuration without
-// building anything.
-var changers = map[string]func(*dockerspec.DockerOCIImageConfig, string) error{
-	"CMD":         changeCmd,
-	"ENTRYPOINT":  changeEntrypoint,
-	"ENV":         changeEnv,
-	"EXPOSE":      changeExpose,
-	"HEALTHCHECK": changeHealthcheck,
-	"LABEL":       changeLabel,
-	"STOPSIGNAL":  changeStopSignal,
-	"USER":        changeUser,
-	"VOLUME":      changeVolume,
-	"WORKDIR":     changeWorkdir,
+// changeInstructions are the Dockerfile instructions that change a configuration
+// without building anything.
+var changeInstructions = []string{
+	command.Cmd, command.Entrypoint, command.Env, command.Expose, command.Healthcheck, command.Label,
+	command.Onbuild, command.StopSignal, command.User, command.Volume, command.Workdir,
 }
 
-// applyChanges applies instructions in their order. One that is unknown or
-// malformed is InvalidArgument.
+// maxExpansion bounds the bytes that the variables of all changes are replaced
+// with. Without a bound, lines like ENV A=$A$A would fill the memory.
+const maxExpansion = 64 << 10
+
+// applyChanges applies Dockerfile instructions to a configuration, in their order.
+// As in Docker, they are read as the lines of one Dockerfile. The error is
+// InvalidArgument for an instruction that is unknown or malformed; then some
+// changes may have been applied.
 func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
-	for _, change := range changes {
-		word, rest, _ := strings.Cut(strings.TrimSpace(change), " ")
-		if word == "" {
-			continue
+	text := strings.Join(changes, "\n")
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	file, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("cannot read changes: %v: %w", err, errdefs.ErrInvalidArgument)
+	}
+	for _, line := range file.AST.Children {
+		if !slices.Contains(changeInstructions, strings.ToLower(line.Value)) {
+			return fmt.Errorf("%s is not a valid change command: %w", line.Value, errdefs.ErrInvalidArgument)
 		}
-		apply := changers[strings.ToUpper(word)]
-		if apply == nil {
-			known := slices.Sorted(maps.Keys(changers))
-			return fmt.Errorf("%q is not a valid change command, only %s are: %w", word, strings.Join(known, ", "), errdefs.ErrInvalidArgument)
-		}
-		rest = strings.TrimSpace(rest)
-		if rest == "" {
-			return fmt.Errorf("%s requires an argument: %w", strings.ToUpper(word), errdefs.ErrInvalidArgument)
-		}
-		if err := apply(c, rest); err != nil {
-			return fmt.Errorf("cannot apply change %q: %v: %w", change, err, errdefs.ErrInvalidArgument)
+	}
+	ch := changer{config: c, lexer: shell.NewLex(file.EscapeToken), left: maxExpansion}
+	for _, line := range file.AST.Children {
+		if err := ch.apply(line); err != nil {
+			return fmt.Errorf("cannot apply change %q: %v: %w", line.Original, err, errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil
 }
 
-func changeCmd(c *dockerspec.DockerOCIImageConfig, args string) error {
-	c.Cmd = command(args)
-	return nil
+// changer applies instructions to one configuration.
+type changer struct {
+	config *dockerspec.DockerOCIImageConfig
+	lexer  *shell.Lex
+	left   int  // of maxExpansion; negative once the bound was passed
+	cmdSet bool // by an instruction before
 }
 
-func changeEntrypoint(c *dockerspec.DockerOCIImageConfig, args string) error {
-	c.Entrypoint = command(args)
-	return nil
-}
-
-func changeUser(c *dockerspec.DockerOCIImageConfig, args string) error {
-	words, err := splitWords(args)
+func (ch *changer) apply(line *parser.Node) error {
+	parsed, err := instructions.ParseCommand(line)
 	if err != nil {
 		return err
 	}
-	if len(words) != 1 {
-		return fmt.Errorf("one user is expected")
-	}
-	c.User = words[0]
-	return nil
-}
-
-func changeStopSignal(c *dockerspec.DockerOCIImageConfig, args string) error {
-	if len(strings.Fields(args)) != 1 {
-		return fmt.Errorf("one signal is expected")
-	}
-	c.StopSignal = args
-	return nil
-}
-
-func changeWorkdir(c *dockerspec.DockerOCIImageConfig, args string) error {
-	words, err := splitWords(args)
-	if err != nil {
-		return err
-	}
-	dir := strings.Join(words, " ")
-	if !path.IsAbs(dir) {
-		dir = path.Join("/", c.WorkingDir, dir)
-	}
-	c.WorkingDir = path.Clean(dir)
-	return nil
-}
-
-func changeEnv(c *dockerspec.DockerOCIImageConfig, args string) error {
-	return eachPair(args, func(key, value string) {
-		at := slices.IndexFunc(c.Env, func(e string) bool { return strings.HasPrefix(e, key+"=") })
-		if at < 0 {
-			c.Env = append(c.Env, key+"="+value)
-			return
-		}
-		c.Env[at] = key + "=" + value
-	})
-}
-
-func changeLabel(c *dockerspec.DockerOCIImageConfig, args string) error {
-	if c.Labels == nil {
-		c.Labels = make(map[string]string)
-	}
-	return eachPair(args, func(key, value string) { c.Labels[key] = value })
-}
-
-func changeVolume(c *dockerspec.DockerOCIImageConfig, args string) error {
-	paths, ok := jsonStrings(args)
-	if !ok {
-		var err error
-		if paths, err = splitWords(args); err != nil {
+	if x, ok := parsed.(instructions.SupportsSingleWordExpansion); ok {
+		if err := x.Expand(ch.expand); err != nil {
 			return err
 		}
 	}
-	if c.Volumes == nil {
-		c.Volumes = make(map[string]struct{})
+	c := ch.config
+	switch i := parsed.(type) {
+	case *instructions.CmdCommand:
+		ch.cmdSet = true
+		c.Cmd, err = ch.commandLine(i.ShellDependantCmdLine, line)
+	case *instructions.EntrypointCommand:
+		if !ch.cmdSet { // the arguments were for the entry point before
+			c.Cmd = nil
+		}
+		c.Entrypoint, err = ch.commandLine(i.ShellDependantCmdLine, line)
+	case *instructions.EnvCommand:
+		ch.setEnv(i.Env)
+	case *instructions.ExposeCommand:
+		err = ch.expose(i.Ports)
+	case *instructions.HealthCheckCommand:
+		c.Healthcheck = i.Health
+	case *instructions.LabelCommand:
+		ch.setLabels(i.Labels)
+	case *instructions.OnbuildCommand:
+		c.OnBuild = append(c.OnBuild, i.Expression)
+	case *instructions.StopSignalCommand:
+		c.StopSignal = i.Signal
+		_, err = signal.ParseSignal(i.Signal)
+	case *instructions.UserCommand:
+		err = ch.setUser(i.User)
+	case *instructions.VolumeCommand:
+		err = ch.addVolumes(i.Volumes)
+	case *instructions.WorkdirCommand:
+		err = ch.setWorkdir(i.Path)
+	}
+	return err
+}
+
+// expand removes the quotes of a word and replaces its variables.
+func (ch *changer) expand(word string) (string, error) {
+	expanded, _, err := ch.lexer.ProcessWord(word, ch.variables())
+	return expanded, ch.checkExpansion(err)
+}
+
+func (ch *changer) checkExpansion(err error) error {
+	if err == nil && ch.left < 0 {
+		return fmt.Errorf("the values of variables have more than %d bytes", maxExpansion)
+	}
+	return err
+}
+
+// variables are those of the configuration's environment.
+func (ch *changer) variables() shell.EnvGetter {
+	return boundedVariables{shell.EnvsFromSlice(ch.config.Env), &ch.left}
+}
+
+// boundedVariables counts the bytes of the values that are asked for.
+type boundedVariables struct {
+	shell.EnvGetter
+	left *int
+}
+
+// Get finds no variable once the bound is passed.
+func (b boundedVariables) Get(name string) (string, bool) {
+	value, ok := b.EnvGetter.Get(name)
+	if *b.left -= len(value); *b.left < 0 {
+		return "", false
+	}
+	return value, ok
+}
+
+// commandLine is CMD's and ENTRYPOINT's: the words of a JSON list are the
+// arguments, anything else is for a shell.
+func (ch *changer) commandLine(l instructions.ShellDependantCmdLine, line *parser.Node) ([]string, error) {
+	if !l.PrependShell {
+		return l.CmdLine, nil
+	}
+	if len(l.CmdLine) == 0 {
+		return nil, fmt.Errorf("%s requires an argument", strings.ToUpper(line.Value))
+	}
+	if len(ch.config.Shell) == 0 {
+		return append([]string{"/bin/sh", "-c"}, l.CmdLine...), nil
+	}
+	return slices.Concat(ch.config.Shell, l.CmdLine), nil
+}
+
+func (ch *changer) setEnv(pairs instructions.KeyValuePairs) {
+	c := ch.config
+	for _, p := range pairs {
+		at := slices.IndexFunc(c.Env, func(e string) bool { return strings.HasPrefix(e, p.Key+"=") })
+		if at < 0 {
+			c.Env = append(c.Env, p.String())
+		} else {
+			c.Env[at] = p.String()
+		}
+	}
+}
+
+func (ch *changer) setLabels(pairs instructions.KeyValuePairs) {
+	if ch.config.Labels == nil {
+		ch.config.Labels = make(map[string]string)
+	}
+	for _, p := range pairs {
+		ch.config.Labels[p.Key] = p.Value
+	}
+}
+
+// expose adds ports. A variable may hold several of them.
+func (ch *changer) expose(words []string) error {
+	if ch.config.ExposedPorts == nil {
+		ch.config.ExposedPorts = make(map[string]struct{})
+	}
+	for _, word := range words {
+		ranges, err := ch.lexer.ProcessWords(word, ch.variables())
+		if err := ch.checkExpansion(err); err != nil {
+			return err
+		}
+		for _, r := range ranges {
+			if err := ch.exposeRange(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (ch *changer) exposeRange(s string) error {
+	ports, err := network.ParsePortRange(s)
+	if err != nil {
+		return err
+	}
+	if ports.Start() == 0 {
+		return fmt.Errorf("invalid port %q", s)
+	}
+	switch ports.Proto() {
+	case network.TCP, network.UDP, network.SCTP:
+	default:
+		return fmt.Errorf("unknown protocol %q", ports.Proto())
+	}
+	for port := range ports.All() {
+		ch.config.ExposedPorts[port.String()] = struct{}{}
+	}
+	return nil
+}
+
+func (ch *changer) setUser(user string) error {
+	if user == "" || strings.ContainsFunc(user, unicode.IsSpace) {
+		return fmt.Errorf("invalid user %q", user)
+	}
+	ch.config.User = user
+	return nil
+}
+
+func (ch *changer) addVolumes(paths []string) error {
+	if ch.config.Volumes == nil {
+		ch.config.Volumes = make(map[string]struct{})
 	}
 	for _, p := range paths {
 		if p == "" {
 			return fmt.Errorf("a volume needs a path")
 		}
-		c.Volumes[p] = struct{}{}
+		ch.config.Volumes[p] = struct{}{}
 	}
 	return nil
 }
 
-func changeExpose(c *dockerspec.DockerOCIImageConfig, args string) error {
-	if c.ExposedPorts == nil {
-		c.ExposedPorts = make(map[string]struct{})
+// setWorkdir takes a relative path as one below the directory before.
+func (ch *changer) setWorkdir(dir string) error {
+	if dir == "" {
+		return fmt.Errorf("a working directory needs a path")
 	}
-	for _, word := range strings.Fields(args) {
-		ports, proto, _ := strings.Cut(word, "/")
-		if proto == "" {
-			proto = "tcp"
-		}
-		first, last, err := portRange(ports)
-		if err != nil {
-			return err
-		}
-		if p := strings.ToLower(proto); p != "tcp" && p != "udp" && p != "sctp" {
-			return fmt.Errorf("unknown protocol %q", proto)
-		}
-		for port := first; port <= last; port++ {
-			c.ExposedPorts[strconv.Itoa(port)+"/"+strings.ToLower(proto)] = struct{}{}
-		}
+	if !path.IsAbs(dir) {
+		dir = path.Join("/", ch.config.WorkingDir, dir)
 	}
+	ch.config.WorkingDir = path.Clean(dir)
 	return nil
-}
-
-func portRange(s string) (first, last int, err error) {
-	from, to, isRange := strings.Cut(s, "-")
-	if first, err = portNumber(from); err != nil || !isRange {
-		return first, first, err
-	}
-	if last, err = portNumber(to); err != nil {
-		return 0, 0, err
-	}
-	if last < first {
-		return 0, 0, fmt.Errorf("port range %q ends before it starts", s)
-	}
-	return first, last, nil
-}
-
-func portNumber(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("port %q is not in 1 to %d", s, maxPort)
-	}
-	return int(n), nil
-}
-
-// command reads CMD's and ENTRYPOINT's two forms: a JSON list is the words
-// themselves, anything else is for a shell.
-func command(args string) []string {
-	if words, ok := jsonStrings(args); ok {
-		return words
-	}
-	return []string{"/bin/sh", "-c", args}
-}
-
-func jsonStrings(args string) ([]string, bool) {
-	var words []string
-	if !strings.HasPrefix(args, "[") || json.Unmarshal([]byte(args), &words) != nil {
-		return nil, false
-	}
-	return words, true
-}
-
-// eachPair reads "k=v k2='v 2'", or ENV's and LABEL's old form "key the rest".
-func eachPair(args string, set func(key, value string)) error {
-	words, err := splitWords(args)
-	if err != nil {
-		return err
-	}
-	if len(words) == 0 {
-		return fmt.Errorf("a key is expected")
-	}
-	if !strings.Contains(words[0], "=") {
-		if len(words) == 1 {
-			return fmt.Errorf("%q has no value", words[0])
-		}
-		_, rest, _ := strings.Cut(args, words[0])
-		set(words[0], strings.TrimSpace(rest))
-		return nil
-	}
-	for _, word := range words {
-		key, value, ok := strings.Cut(word, "=")
-		if !ok || key == "" {
-			return fmt.Errorf("%q is not key=value", word)
-		}
-		set(key, value)
-	}
-	return nil
-}
-
-// splitWords splits at white space. Quotes of either kind group, a backslash
-// takes the next character as it is, though not within single quotes.
-func splitWords(s string) ([]string, error) {
-	var (
-		words   []string
-		word    strings.Builder
-		inWord  bool
-		quote   rune
-		escaped bool
-	)
-	for _, r := range s {
-		switch {
-		case escaped:
-			word.WriteRune(r)
-			escaped = false
-		case r == '\\' && quote != '\'':
-			escaped, inWord = true, true
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == '"' || r == '\''):
-			quote, inWord = r, true
-		case quote == 0 && unicode.IsSpace(r):
-			if inWord {
-				words = append(words, word.String())
-				word.Reset()
-				inWord = false
-			}
-		default:
-			word.WriteRune(r)
-			inWord = true
-		}
-	}
-	if quote != 0 || escaped {
-		return nil, fmt.Errorf("unfinished quote or escape in %q", s)
-	}
-	if inWord {
-		words = append(words, word.String())
-	}
-	return words, nil
 }

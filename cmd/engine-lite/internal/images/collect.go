@@ -14,16 +14,16 @@ import (
 const (
 	// defaultCollectDelay keeps a burst of removals from collecting once each.
 	defaultCollectDelay = time.Second
-	// releaseTimeout bounds the release of a lease, which must not be
-	// cancelled with the operation that it belonged to.
+	// releaseTimeout bounds the release of a lease. The release isn't cancelled
+	// with the operation that took the lease.
 	releaseTimeout = 10 * time.Second
-	// lastTimeout bounds the collection that was asked for and had not begun
-	// when the store was closed.
+	// lastTimeout bounds the collection that goes on, or begins, when the store
+	// is closed.
 	lastTimeout = 10 * time.Second
 )
 
-// collector calls collect in the background, one call at a time, some while
-// after it was asked to.
+// collector calls collect in the background, one call at a time, a delay after a
+// request.
 type collector struct {
 	collect func(context.Context) error
 	delay   time.Duration
@@ -34,7 +34,7 @@ type collector struct {
 	joined sync.WaitGroup
 }
 
-// start starts the goroutine that stop ends. It comes before everything else.
+// start starts the goroutine that stop ends. No other method is called before start.
 func (c *collector) start() {
 	if c.delay <= 0 {
 		c.delay = defaultCollectDelay
@@ -45,8 +45,8 @@ func (c *collector) start() {
 	c.joined.Go(func() { c.run(ctx) })
 }
 
-// stop lets a collection under way end, does one that was asked for since, and
-// waits for the goroutine.
+// stop ends the goroutine and waits for it. A collection under way may end, and one
+// that was requested is done, each within lastTimeout.
 func (c *collector) stop() {
 	c.cancel()
 	c.joined.Wait()
@@ -67,7 +67,7 @@ func (c *collector) run(ctx context.Context) {
 			c.last()
 			return
 		}
-		select { // what was asked for meanwhile is about to happen
+		select { // requests during the delay are served by the collection now
 		case <-c.wake:
 		default:
 		}
@@ -75,20 +75,20 @@ func (c *collector) run(ctx context.Context) {
 	}
 }
 
-// once collects. Where ctx ends meanwhile it has some more time: containerd's
-// collection leaves a goroutine behind when it is cancelled while it looks for
-// what is in use.
+// once collects. Where ctx ends meanwhile, the collection has lastTimeout more:
+// containerd's collection leaves a goroutine behind when it is cancelled while it looks
+// for content in use.
 func (c *collector) once(ctx context.Context) {
 	collecting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, cancel) })()
 	if err := c.collect(collecting); err != nil && ctx.Err() == nil {
-		c.log.WithError(err).Warn("image garbage stays until the next collection")
+		c.log.WithError(err).Warn("a collection of image garbage failed; the garbage stays until the next one")
 	}
 }
 
-// last does the collection that was asked for, so that what was removed just
-// before the end doesn't stay on the disk until the next start.
+// last does the collection that was requested, if there is one. Otherwise content that
+// was removed shortly before the end would stay on the disk until the next start.
 func (c *collector) last() {
 	select {
 	case <-c.wake:
@@ -100,8 +100,8 @@ func (c *collector) last() {
 	c.once(ctx)
 }
 
-// request asks for a collection soon; it never blocks. Any number of requests
-// before it starts are one.
+// request requests a collection, and never blocks. All requests before a collection
+// starts are served by it.
 func (c *collector) request() {
 	select {
 	case c.wake <- struct{}{}:
@@ -109,8 +109,8 @@ func (c *collector) request() {
 	}
 }
 
-// Collect removes at once what no name, container or operation under way
-// refers to, and returns when it is gone.
+// Collect removes the content that no name, container or operation under way refers
+// to, and returns when the content is gone.
 func (s *Store) Collect(ctx context.Context) error {
 	if _, err := s.meta.GarbageCollect(s.scope(ctx)); err != nil {
 		return fmt.Errorf("cannot collect image garbage: %w", err)
@@ -118,9 +118,9 @@ func (s *Store) Collect(ctx context.Context) error {
 	return nil
 }
 
-// hold takes a lease: whatever is written with the context that it returns
-// stays until release, by when a name has to refer to it. Release also asks
-// for a collection.
+// hold takes a lease: content that is written with the context held stays until
+// release. To stay longer, a name has to refer to it by then. Release also requests
+// a collection.
 func (s *Store) hold(ctx context.Context) (held context.Context, release func(), err error) {
 	ctx = s.scope(ctx)
 	lease, err := s.leases.Create(ctx, leases.WithRandomID())
@@ -131,7 +131,8 @@ func (s *Store) hold(ctx context.Context) (held context.Context, release func(),
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
 		if err := s.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
-			s.log.WithError(err).WithField("lease", lease.ID).Warn("lease stays until the next start")
+			s.log.WithError(err).WithField("lease", lease.ID).
+				Warn("an image lease can't be released; its content stays until the next start")
 		}
 		s.collector.request()
 	}

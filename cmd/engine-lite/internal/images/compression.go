@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The first bytes of formats that layers can't have, but archives may.
+// The first bytes of formats that archives may have, but layers can't.
 var (
 	bzip2Magic = []byte("BZh")
 	xzMagic    = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
@@ -23,8 +23,8 @@ var (
 // frames included.
 const sniffLength = 16
 
-// sniff looks at the start of a stream and names the layer media type of a tar
-// compressed like it; empty for bzip2, which layers can't be.
+// sniff looks at the start of a stream. It returns the media type of a layer with the
+// same compression; empty for bzip2, since no layer has that.
 func sniff(r *bufio.Reader) (mediaType string, err error) {
 	head, err := r.Peek(sniffLength)
 	if err != nil && err != io.EOF {
@@ -48,8 +48,9 @@ func sniff(r *bufio.Reader) (mediaType string, err error) {
 	}
 }
 
-// expand decompresses a stream of a media type that sniff returned, in this
-// process.
+// expand decompresses a stream of a media type that sniff returned. It does so in this
+// process: containerd's library starts the program unpigz for gzip, where it is
+// installed, and knows no bzip2.
 func expand(mediaType string, r io.Reader) (io.ReadCloser, error) {
 	switch mediaType {
 	case "":

@@ -44,7 +44,8 @@ func (s *Store) derive(ctx context.Context, target ocispec.Descriptor, want plat
 	}
 	diffIDs := img.Config.RootFS.DiffIDs
 	if len(diffIDs) != len(img.Layers) {
-		return nil, fmt.Errorf("image %s has %d layers but %d diff ids: %w", img.ID, len(img.Layers), len(diffIDs), errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("image %s has %d layers but %d diff ids: %w",
+			img.ID, len(img.Layers), len(diffIDs), errdefs.ErrInvalidArgument)
 	}
 	for i, d := range diffIDs {
 		if err := cmp.Or(d.Validate(), img.Layers[i].Digest.Validate()); err != nil {
@@ -55,14 +56,17 @@ func (s *Store) derive(ctx context.Context, target ocispec.Descriptor, want plat
 	return img, nil
 }
 
-// pickManifest follows target to the manifest that fits best of those whose
-// content is here.
-func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, want platforms.MatchComparer, depth int) (ocispec.Descriptor, error) {
+// pickManifest follows target to a manifest: of those whose content is here, the one
+// that fits the platform best.
+func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, want platforms.MatchComparer, depth int) (
+	ocispec.Descriptor, error,
+) {
 	if ctrimages.IsManifestType(target.MediaType) {
 		return target, nil
 	}
 	if !ctrimages.IsIndexType(target.MediaType) || depth == 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("%s has media type %q, not an image's: %w", target.Digest, target.MediaType, errdefs.ErrInvalidArgument)
+		return ocispec.Descriptor{}, fmt.Errorf("%s has media type %q, not an image's: %w",
+			target.Digest, target.MediaType, errdefs.ErrInvalidArgument)
 	}
 	var index ocispec.Index
 	if err := s.readDocument(ctx, target, &index); err != nil {
@@ -80,9 +84,9 @@ func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, wan
 	return ocispec.Descriptor{}, fmt.Errorf("%s has no image for this platform: %w", target.Digest, errdefs.ErrNotFound)
 }
 
-// byPreference returns the descriptors that fit the platform, best first; one
-// that names no platform fits, last of all. Attestations fit nowhere: their
-// platform is unknown/unknown.
+// byPreference returns the descriptors that fit the platform, best first. Those without
+// a platform fit too, and come last. Attestations never fit: their platform is
+// unknown/unknown.
 func byPreference(descs []ocispec.Descriptor, want platforms.MatchComparer) []ocispec.Descriptor {
 	var fits []ocispec.Descriptor
 	for _, d := range descs {
@@ -111,14 +115,19 @@ func boolRank(b bool) int {
 	return 0
 }
 
-// readDocument decodes a JSON blob of bounded size.
+func documentTooLarge(desc ocispec.Descriptor, size int64) error {
+	return fmt.Errorf("%s of %s has %d bytes, more than %d: %w",
+		desc.MediaType, desc.Digest, size, documentLimit, errdefs.ErrInvalidArgument)
+}
+
+// readDocument decodes a JSON blob of at most documentLimit bytes.
 func (s *Store) readDocument(ctx context.Context, desc ocispec.Descriptor, into any) error {
 	info, err := s.content.Info(ctx, desc.Digest)
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", desc.Digest, err)
 	}
 	if info.Size > documentLimit {
-		return fmt.Errorf("%s of %s has %d bytes, more than %d: %w", desc.MediaType, desc.Digest, info.Size, documentLimit, errdefs.ErrInvalidArgument)
+		return documentTooLarge(desc, info.Size)
 	}
 	data, err := content.ReadBlob(ctx, s.content, ocispec.Descriptor{Digest: desc.Digest, Size: info.Size})
 	if err != nil {

@@ -69,7 +69,8 @@ func TestBadContent(t *testing.T) {
 		{t.Context(), unix.ENOENT, errdefs.ErrInvalidArgument},
 		{cancelled, errors.New("odd"), context.Canceled},
 	} {
-		if got := badContent(c.ctx, c.err); !errors.Is(got, c.want) || errors.Is(c.err, full) && errdefs.IsInvalidArgument(got) {
+		got := badContent(c.ctx, c.err)
+		if !errors.Is(got, c.want) || errors.Is(c.err, full) && errdefs.IsInvalidArgument(got) {
 			t.Errorf("%v: got %v", c.err, got)
 		}
 	}
@@ -92,7 +93,8 @@ func FuzzLoad(f *testing.F) {
 		} {
 			manifest = bytes.ReplaceAll(manifest, []byte(from), []byte(to))
 		}
-		fuzzed := &testImage{config: config, manifest: manifest, layers: [][]byte{layer}, desc: describe(ocispec.MediaTypeImageManifest, manifest)}
+		desc := describe(ocispec.MediaTypeImageManifest, manifest)
+		fuzzed := &testImage{config: config, manifest: manifest, layers: [][]byte{layer}, desc: desc}
 		loaded, err := s.Load(t.Context(), bytes.NewReader(ociLayout(t, "fuzzed:latest", fuzzed)))
 		if err != nil && !errdefs.IsInvalidArgument(err) && !errdefs.IsNotImplemented(err) {
 			t.Errorf("got %v", err)

@@ -90,7 +90,9 @@ func makeTar(t testing.TB, files ...file) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		h := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: time.Unix(1700000000, 0), Typeflag: tar.TypeReg}
+		h := &tar.Header{
+			Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: time.Unix(1700000000, 0), Typeflag: tar.TypeReg,
+		}
 		if h.Mode == 0 {
 			h.Mode = 0o644
 		}
@@ -177,7 +179,9 @@ func makeImage(t testing.TB, arch, tag string, tars ...[]byte) *testImage {
 	config.Config.Cmd = []string{"sh"}
 	config.Config.Labels = map[string]string{"tag": tag}
 	img := &testImage{}
-	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	manifest := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+	}
 	for _, data := range tars {
 		packed := gzipped(t, data)
 		img.layers = append(img.layers, packed)
@@ -236,7 +240,9 @@ func ociLayout(t testing.TB, name string, imgs ...*testImage) []byte {
 	inner := encode(t, indexOf(imgs...))
 	desc := describe(ocispec.MediaTypeImageIndex, inner)
 	desc.Annotations = map[string]string{ctrimages.AnnotationImageName: name}
-	outer := encode(t, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{desc}})
+	outer := encode(t, ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{desc},
+	})
 	files := []file{
 		{name: ocispec.ImageLayoutFile, data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
 		{name: ocispec.ImageIndexFile, data: outer},

@@ -9,8 +9,8 @@ import (
 )
 
 // Image is what the store derived from one image for this machine's platform.
-// Values are shared with the store's cache: whoever gets one reads it and
-// never writes through its slices and maps.
+// Values are shared with the store's cache: callers don't write to their slices and
+// maps.
 type Image struct {
 	// ID is the digest of the configuration, which is what Docker shows as
 	// the image's id.
@@ -19,7 +19,7 @@ type Image struct {
 	Names []string
 	// Digests are the familiar name@digest references of the image, sorted.
 	Digests []string
-	// Target is what the image's record points at: an index or a manifest.
+	// Target is the index or manifest that the image's record names.
 	Target ocispec.Descriptor
 	// Manifest is the manifest chosen for this platform.
 	Manifest ocispec.Descriptor
@@ -31,7 +31,7 @@ type Image struct {
 	// ChainID names the snapshot of all layers; it is empty for an image
 	// without layers (OCI image specification, "Layer ChainID").
 	ChainID digest.Digest
-	// Updated is when one of its names was last moved to it.
+	// Updated is when the image last got a name.
 	Updated time.Time
 }
 
@@ -39,8 +39,7 @@ type Image struct {
 type LoadedImage struct {
 	// ID is the image's id.
 	ID digest.Digest
-	// Names are the familiar references it was given; none if the archive
-	// gave it none.
+	// Names are the familiar references that the archive gave it, if any.
 	Names []string
 }
 
@@ -48,8 +47,7 @@ type LoadedImage struct {
 type Use struct {
 	// ContainerID is the full id of the container.
 	ContainerID string
-	// Running tells that it has a live process, so that not even force may
-	// take its image away.
+	// Running is true for a running container: not even force removes its image.
 	Running bool
 }
 
@@ -59,13 +57,13 @@ type Auth struct {
 	// Username and Password are sent as basic credentials or exchanged for a
 	// token, as the registry asks.
 	Username, Password string
-	// IdentityToken is an OAuth2 refresh token; it wins over a password.
+	// IdentityToken is an OAuth2 refresh token; it goes before a password.
 	IdentityToken string
 	// RegistryToken is a bearer token that is sent as it is.
 	RegistryToken string
 }
 
-// ImportOptions say what Import makes of a file tree.
+// ImportOptions are the options of Import.
 type ImportOptions struct {
 	// Reference names the image ("name" or "name:tag"); empty leaves it
 	// without a name.
@@ -73,14 +71,14 @@ type ImportOptions struct {
 	// Message is the comment of its one history entry.
 	Message string
 	// Changes are Dockerfile instructions that are applied to its
-	// configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
-	// VOLUME and WORKDIR.
+	// configuration: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
+	// STOPSIGNAL, USER, VOLUME and WORKDIR.
 	Changes []string
 	// Platform is "os/arch[/variant]"; empty is this machine's.
 	Platform string
 }
 
-// PullOptions say how Pull talks to the registry.
+// PullOptions are the options of Pull.
 type PullOptions struct {
 	// Auth is nil for an anonymous pull.
 	Auth *Auth
@@ -89,12 +87,12 @@ type PullOptions struct {
 	Platform string
 }
 
-// RemoveOptions say how far Remove may go.
+// RemoveOptions are the options of Remove.
 type RemoveOptions struct {
 	// Force removes an image that has several names, or that a stopped
 	// container uses.
 	Force bool
-	// InUse tells who uses the image with this id; nil means nobody does.
+	// InUse returns the uses of the image with this id; nil means there are none.
 	// It is called without a lock held and must not call the store.
 	InUse func(id digest.Digest) []Use
 }

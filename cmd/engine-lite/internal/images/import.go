@@ -99,7 +99,9 @@ func (s *Store) parsePlatform(platform string) (ocispec.Platform, error) {
 }
 
 // writeImage writes a configuration and a manifest with one layer.
-func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImage, layer ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImage, layer ocispec.Descriptor) (
+	ocispec.Descriptor, error,
+) {
 	data, err := json.Marshal(config)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("cannot encode image configuration: %w", err)
@@ -123,9 +125,11 @@ func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImag
 	})
 }
 
-// writeLayer stores a tar as it came, but bzip2, which no layer can be, as
-// plain tar. It returns the blob and the digest of the plain tar.
-func (s *Store) writeLayer(ctx context.Context, r io.Reader) (layer ocispec.Descriptor, diffID digest.Digest, err error) {
+// writeLayer stores a tar with the compression that it has. No layer has bzip2: such a
+// tar is stored as plain tar. It returns the blob and the digest of the plain tar.
+func (s *Store) writeLayer(ctx context.Context, r io.Reader) (
+	layer ocispec.Descriptor, diffID digest.Digest, err error,
+) {
 	buffered := bufio.NewReader(r)
 	mediaType, err := sniff(buffered)
 	if err != nil {
@@ -138,7 +142,7 @@ func (s *Store) writeLayer(ctx context.Context, r io.Reader) (layer ocispec.Desc
 		}
 		mediaType = ocispec.MediaTypeImageLayer
 	}
-	w, err := content.OpenWriter(ctx, s.ingestAlone(ctx), content.WithRef("layer"))
+	w, err := content.OpenWriter(ctx, s.operationStore(ctx), content.WithRef("layer"))
 	if err != nil {
 		return layer, "", err
 	}
@@ -159,8 +163,8 @@ func (s *Store) writeLayer(ctx context.Context, r io.Reader) (layer ocispec.Desc
 	return layer, diffID, nil
 }
 
-// copyLayer copies a tar to w whole, and returns the digest of what it expands
-// to once that has proved to be a tar.
+// copyLayer copies all of source to w, and returns the digest of the plain tar. The
+// error is that of the tar reader if source is no tar.
 func copyLayer(w io.Writer, source io.Reader, mediaType string) (digest.Digest, error) {
 	copied := io.TeeReader(source, w)
 	plain, err := expand(mediaType, copied)
@@ -174,15 +178,15 @@ func copyLayer(w io.Writer, source io.Reader, mediaType string) (digest.Digest, 
 		return "", err
 	}
 	// Padding may follow the end of the tar, and that of the compression.
-	for _, rest := range []io.Reader{hashed, copied} {
-		if _, err := io.Copy(io.Discard, rest); err != nil {
+	for _, r := range []io.Reader{hashed, copied} {
+		if _, err := io.Copy(io.Discard, r); err != nil {
 			return "", err
 		}
 	}
 	return digester.Digest(), nil
 }
 
-// checkTar reads all headers of a tar.
+// checkTar reads all headers of a tar. Padding behind its end isn't read.
 func checkTar(r io.Reader) error {
 	tr := tar.NewReader(r)
 	for {

@@ -2,16 +2,11 @@ package images
 
 import (
 	"bytes"
-	"encoding/json"
-	"maps"
 	"os/exec"
-	"path"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
 func packed(t *testing.T, data []byte, tool ...string) []byte {
@@ -40,7 +35,8 @@ func TestImport(t *testing.T) {
 					t.Fatal(err)
 				}
 				img, err := s.Resolve(t.Context(), "tree:1")
-				if err != nil || img.ID != id || img.Config.Config.Cmd[0] != "/bin/sh" || img.Config.History[0].Comment != "from a test" {
+				if err != nil || img.ID != id || img.Config.Config.Cmd[0] != "/bin/sh" ||
+					img.Config.History[0].Comment != "from a test" {
 					t.Fatalf("resolved %+v, %v", img, err)
 				}
 				if err := s.Collect(t.Context()); err != nil {
@@ -88,60 +84,10 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-func TestApplyChanges(t *testing.T) {
-	for change, want := range map[string]string{
-		`CMD ["a","b c"]`:                `{"Cmd":["a","b c"]}`,
-		`cmd echo "hi there"`:            `{"Cmd":["/bin/sh","-c","echo \"hi there\""]}`,
-		`ENTRYPOINT ["/init"]`:           `{"Entrypoint":["/init"]}`,
-		`ENV A=1 B="x y" C='\z' D=p\ q`:  `{"Env":["A=1","B=x y","C=\\z","D=p q"]}`,
-		`ENV A some words`:               `{"Env":["A=some words"]}`,
-		"ENV A=1\nENV B=2\nENV A=3":      `{"Env":["A=3","B=2"]}`,
-		`EXPOSE 80 53/UDP 8000-8001/tcp`: `{"ExposedPorts":{"53/udp":{},"80/tcp":{},"8000/tcp":{},"8001/tcp":{}}}`,
-		`LABEL a=b "c d"="e f"`:          `{"Labels":{"a":"b","c d":"e f"}}`,
-		`STOPSIGNAL SIGINT`:              `{"StopSignal":"SIGINT"}`,
-		`USER 1000:1000`:                 `{"User":"1000:1000"}`,
-		`VOLUME /a /b`:                   `{"Volumes":{"/a":{},"/b":{}}}`,
-		`VOLUME ["/a b"]`:                `{"Volumes":{"/a b":{}}}`,
-		"WORKDIR /a\nWORKDIR b":          `{"WorkingDir":"/a/b"}`,
-		``:                               `{}`,
-	} {
-		var c dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&c, strings.Split(change, "\n")); err != nil {
-			t.Errorf("%q: %v", change, err)
-		}
-		if got, _ := json.Marshal(c); string(got) != want {
-			t.Errorf("%q: got %s", change, got)
-		}
-	}
-	for _, change := range []string{
-		"RUN x", "CMD", "ENV A", "ENV =1", "ENV A=1 B", `ENV A="x`, `ENV A=x\`, "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 1/x",
-		"STOPSIGNAL a b", "USER a b", "LABEL x", `VOLUME [""]`, "ONBUILD RUN x",
-	} {
-		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{change}); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("%q: %v", change, err)
-		}
-	}
-}
-
-func FuzzApplyChanges(f *testing.F) {
-	for _, word := range slices.Sorted(maps.Keys(changers)) {
-		f.Add(word + ` a=b "c d" 'e`)
-		f.Add(word + ` ["a", "b"]`)
-		f.Add(word + " 1-65535/udp")
-	}
-	f.Fuzz(func(t *testing.T, change string) {
-		var c dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&c, []string{change}); err != nil && !errdefs.IsInvalidArgument(err) {
-			t.Errorf("unclassed error %v", err)
-		}
-		if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
-			t.Errorf("working directory %q", c.WorkingDir)
-		}
-	})
-}
-
 func FuzzNames(f *testing.F) {
-	for _, ref := range []string{"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A", ""} {
+	for _, ref := range []string{
+		"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A", "",
+	} {
 		f.Add(ref)
 	}
 	c := &catalog{}

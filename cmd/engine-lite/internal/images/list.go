@@ -41,7 +41,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]image.Summary, error
 	return list, nil
 }
 
-// summarize is an image's line, with those of its names that match.
+// summarize returns an image's entry, with those of its names that match.
 func (s *Store) summarize(ctx context.Context, img *Image, patterns []string) (image.Summary, error) {
 	size, err := s.Size(ctx, *img)
 	if err != nil {
@@ -78,15 +78,18 @@ func (c *catalog) filter(o ListOptions) (func(*Image) bool, error) {
 		}
 	}
 	if len(o.References) > 0 {
+		matches := func(name string) bool { return matchesAny(o.References, name) }
 		keep = append(keep, func(img *Image) bool {
-			return slices.ContainsFunc(append(slices.Clone(img.Names), img.Digests...), func(n string) bool { return matchesAny(o.References, n) })
+			return slices.ContainsFunc(img.Names, matches) || slices.ContainsFunc(img.Digests, matches)
 		})
 	}
 	for _, label := range o.Labels {
 		keep = append(keep, hasLabel(label))
 	}
 	if o.Dangling != nil {
-		keep = append(keep, func(img *Image) bool { return *o.Dangling == (len(img.Names) == 0 && len(img.Digests) == 0) })
+		keep = append(keep, func(img *Image) bool {
+			return *o.Dangling == (len(img.Names)+len(img.Digests) == 0)
+		})
 	}
 	if o.Before != "" {
 		rec, err := c.find(o.Before)
@@ -115,7 +118,7 @@ func hasLabel(label string) func(*Image) bool {
 	}
 }
 
-// matchesAny tells whether a familiar reference matches one of the patterns,
+// matchesAny reports whether a familiar reference matches one of the patterns,
 // with or without its tag or digest; no patterns match everything.
 func matchesAny(patterns []string, familiar string) bool {
 	if len(patterns) == 0 {

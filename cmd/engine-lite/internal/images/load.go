@@ -18,11 +18,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Load reads an archive of images, what "docker save" writes or an OCI image
-// layout, plain or compressed with gzip, bzip2 or zstd. Images for other
-// platforms are passed over, the rest is unpacked and named. The error is
-// InvalidArgument if the archive is damaged or has nothing for this platform;
-// then nothing of it stays.
+// Load reads an archive of images in the form of "docker save" or of an OCI image
+// layout, plain or compressed with gzip, bzip2 or zstd. It unpacks and names the images
+// for this platform, and passes over others. The error is InvalidArgument if the archive
+// is damaged or has no image for this platform; then nothing of it stays.
 func (s *Store) Load(ctx context.Context, r io.Reader) ([]LoadedImage, error) {
 	ctx, release, err := s.hold(ctx)
 	if err != nil {
@@ -34,7 +33,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]LoadedImage, error) {
 		return nil, badContent(ctx, fmt.Errorf("cannot read image archive: %w", err))
 	}
 	defer plain.Close()
-	index, err := archive.ImportIndex(ctx, s.ingestAlone(ctx), plain)
+	index, err := archive.ImportIndex(ctx, s.operationStore(ctx), plain)
 	if err != nil {
 		return nil, badContent(ctx, fmt.Errorf("cannot read image archive: %w", err))
 	}
@@ -94,8 +93,8 @@ func (s *Store) readArchived(ctx context.Context, desc ocispec.Descriptor) (*Ima
 	return img, s.unpack(ctx, img)
 }
 
-// link makes every blob under desc that is here refer to its children, so that
-// a record of desc keeps all of them.
+// link makes every blob below desc that is here refer to its children: a record of
+// desc then keeps all of them.
 func (s *Store) link(ctx context.Context, desc ocispec.Descriptor) error {
 	children := func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		if d.Digest != desc.Digest {
@@ -112,9 +111,8 @@ func (s *Store) link(ctx context.Context, desc ocispec.Descriptor) error {
 	return nil
 }
 
-// archivedName reads the name that an archive's index gives a manifest; nil if
-// there is none. OCI's own annotation is often a tag only, which names
-// nothing.
+// archivedName reads the name that an archive's index gives a manifest; nil if there
+// is none. OCI's own annotation is often only a tag, and a tag alone is no name.
 func archivedName(annotations map[string]string) reference.Named {
 	name := annotations[ctrimages.AnnotationImageName]
 	if name == "" {
@@ -145,34 +143,40 @@ func (s *Store) publishLoaded(ctx context.Context, found []*archived) ([]LoadedI
 	return loaded, nil
 }
 
-// ingestAlone is the content store for one operation, whose unfinished blobs
-// are named after its lease. An archive's blobs are named by their paths, and
-// resuming what another archive left under the same path would mix the two.
-func (s *Store) ingestAlone(ctx context.Context) content.Store {
+// operationStore is the content store for one operation. The names of its unfinished
+// blobs begin with the id of the operation's lease: the library names an archive's blobs
+// by their paths, and would continue a blob that another archive left unfinished under
+// the same path.
+func (s *Store) operationStore(ctx context.Context) content.Store {
 	id, _ := leases.FromContext(ctx)
-	return lonelyStore{Store: s.content, prefix: id + "-"}
+	return prefixedStore{Store: s.content, prefix: id + "-"}
 }
 
-type lonelyStore struct {
+// prefixedStore puts a prefix before the names of unfinished blobs.
+type prefixedStore struct {
 	content.Store
 	prefix string
 }
 
-func (l lonelyStore) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+// Writer begins a blob, or continues one of this prefix.
+func (p prefixedStore) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	var o content.WriterOpts
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
 			return nil, err
 		}
 	}
-	return l.Store.Writer(ctx, content.WithRef(l.prefix+o.Ref), content.WithDescriptor(o.Desc))
+	return p.Store.Writer(ctx, content.WithRef(p.prefix+o.Ref), content.WithDescriptor(o.Desc))
 }
 
-// writeBlob puts a small blob into the store with labels that say what it
+// writeBlob puts a small blob into the store, with labels for the content that it
 // refers to.
-func (s *Store) writeBlob(ctx context.Context, mediaType string, data []byte, refs map[string]string) (ocispec.Descriptor, error) {
+func (s *Store) writeBlob(ctx context.Context, mediaType string, data []byte, refs map[string]string) (
+	ocispec.Descriptor, error,
+) {
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	err := content.WriteBlob(ctx, s.content, "blob-"+desc.Digest.String(), bytes.NewReader(data), desc, content.WithLabels(refs))
+	ref := "blob-" + desc.Digest.String()
+	err := content.WriteBlob(ctx, s.content, ref, bytes.NewReader(data), desc, content.WithLabels(refs))
 	if err != nil && !errors.Is(err, errdefs.ErrAlreadyExists) {
 		return ocispec.Descriptor{}, fmt.Errorf("cannot write %s: %w", mediaType, err)
 	}

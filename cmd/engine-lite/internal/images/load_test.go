@@ -48,7 +48,8 @@ func TestLoadPrepareRemove(t *testing.T) {
 				s := openStore(t, snapshotter)
 				for range 2 {
 					loaded := load(t, s, archive)
-					if len(loaded) != 1 || loaded[0].ID != img.id() || !slices.Equal(loaded[0].Names, []string{"busybox:latest"}) {
+					if len(loaded) != 1 || loaded[0].ID != img.id() ||
+						!slices.Equal(loaded[0].Names, []string{"busybox:latest"}) {
 						t.Fatalf("loaded %+v", loaded)
 					}
 				}
@@ -82,7 +83,8 @@ func useRootfs(t *testing.T, s *Store, want *testImage) {
 		t.Fatal(err)
 	}
 	again, err := s.PrepareRootfs(ctx, "c1", got)
-	if err != nil || !slices.EqualFunc(first, again, func(a, b mount.Mount) bool { return a.Source == b.Source && slices.Equal(a.Options, b.Options) }) {
+	same := func(a, b mount.Mount) bool { return a.Source == b.Source && slices.Equal(a.Options, b.Options) }
+	if err != nil || !slices.EqualFunc(first, again, same) {
 		t.Errorf("prepared %v, then %v, %v", first, again, err)
 	}
 	if text := readMounted(t, first, "etc/motd"); text != "second\n" {
@@ -169,7 +171,7 @@ func TestPrepareUnpacksOnce(t *testing.T) {
 func TestLoadRefusesGarbage(t *testing.T) {
 	good := makeImage(t, "", "1", makeTar(t, file{name: "x"}))
 	whole := dockerArchive(t, good, "a")
-	foreign := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
+	s390x := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
 	lying := makeImage(t, "", "1", makeTar(t, file{name: "x"}))
 	lying.layers[0] = gzipped(t, makeTar(t, file{name: "y"}))
 	noLayer := makeImage(t, "", "1", makeTar(t, file{name: "x"}))
@@ -182,7 +184,7 @@ func TestLoadRefusesGarbage(t *testing.T) {
 		"bad manifest":  makeTar(t, file{name: "manifest.json", data: []byte("{")}),
 		"bad gzip":      append([]byte{0x1f, 0x8b, 8}, "garbage that is no deflate stream"...),
 		"wrong layer":   dockerArchive(t, lying, "a"),
-		"other machine": dockerArchive(t, foreign, "a"),
+		"other machine": dockerArchive(t, s390x, "a"),
 		"missing layer": ociLayout(t, "a:latest", noLayer),
 		"bad oci index": makeTar(t, file{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)}, file{name: "index.json", data: []byte("[]")}),
 		"bad digest": makeTar(t, file{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
@@ -217,7 +219,8 @@ func TestLoadUntaggedAndReplaced(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].ID != one.id().String() {
 		t.Errorf("dangling: %+v, %v", list, err)
 	}
-	if gone, err := s.Remove(ctx, one.id().Encoded()[:7], RemoveOptions{}); err != nil || len(gone) != 1 || gone[0].Deleted != one.id().String() {
+	gone, err := s.Remove(ctx, one.id().Encoded()[:7], RemoveOptions{})
+	if err != nil || len(gone) != 1 || gone[0].Deleted != one.id().String() {
 		t.Errorf("removed %+v, %v", gone, err)
 	}
 	if err := s.Tag(ctx, "b:1", "b:2"); err != nil {

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// progressEvery is how often download progress is told.
+	// progressEvery is the interval of messages about a download.
 	progressEvery = 100 * time.Millisecond
 	// shortID is the length of the ids that Docker shows for layers.
 	shortID = 12
 )
 
-// report collects what happens to a pull from its goroutines, and relays it
-// from one of them: a reader of progress that is slow delays nobody.
+// report collects the messages of a pull's goroutines. The caller's goroutine relays
+// them: a slow reader of progress delays no download.
 type report struct {
 	wake chan struct{}
 
@@ -42,8 +42,8 @@ func (r *report) say(m jsonstream.Message) {
 	}
 }
 
-// relay runs work in a goroutine that it joins, and hands the messages to
-// progress as they come.
+// relay runs work in a goroutine, calls progress with each message meanwhile, and waits
+// for the goroutine. It returns the error of work.
 func (r *report) relay(progress func(jsonstream.Message), work func() error) error {
 	done := make(chan error, 1)
 	var joined sync.WaitGroup
@@ -77,13 +77,13 @@ func (r *report) flush(progress func(jsonstream.Message)) {
 	}
 }
 
-// sample queues the progress of every layer that moved.
+// sample queues the progress of every layer with new bytes.
 func (r *report) sample() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, l := range r.layers {
-		if n := l.bytes.Load(); l.downloading && n != l.told {
-			l.told = n
+		if n := l.bytes.Load(); l.downloading && n != l.shown {
+			l.shown = n
 			r.queue = append(r.queue, l.message("Downloading", &jsonstream.Progress{Current: n, Total: l.total}))
 		}
 	}
@@ -97,9 +97,9 @@ type layerLine struct {
 	bytes  atomic.Int64
 	there  atomic.Bool
 
-	// What follows is guarded by report.mu.
+	// The fields below are guarded by report.mu.
 	downloading bool
-	told        int64
+	shown       int64
 }
 
 // layer adds a layer's line.
@@ -117,7 +117,7 @@ func (l *layerLine) message(status string, p *jsonstream.Progress) jsonstream.Me
 	return jsonstream.Message{ID: l.id, Status: status, Progress: p}
 }
 
-// started tells the first bytes are asked for.
+// started is called when the first bytes were requested.
 func (l *layerLine) started() {
 	l.report.mu.Lock()
 	l.downloading = true
@@ -125,8 +125,8 @@ func (l *layerLine) started() {
 	l.report.say(l.message("Downloading", &jsonstream.Progress{Total: l.total}))
 }
 
-// downloaded tells the blob is complete; there means that it is unpacked, too,
-// and was so before.
+// downloaded is called when the blob is complete. There is true if the blob was here
+// before, and unpacked.
 func (l *layerLine) downloaded(there bool) {
 	l.report.mu.Lock()
 	l.downloading = false
@@ -151,7 +151,7 @@ func (l *layerLine) unpacked() {
 	}
 }
 
-// countingFetcher counts into a layer's line what is read from a registry.
+// countingFetcher counts the bytes that are read from a registry, for a layer's line.
 type countingFetcher struct {
 	remotes.Fetcher
 	line *layerLine
@@ -181,7 +181,7 @@ func (r countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countingSeeker passes on the seek with which a download is resumed.
+// countingSeeker passes on the seek that resumes a download.
 type countingSeeker struct {
 	countingReader
 	seeker io.Seeker

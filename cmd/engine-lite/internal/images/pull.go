@@ -22,10 +22,10 @@ import (
 // layersAtOnce is how many layers one pull downloads at a time, as in Docker.
 const layersAtOnce = 3
 
-// Pull fetches an image for one platform, unpacks it and names it ref. It
-// tells progress what happens in Docker's words, from the caller's goroutine
-// and none after it returned. Pulls of the same blobs share them. A pull that
-// fails or is cancelled leaves nothing behind.
+// Pull fetches an image for one platform, unpacks it and names it ref. It calls
+// progress with messages in Docker's words, from the caller's goroutine. Pulls of the
+// same blobs at the same time share them. A pull that fails or is cancelled leaves
+// nothing behind.
 //
 // The errors are InvalidArgument for a malformed reference or content,
 // NotFound, Unauthenticated, PermissionDenied, ResourceExhausted (too many
@@ -110,8 +110,8 @@ func tagOrDigest(named reference.Named) string {
 	return ""
 }
 
-// fetchDocuments fetches index, manifest and configuration and reads the image
-// out of them.
+// fetchDocuments fetches index, manifest and configuration, and reads the image from
+// them.
 func (p *pull) fetchDocuments(ctx context.Context, target ocispec.Descriptor) (*Image, error) {
 	manifest, err := p.fetchManifest(ctx, target, nestingLimit)
 	if err != nil {
@@ -134,11 +134,13 @@ func (p *pull) fetchDocuments(ctx context.Context, target ocispec.Descriptor) (*
 // indexes above it.
 func (p *pull) fetchManifest(ctx context.Context, desc ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
 	if desc.MediaType == ctrimages.MediaTypeDockerSchema1Manifest {
-		return desc, fmt.Errorf("manifest schema 1 of %s: %w", reference.FamiliarString(p.named), errdefs.ErrNotImplemented)
+		return desc, fmt.Errorf("manifest schema 1 of %s: %w",
+			reference.FamiliarString(p.named), errdefs.ErrNotImplemented)
 	}
 	isIndex := ctrimages.IsIndexType(desc.MediaType)
 	if depth == 0 || !isIndex && !ctrimages.IsManifestType(desc.MediaType) {
-		return desc, fmt.Errorf("%s has media type %q, not an image's: %w", desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument)
+		return desc, fmt.Errorf("%s has media type %q, not an image's: %w",
+			desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument)
 	}
 	if err := p.fetchDocument(ctx, desc); err != nil || !isIndex {
 		return desc, err
@@ -157,14 +159,14 @@ func (p *pull) fetchManifest(ctx context.Context, desc ocispec.Descriptor, depth
 
 func (p *pull) fetchDocument(ctx context.Context, desc ocispec.Descriptor) error {
 	if desc.Size > documentLimit {
-		return fmt.Errorf("%s of %s has %d bytes, more than %d: %w", desc.MediaType, desc.Digest, desc.Size, documentLimit, errdefs.ErrInvalidArgument)
+		return documentTooLarge(desc, desc.Size)
 	}
 	_, err := p.fetch(ctx, desc, p.fetcher)
 	return err
 }
 
-// fetch gets one blob into the store; whoever gets the same one at the time is
-// waited for. It tells whether the blob was there already.
+// fetch gets one blob into the store. It waits for another fetch of the same blob, if
+// there is one. There is true if the blob was in the store before.
 func (p *pull) fetch(ctx context.Context, desc ocispec.Descriptor, from remotes.Fetcher) (there bool, err error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return false, fmt.Errorf("digest %q: %v: %w", desc.Digest, err, errdefs.ErrInvalidArgument)
@@ -176,8 +178,8 @@ func (p *pull) fetch(ctx context.Context, desc ocispec.Descriptor, from remotes.
 	return false, registryError(ctx, p.named, err)
 }
 
-// fetchLayers downloads several layers at a time and unpacks each once those
-// below it are.
+// fetchLayers downloads several layers at a time, and unpacks each when the layers
+// below it are unpacked.
 func (p *pull) fetchLayers(ctx context.Context, img *Image) error {
 	chain := identity.ChainIDs(slices.Clone(img.Config.RootFS.DiffIDs))
 	lines := make([]*layerLine, len(img.Layers))
@@ -212,8 +214,8 @@ func (p *pull) fetchLayers(ctx context.Context, img *Image) error {
 	return group.Wait()
 }
 
-// unpackLayers unpacks bottom first, each layer when it has been fetched. A
-// failed fetch cancels ctx before it closes its channel's group.
+// unpackLayers unpacks bottom first, each layer when it has been fetched. It ends
+// without an error at a layer whose fetch failed: the fetch returns the error.
 func (p *pull) unpackLayers(ctx context.Context, img *Image, fetched []chan struct{}, lines []*layerLine) error {
 	for i := range img.Layers {
 		select {
@@ -222,7 +224,7 @@ func (p *pull) unpackLayers(ctx context.Context, img *Image, fetched []chan stru
 			return context.Cause(ctx)
 		}
 		if ok, err := content.Exists(ctx, p.store.content, img.Layers[i]); err != nil || !ok {
-			return err // the fetch failed and says why
+			return err // the fetch returns the error
 		}
 		lines[i].unpacking()
 		if err := p.store.unpackLayer(ctx, img, i); err != nil {

@@ -37,8 +37,8 @@ func TestPull(t *testing.T) {
 		t.Run(snapshotter, func(t *testing.T) {
 			s, r := openStore(t, snapshotter), newRegistry(t)
 			img := makeImage(t, "", "1", busyboxTree(t), makeTar(t, file{name: "etc/motd", data: []byte("second\n")}))
-			foreign := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
-			ref := r.pushIndex(t, "library/box", "1", foreign, img)
+			s390x := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
+			ref := r.pushIndex(t, "library/box", "1", s390x, img)
 			pullTwice(t, s, ref, img)
 			got, err := s.Resolve(t.Context(), ref)
 			if err != nil || got.ID != img.id() {
@@ -59,7 +59,7 @@ func TestPull(t *testing.T) {
 			if text := readMounted(t, mounts, "etc/motd"); text != "second\n" {
 				t.Errorf("motd is %q", text)
 			}
-			if n := r.gets[foreign.id()].Load(); n != 0 {
+			if n := r.gets[s390x.id()].Load(); n != 0 {
 				t.Error("the other platform's image was fetched")
 			}
 			if err := s.RemoveRootfs(t.Context(), "c"); err != nil {
@@ -81,14 +81,16 @@ func pullTwice(t *testing.T, s *Store, ref string, img *testImage) {
 	if err := s.Pull(t.Context(), ref, PullOptions{}, first.add); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"Pulling fs layer", "Downloading", "Download complete", "Extracting", "Pull complete"}; !slices.Equal(first.of(layer), want) {
+	want := []string{"Pulling fs layer", "Downloading", "Download complete", "Extracting", "Pull complete"}
+	if !slices.Equal(first.of(layer), want) {
 		t.Errorf("a new layer: %q", first.of(layer))
 	}
 	if got := first.of("1"); !slices.Equal(got, []string{"Pulling from library/box"}) {
 		t.Errorf("first line: %q", got)
 	}
 	last := first.of("")
-	if len(last) != 2 || !strings.HasPrefix(last[0], "Digest: sha256:") || last[1] != "Status: Downloaded newer image for "+ref {
+	if len(last) != 2 || !strings.HasPrefix(last[0], "Digest: sha256:") ||
+		last[1] != "Status: Downloaded newer image for "+ref {
 		t.Errorf("last lines: %q", last)
 	}
 	if err := s.Pull(t.Context(), ref, PullOptions{}, second.add); err != nil {
@@ -179,7 +181,7 @@ func TestPullWithPassword(t *testing.T) {
 	}
 }
 
-func TestPullForeignOnly(t *testing.T) {
+func TestPullOtherPlatformOnly(t *testing.T) {
 	s, r := openStore(t, overlayfs), newRegistry(t)
 	img := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
 	for _, ref := range []string{r.pushIndex(t, "many", "1", img), r.push("one", "1", img)} {
@@ -192,10 +194,10 @@ func TestPullForeignOnly(t *testing.T) {
 
 func TestPullTellsProgress(t *testing.T) {
 	s, r := openStore(t, overlayfs), newRegistry(t)
-	r.gate = make(chan struct{})
+	r.hold = make(chan struct{})
 	img := makeImage(t, "", "1", noise(t, 1<<20))
 	ref := r.push("box", "1", img)
-	open := sync.OnceFunc(func() { close(r.gate) })
+	open := sync.OnceFunc(func() { close(r.hold) })
 	half := int64(len(img.layers[0]) / 2)
 	sawHalf := false
 	err := s.Pull(t.Context(), ref, PullOptions{}, func(m jsonstream.Message) {
@@ -211,7 +213,7 @@ func TestPullTellsProgress(t *testing.T) {
 
 func TestPullCancelled(t *testing.T) {
 	s, r := openStore(t, overlayfs), newRegistry(t)
-	r.gate = make(chan struct{})
+	r.hold = make(chan struct{})
 	ref := r.push("box", "1", makeImage(t, "", "1", makeTar(t, file{name: "x"}), noise(t, 1<<20)))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gaveUp := errors.New("gave up")
@@ -229,7 +231,7 @@ func TestPullCancelled(t *testing.T) {
 
 func TestPullSharesBlobs(t *testing.T) {
 	s, r := openStore(t, overlayfs), newRegistry(t)
-	r.gate = make(chan struct{})
+	r.hold = make(chan struct{})
 	img := makeImage(t, "", "1", noise(t, 1<<20))
 	ref, again := r.push("box", "1", img), r.push("box", "2", img)
 	layer := r.gets[digest.FromBytes(img.layers[0])]
@@ -242,7 +244,7 @@ func TestPullSharesBlobs(t *testing.T) {
 		})
 	}
 	r.waitHalved(t.Context(), t, 1)
-	close(r.gate)
+	close(r.hold)
 	wg.Wait()
 	if n := layer.Load(); n != 1 {
 		t.Errorf("the layer was fetched %d times", n)

@@ -10,15 +10,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// untaggedPrefix starts the record names of images that nobody named. No
-// reference can look like it, since "<" is in none.
+// untaggedPrefix begins the record names of images without a name. No reference has a
+// "<", so that the two can't be confused.
 const untaggedPrefix = "<untagged>@"
 
 var hexPrefix = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{1,64})$`)
 
 // parseName reads a reference as Docker does: "busybox" is
-// docker.io/library/busybox:latest, and a digest wins over a tag beside it.
-// Anything else is InvalidArgument.
+// docker.io/library/busybox:latest, and a tag is dropped where there is a digest. The
+// error is InvalidArgument.
 func parseName(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
@@ -34,7 +34,8 @@ func parseTag(ref string) (reference.Named, error) {
 		return nil, fmt.Errorf("invalid reference format %q: %v: %w", ref, err, errdefs.ErrInvalidArgument)
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return nil, fmt.Errorf("refusing to create a tag with a digest reference %q: %w", ref, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("refusing to create a tag with a digest reference %q: %w",
+			ref, errdefs.ErrInvalidArgument)
 	}
 	return reference.TagNameOnly(named), nil
 }

@@ -19,8 +19,8 @@ const (
 	hubHost = "registry-1.docker.io"
 )
 
-// newResolver makes a resolver that talks plain HTTP to loopback and HTTPS to
-// everyone else, through the connections of client.
+// newResolver makes a resolver that uses the connections of client, with plain HTTP to
+// loopback addresses and HTTPS to all others.
 func newResolver(client *http.Client, named reference.Named, auth *Auth) remotes.Resolver {
 	options := []docker.AuthorizerOpt{docker.WithAuthClient(client)}
 	header := http.Header{}
@@ -45,8 +45,8 @@ func newResolver(client *http.Client, named reference.Named, auth *Auth) remotes
 	})
 }
 
-// credentialsFor gives a user's credentials to the registry they are for, and
-// to no host that it redirects to.
+// credentialsFor returns a user's credentials for the registry of that domain, and none
+// for a host that the registry redirects to.
 func credentialsFor(domain string, auth *Auth) func(host string) (string, string, error) {
 	if domain == hubName {
 		domain = hubHost
@@ -62,7 +62,7 @@ func credentialsFor(domain string, auth *Auth) func(host string) (string, string
 	}
 }
 
-// registryError classes what a registry, or the way to it, answered about a
+// registryError gives an error of a registry, or of the network, its class and names the
 // reference.
 func registryError(ctx context.Context, named reference.Named, err error) error {
 	if err == nil {
@@ -85,7 +85,8 @@ func registryError(ctx context.Context, named reference.Named, err error) error 
 	return fmt.Errorf("cannot pull %s: %v: %w", name, err, class)
 }
 
-// registryErrorClass is nil for an error that has a fitting class already.
+// registryErrorClass returns the class for an error; nil if the error has a fitting
+// class already.
 func registryErrorClass(err error) error {
 	var status remoteerrors.ErrUnexpectedStatus
 	var network net.Error
@@ -104,6 +105,8 @@ func registryErrorClass(err error) error {
 	return nil
 }
 
+// statusClass returns the class for a registry's HTTP status. errhttp would do that, but
+// for a status without a class it returns the status itself, which our API would pass on.
 func statusClass(code int) error {
 	switch {
 	case code == http.StatusUnauthorized:

@@ -27,8 +27,8 @@ type registry struct {
 
 	password string        // of user "me"; empty lets everyone in
 	deny     int           // status for everything, if not zero
-	gate     chan struct{} // if set, layers are halved and wait for it
-	halved   chan struct{} // told when a layer waits
+	hold     chan struct{} // if set, each layer stops in its middle until hold is closed
+	halved   chan struct{} // gets a value for each layer that has stopped
 	gets     map[digest.Digest]*atomic.Int32
 }
 
@@ -118,7 +118,7 @@ func (r *registry) serveManifest(w http.ResponseWriter, q *http.Request, name, r
 func (r *registry) serveBlob(w http.ResponseWriter, q *http.Request, d digest.Digest) {
 	r.mu.Lock()
 	data, ok := r.blobs[d]
-	gate, gets := r.gate, r.gets[d]
+	hold, gets := r.hold, r.gets[d]
 	r.mu.Unlock()
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
@@ -126,7 +126,7 @@ func (r *registry) serveBlob(w http.ResponseWriter, q *http.Request, d digest.Di
 	}
 	gets.Add(1)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-	if gate == nil || len(data) < 1<<16 {
+	if hold == nil || len(data) < 1<<16 {
 		_, _ = w.Write(data) // a client that is gone is the test's own
 		return
 	}
@@ -134,7 +134,7 @@ func (r *registry) serveBlob(w http.ResponseWriter, q *http.Request, d digest.Di
 	w.(http.Flusher).Flush()
 	r.halved <- struct{}{}
 	select {
-	case <-gate:
+	case <-hold:
 		_, _ = w.Write(data[len(data)/2:])
 	case <-q.Context().Done():
 	}
@@ -149,7 +149,7 @@ func noise(t testing.TB, size int) []byte {
 	return makeTar(t, file{name: "noise", data: data})
 }
 
-// waitHalved waits until n layers wait at the registry's gate.
+// waitHalved waits until n layers have stopped in their middle.
 func (r *registry) waitHalved(ctx context.Context, t testing.TB, n int) {
 	t.Helper()
 	for range n {

@@ -11,15 +11,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Remove takes the name ref from an image, or, if ref is an id, all its names.
-// An image without a name left is deleted; its content goes in the background,
-// but for what containers need of it. What was done is returned in Docker's
-// terms.
+// Remove removes the name ref of an image, or all its names if ref is an id. An image
+// without a name left is deleted. Its content is removed in the background, except for
+// layers that containers need. Remove returns the changes in Docker's terms.
 //
-// The error is NotFound, or Conflict: without force if a container uses the
-// image whose last name would go, or if an id means several repositories; with
-// force if a running container uses an image given by id. A name is taken even
-// from an image in use when forced: it stays untagged while a container runs.
+// The error is NotFound, or Conflict. Without force, Conflict means that a container
+// uses the image whose last name would go, or that the image with this id has names in
+// several repositories. With force, it means that a running container uses the image
+// with this id. A forced removal of the last name of an image that a running container
+// uses leaves the image untagged.
 func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) ([]image.DeleteResponse, error) {
 	plan, err := s.planRemoval(ref)
 	if err != nil {
@@ -41,9 +41,9 @@ type removal struct {
 	ref      string
 	id       digest.Digest // empty if the content can't be read
 	byID     bool
-	drop     []*record // what goes
-	last     bool      // nothing is left after that
-	untagged bool      // instead of nothing, a nameless record is to be left
+	drop     []*record // the records to remove
+	last     bool      // the image has no other names
+	untagged bool      // the image keeps a record without a name
 }
 
 func (s *Store) planRemoval(ref string) (*removal, error) {
@@ -74,8 +74,8 @@ func planName(c *catalog, ref string, rec *record) *removal {
 // check refuses what Docker refuses.
 func (p *removal) check(o RemoveOptions) error {
 	if p.byID && !o.Force && len(repositories(p.drop)) > 1 {
-		return fmt.Errorf("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories: %w",
-			p.ref, errdefs.ErrConflict)
+		return fmt.Errorf("conflict: unable to delete %s (must be forced) - "+
+			"image is referenced in multiple repositories: %w", p.ref, errdefs.ErrConflict)
 	}
 	if !p.last || o.InUse == nil || p.id == "" {
 		return nil
@@ -92,15 +92,16 @@ func (p *removal) check(o RemoveOptions) error {
 	case running < 0:
 		return nil
 	case p.byID:
-		return fmt.Errorf("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s: %w",
+		return fmt.Errorf("conflict: unable to delete %s (cannot be forced) - "+
+			"image is being used by running container %s: %w",
 			p.ref, short(uses[running].ContainerID), errdefs.ErrConflict)
 	}
 	p.untagged = true
 	return nil
 }
 
-// remove carries out a plan; the caller is in edit. Names that moved away since
-// it was made are left alone.
+// remove carries out a plan; the caller is in edit. It skips names that moved to another
+// image since the plan was made.
 func (s *Store) remove(ctx context.Context, p *removal) ([]image.DeleteResponse, error) {
 	var done []image.DeleteResponse
 	now := s.names.Load()

@@ -46,12 +46,14 @@ func TestRemoveInUse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, overlayfs)
 			load(t, s, dockerArchive(t, img, c.names...))
-			got, err := s.Remove(t.Context(), c.ref, RemoveOptions{Force: c.force, InUse: func(digest.Digest) []Use { return c.uses }})
+			o := RemoveOptions{Force: c.force, InUse: func(digest.Digest) []Use { return c.uses }}
+			got, err := s.Remove(t.Context(), c.ref, o)
 			if errdefs.IsConflict(err) != c.conflict || !c.conflict && err != nil {
 				t.Fatalf("got %v", err)
 			}
-			slices.SortStableFunc(got, func(a, b image.DeleteResponse) int { return strings.Compare(a.Untagged, b.Untagged) })
-			slices.SortStableFunc(c.want, func(a, b image.DeleteResponse) int { return strings.Compare(a.Untagged, b.Untagged) })
+			byName := func(a, b image.DeleteResponse) int { return strings.Compare(a.Untagged, b.Untagged) }
+			slices.SortStableFunc(got, byName)
+			slices.SortStableFunc(c.want, byName)
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
@@ -126,7 +128,9 @@ func TestResolve(t *testing.T) {
 
 func TestResolveAmbiguous(t *testing.T) {
 	c := newCatalog(0)
-	for _, hex := range []string{strings.Repeat("a", 64), "aab" + strings.Repeat("c", 61), "b" + strings.Repeat("0", 63)} {
+	for _, hex := range []string{
+		strings.Repeat("a", 64), "aab" + strings.Repeat("c", 61), "b" + strings.Repeat("0", 63),
+	} {
 		c.add(&record{image: &Image{ID: digest.NewDigestFromEncoded(digest.SHA256, hex)}})
 	}
 	c.finish()
@@ -198,14 +202,16 @@ func TestInspectAndHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.ID != img.id().String() || got.Os != "linux" || got.Size < 1<<20 || len(got.RootFS.Layers) != 2 ||
-		got.Created != "2023-11-14T22:13:20Z" || !slices.Equal(got.RepoTags, []string{"a:latest"}) || got.Config.Cmd[0] != "sh" {
+		got.Created != "2023-11-14T22:13:20Z" || !slices.Equal(got.RepoTags, []string{"a:latest"}) ||
+		got.Config.Cmd[0] != "sh" {
 		t.Errorf("inspected %+v", got)
 	}
 	history, err := s.History(t.Context(), "a")
 	if err != nil || len(history) != 3 {
 		t.Fatalf("history %+v, %v", history, err)
 	}
-	if history[0].CreatedBy != "CMD" || history[0].Size != 0 || history[0].ID != got.ID || history[0].Tags[0] != "a:latest" {
+	if history[0].CreatedBy != "CMD" || history[0].Size != 0 || history[0].ID != got.ID ||
+		history[0].Tags[0] != "a:latest" {
 		t.Errorf("newest entry %+v", history[0])
 	}
 	if history[2].ID != missingID || history[2].Size < 1<<20 || history[1].Size == 0 {
@@ -217,9 +223,9 @@ func TestSaveAndLoad(t *testing.T) {
 	s, r := openStore(t, overlayfs), newRegistry(t)
 	one := makeImage(t, "", "1", makeTar(t, file{name: "x"}))
 	two := makeImage(t, "", "2", makeTar(t, file{name: "y"}))
-	foreign := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
+	s390x := makeImage(t, "s390x", "1", makeTar(t, file{name: "x"}))
 	load(t, s, dockerArchive(t, one, "a:1", "a:2"))
-	ref := r.pushIndex(t, "many", "1", foreign, two)
+	ref := r.pushIndex(t, "many", "1", s390x, two)
 	if err := s.Pull(t.Context(), ref, PullOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,11 @@ import (
 // gcRootLabel keeps a snapshot from being collected.
 const gcRootLabel = "containerd.io/gc.root"
 
-// PrepareRootfs makes the container's writable layer on top of the image and
-// returns how to mount it; a container that has one gets the same again. It
-// stays, with the layers below it, until RemoveRootfs, even if the image goes.
-// The image is unpacked first if that hasn't happened yet. The error is
-// NotFound if the image was removed meanwhile.
+// PrepareRootfs makes the container's writable layer on top of the image and returns
+// the mounts of the root file system. A second call returns the same layer. The layer,
+// with the layers below it, stays until RemoveRootfs, even if the image is removed. The
+// image is unpacked first if necessary. The error is NotFound if the image was removed
+// meanwhile.
 func (s *Store) PrepareRootfs(ctx context.Context, containerID string, img Image) ([]mount.Mount, error) {
 	key, err := rootfsKey(containerID)
 	if err != nil {
@@ -59,8 +59,8 @@ func (s *Store) unpackAndPrepare(ctx context.Context, key string, img Image) ([]
 	return s.prepareSnapshot(ctx, key, img)
 }
 
-// Mounts returns how to mount the container's root file system; NotFound if it
-// has none.
+// Mounts returns the mounts of the container's root file system; NotFound if it has
+// none.
 func (s *Store) Mounts(ctx context.Context, containerID string) ([]mount.Mount, error) {
 	key, err := rootfsKey(containerID)
 	if err != nil {
@@ -73,9 +73,8 @@ func (s *Store) Mounts(ctx context.Context, containerID string) ([]mount.Mount, 
 	return mounts, nil
 }
 
-// RemoveRootfs removes the container's writable layer, which has to be
-// unmounted. A container that has none is no error. Its files go in the
-// background.
+// RemoveRootfs removes the container's writable layer. The caller has unmounted it. The
+// files are removed in the background. A container without a layer is no error.
 func (s *Store) RemoveRootfs(ctx context.Context, containerID string) error {
 	key, err := rootfsKey(containerID)
 	if err != nil {
@@ -106,8 +105,8 @@ func (s *Store) Usage(ctx context.Context, containerID string) (int64, error) {
 	return usage.Size, nil
 }
 
-// rootfsKey names a container's snapshot so that it can't meet the name of a
-// layer's.
+// rootfsKey is the name of a container's snapshot. No layer's snapshot has such a
+// name.
 func rootfsKey(containerID string) (string, error) {
 	if containerID == "" || strings.ContainsAny(containerID, "/\x00") {
 		return "", fmt.Errorf("invalid container id %q: %w", containerID, errdefs.ErrInvalidArgument)

@@ -88,7 +88,9 @@ func BenchmarkResolve(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, ref := range map[string]string{"name": "image7", "id": id.ID.String(), "prefix": strings.TrimPrefix(id.ID.String(), "sha256:")[:12]} {
+	for name, ref := range map[string]string{
+		"name": "image7", "id": id.ID.String(), "prefix": strings.TrimPrefix(id.ID.String(), "sha256:")[:12],
+	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				if _, err := s.Resolve(b.Context(), ref); err != nil {

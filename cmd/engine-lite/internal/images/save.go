@@ -34,7 +34,7 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	return nil
 }
 
-// saved collects what refs mean, each image once, and the names it goes by.
+// saved returns the targets that refs mean, each once, and the names to save for each.
 func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[digest.Digest][]string, err error) {
 	c := s.names.Load()
 	names = make(map[digest.Digest][]string)

@@ -33,8 +33,8 @@ func (l *layerSizes) set(chainID digest.Digest, n int64) {
 	l.bytes[chainID] = n
 }
 
-// Size is how many bytes the image's unpacked layers take on disk, or its
-// blobs where they aren't unpacked.
+// Size is how many bytes the image's unpacked layers take on disk. A layer that isn't
+// unpacked counts with the size of its blob.
 func (s *Store) Size(ctx context.Context, img Image) (int64, error) {
 	sizes, err := s.sizesOf(ctx, &img)
 	var sum int64

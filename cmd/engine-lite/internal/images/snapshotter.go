@@ -41,11 +41,11 @@ func (s *Store) openSnapshotter(root, name string) error {
 	return nil
 }
 
-// chooseSnapshotter tries an overlay mount under root. Native copies every
-// layer whole, so falling back to it is worth a warning.
+// chooseSnapshotter tries an overlay mount under root, and falls back to native with a
+// warning: native copies every layer whole.
 //
-// What was chosen once stays: the other one has none of the layers, and the try
-// fails on a full disk too.
+// A root keeps the snapshotter that was chosen first. The other one would have none of
+// the layers, and the try also fails on a full disk.
 func (s *Store) chooseSnapshotter(root string) string {
 	dir := filepath.Join(root, "snapshots")
 	for _, name := range []string{overlayfs, nativeCopies} {
@@ -58,14 +58,15 @@ func (s *Store) chooseSnapshotter(root string) string {
 		err = errors.Join(sweepChecks(dir), overlayutils.Supported(dir))
 	}
 	if err != nil {
-		s.log.WithError(err).Warn("overlayfs doesn't work here, layers will be copied")
+		s.log.WithError(err).
+			Warn("overlayfs doesn't work under the image root; the native snapshotter is used and copies layers")
 		return nativeCopies
 	}
 	return overlayfs
 }
 
-// sweepChecks removes what the check for overlayfs has left that was killed in its
-// middle: a directory, and maybe a mount in it.
+// sweepChecks removes the directory, and the mount in it, of a check for overlayfs that
+// was killed in its middle.
 func sweepChecks(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, "multiple-lowerdir-check*"))
 	if err != nil {
@@ -74,10 +75,10 @@ func sweepChecks(dir string) error {
 	for _, check := range left {
 		err := unix.Unmount(filepath.Join(check, "merged"), unix.MNT_DETACH)
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // not mounted, not made
-			return fmt.Errorf("unmount what a check for overlayfs left: %w", err)
+			return fmt.Errorf("unmount leftover of a check for overlayfs: %w", err)
 		}
 		if err := os.RemoveAll(check); err != nil {
-			return fmt.Errorf("remove what a check for overlayfs left: %w", err)
+			return fmt.Errorf("remove leftover of a check for overlayfs: %w", err)
 		}
 	}
 	return nil

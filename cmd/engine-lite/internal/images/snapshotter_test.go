@@ -13,7 +13,9 @@ import (
 func TestOpenSweepsChecks(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "snapshots")
-	for _, path := range []string{"multiple-lowerdir-check1/merged", "multiple-lowerdir-check2/merged", "multiple-lowerdir-check3"} {
+	for _, path := range []string{
+		"multiple-lowerdir-check1/merged", "multiple-lowerdir-check2/merged", "multiple-lowerdir-check3",
+	} {
 		if err := os.MkdirAll(filepath.Join(dir, path), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -18,25 +18,25 @@ func snapshotsDatabase(root, snapshotter string) string {
 	return filepath.Join(root, "snapshots", snapshotter, "metadata.db")
 }
 
-// holdSpace has blocks allocated for what the databases write next. Where there
-// are none to be had, or the file system can't, the store works as it does.
+// holdSpace allocates blocks for the next writes of the databases. A full disk, or a file
+// system that can't allocate ahead, is no error: the store works without.
 func (s *Store) holdSpace() {
 	for _, path := range []string{filepath.Join(s.root, "metadata.db"), snapshotsDatabase(s.root, s.snapshotter)} {
 		if err := holdBehind(path); err != nil {
-			s.log.WithError(err).Debug("no space is held for removals")
+			s.log.WithError(err).Debug("no space can be reserved for removals on a full disk")
 		}
 	}
 }
 
-// tidy is what goes on in the background.
+// tidy collects, and reserves space again. The collector calls it.
 func (s *Store) tidy(ctx context.Context) error {
 	err := s.Collect(ctx)
 	s.holdSpace()
 	return err
 }
 
-// holdBehind allocates what the file has holes for, and spareBytes behind its
-// end, which stays where it is: a database grows by moving it.
+// holdBehind allocates blocks for the file's holes, and spareBytes behind its end. The
+// file's size stays the same: a database grows by changing it.
 func holdBehind(path string) (err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {

@@ -4,13 +4,14 @@
 // (overlayfs, or native where the kernel or file system can't) holds unpacked
 // layers and one writable layer per container.
 //
-// Docker's view is put on top: an image's id is the digest of its
+// Images look as they do in Docker: an image's id is the digest of its
 // configuration, names are familiar ("busybox" is
 // docker.io/library/busybox:latest), and a tag that moves leaves an untagged
 // image behind.
 //
-// What nobody refers to any more is collected in the background. Names, the
-// writable layers of containers and operations under way hold what they need.
+// Content that nothing refers to is collected in the background. Names, the
+// writable layers of containers and operations under way refer to the content
+// that they need.
 package images
 
 import (
@@ -54,8 +55,9 @@ type Options struct {
 	Snapshotter string
 	// Namespace is the metadata namespace; empty means DefaultNamespace.
 	Namespace string
-	// CollectDelay is how long the background collection waits for more to
-	// collect; zero means one second.
+	// CollectDelay is how long a collection in the background waits after the
+	// request for it, so that one collection serves many requests; zero means one
+	// second.
 	CollectDelay time.Duration
 	// Log takes the store's messages and those of the libraries below it;
 	// nil means logrus's standard logger.
@@ -79,24 +81,25 @@ type Store struct {
 	snapshots snapshots.Snapshotter
 	applier   diff.Applier
 
-	// names is what Resolve reads: replaced as a whole by whoever holds edits.
+	// names is the catalog that Resolve reads. The holder of edits replaces it as
+	// a whole.
 	names     atomic.Pointer[catalog]
-	edits     gate
-	unpacking keyedGate
+	edits     admission
+	unpacking keyedAdmission
 	sizes     layerSizes
 	collector collector
 }
 
-// Open opens the store under root, which is made if it is missing, and starts
-// its background collection. What operations that were cut off by a crash had
-// held is released. The errors are FailedPrecondition if another process has
-// the root open and InvalidArgument for an unknown snapshotter.
+// Open opens the store under root, and makes root if it is missing. It releases the
+// content that operations held which a crash cut off, and starts the collection in
+// the background, which Close ends. The errors are FailedPrecondition if another
+// process has the root open, and InvalidArgument for an unknown snapshotter.
 func Open(ctx context.Context, root string, o Options) (*Store, error) {
 	s := &Store{
 		namespace: o.Namespace,
 		log:       o.Log,
 		platform:  platforms.Default(),
-		edits:     newGate(),
+		edits:     newAdmission(),
 		root:      root,
 	}
 	if s.namespace == "" {
@@ -119,8 +122,8 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// openDatabases opens content, snapshotter and metadata, in an order that
-// touches nothing before the metadata's file lock is held.
+// openDatabases opens metadata, content and snapshotter. The metadata comes first: its
+// file lock keeps other processes away from the root.
 func (s *Store) openDatabases(ctx context.Context, root, snapshotter string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return fmt.Errorf("cannot make image root: %w", err)
@@ -151,8 +154,8 @@ func (s *Store) openDatabases(ctx context.Context, root, snapshotter string) err
 	return nil
 }
 
-// recover releases what a crashed predecessor held and reads the names. The
-// file lock makes every lease that is found a dead one.
+// recover releases the leases of a predecessor that crashed, and reads the names. The
+// file lock is held, so that every lease is a predecessor's.
 func (s *Store) recover(ctx context.Context) error {
 	held, err := s.leases.List(ctx)
 	if err != nil {
@@ -172,9 +175,8 @@ func (s *Store) recover(ctx context.Context) error {
 	return s.refresh(ctx)
 }
 
-// Close ends the background collection, waits for it and closes the databases.
-// No other method may be running or be called afterwards. Mounts of root file
-// systems stay.
+// Close ends the collection in the background, waits for it and closes the databases.
+// No other method may run meanwhile or afterwards. Mounts of root file systems stay.
 func (s *Store) Close() error {
 	s.collector.stop()
 	return s.closeDatabases()

@@ -11,9 +11,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Tag gives the image that source means the name target ("name" or
-// "name:tag"), taking it from another image if need be. The errors are
-// NotFound and InvalidArgument.
+// Tag gives the image source the name target ("name" or "name:tag"). Another image with
+// that name loses it. The errors are NotFound and InvalidArgument.
 func (s *Store) Tag(ctx context.Context, source, target string) error {
 	named, err := parseTag(target)
 	if err != nil {
@@ -28,8 +27,7 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 	})
 }
 
-// publish makes img known under the names, or as an untagged image if there
-// are none.
+// publish gives img the names, or makes it an untagged image if there are none.
 func (s *Store) publish(ctx context.Context, img *Image, names ...reference.Named) error {
 	if len(names) == 0 {
 		return s.edit(ctx, func(ctx context.Context) error {
@@ -45,8 +43,8 @@ func (s *Store) publish(ctx context.Context, img *Image, names ...reference.Name
 	return nil
 }
 
-// setName moves a name to img; the caller is in edit. An image that loses its
-// last name this way stays as an untagged one.
+// setName moves a name to img; the caller is in edit. An image that loses its last name
+// stays as an untagged one.
 func (s *Store) setName(ctx context.Context, named reference.Named, img *Image) error {
 	before := s.names.Load().byName[named.String()]
 	if before != nil && before.Target.Digest == img.Target.Digest {
@@ -63,8 +61,8 @@ func (s *Store) setName(ctx context.Context, named reference.Named, img *Image) 
 	return s.dropUntagged(ctx, img.ID)
 }
 
-// keepUntagged makes a record without a name, unless a record other than those
-// to be ignored keeps the image already.
+// keepUntagged makes a record without a name, unless another record keeps the image.
+// Records whose names are in ignore don't count.
 func (s *Store) keepUntagged(ctx context.Context, id digest.Digest, target ocispec.Descriptor, ignore ...string) error {
 	ignored := make(map[string]bool, len(ignore))
 	for _, name := range ignore {

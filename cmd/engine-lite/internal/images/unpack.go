@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// snapshotRefLabel on a configuration blob makes the unpacked layers live as
-// long as the blob; the snapshotter's name follows it.
+// snapshotRefLabel, followed by the snapshotter's name, is a label of a configuration
+// blob: it keeps the unpacked layers as long as the blob.
 const snapshotRefLabel = "containerd.io/gc.ref.snapshot."
 
-// unpack makes the snapshots of all of the image's layers, each once however
-// many ask. ctx comes from hold. The error is InvalidArgument if a layer is
-// not what the image says.
+// unpack makes the snapshots of all of the image's layers. Each is made once, also if
+// several callers unpack it at the same time. ctx comes from hold. The error is
+// InvalidArgument if a layer's content has another digest than the image says.
 func (s *Store) unpack(ctx context.Context, img *Image) error {
 	for i := range img.Layers {
 		if err := s.unpackLayer(ctx, img, i); err != nil {
@@ -33,7 +33,7 @@ func (s *Store) unpack(ctx context.Context, img *Image) error {
 	return s.keepUnpacked(ctx, img)
 }
 
-// unpackLayer makes the snapshot of layer i, those below it being there.
+// unpackLayer makes the snapshot of layer i. The layers below are unpacked.
 func (s *Store) unpackLayer(ctx context.Context, img *Image, i int) error {
 	diffIDs := img.Config.RootFS.DiffIDs
 	chainID := identity.ChainID(slices.Clone(diffIDs[:i+1])).String()
@@ -56,8 +56,8 @@ func (s *Store) unpackLayer(ctx context.Context, img *Image, i int) error {
 	return nil
 }
 
-// holdSnapshot lets the lease in ctx refer to a snapshot, whether or not it
-// exists yet, so that one that is found can't be collected afterwards.
+// holdSnapshot lets the lease in ctx refer to a snapshot, which may not exist yet. A
+// snapshot that exists can't be collected from then on.
 func (s *Store) holdSnapshot(ctx context.Context, key string) error {
 	id, ok := leases.FromContext(ctx)
 	if !ok {
@@ -83,7 +83,7 @@ func (s *Store) keepUnpacked(ctx context.Context, img *Image) error {
 	return nil
 }
 
-// unpacked tells whether all of the image's layers are there as snapshots.
+// unpacked reports whether all layers up to chainID have snapshots.
 func (s *Store) unpacked(ctx context.Context, chainID digest.Digest) (bool, error) {
 	if chainID == "" {
 		return true, nil
@@ -95,10 +95,9 @@ func (s *Store) unpacked(ctx context.Context, chainID digest.Digest) (bool, erro
 	return err == nil, err
 }
 
-// badContent classes what went wrong with content that came from outside.
-// Cancellations, what this machine lacks and other classes stay as they are;
-// the rest is InvalidArgument, missing content too: it was for the sender to
-// supply.
+// badContent gives an error of reading content from outside its class. Cancellations,
+// errors of this machine (machineLacks) and errors with a class stay as they are. All
+// others are InvalidArgument. So is NotFound: the sender left the content out.
 func badContent(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -107,14 +106,14 @@ func badContent(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case machineLacks(err):
 		return err
-	case errdefs.IsNotFound(err), !classed(err):
+	case errdefs.IsNotFound(err), !hasClass(err):
 		return fmt.Errorf("%v: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err
 }
 
-// machineLacks tells whether the kernel refused for want of space, memory,
-// descriptors or permission, rather than for what it was asked to do.
+// machineLacks reports whether the kernel refused for lack of space, memory,
+// descriptors or permission, and not because of the content.
 func machineLacks(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
@@ -127,7 +126,7 @@ func machineLacks(err error) bool {
 	return false
 }
 
-// classed tells whether err has one of errdefs' classes.
-func classed(err error) bool {
+// hasClass reports whether err has one of errdefs' classes.
+func hasClass(err error) bool {
 	return !errors.Is(errdefs.Resolve(err), errdefs.ErrUnknown)
 }

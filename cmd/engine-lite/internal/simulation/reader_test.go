@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 )
 
 // reader consumes the event stream, from the first event on, engine after
@@ -37,7 +38,7 @@ func (r *reader) run(ctx context.Context) {
 			defer context.AfterFunc(ctx, cancel)()
 			defer cancel()
 			after := r.position()
-			return struct{}{}, e.Events(calls, engine.EventsOptions{After: &after}, func(ev engine.Event) error { return r.take(i, ev) })
+			return struct{}{}, e.Events(calls, eventstream.Options{After: &after}, func(ev eventstream.Event) error { return r.take(i, ev) })
 		})
 		r.w.note("reader", r.name+" was ended", fmt.Sprint(r.position()))
 		if err != nil && !i.leaving() && ctx.Err() == nil {
@@ -50,7 +51,7 @@ func (r *reader) run(ctx context.Context) {
 
 // take checks that no event is missing, repeated or another one than was
 // committed.
-func (r *reader) take(i *incarnation, ev engine.Event) error {
+func (r *reader) take(i *incarnation, ev eventstream.Event) error {
 	longest := time.Millisecond
 	if r.slow && !r.w.calm.Load() {
 		longest = 3 * time.Second

@@ -1,8 +1,6 @@
 package inspect
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 )
 
 // Summary is the answer of a list about a container.
@@ -66,11 +65,5 @@ func NetworkName(r *record.Record) string {
 }
 
 func endpoints(r *record.Record) map[string]*network.EndpointSettings {
-	return map[string]*network.EndpointSettings{NetworkName(r): {NetworkID: NetworkID(NetworkName(r))}}
-}
-
-// NetworkID is made of the name: these networks are the same everywhere.
-func NetworkID(name string) string {
-	sum := sha256.Sum256([]byte("engine-lite network " + name))
-	return hex.EncodeToString(sum[:])
+	return map[string]*network.EndpointSettings{NetworkName(r): {NetworkID: networks.ID(NetworkName(r))}}
 }

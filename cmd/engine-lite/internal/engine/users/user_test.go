@@ -1,0 +1,130 @@
+package users
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// layer makes a directory with files, by name.
+func layer(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	return dir
+}
+
+func TestLayersOf(t *testing.T) {
+	got := Layers([]mount.Mount{{Type: "overlay", Options: []string{"lowerdir=/l1:/l2", "upperdir=/u", "workdir=/w"}}})
+	if !slices.Equal(got, []string{"/u", "/l1", "/l2"}) {
+		t.Errorf("overlay: %v", got)
+	}
+	if got := Layers([]mount.Mount{{Type: "bind", Source: "/b", Options: []string{"rbind"}}}); !slices.Equal(got, []string{"/b"}) {
+		t.Errorf("bind: %v", got)
+	}
+}
+
+func TestResolveUser(t *testing.T) {
+	lower := layer(t, map[string]string{
+		"etc/passwd": "root:x:0:0::/:\nalice:x:1000:1001::/:\n",
+		"etc/group":  "root:x:0:\nusers:x:1001:\nstaff:x:50:alice\n",
+	})
+	dirs := []string{filepath.Join(t.TempDir(), "nosuch"), t.TempDir(), lower}
+	for spec, want := range map[string][]uint32{"": {0, 0}, "alice": {1000, 1001}, "alice:staff": {1000, 50}, "5:6": {5, 6}, "7": {7, 0}} {
+		u, err := Resolve(dirs, spec, nil)
+		if err != nil || u.UID != want[0] || u.GID != want[1] {
+			t.Errorf("%q: %+v, %v", spec, u, err)
+		}
+	}
+	if u, err := Resolve(dirs, "alice", []string{"users", "77"}); err != nil || !slices.Contains(u.AdditionalGids, 77) || !slices.Contains(u.AdditionalGids, 50) {
+		t.Errorf("groups: %+v, %v", u, err)
+	}
+	for _, spec := range []string{"bob", "alice:nosuch", "-1", "4294967296"} {
+		if u, err := Resolve(dirs, spec, nil); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %+v, %v", spec, u, err)
+		}
+	}
+	if _, err := Resolve(dirs, "", []string{"nosuch"}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("unknown group: %v", err)
+	}
+}
+
+// What stands in an upper layer hides the lower one's file, whatever it is, and
+// nothing that a container put there is waited for or opened by accident.
+func TestUpperLayerHides(t *testing.T) {
+	const name = "etc/passwd"
+	lower := layer(t, map[string]string{name: "lower", "secret": "s"})
+	etc := func(dir string) string {
+		must(t, os.Mkdir(filepath.Join(dir, "etc"), 0o755))
+		return filepath.Join(dir, "etc")
+	}
+	for what, c := range map[string]struct {
+		upper func(dir string) error
+		want  string
+	}{
+		"nothing":          {func(string) error { return nil }, "lower"},
+		"directory":        {func(dir string) error { etc(dir); return nil }, "lower"},
+		"file":             {func(dir string) error { return os.WriteFile(filepath.Join(etc(dir), "passwd"), []byte("upper"), 0o600) }, "upper"},
+		"whiteout":         {func(dir string) error { return unix.Mknod(filepath.Join(etc(dir), "passwd"), unix.S_IFCHR, 0) }, ""},
+		"whiteout of etc":  {func(dir string) error { return unix.Mknod(filepath.Join(dir, "etc"), unix.S_IFCHR, 0) }, ""},
+		"opaque directory": {func(dir string) error { return unix.Setxattr(etc(dir), "trusted.overlay.opaque", []byte("y"), 0) }, ""},
+		"pipe":             {func(dir string) error { return unix.Mkfifo(filepath.Join(etc(dir), "passwd"), 0o600) }, ""},
+		"file for etc":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "etc"), nil, 0o600) }, ""},
+		"link within": {func(dir string) error {
+			must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("linked"), 0o600))
+			return os.Symlink("../x", filepath.Join(etc(dir), "passwd"))
+		}, "linked"},
+		"link out": {func(dir string) error {
+			return os.Symlink(filepath.Join(lower, "secret"), filepath.Join(etc(dir), "passwd"))
+		}, ""},
+		"link to nowhere": {func(dir string) error { return os.Symlink("nosuch", filepath.Join(etc(dir), "passwd")) }, ""},
+	} {
+		upper := t.TempDir()
+		must(t, c.upper(upper))
+		got := ""
+		if f := openIn([]string{upper, lower}, name); f != nil {
+			raw, err := os.ReadFile(f.Name())
+			must(t, err)
+			closeFiles(f)
+			got = string(raw)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, not %q", what, got, c.want)
+		}
+	}
+}
+
+func FuzzResolveUser(f *testing.F) {
+	f.Add("root:x:0:0::/:\n", "root:x:0:\n", "root:root", "root")
+	f.Add("a:b", ":::::", "a:1", "")
+	f.Add("x:x:-1:99999999999::/:", "g:x:-5:x", "x", "g")
+	dir := layer(f, map[string]string{"etc/passwd": "", "etc/group": ""})
+	f.Fuzz(func(t *testing.T, passwd, group, spec, more string) {
+		must(t, os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte(passwd), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, "etc/group"), []byte(group), 0o600))
+		u, err := Resolve([]string{dir}, spec, strings.Fields(more))
+		if err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%v", err)
+		}
+		if err == nil && (u.UID > maxID || u.GID > maxID) {
+			t.Errorf("%q with %q: %d:%d", spec, passwd, u.UID, u.GID)
+		}
+	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

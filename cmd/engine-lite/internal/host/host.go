@@ -1,0 +1,57 @@
+// Package host is what the machine is: its kernel, memory, processors and control groups.
+// Package host is what the machine is: its kernel, memory, processors and control groups.
+package host
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func uname() unix.Utsname {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // fails for a bad pointer only
+	return u
+}
+
+func KernelVersion() string { u := uname(); return unix.ByteSliceToString(u.Release[:]) }
+func Architecture() string  { u := uname(); return unix.ByteSliceToString(u.Machine[:]) }
+
+// CgroupVersion is 2 where /sys/fs/cgroup is the unified hierarchy (cgroups(7)).
+func CgroupVersion() string {
+	var st unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/cgroup", &st); err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+		return "2"
+	}
+	return "1"
+}
+
+// OperatingSystem is the PRETTY_NAME of os-release(5).
+func OperatingSystem() string {
+	f, err := os.Open("/etc/os-release")
+	if err != nil {
+		return runtime.GOOS
+	}
+	defer func() { _ = f.Close() }()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if name, ok := strings.CutPrefix(lines.Text(), "PRETTY_NAME="); ok {
+			if text, err := strconv.Unquote(name); err == nil {
+				return text
+			}
+			return name
+		}
+	}
+	return runtime.GOOS
+}
+
+func MemoryTotal() int64 {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		return 0
+	}
+	return int64(s.Totalram) * int64(s.Unit)
+}

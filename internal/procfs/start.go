@@ -1,0 +1,45 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// StartTime returns the start time of a living process or a zombie, in clock ticks after boot (proc(5),
+// /proc/PID/stat, field 22). Together with the pid it names a process once and for all until the next boot. Errors:
+// NotFound if there is no such process.
+func StartTime(pid int) (uint64, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return 0, fmt.Errorf("cannot read the start time of process %d: %w", pid, errdefs.ErrNotFound)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the start time of process %d: %w", pid, err)
+	}
+	start, err := parseStartTime(stat)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the start time of process %d: %w", pid, err)
+	}
+	return start, nil
+}
+
+// parseStartTime finds field 22 in the text of /proc/PID/stat. Field 2, the command in brackets, may hold blanks
+// and brackets itself, so fields are counted from the last closing bracket on.
+func parseStartTime(stat []byte) (uint64, error) {
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	const at = 22 - 3 // the first field after the command is number 3
+	if len(fields) <= at {
+		return 0, fmt.Errorf("process stat with %d fields after the command: %w", len(fields), errdefs.ErrInvalidArgument)
+	}
+	start, err := strconv.ParseUint(string(fields[at]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("process stat with start time %q: %w", fields[at], errdefs.ErrInvalidArgument)
+	}
+	return start, nil
+}
