@@ -164,6 +164,9 @@ func TestInspectTodaysJournal(t *testing.T) {
 				return nil
 			}
 			tried++
+			if r.Unknown != nil || r.Config.Unknown != nil || r.HostConfig.Unknown != nil {
+				t.Errorf("unknown of %s: %s, %s, %s", r.Name, r.Unknown, r.Config.Unknown, r.HostConfig.Unknown)
+			}
 			answer := inspect.Container(r, inspect.Place{
 				Dir: "/ROOT/containers/" + r.ID, LogPath: want.LogPath, Snapshotter: want.Driver, ExecIDs: want.ExecIDs,
 			})

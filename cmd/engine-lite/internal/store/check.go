@@ -10,7 +10,7 @@ import (
 
 // Comparison finds where records and events contradict each other.
 type Comparison interface {
-	// Records reads the records, as one commit left them. All of them can be decoded.
+	// Records reads the records, as one commit left them. It passes over those that cannot be read: Check has reported them.
 	Records(r journal.Reader) error
 	// Event gets the events up to that commit, oldest first, as far as they are kept.
 	Event(ev journal.Event)
@@ -18,8 +18,7 @@ type Comparison interface {
 	Findings() []string
 }
 
-// Check returns what is wrong with a journal: with its file; else with single records; else what the comparisons find.
-// What cannot be read cannot be compared.
+// Check returns what is wrong with a journal: with its file, else with single records, and what the comparisons find.
 func Check(ctx context.Context, j Journal, kinds []Registered, comparisons ...Comparison) ([]string, error) {
 	var found []string
 	err := j.Check(ctx, func(finding string) { found = append(found, finding) })
@@ -30,16 +29,14 @@ func Check(ctx context.Context, j Journal, kinds []Registered, comparisons ...Co
 	err = j.View(func(s *journal.Snapshot) error {
 		newest = s.Newest()
 		r := earlier{s, kinds, j.Format()}
-		if found = checkRecords(r, kinds); len(found) > 0 {
-			return nil
-		}
+		found = checkRecords(r, kinds)
 		var errs []error
 		for _, c := range comparisons {
 			errs = append(errs, c.Records(r))
 		}
 		return errors.Join(errs...)
 	})
-	if err != nil || len(found) > 0 {
+	if err != nil {
 		return found, err
 	}
 	if err := replay(ctx, j, newest, comparisons); err != nil {

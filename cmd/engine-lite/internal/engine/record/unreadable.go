@@ -165,7 +165,7 @@ func Amended(r journal.Reader) (amended bool, err error) {
 			amended = true
 		}
 		return nil
-	}, func(string, []byte, error) error { return nil })
+	}, passOver)
 	return amended, err
 }
 
@@ -199,5 +199,5 @@ func MergeAmendments(tx *store.Tx, now time.Time) error {
 		}
 		Amendments.Delete(tx, id)
 		return r.Put(tx)
-	}, func(string, []byte, error) error { return nil })
+	}, passOver)
 }
