@@ -18,7 +18,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// standIn writes an OCI runtime that is runc but for one command, for which it runs a script with $pidfile, $log and "$@" (to run runc with). It returns its path.
+// standIn writes an OCI runtime that is runc but for one command, for which it runs a script with $pidfile, $log and
+// "$@" (to run runc with). It returns its path.
 func (d *daemon) standIn(name, command, script string) string {
 	d.t.Helper()
 	path := filepath.Join(d.dir, name)
@@ -26,7 +27,7 @@ func (d *daemon) standIn(name, command, script string) string {
 command= pidfile= log= before=
 for arg in "$@"; do
 	case $before in --pid-file) pidfile=$arg;; --log) log=$arg;; esac
-	case $arg in create|start|exec|state|delete|pause|features) command=${command:-$arg};; esac
+	case $arg in create|start|exec|state|delete|pause|kill|update|features) command=${command:-$arg};; esac
 	before=$arg
 done
 if [ "$command" = %s ]; then
@@ -46,7 +47,8 @@ func (d *daemon) createWith(runtime, id string) error {
 	return err
 }
 
-// However an OCI runtime fails to create a container, the caller gets an error that says so, nothing is left, and nobody else notices.
+// However an OCI runtime fails to create a container, the caller gets an error that says so, nothing is left, and
+// nobody else notices.
 func TestBrokenCreate(t *testing.T) {
 	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
@@ -101,7 +103,8 @@ func TestBrokenCreate(t *testing.T) {
 	d.await("all descriptors are closed", func() bool { return len(d.descriptors()) <= open })
 }
 
-// A runtime that hangs when a new runtimed asks it for a state keeps the others from being served for a bounded time only.
+// A runtime that hangs when a new runtimed asks it for a state keeps the others from being served for a bounded time
+// only.
 func TestHangingState(t *testing.T) {
 	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")
@@ -208,7 +211,8 @@ func (d *daemon) peakMemory() int {
 	return kb
 }
 
-// A poststart hook or a shim may leave a process that keeps the runtime's output open. It runs on, and nobody waits for it.
+// A poststart hook or a shim may leave a process that keeps the runtime's output open. It runs on, and nobody waits
+// for it.
 func TestRuntimeLeavesAProcess(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exec sleep 1000"))
@@ -228,8 +232,8 @@ func TestRuntimeLeavesAProcess(t *testing.T) {
 	check(t, p.Kill())
 }
 
-// A runtime that hangs is given up by its caller at once and by the daemon after a bound, and what it was doing is taken back. In the meantime the container can be
-// looked at and killed, and others don't notice.
+// A runtime that hangs is given up by its caller at once and by the daemon after a bound, and what it was doing is
+// taken back. In the meantime the container can be looked at and killed, and others don't notice.
 func TestHangingRuntime(t *testing.T) {
 	t.Parallel() // it waits for bounds most of the time
 	d := startDaemon(t, "runc")

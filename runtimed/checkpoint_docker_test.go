@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// likeDocker is a spec with what Docker's containers have: a root filesystem and files that come as mounts, the kernel's filesystems, masked
-// paths, limits and a seccomp filter.
+// likeDocker is a spec with what Docker's containers have: a root filesystem and files that come as mounts, the
+// kernel's filesystems, masked paths, limits and a seccomp filter.
 func (d *daemon) likeDocker(t *testing.T, id, script string) (*specs.Spec, []*types.Mount) {
 	t.Helper()
 	dir := filepath.Join(d.dir, "layers-"+id)

@@ -27,11 +27,12 @@ func holder(t *testing.T) string {
 	return dir
 }
 
-// oldCRIU is where CRIU 4.1 fails on Linux 6.16 and later, connections or none: they refuse SO_PASSSEC to sockets that it means nothing for.
+// oldCRIU is where CRIU 4.1 fails on Linux 6.16 and later, connections or none: they refuse SO_PASSSEC to sockets
+// that it means nothing for.
 const oldCRIU = "Can't get 1:34 opt: Operation not supported"
 
-// What a container holds outside of itself is in a checkpoint only where the options say so, and works after it: a file's lock, a socket that is connected to
-// somebody else's, a connection.
+// What a container holds outside of itself is in a checkpoint only where the options say so, and works after it: a
+// file's lock, a socket that is connected to somebody else's, a connection.
 func TestCheckpointTakesAlong(t *testing.T) {
 	withCRIU(t)
 	programs, shared := holder(t), t.TempDir()

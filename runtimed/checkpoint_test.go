@@ -144,7 +144,8 @@ func TestCheckpointLeavesRunning(t *testing.T) {
 	equal(t, "partial images", len(left), 0)
 }
 
-// A task that ends with its checkpoint has one exit, the kill by CRIU; what is restored is a task like any other, also for the next runtimed.
+// A task that ends with its checkpoint has one exit, the kill by CRIU; what is restored is a task like any other,
+// also for the next runtimed.
 func TestCheckpointExits(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -188,7 +189,8 @@ func TestCheckpointExits(t *testing.T) {
 	d.delete("second")
 }
 
-// What nobody had read of the outputs stays in their FIFOs and isn't written again; what the container had not read of stdin is still there for it.
+// What nobody had read of the outputs stays in their FIFOs and isn't written again; what the container had not read
+// of stdin is still there for it.
 func TestCheckpointOfFullPipes(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -262,7 +264,8 @@ func TestCheckpointFails(t *testing.T) {
 	in.line(t, "1\n2\n")
 }
 
-// What belongs to a task when its checkpoint is made belongs to it afterwards: an exec and a pause stay in the container, and are not restored.
+// What belongs to a task when its checkpoint is made belongs to it afterwards: an exec and a pause stay in the
+// container, and are not restored.
 func TestCheckpointInTheMiddle(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")

@@ -105,7 +105,8 @@ func TestContainerdClient(t *testing.T) {
 	d.heard(heard, failed)
 }
 
-// listen subscribes, and returns when the subscription is there: the client doesn't say, so containers are made until it tells of one.
+// listen subscribes, and returns when the subscription is there: the client doesn't say, so containers are made until
+// it tells of one.
 func (d *daemon) listen(ctx context.Context, c *containerd.Client) (<-chan *coreevents.Envelope, <-chan error) {
 	d.t.Helper()
 	heard, failed := c.Subscribe(ctx, `namespace==`+testNamespace)

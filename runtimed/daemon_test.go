@@ -46,7 +46,8 @@ type daemon struct {
 	keeper     *exec.Cmd
 }
 
-// startDaemon starts a keeper and, as its child, a runtimed. At the end of the test all containers are killed, and nothing may be left.
+// startDaemon starts a keeper and, as its child, a runtimed. At the end of the test all containers are killed, and
+// nothing may be left.
 func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 	t.Helper()
 	check(t, prepared())

@@ -1,17 +1,18 @@
-// Package runtimed is the embedded runtime daemon: containerd's gRPC API over one OCI runtime, for all containers in one
-// process and without a shim.
+// Package runtimed is the embedded runtime daemon: containerd's gRPC API over one OCI runtime, for all containers in
+// one process and without a shim.
 //
 //	client --gRPC--> runtimed --exec--> runc | crun: create, start, exec, delete
 //	                    |
 //	                    +---- keeper: reaps containers and tells their exits, holds stdin and terminals
 //
-// A container's streams are the client's own FIFOs: the OCI runtime inherits them, and no byte is copied here. Only a terminal's
-// bytes pass through, by splice(2).
+// A container's streams are the client's own FIFOs: the OCI runtime inherits them, and no byte is copied here. Only a
+// terminal's bytes pass through, by splice(2).
 //
 // # State
 //
-// What runtimed knows of a container is in files below its root, each written to a temporary name and renamed; nothing is synced,
-// since a power loss ends the containers too. A new runtimed rebuilds everything from them, from /proc and from the keeper's ledger.
+// What runtimed knows of a container is in files below its root, each written to a temporary name and renamed;
+// nothing is synced, since a power loss ends the containers too. A new runtimed rebuilds everything from them, from
+// /proc and from the keeper's ledger.
 //
 //	ROOT/lock                        locked with flock(2) while a runtimed serves this root
 //	ROOT/.oci/NS/ID/                 the OCI runtime's own state of the container
@@ -33,7 +34,7 @@
 //
 // # Order
 //
-// What changes a container is serialised per container. What only looks (get, list, wait, kill of one process) waits for nobody, least of all for an OCI
-// runtime that hangs. An exit that arrives while its process is being created or started is kept until that is
-// done, so that a process's events are always create, start, exit, delete.
+// What changes a container is serialised per container. What only looks (get, list, wait, kill of one process) waits
+// for nobody, least of all for an OCI runtime that hangs. An exit that arrives while its process is being created or
+// started is kept until that is done, so that a process's events are always create, start, exit, delete.
 package runtimed

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An exit is on disk before anybody hears of it. Here the disk is a full FIFO in the place of the record: while that can't be written, the
-// task hasn't ended.
+// An exit is on disk before anybody hears of it. Here the disk is a full FIFO in the place of the record: while that
+// can't be written, the task hasn't ended.
 func TestExitIsWrittenFirst(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("c", true)
@@ -62,7 +62,8 @@ func hasOpen(t *testing.T, pid int, path string) bool {
 	return false
 }
 
-// quickDeath is an OCI runtime that kills what it made and waits until the keeper has reaped that, before it returns from create or exec.
+// quickDeath is an OCI runtime that kills what it made and waits until the keeper has reaped that, before it returns
+// from create or exec.
 const quickDeath = `#!/bin/sh
 runc "$@" || exit
 while [ $# -gt 0 ]; do
@@ -74,7 +75,8 @@ kill -9 "$pid"
 while [ -e "/proc/$pid" ]; do sleep 0.01; done
 `
 
-// The exit of a process that is gone before the OCI runtime has returned, so that not even its start time is known, is in the ledger.
+// The exit of a process that is gone before the OCI runtime has returned, so that not even its start time is known,
+// is in the ledger.
 func TestExitBeforeCreateReturns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "runc")
 	check(t, os.WriteFile(path, []byte(quickDeath), 0o700))

@@ -18,7 +18,8 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// plant puts the recorded files of format 1 below the daemon's root, and the recorded exits into the ledger (as of this boot: without its head).
+// plant puts the recorded files of format 1 below the daemon's root, and the recorded exits into the ledger (as of
+// this boot: without its head).
 func (d *daemon) plant() {
 	d.t.Helper()
 	boot, err := keeper.Boot()

@@ -13,7 +13,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// makeGroup are lines of a script that make the control group $group in every hierarchy, from the root or from here, with one below it and a process in that.
+// makeGroup are lines of a script that make the control group $group in every hierarchy, from the root or from here,
+// with one below it and a process in that.
 const makeGroup = `setsid sleep 1000 >/dev/null 2>&1 & member=$!
 for h in /sys/fs/cgroup/*/; do
 	case $h in */unified/|*/cpuset/) continue;; esac
@@ -41,8 +42,8 @@ func groupsLeft(t *testing.T, path string) string {
 	return string(found)
 }
 
-// Wherever an OCI runtime is killed in a create, no control group is left and nobody in one; also where the daemon is killed with it, and where the
-// group's place is the runtime's own choice.
+// Wherever an OCI runtime is killed in a create, no control group is left and nobody in one; also where the daemon is
+// killed with it, and where the group's place is the runtime's own choice.
 func TestNoGroupsAreLeft(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -79,7 +80,8 @@ func TestNoGroupsAreLeft(t *testing.T) {
 	}
 }
 
-// failToCreate lets a runtime fail with a script that has $group, the control group's path, whose last line ends it; with crash, runtimed is killed before that.
+// failToCreate lets a runtime fail with a script that has $group, the control group's path, whose last line ends it;
+// with crash, runtimed is killed before that.
 func (d *daemon) failToCreate(id string, spec *specs.Spec, script string, crash bool) {
 	d.t.Helper()
 	from, group := "root", spec.Linux.CgroupsPath

@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hookedSpec has two hooks of each kind, which write down their names; the first of one kind fails. Hooks read the state that they are given to its end: crun dies
-// of SIGPIPE when one doesn't.
+// hookedSpec has two hooks of each kind, which write down their names; the first of one kind fails. Hooks read the
+// state that they are given to its end: crun dies of SIGPIPE when one doesn't.
 func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 	spec := d.spec("c", "cat /tmp/hooks; echo ran; exec sleep 1000")
 	hooks := func(kind, log string) []specs.Hook {
@@ -34,7 +34,8 @@ func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 	return spec
 }
 
-// Every hook runs once, over a restart of runtimed and a start that fails too, and one that fails does what docs/design.md says.
+// Every hook runs once, over a restart of runtimed and a start that fails too, and one that fails does what
+// docs/design.md says.
 func TestHooks(t *testing.T) {
 	const made = "prestart1 prestart2 createRuntime1 createRuntime2 createContainer1 createContainer2 "
 	type outcome struct {

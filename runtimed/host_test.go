@@ -19,7 +19,8 @@ func inMounts(script string) []string {
 	return []string{"unshare", "-m", "sh", "-ec", script + `; exec "$@"`, "sh"}
 }
 
-// Where CAP_SYS_RESOURCE is withheld a container gets what can be had, and its creator is told what that is; so does an exec.
+// Where CAP_SYS_RESOURCE is withheld a container gets what can be had, and its creator is told what that is; so does
+// an exec.
 func TestWithoutSysResource(t *testing.T) {
 	test := func(t *testing.T, d *daemon) {
 		const script = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj"
@@ -46,7 +47,8 @@ func TestWithoutSysResource(t *testing.T) {
 
 		process := specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}}
 		wanted(&process)
-		// As much as can be had: what is below the hard limit, Go's own start in an exec of runc 1.1.5's may raise at the same time (os/rlimit.go).
+		// As much as can be had: what is below the hard limit, Go's own start in an exec of runc 1.1.5's may raise at
+		// the same time (os/rlimit.go).
 		process.Rlimits[0].Soft = 4000
 		e := d.open("e", false)
 		_, err = d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process), Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
@@ -84,7 +86,8 @@ func TestMissingController(t *testing.T) {
 	equal(t, "code of an update", status.Code(err), codes.FailedPrecondition)
 }
 
-// Without control groups that can be written to there are no containers: the OCI runtime's words say why, and nothing is left.
+// Without control groups that can be written to there are no containers: the OCI runtime's words say why, and nothing
+// is left.
 func TestUnusableControlGroups(t *testing.T) {
 	for name, c := range map[string]struct{ runtime, script, says string }{
 		"none, runc":      {"runc", "mount -t tmpfs tmpfs /sys/fs/cgroup", "cgroup"},

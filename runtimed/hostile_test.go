@@ -186,7 +186,8 @@ func TestLargeSpec(t *testing.T) {
 	equal(t, "the record's unknown field is there after a restart", len(got.Container.ProtoReflect().GetUnknown()) > 0, true)
 }
 
-// A stream must be a FIFO at an absolute path, with a terminal too; what else is there is neither opened for good nor changed.
+// A stream must be a FIFO at an absolute path, with a terminal too; what else is there is neither opened for good nor
+// changed.
 func TestHostileStreams(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("s", true)
@@ -290,7 +291,8 @@ func TestDirectoryIsALink(t *testing.T) {
 	equal(t, "what the link leads to", string(text), "untouched")
 }
 
-// Signals that are none are refused before anything is asked of the OCI runtime; 0 only asks whether the process is there.
+// Signals that are none are refused before anything is asked of the OCI runtime; 0 only asks whether the process is
+// there.
 func TestSignals(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)

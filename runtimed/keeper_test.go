@@ -50,7 +50,8 @@ func (d *daemon) startKeeper(wrap ...string) {
 	d.awaitServing()
 }
 
-// With its keeper dead runtimed ends, so that the next keeper's runtimed takes the containers over. What ended in between is unknown, and said to be.
+// With its keeper dead runtimed ends, so that the next keeper's runtimed takes the containers over. What ended in
+// between is unknown, and said to be.
 func TestKeeperIsKilled(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
@@ -69,7 +70,8 @@ func TestKeeperIsKilled(t *testing.T) {
 	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
 }
 
-// A runtimed whose keeper dies before it has begun to serve ends too: it would have the root's lock and hear of no exit.
+// A runtimed whose keeper dies before it has begun to serve ends too: it would have the root's lock and hear of no
+// exit.
 func TestKeeperIsKilledEarly(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
@@ -108,7 +110,8 @@ func hasPidfd(pid int) bool {
 	return false
 }
 
-// A stdin outlives its keeper where the engine has it, and the next keeper holds it as the first one did: the engine may go then.
+// A stdin outlives its keeper where the engine has it, and the next keeper holds it as the first one did: the engine
+// may go then.
 func TestStdinOutlivesItsKeeper(t *testing.T) {
 	d := startDaemon(t, "runc")
 	ins := map[string]*fifo.Stdin{}

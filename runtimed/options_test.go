@@ -79,7 +79,8 @@ func TestOwnerOfStreams(t *testing.T) {
 	}
 }
 
-// The bundle and the processes' directories of a container that is not to be cleaned are there for somebody to look at; nothing else is.
+// The bundle and the processes' directories of a container that is not to be cleaned are there for somebody to look
+// at; nothing else is.
 func TestNoClean(t *testing.T) {
 	d := startDaemon(t, "runc")
 	noClean := map[string]string{"io.engine-lite.noclean": "1"}
@@ -137,7 +138,8 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// Where systemd isn't, nobody would make the control group that the options ask it for: the container is refused, and nothing is left.
+// Where systemd isn't, nobody would make the control group that the options ask it for: the container is refused, and
+// nothing is left.
 func TestSystemdCgroupWithoutSystemd(t *testing.T) {
 	d := startDaemon(t, "runc", inMounts("[ ! -d /run/systemd/system ] || mount -t tmpfs tmpfs /run/systemd")...)
 	spec := d.spec("c", "exit 0")

@@ -13,7 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Where the OCI runtime refuses a container whose init process has ended, and runtimed hasn't been told of it, the class says so.
+// Where the OCI runtime refuses a container whose init process has ended, and runtimed hasn't been told of it, the
+// class says so.
 func TestRefusedAfterTheEnd(t *testing.T) {
 	for name, call := range map[string]func(d *daemon) error{
 		"pause": func(d *daemon) error {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestStartWithoutRuntime starts a container while the OCI runtime is out of the way: it isn't needed for that. Afterwards it finds the container
-// running: it refuses an exec in one that it takes for created.
+// TestStartWithoutRuntime starts a container while the OCI runtime is out of the way: it isn't needed for that.
+// Afterwards it finds the container running: it refuses an exec in one that it takes for created.
 func TestStartWithoutRuntime(t *testing.T) {
 	test := func(t *testing.T, name string, wrap ...string) {
 		program, err := exec.LookPath(name)

@@ -75,7 +75,8 @@ func TestRestoreWithStdinClosed(t *testing.T) {
 	equal(t, "output", second.end(), "")
 }
 
-// What a killed runtimed had begun is ended by the next: a complete checkpoint keeps, a partial one goes, a restore is taken back.
+// What a killed runtimed had begun is ended by the next: a complete checkpoint keeps, a partial one goes, a restore
+// is taken back.
 func TestCheckpointCutShort(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")

@@ -26,7 +26,8 @@ const (
 	podKey  = "io.kubernetes.cri.sandbox-id"
 )
 
-// withoutUnified runs a command where crun's is the only kind of control groups: crun 1.8 refuses version 2 beside version 1.
+// withoutUnified runs a command where crun's is the only kind of control groups: crun 1.8 refuses version 2 beside
+// version 1.
 var withoutUnified = []string{"unshare", "-m", "sh", "-c", `if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
 
 // eachRuntime runs a test with every OCI runtime.
@@ -99,7 +100,8 @@ func TestSandboxShares(t *testing.T) {
 	})
 }
 
-// A sandbox that ends takes all of its containers with it, whatever they are doing, and nobody else's. Its own exit is told first.
+// A sandbox that ends takes all of its containers with it, whatever they are doing, and nobody else's. Its own exit
+// is told first.
 func TestSandboxEndsAll(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, d *daemon) {
 		d.runSpec("pod", d.sandboxSpec("pod"))
@@ -145,7 +147,8 @@ func TestSandboxEndsAll(t *testing.T) {
 	})
 }
 
-// A sandbox that was never started takes its containers along too when it is deleted, and another of the same id isn't mistaken for it.
+// A sandbox that was never started takes its containers along too when it is deleted, and another of the same id
+// isn't mistaken for it.
 func TestSandboxIsMadeAgain(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("pod", d.sandboxSpec("pod"))
@@ -263,7 +266,8 @@ func (d *daemon) descriptors() []string {
 	return links
 }
 
-// A sandbox lives on over a crash of runtimed, takes new containers in, and takes all with it if it ended while nobody looked.
+// A sandbox lives on over a crash of runtimed, takes new containers in, and takes all with it if it ended while
+// nobody looked.
 func TestSandboxSurvives(t *testing.T) {
 	d := startDaemon(t, "runc")
 	pod := d.runSpec("pod", d.sandboxSpec("pod"))

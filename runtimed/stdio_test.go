@@ -31,7 +31,8 @@ func openFiles(t *testing.T, pid int) map[string]string {
 	return files
 }
 
-// moved is how many bytes a process's threads have read and written (proc(5), /proc/PID/task/TID/io; /proc/PID/io has those of reaped children, too).
+// moved is how many bytes a process's threads have read and written (proc(5), /proc/PID/task/TID/io; /proc/PID/io has
+// those of reaped children, too).
 func moved(t *testing.T, pid int) (n int64) {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/io", pid))
@@ -62,7 +63,8 @@ func (d *daemon) keeperPid() int {
 	return pid
 }
 
-// The FIFOs are the container's own descriptors: nobody else has them open for it, and no byte of 256 MiB passes through runtimed or the keeper.
+// The FIFOs are the container's own descriptors: nobody else has them open for it, and no byte of 256 MiB passes
+// through runtimed or the keeper.
 func TestNoCopyOfOutput(t *testing.T) {
 	const size = 256 << 20
 	d := startDaemon(t, "runc")
@@ -112,7 +114,8 @@ func TestNoCopyOfOutput(t *testing.T) {
 	}
 }
 
-// BenchmarkOutput is the throughput of a container's stdout, whose reader discards it; BenchmarkOutputOfPipe that of a process with a plain pipe.
+// BenchmarkOutput is the throughput of a container's stdout, whose reader discards it; BenchmarkOutputOfPipe that of
+// a process with a plain pipe.
 func BenchmarkOutput(b *testing.B) {
 	d := startDaemon(b, "runc")
 	set, err := fifo.Create(filepath.Join(d.dir, "c"), fifo.Config{Stdout: true})

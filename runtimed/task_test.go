@@ -286,8 +286,8 @@ func TestOOM(t *testing.T) {
 	}
 }
 
-// trailers asks for the exit of a container that has ended, in all ways, and deletes it. It returns what each answer's trailer said, which must
-// be the same.
+// trailers asks for the exit of a container that has ended, in all ways, and deletes it. It returns what each
+// answer's trailer said, which must be the same.
 func (d *daemon) trailers(id string) func(key string) string {
 	d.t.Helper()
 	ctx, cancel := d.within()

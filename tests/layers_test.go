@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"os/exec"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,148 +17,188 @@ import (
 
 const module = "github.com/engine-lite/engine-lite"
 
-// layer is what a package may have below it, at any depth.
-type layer struct {
+// limit is what a package must not have below it, at any depth.
+type limit struct {
 	path   string
-	ours   []string // all of ours
-	never  []string // import path prefixes of others
-	others []string // if not nil: all modules beside the standard library
+	never  []string // import path prefixes
+	others []string // if not nil: all modules beside the standard library and ours
 }
 
-// smallPackages is what every package may have below it: a job each, and next to no dependencies. It has rows in layers.
-var smallPackages = []string{"internal/atomicfile", "internal/classed", "internal/fdpass", "internal/flock", "internal/procfs", "internal/retry", "internal/unixsocket"}
-
-// layers is the table of docs/design.md, "Packages". The linter checks the same,
-// import by import.
-var layers = []layer{
-	{path: "internal/atomicfile", others: []string{}},
-	{path: "internal/classed", others: []string{}},
-	{path: "internal/fdpass", others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "internal/flock", others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "internal/procfs", others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "internal/retry", others: []string{}},
-	{path: "internal/unixsocket", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+// graphLimits keep the graphs of embedders, and of the keeper, small.
+var graphLimits = []limit{
 	{path: "queue", others: []string{"github.com/containerd/errdefs"}},
-	{path: "events", others: []string{"github.com/containerd/errdefs"}},
+	{path: "events", others: []string{"github.com/containerd/errdefs", "golang.org/x/sys"}},
 	{path: "fifo", never: embedder},
 	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"}},
-	{path: "keeper/internal/wire", never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "keeper/internal/ledger", ours: []string{"keeper/internal/wire"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "keeper/internal/streams", ours: []string{"keeper/internal/wire"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "keeper/internal/server", ours: []string{"keeper/internal/ledger", "keeper/internal/streams", "keeper/internal/wire"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "cmd/keeper", ours: []string{"internal/stacks", "keeper"}, never: []string{"net/http", "os/exec", "os/user"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "libcontainerd", ours: []string{"internal/span", "queue", "fifo"}, never: embedder},
-	{path: "libcontainerd/libcontainerdtest", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: embedder},
-	{path: "remote", ours: []string{"internal/span", "libcontainerd", "queue", "fifo"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "runtimed", ours: []string{"fifo", "internal/pidfd", "internal/span", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed/command", ours: []string{"runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
-	{path: "cmd/runtimed", ours: []string{"cmd/runtimed/command", "runtimed", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/stacks", "internal/hostlimits", "keeper"}, never: []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}},
+	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: smallModules},
+	{path: "cmd/keeper", never: []string{"net/http", "os/exec", "os/user"}, others: smallModules},
+	{path: "libcontainerd", never: embedder},
+	{path: "libcontainerd/libcontainerdtest", never: embedder},
+	{path: "remote", never: noClient},
+	{path: "runtimed", never: noClient},
+	{path: "cmd/runtimed", never: noClient},
+	{path: "runtimed/internal/cgroup", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt"}},
+	{path: "runtimed/internal/broker", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt", "os/exec"}},
 	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
-	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
-	{path: "internal/ocilog", ours: []string{"internal/pidfd"}, never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys", "github.com/containerd/errdefs"}},
+	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: smallModules},
+	{path: "internal/ocilog", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
 	{path: "internal/hostlimits", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
-	{path: "cmd/engine-lite-oci", ours: []string{"internal/pidfd", "internal/ocilog", "keeper"}, never: []string{"net/http"}, others: []string{
-		"golang.org/x/sys", "github.com/containerd/errdefs", "github.com/spf13/cobra", "github.com/spf13/pflag",
-	}},
-	{path: "cmd/engine-lite/internal/images"},
-	{path: "cmd/engine-lite/internal/engine/logs", ours: []string{"fifo"}, never: []string{"net/http"}},
-	{path: "internal/classed", others: []string{"github.com/containerd/errdefs"}},
-	{path: "cmd/engine-lite/internal/store", ours: []string{"internal/span", "journal"}},
-	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/moby/moby/api", "github.com/docker"}, ours: []string{
-		"cmd/engine-lite/internal/store", "internal/classed", "internal/span", "journal",
-	}},
-	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http"}, ours: []string{
-		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed", "internal/span", "journal",
-	}},
-	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http"}, ours: []string{
-		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "cmd/engine-lite/internal/filters",
-		"cmd/engine-lite/internal/networks", "internal/classed", "internal/span", "journal",
-	}},
-	{path: "cmd/engine-lite/internal/engine", ours: []string{
-		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
-		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
-		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine/logs", "fifo", "internal/pidfd", "internal/span", "internal/ocilog", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue",
-	}},
-	{path: "cmd/engine-lite/internal/simulation", ours: []string{}}, // tests only
-	{path: "cmd/engine-lite/internal/api", ours: []string{
-		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
-		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
-		"cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine", "cmd/engine-lite/internal/engine/logs",
-		"fifo", "internal/pidfd", "internal/span", "internal/ocilog", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue",
-	}},
-	{path: "cmd/engine-lite", ours: []string{
-		"cmd/engine-lite/internal/store", "cmd/engine-lite/internal/engine/record", "internal/classed",
-		"cmd/engine-lite/internal/engine/request", "cmd/engine-lite/internal/engine/inspect",
-		"cmd/engine-lite/internal/api", "cmd/engine-lite/internal/images", "cmd/engine-lite/internal/engine",
-		"cmd/engine-lite/internal/engine/logs", "cmd/runtimed/command", "fifo", "internal/heap", "internal/pidfd", "internal/span", "internal/span/otlpfile", "internal/ocilog", "internal/stacks", "internal/hostlimits", "journal", "keeper", "libcontainerd", "queue", "remote", "runtimed",
-	}},
+	{path: "cmd/engine-lite-oci", never: []string{"net/http"}, others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
+	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http", "os/exec"}},
+	{path: "cmd/engine-lite/internal/engine/logs", never: []string{"net/http"}},
+	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
+	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http", "os/exec"}},
 }
 
-// embedder is what nobody gets who embeds the client layer.
-var embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
+var (
+	smallModules = []string{"golang.org/x/sys", "github.com/containerd/errdefs"}
+	// embedder is what nobody gets who embeds the client layer.
+	embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
+	noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
+)
 
-// TestLayers checks import graphs whole: what a package must not import, none of
-// those that it imports may either.
-func TestLayers(t *testing.T) {
+// TestGraphs checks import graphs whole: what a package must not import, none of those that it imports may either.
+func TestGraphs(t *testing.T) {
 	t.Parallel()
 	graph := importGraph(t, "-deps", module+"/...")
-	known := map[string]bool{}
-	for _, l := range layers {
-		known[module+"/"+l.path] = true
+	for _, l := range graphLimits {
 		for _, fault := range l.faults(graph) {
 			t.Error(fault)
 		}
 	}
-	for path := range graph {
-		if free := []string{"hack", "tests", "internal", "examples"}; strings.HasPrefix(path, module) && !known[path] &&
-			!slices.Contains(free, strings.Split(strings.TrimPrefix(path, module+"/"), "/")[0]) {
-			t.Errorf("%s is in no layer: add it to the table, and to .golangci.yml", path)
+}
+
+// row is a row of the table of packages in docs/design.md.
+type row struct {
+	packages []string
+	imports  []string // of ours, direct
+}
+
+// TestLayers compares the table of packages in docs/design.md with the imports. A package has one row, and imports only
+// packages of rows above its own.
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph := importGraph(t, module+"/...")
+	for _, fault := range compareLayers(layerTable(string(text), graph), graph) {
+		t.Error(fault)
+	}
+}
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// layerTable reads the rows. A name without a directory is beside the package before it.
+func layerTable(text string, graph map[string]*listed) (rows []row) {
+	_, text, _ = strings.Cut(text, "| Package | Holds | Imports of ours |\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	for line := range strings.SplitSeq(text, "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		names := func(cell string) (list []string) {
+			for _, m := range quoted.FindAllStringSubmatch(cell, -1) {
+				name := m[1]
+				if graph[module+"/"+name] == nil && len(list) > 0 {
+					name = path.Dir(list[len(list)-1]) + "/" + name
+				}
+				list = append(list, name)
+			}
+			return list
+		}
+		rows = append(rows, row{names(cells[1]), names(cells[3])})
+	}
+	return rows
+}
+
+func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
+	above := map[string]bool{}
+	for _, r := range rows {
+		direct := map[string]bool{}
+		for _, name := range r.packages {
+			p := graph[module+"/"+name]
+			if p == nil {
+				faults = append(faults, name+" has a row, but does not exist")
+				continue
+			}
+			for _, dep := range p.Imports {
+				if ours, ok := strings.CutPrefix(dep, module+"/"); ok && !slices.Contains(r.packages, ours) {
+					direct[ours] = true
+				}
+			}
+		}
+		if want := slices.Sorted(maps.Keys(direct)); !slices.Equal(want, slices.Sorted(slices.Values(r.imports))) {
+			faults = append(faults, fmt.Sprintf("the row of %s should list these imports: `%s`", r.packages[0], strings.Join(want, "`, `")))
+		}
+		for _, dep := range r.imports {
+			if !above[dep] {
+				faults = append(faults, fmt.Sprintf("%s imports %s, whose row is not above", r.packages[0], dep))
+			}
+		}
+		for _, name := range r.packages {
+			if above[name] {
+				faults = append(faults, name+" has two rows")
+			}
+			above[name] = true
 		}
 	}
+	for _, p := range slices.Sorted(maps.Keys(graph)) {
+		name, ours := strings.CutPrefix(p, module+"/")
+		if free := []string{"hack", "tests", "examples"}; ours && !above[name] && !slices.Contains(free, strings.Split(name, "/")[0]) {
+			faults = append(faults, name+" has no row in docs/design.md: add it, and a rule to .golangci.yml")
+		}
+	}
+	return faults
 }
 
 // TestLayersNotice proves that each kind of rule notices.
 func TestLayersNotice(t *testing.T) {
 	t.Parallel()
 	graph := map[string]*listed{
-		module + "/a": {Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
+		module + "/a": {Imports: []string{module + "/b", "os"}, Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
 		"net/http":    {Standard: true}, "os": {Standard: true},
 		"example.com/m/p": {Module: &struct{ Path string }{"example.com/m"}},
 		module + "/b":     {Module: &struct{ Path string }{module}},
 	}
 	for _, tt := range []struct {
-		rule layer
+		rule limit
 		want int
 	}{
-		{layer{path: "a", ours: []string{"b"}}, 0},
-		{layer{path: "a"}, 1},
-		{layer{path: "a", ours: []string{"b"}, never: []string{"net/http"}}, 1},
-		{layer{path: "a", ours: []string{"b"}, others: []string{}}, 1},
-		{layer{path: "a", ours: []string{"b"}, others: []string{"example.com/m"}}, 0},
-		{layer{path: "c"}, 1},
+		{limit{path: "a"}, 0},
+		{limit{path: "a", never: []string{"net/http"}}, 1},
+		{limit{path: "a", others: []string{}}, 1},
+		{limit{path: "a", others: []string{"example.com/m"}}, 0},
+		{limit{path: "c"}, 1},
 	} {
 		if got := tt.rule.faults(graph); len(got) != tt.want {
 			t.Errorf("%+v: got %q, want %d", tt.rule, got, tt.want)
 		}
 	}
+	for table, want := range map[string]int{
+		"| `b` | | nothing |\n| `a` | | `b` |": 0, "| `a` | | `b` |\n| `b` | | |": 1, "| `b` | | |\n| `a` | | |": 1,
+		"| `b` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `c` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `b` | | |": 1,
+	} {
+		rows := layerTable("| Package | Holds | Imports of ours |\n|---|---|---|\n"+table+"\n\n", graph)
+		if got := compareLayers(rows, graph); len(got) != want {
+			t.Errorf("%s: got %q, want %d", table, got, want)
+		}
+	}
 }
 
 // faults lists what is wrong with a package's import graph.
-func (l layer) faults(graph map[string]*listed) []string {
+func (l limit) faults(graph map[string]*listed) []string {
 	p, ok := graph[module+"/"+l.path]
 	if !ok {
-		return []string{l.path + " has a rule, but isn't there"}
+		return []string{l.path + " has a limit, but does not exist"}
 	}
 	var faults []string
 	for _, dep := range p.Deps {
-		ours, isOurs := strings.CutPrefix(dep, module+"/")
 		switch below := graph[dep]; {
-		case isOurs:
-			if !l.has(ours) {
-				faults = append(faults, fmt.Sprintf("%s has %s below it", l.path, ours))
-			}
+		case strings.HasPrefix(dep, module+"/"):
 		case slices.ContainsFunc(l.never, func(prefix string) bool { return within(dep, prefix) }):
 			faults = append(faults, fmt.Sprintf("%s has %s below it, which it must not", l.path, dep))
 		case l.others != nil && below.Module != nil && !slices.Contains(l.others, below.Module.Path):
@@ -162,15 +206,6 @@ func (l layer) faults(graph map[string]*listed) []string {
 		}
 	}
 	return faults
-}
-
-// has tells whether a package may have one of ours below it. Whoever may have the keeper may have its inner packages.
-func (l layer) has(ours string) bool {
-	if slices.Contains(l.ours, ours) || slices.Contains(smallPackages, ours) {
-		return true
-	}
-	outer, _, inner := strings.Cut(ours, "keeper/internal/")
-	return inner && outer == "" && (l.path == "keeper" || slices.Contains(l.ours, "keeper"))
 }
 
 // within tells whether an import path is the prefix, or below it.

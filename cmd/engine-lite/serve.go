@@ -59,7 +59,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	defer closing(&err, groups.Close)
 	e, err := engine.Open(starting, engine.Options{
 		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(),
-		Spool:        filepath.Join(c.run, "oci"),
+		ExternalLogs: filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},

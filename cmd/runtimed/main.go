@@ -1,4 +1,5 @@
-// Command runtimed is the embedded runtime daemon, on its own: hack/build has engine-lite's program under this name instead.
+// Command runtimed is the embedded runtime daemon, on its own: hack/build has engine-lite's program under this name
+// instead.
 package main
 
 import (

@@ -1,6 +1,8 @@
-// Package command is the command runtimed: the embedded runtime daemon, containerd's gRPC API over one OCI runtime. The keeper starts it.
+// Package command is the command runtimed: the embedded runtime daemon, containerd's gRPC API over one OCI runtime.
+// The keeper starts it.
 //
-// It is a package so that engine-lite's program can be runtimed's too: what two processes map of one file is in memory once.
+// It is a package so that engine-lite's program can be runtimed's too: what two processes map of one file is in
+// memory once.
 package command
 
 import (

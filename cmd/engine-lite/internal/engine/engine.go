@@ -25,6 +25,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
@@ -45,8 +46,8 @@ type Options struct {
 	Runtime string
 	// Runtimes are further ones by their names.
 	Runtimes map[string]OCIRuntime
-	// Spool is where the OCI command line tells of its containers; empty for none.
-	Spool string
+	// ExternalLogs is the directory of the logs of the OCI command line; empty for none.
+	ExternalLogs string
 	// QuietProbes leaves the exec events of health probes out.
 	QuietProbes bool
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
@@ -134,8 +135,8 @@ func (e *Engine) open(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the runtime daemon does not answer: %w", ctx.Err())
 	}
-	if e.opts.Spool != "" {
-		if err := e.openForeign(ctx); err != nil {
+	if e.opts.ExternalLogs != "" {
+		if err := external.Watch(ctx, e.opts.ExternalLogs, e.store, e.stdio.keeper, e.background); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
@@ -19,4 +20,4 @@ func CheckJournal(ctx context.Context, j store.Journal) ([]string, error) {
 }
 
 // journalKinds are all kinds of record that an engine keeps.
-func journalKinds() []store.Registered { return append(record.Kinds(), Foreign) }
+func journalKinds() []store.Registered { return append(record.Kinds(), external.Records) }

@@ -78,7 +78,7 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	e, err := Open(ctx, Options{
-		Root: r.root, Version: "test", Runtime: "fake", Spool: r.spool, QuietProbes: r.quiet,
+		Root: r.root, Version: "test", Runtime: "fake", ExternalLogs: r.spool, QuietProbes: r.quiet,
 		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images,
 	}, r.daemon, streams, r.keeper)
 	must(r.t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
@@ -100,7 +101,7 @@ func rewrite(t *testing.T, s *store.Store, before map[string]string) {
 			record.Containers.ForEach(tx, func(_ string, r *record.Record) error { return r.Put(tx) }),
 			record.Execs.ForEach(tx, func(id string, x record.Exec) error { return record.Execs.Put(tx, id, x) }),
 			record.RemovedExits.ForEach(tx, func(id string, x *record.RemovedExit) error { return record.RemovedExits.Put(tx, id, x) }),
-			Foreign.ForEach(tx, func(id string, x foreignRecord) error { return Foreign.Put(tx, id, x) }),
+			external.Records.ForEach(tx, func(id string, x external.Record) error { return external.Records.Put(tx, id, x) }),
 		)
 	}))
 	after, _ := wholeJournal(t, s)

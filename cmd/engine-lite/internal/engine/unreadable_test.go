@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
@@ -179,13 +180,13 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 
 // A record of an exec or of an external container that cannot be read stays, and the engine serves.
 func TestUnreadableOthers(t *testing.T) {
-	f := newForeigner(t)
+	f := newOutsider(t)
 	f.note(f.created(), done("start"))
 	f.told("create", "start")
 	id := f.run("", "sleep 1000")
 	exec := f.exec(id, "sleep 1000")
 	raw := store.Text("exec", "raw exec")
-	run := store.Text(Foreign.Name, "raw external container")
+	run := store.Text(external.Records.Name, "raw external container")
 	f.reopen(func(tx *store.Tx) error { return raw.Put(tx, exec, `{"Schema":9}`) }, func(tx *store.Tx) error { return run.Put(tx, "r1", "{") })
 	if v := f.object(id).View(); !v.Record.Running() {
 		t.Errorf("%+v", v.Record)
@@ -195,7 +196,7 @@ func TestUnreadableOthers(t *testing.T) {
 	}
 	f.note(done("pause"))
 	must(t, f.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
-	if got, _ := f.storedAs(Foreign.Name, "r1"); got != "{" {
+	if got, _ := f.storedAs(external.Records.Name, "r1"); got != "{" {
 		t.Errorf("the external container's record is %q", got)
 	}
 	f.told("create", "start")

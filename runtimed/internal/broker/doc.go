@@ -1,0 +1,2 @@
+// Package broker hands events to subscribers.
+package broker

@@ -1,0 +1,116 @@
+package grpcserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"time"
+
+	"github.com/containerd/containerd/api/services/containers/v1"
+	eventsapi "github.com/containerd/containerd/api/services/events/v1"
+	"github.com/containerd/containerd/api/services/introspection/v1"
+	"github.com/containerd/containerd/api/services/namespaces/v1"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthapi "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/engine-lite/engine-lite/runtimed/internal/core"
+)
+
+const (
+	maxMessage = 16 << 20 // bytes of one request or answer, as containerd has it
+)
+
+// Listen makes the socket, 0600. It may remove one that is there: whoever has the root's lock is the only one to
+// serve it, and an address that somebody answers at is refused.
+func Listen(ctx context.Context, path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("%s is there and no socket: %w", path, errdefs.ErrFailedPrecondition)
+		}
+		dialer := net.Dialer{Timeout: time.Second}
+		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+			conn.Close() // nothing was sent
+			return nil, fmt.Errorf("somebody serves %s: %w", path, errdefs.ErrFailedPrecondition)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Config is what the server needs beside the core.
+type Config struct {
+	// Version is what the version service tells.
+	Version string
+	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where
+	// nobody records.
+	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
+}
+
+// New makes the gRPC server with all services. Requests end when ctx does.
+func New(ctx context.Context, d *core.Daemon, config Config) *grpc.Server {
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.UnaryInterceptor(func(rctx context.Context, r any, info *grpc.UnaryServerInfo,
+			handle grpc.UnaryHandler) (any, error) {
+			rctx, end := config.traced(rctx, info.FullMethod)
+			defer end()
+			answer, err := handle(rctx, r)
+			return answer, toGRPC(err)
+		}),
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo,
+			handle grpc.StreamHandler) error {
+			return toGRPC(handle(srv, stream))
+		}),
+	)
+	containers.RegisterContainersServer(s, &containersAPI{d: d})
+	tasks.RegisterTasksServer(s, &tasksAPI{d: d, daemon: ctx})
+	eventsapi.RegisterEventsServer(s, &eventsAPI{d: d, daemon: ctx})
+	namespaces.RegisterNamespacesServer(s, &namespacesAPI{d: d})
+	version.RegisterVersionServer(s, &versionAPI{version: config.Version})
+	introspection.RegisterIntrospectionServer(s, &introspectionAPI{})
+	healthapi.RegisterHealthServer(s, health.NewServer())
+	return s
+}
+
+// traced begins a request's span, where somebody records the request.
+func (c Config) traced(ctx context.Context, method string) (context.Context, func()) {
+	parent := metadata.ValueFromIncomingContext(ctx, "traceparent")
+	if c.Trace == nil || len(parent) == 0 {
+		return ctx, func() {}
+	}
+	return c.Trace(ctx, "runtimed "+path.Base(method), http.Header{"Traceparent": parent[:1]})
+}
+
+// toGRPC gives an error its code. That of a request that ended is the context's.
+func toGRPC(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errgrpc.ToGRPC(err)
+}
+
+// untilStop returns the context of a request that also ends when the daemon stops.
+func untilStop(ctx, daemon context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(daemon, func() { cancel(fmt.Errorf("runtimed is stopping: %w", errdefs.ErrUnavailable)) })
+	return ctx, func() { stop(); cancel(nil) }
+}

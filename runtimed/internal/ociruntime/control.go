@@ -1,0 +1,65 @@
+package ociruntime
+
+import (
+	"context"
+	"errors"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/runtimed/internal/cgroup"
+)
+
+// Container is a running container as its OCI runtime is asked to change it.
+type Container struct {
+	ID     string
+	Dir    string // for the runtime's log
+	Groups cgroup.Groups
+	Over   func() bool // tells whether the init process has ended
+}
+
+// Pause freezes a container. After an error it is thawed, unless somebody else had frozen it.
+func (r Runtime) Pause(ctx context.Context, c Container) error {
+	g := &c.Groups
+	before := g.AwaitThawed(ctx) // an OCI runtime freezes for a moment to signal all processes
+	once := before != cgroup.Thawed || r.HasOwnKernel(c.ID)
+	return retry(ctx, func(error) bool { return !once && r.isThere() && !c.Over() }, func() error {
+		err := r.pause(ctx, c.ID, c.Dir)
+		switch {
+		case once:
+			return err
+		case err == nil:
+			err = g.AwaitFrozen(ctx)
+		case r.isPlain() && !c.Over() && g.Freeze(ctx) == nil:
+			return nil // runc gives up after some 200 ms, too soon for processes that wait for their CPU quota
+		}
+		if err != nil {
+			err = errors.Join(err, g.Thaw())
+		}
+		return err
+	})
+}
+
+// Update changes a container's limits.
+func (r Runtime) Update(ctx context.Context, c Container, resources *specs.LinuxResources) error {
+	passing := func(error) bool {
+		if resources.Memory == nil || resources.Memory.Limit == nil || c.Over() || !r.isThere() {
+			return false
+		}
+		used, known := c.Groups.MemoryUsage()
+		return known && used <= *resources.Memory.Limit
+	}
+	return retry(ctx, passing, func() error { return r.update(ctx, c.ID, c.Dir, resources) })
+}
+
+// SignalAll sends a signal to all processes of a container.
+func (r Runtime) SignalAll(ctx context.Context, c Container, signal int) error {
+	passing := func(error) bool {
+		if signal != int(unix.SIGKILL) || !r.isThere() {
+			return false
+		}
+		members, err := c.Groups.Pids()
+		return err == nil && len(members) > 0
+	}
+	return retry(ctx, passing, func() error { return r.killAll(ctx, c.ID, c.Dir, signal) })
+}

@@ -1,0 +1,151 @@
+package ociruntime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
+)
+
+func TestReleasable(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	for _, tt := range []struct {
+		name    string
+		runtime Runtime
+		spec    specs.Spec
+		want    bool
+	}{
+		{"runc", Runtime{Path: "/usr/sbin/runc"}, specs.Spec{}, true},
+		{"crun", Runtime{Path: "/usr/bin/crun"}, specs.Spec{}, true},
+		{"another", Runtime{Path: "/usr/bin/nvidia-container-runtime"}, specs.Spec{}, false},
+		{"arguments", Runtime{Path: "/usr/sbin/runc", Args: []string{"--debug"}}, specs.Spec{}, false},
+		{"hooks", Runtime{Path: "/usr/sbin/runc"}, specs.Spec{Hooks: &specs.Hooks{}}, false},
+	} {
+		if got := tt.runtime.CanStartDirectly(&tt.spec); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	if (Runtime{Path: "/usr/sbin/runc"}).CanStartDirectly(&specs.Spec{}) {
+		t.Error("systemd's notify socket is passed over")
+	}
+}
+
+// createdState is the state of a container "c", and the path of its FIFO.
+func createdState(t *testing.T) (Runtime, string) {
+	t.Helper()
+	r := Runtime{Path: "/usr/sbin/runc", Root: t.TempDir()}
+	path := filepath.Join(r.Root, "c", execFIFO)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return r, path
+}
+
+// TestReleaseWaitsForWriter: the init process of runc may come to its FIFO after its reader.
+func TestReleaseWaitsForWriter(t *testing.T) {
+	r, path := createdState(t)
+	looked, wrote := make(chan struct{}), make(chan error, 1)
+	go func() {
+		<-looked // nobody has written yet
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("0")
+			err = errors.Join(err, f.Close())
+		}
+		wrote <- err
+	}()
+	looks := 0
+	err := r.StartDirectly(t.Context(), "c", func() bool {
+		if looks++; looks == 2 {
+			close(looked)
+		}
+		return true
+	})
+	if err := errors.Join(err, <-wrote); err != nil {
+		t.Fatal(err)
+	}
+	if statefile.Exists(path) {
+		t.Error("the FIFO is left, by which the container is taken for created")
+	}
+}
+
+// TestReleaseOfWriterThatEnded: a process that said its word and ended has been started.
+func TestReleaseOfWriterThatEnded(t *testing.T) {
+	r, path := createdState(t)
+	done := make(chan error, 1)
+	err := r.StartDirectly(t.Context(), "c", func() bool {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("0")
+			err = errors.Join(err, f.Close())
+		}
+		done <- err
+		return false
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReleaseWritesToReader: the init process of crun reads.
+func TestReleaseWritesToReader(t *testing.T) {
+	r, path := createdState(t)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := r.StartDirectly(t.Context(), "c", func() bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	var b [2]byte
+	if n, err := unix.Read(fd, b[:]); n != 1 || err != nil {
+		t.Errorf("the init process read %d bytes: %v", n, err)
+	}
+	if statefile.Exists(path) {
+		t.Error("the FIFO is left, by which the container is taken for created")
+	}
+}
+
+// TestNotReleased: what isn't as expected is left to the OCI runtime, as it is.
+func TestNotReleased(t *testing.T) {
+	dead := func() bool { return false }
+	r, path := createdState(t)
+	if err := r.StartDirectly(t.Context(), "c", dead); !errors.Is(err, ErrNotStarted) {
+		t.Errorf("init process dead: %v", err)
+	}
+	if !statefile.Exists(path) {
+		t.Error("the FIFO is gone")
+	}
+	if err := r.StartDirectly(t.Context(), "other", dead); !errors.Is(err, ErrNotStarted) {
+		t.Errorf("no state: %v", err)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StartDirectly(t.Context(), "c", dead); !errors.Is(err, ErrNotStarted) {
+		t.Errorf("a file: %v", err)
+	}
+}
+
+// TestReleaseEnds: with its context, while the process says nothing.
+func TestReleaseEnds(t *testing.T) {
+	r, _ := createdState(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	err := r.StartDirectly(ctx, "c", func() bool { return true })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}

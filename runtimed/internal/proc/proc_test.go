@@ -1,0 +1,28 @@
+package proc
+
+import (
+	"testing"
+	"time"
+
+	"github.com/engine-lite/engine-lite/keeper"
+)
+
+func TestMoment(t *testing.T) {
+	m := Moment{wall: time.Now(), Ticks: 100}
+	for want, exits := range map[bool][]keeper.Exit{
+		true:  {{StartTime: 99, Time: m.wall.Add(time.Hour)}, {Time: m.wall.Add(-time.Second)}},
+		false: {{StartTime: 100, Time: m.wall.Add(-time.Hour)}, {Time: m.wall.Add(time.Second)}},
+	} {
+		for _, e := range exits {
+			if m.After(e) != want {
+				t.Errorf("%+v: %v", e, !want)
+			}
+		}
+	}
+}
+
+func FuzzStat(f *testing.F) {
+	f.Add([]byte("1 (a) b) S 7 1 1"))
+	f.Add([]byte("1 (x"))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseParent(data) })
+}
