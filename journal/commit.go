@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -173,7 +174,7 @@ func (g *group) run(fn func(*Tx) error) error {
 	if g.failed != nil {
 		return nil // gets the error of the group
 	}
-	t := &Tx{records: g.records, next: g.after.newest + 1, now: g.j.opts.Now}
+	t := &Tx{records: g.records, next: g.after.newest + 1, now: g.j.opts.Now, formats: [2]uint32{g.after.format, g.j.opts.Format}}
 	if err := call(fn, t); err != nil {
 		return err
 	}
@@ -213,6 +214,12 @@ func (g *group) apply(t *Tx) error {
 			continue
 		}
 		if err := g.records.Put(key, seal(key, w.value)); err != nil {
+			return err
+		}
+	}
+	if t.format != 0 {
+		g.after.format = t.format
+		if err := g.tx.Bucket([]byte(journalBucket)).Put([]byte(formatKey), binary.BigEndian.AppendUint32(nil, t.format)); err != nil {
 			return err
 		}
 	}

@@ -42,10 +42,10 @@ func initialise(path string, opts Options) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(db.Update(writeHeader), db.Close())
+	return errors.Join(db.Update(func(tx *bolt.Tx) error { return writeHeader(tx, opts.Format) }), db.Close())
 }
 
-func writeHeader(tx *bolt.Tx) error {
+func writeHeader(tx *bolt.Tx, format uint32) error {
 	for _, name := range []string{recordsBucket, eventsBucket} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err

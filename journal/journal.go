@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -39,6 +40,7 @@ type Journal struct {
 // position says which events the journal has after a transaction.
 type position struct {
 	tx     int    // bbolt's number of that transaction
+	format uint32 // see Options.Format
 	oldest uint64 // number of the oldest event that is kept; 1 if there has been none
 	newest uint64 // number of the newest event; 0 if there has been none
 	first  stamp  // of the oldest event, if there is one
@@ -48,6 +50,18 @@ type position struct {
 // ID returns the random name that the journal got when it was created: 32 hexadecimal digits. The number of an event is
 // unique only within one journal.
 func (j *Journal) ID() string { return j.id }
+
+// Format returns the format of the journal: [Options.Format] or an older one. [Tx.SetFormat] changes it.
+func (j *Journal) Format() uint32 { return j.current().format }
+
+// Copy writes a copy of the journal to w, as one commit left it. Commits go on meanwhile, but the space of what they delete
+// is not used again before the copy is complete. Errors: [ErrClosed]; those of w; DataLoss if the file cannot be read.
+func (j *Journal) Copy(w io.Writer) error {
+	return j.read(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
+	})
+}
 
 // Oldest returns the number of the oldest event that is kept, 1 if there has been none.
 func (j *Journal) Oldest() uint64 { return j.current().oldest }

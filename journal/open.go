@@ -28,8 +28,8 @@ const (
 	idKey     = "id"
 )
 
-// format is the number of the file's layout that this program writes, and the newest that it reads.
-const format = 1
+// firstFormat is the format of journals whose caller names none.
+const firstFormat = 1
 
 // addressSpace is how many bytes of addresses are reserved for the mapping of the file. When the file grows beyond, a
 // commit waits until no reader uses the old mapping.
@@ -183,7 +183,8 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	if header == nil {
 		return fmt.Errorf("it is a database but not a journal: %w", errdefs.ErrFailedPrecondition)
 	}
-	if err := checkFormat(header.Get([]byte(formatKey))); err != nil {
+	format, err := checkFormat(header.Get([]byte(formatKey)), j.opts.Format)
+	if err != nil {
 		return err
 	}
 	j.id = string(header.Get([]byte(idKey)))
@@ -196,19 +197,20 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	}
 	j.opened = tx.Size()
 	j.state.position, err = events.position()
-	j.state.position.tx = tx.ID()
+	j.state.position.tx, j.state.position.format = tx.ID(), format
 	return err
 }
 
-func checkFormat(stored []byte) error {
+func checkFormat(stored []byte, newest uint32) (uint32, error) {
 	if len(stored) != 4 {
-		return fmt.Errorf("its format is not recorded: %w", errdefs.ErrDataLoss)
+		return 0, fmt.Errorf("its format is not recorded: %w", errdefs.ErrDataLoss)
 	}
-	if found := binary.BigEndian.Uint32(stored); found != format {
-		return fmt.Errorf("it has format %d, and this version of the program reads format %d only: %w",
-			found, format, errdefs.ErrFailedPrecondition)
+	found := binary.BigEndian.Uint32(stored)
+	if found < firstFormat || found > newest {
+		return 0, fmt.Errorf("it has format %d, and this version of the program reads formats %d to %d only: %w",
+			found, firstFormat, newest, errdefs.ErrFailedPrecondition)
 	}
-	return nil
+	return found, nil
 }
 
 // position reads the position from the first and the last event.

@@ -24,6 +24,9 @@ type Options struct {
 	// ReadOnly opens a journal that exists and that no process has open for writing. Other readers may have it open. A
 	// Commit fails with [ErrClosed].
 	ReadOnly bool
+	// Format is the newest format that the caller reads, and the format of a journal that Open creates. 0 means 1. The
+	// format is a number for the caller's records and events. The layout of the file has been the same in all formats.
+	Format uint32
 	// Reserve is how many bytes of the disk are allocated, besides those in use, for commits on a full disk; see
 	// [Journal.Room]. Up to twice as many are allocated. 0 means 4 MiB, a negative value none.
 	Reserve int64
@@ -50,6 +53,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.NoSync || o.ReadOnly {
 		o.Reserve = -1
+	}
+	if o.Format == 0 {
+		o.Format = firstFormat
 	}
 	if o.Now == nil {
 		o.Now = time.Now

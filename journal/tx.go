@@ -24,9 +24,11 @@ type Tx struct {
 	now     func() time.Time
 	staged  map[string]write
 	events  []Event
-	encoded [][]byte // the bodies of events
-	invalid error    // the first wrong argument
-	probe   bool     // commit even if nothing was written
+	encoded [][]byte  // the bodies of events
+	format  uint32    // the one that the journal is to have
+	formats [2]uint32 // the one that it has, and the newest that the caller reads
+	invalid error     // the first wrong argument
+	probe   bool      // commit even if nothing was written
 }
 
 // write is a value that is to be put, or a key that is to be deleted.
@@ -145,5 +147,15 @@ func (t *Tx) Append(e Event) uint64 {
 	return e.Seq
 }
 
+// SetFormat changes the format of the journal in this transaction. InvalidArgument if it is older than the journal's, or
+// newer than [Options.Format].
+func (t *Tx) SetFormat(format uint32) {
+	if format < t.formats[0] || format > t.formats[1] {
+		t.refuse(fmt.Errorf("cannot give a journal of format %d format %d: %w", t.formats[0], format, errdefs.ErrInvalidArgument))
+		return
+	}
+	t.format = format
+}
+
 // dirty reports whether there is anything to commit.
-func (t *Tx) dirty() bool { return t.probe || len(t.staged) > 0 || len(t.events) > 0 }
+func (t *Tx) dirty() bool { return t.probe || t.format != 0 || len(t.staged) > 0 || len(t.events) > 0 }

@@ -45,7 +45,10 @@ var graphLimits = []limit{
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
 	{path: "internal/hostlimits", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
 	{path: "cmd/engine-lite-oci", never: []string{"net/http"}, others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
+	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http", "os/exec"}},
 	{path: "cmd/engine-lite/internal/engine/logs", never: []string{"net/http"}},
+	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
+	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http", "os/exec"}},
 }
 
 var (

@@ -77,7 +77,7 @@ func (r *journalReader) dumpCommand() *cobra.Command {
 
 // file opens the journal's file; nil where an engine has it.
 func (r *journalReader) file() (*journal.Journal, error) {
-	j, err := journal.Open(filepath.Join(r.root, engine.JournalName), journal.Options{ReadOnly: true, LockTimeout: -1})
+	j, err := journal.Open(filepath.Join(r.root, engine.JournalName), journal.Options{Format: store.Format, ReadOnly: true, LockTimeout: -1})
 	if errors.Is(err, journal.ErrInUse) {
 		return nil, nil
 	}

@@ -102,10 +102,13 @@ func (s *session) history(ctx context.Context, n int) (h history, err error) {
 	return h, err
 }
 
+// engineFormat is the format of the engine's journal: it would migrate an older one first.
+const engineFormat = 2
+
 // fillJournal appends what the lives of many containers leave, a second between two events, the last one now. It returns
 // the event in the middle.
 func fillJournal(ctx context.Context, path string, n int) (middle journal.Event, err error) {
-	j, err := journal.Open(path, journal.Options{MaxAge: -1, MaxBytes: -1})
+	j, err := journal.Open(path, journal.Options{Format: engineFormat, MaxAge: -1, MaxBytes: -1})
 	if err != nil {
 		return middle, err
 	}

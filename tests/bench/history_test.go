@@ -18,7 +18,7 @@ func TestFillJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := journal.Open(path, journal.Options{})
+	j, err := journal.Open(path, journal.Options{Format: engineFormat})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // ContainerAttach joins a client to the container's stdio, or to that of its

@@ -11,11 +11,10 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // AttachStreams takes the streams of a process that is about to start.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
@@ -35,14 +36,14 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if req.HostConfig == nil {
 		req.HostConfig = &container.HostConfig{}
 	}
-	warnings, err := checkCreate(req)
+	warnings, err := request.Check(req, e.requestHost())
 	if err != nil {
 		return none, err
 	}
 	if err := e.store.Room(ctx); err != nil {
 		return none, err
 	}
-	if err := e.checkRuntime(req.HostConfig); err != nil {
+	if err := e.checkRuntime(req.HostConfig.Runtime); err != nil {
 		return none, err
 	}
 	_, s := span.Start(ctx, "image")
@@ -54,7 +55,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := checkPlatform(img, platform); err != nil {
 		return none, err
 	}
-	r, err := newRecord(req, img)
+	r, err := e.newRecord(req, img)
 	if err != nil {
 		return none, err
 	}
@@ -71,7 +72,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(imageWarnings(img), warnings, withheld)}, nil
+	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), warnings, withheld)}, nil
 }
 
 func checkPlatform(img images.Image, platform string) error {
@@ -167,76 +168,26 @@ func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image
 }
 
 // newRecord joins what was asked for with what the image says.
-func newRecord(req container.CreateRequest, img images.Image) (*record.Record, error) {
+func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*record.Record, error) {
 	id := make([]byte, 32)
 	if _, err := rand.Read(id); err != nil {
 		return nil, fmt.Errorf("container id: %w", err)
 	}
-	config := mergeImage(req.Config, img)
-	if err := checkHealthcheck(config.Healthcheck); err != nil {
+	hexID := hex.EncodeToString(id)
+	config, hostConfig, err := request.Create(req, img.Config.Config, hexID[:12], e.requestHost())
+	if err != nil {
 		return nil, err
-	}
-	if len(config.Entrypoint)+len(config.Cmd) == 0 {
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "no command specified")
 	}
 	argv := slices.Concat(config.Entrypoint, config.Cmd)
-	hexID := hex.EncodeToString(id)
-	if err := nameHost(config, req.HostConfig, hexID[:12]); err != nil {
-		return nil, err
-	}
 	return &record.Record{
 		ID: hexID, Created: time.Now().UTC(),
-		Config: config, HostConfig: fillHostConfig(req.HostConfig),
+		Config: config, HostConfig: hostConfig,
 		Path: argv[0], Args: argv[1:],
 		Image: img.ID.String(), ImageName: req.Image,
 	}, nil
 }
 
-// nameHost gives the container its host name: the host's own where it shares
-// the host's network or UTS namespace.
-func nameHost(c *container.Config, h *container.HostConfig, name string) error {
-	if c.Hostname != "" {
-		return nil
-	}
-	c.Hostname = name
-	if !h.NetworkMode.IsHost() && !h.UTSMode.IsHost() {
-		return nil
-	}
-	var err error
-	if c.Hostname, err = os.Hostname(); err != nil {
-		return fmt.Errorf("host name: %w", err)
-	}
-	return nil
-}
-
-// defaultCgroupns is Docker's default: a container sees its own control groups as
-// the root of all, where the kernel has version 2.
-func defaultCgroupns() container.CgroupnsMode {
-	if host.CgroupVersion() == "2" {
-		return "private"
-	}
-	return "host"
-}
-
-// fillHostConfig puts in what Docker shows where nothing was said.
-func fillHostConfig(h *container.HostConfig) *container.HostConfig {
-	if h.LogConfig.Type == "" {
-		h.LogConfig.Type = "json-file"
-	}
-	if h.NetworkMode == "" {
-		h.NetworkMode = "default"
-	}
-	if h.IpcMode == "" {
-		h.IpcMode = "private"
-	}
-	if h.CgroupnsMode == "" {
-		h.CgroupnsMode = defaultCgroupns()
-	}
-	if h.ShmSize == 0 {
-		h.ShmSize = defaultShmSize
-	}
-	if h.RestartPolicy.Name == "" {
-		h.RestartPolicy.Name = container.RestartPolicyDisabled
-	}
-	return h
+// requestHost is what the meaning of a user's request depends on.
+func (e *Engine) requestHost() request.Host {
+	return request.Host{ControlGroups2: host.CgroupVersion() == "2", Name: os.Hostname}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,72 +16,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/journal"
 )
-
-// Each field of a HostConfig that the engine doesn't act on is refused by its
-// name, also one that a newer version of the API brings.
-func TestUnknownFieldsAreRefused(t *testing.T) {
-	refused := 0
-	for _, part := range []struct {
-		of   func(h *container.HostConfig) reflect.Value
-		here []string
-	}{
-		{func(h *container.HostConfig) reflect.Value { return reflect.ValueOf(h).Elem() }, hostConfigHere},
-		{func(h *container.HostConfig) reflect.Value { return reflect.ValueOf(&h.Resources).Elem() }, resourcesHere},
-	} {
-		fields := part.of(&container.HostConfig{}).Type()
-		for i := range fields.NumField() {
-			name := fields.Field(i).Name
-			if slices.Contains(part.here, name) {
-				continue
-			}
-			refused++
-			req := request("exit 0")
-			fill(t, part.of(req.HostConfig).Field(i))
-			_, err := checkCreate(req)
-			if !errdefs.IsNotImplemented(err) || !strings.Contains(err.Error(), "HostConfig."+name) {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		for _, name := range part.here {
-			if _, ok := fields.FieldByName(name); !ok {
-				t.Errorf("the API has no field %s any more", name)
-			}
-		}
-	}
-	if refused < 20 {
-		t.Errorf("only %d fields were tried", refused)
-	}
-}
-
-// fill sets a value to one that isn't empty.
-func fill(t *testing.T, v reflect.Value) {
-	t.Helper()
-	switch v.Kind() {
-	case reflect.String:
-		v.SetString("x")
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint16:
-		v.Set(reflect.ValueOf(1).Convert(v.Type()))
-	case reflect.Uint64, reflect.Uint32:
-		v.SetUint(1)
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-	case reflect.Map:
-		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.Zero(v.Type().Key()), reflect.Zero(v.Type().Elem()))
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(t, v.Elem())
-	case reflect.Struct:
-		fill(t, v.Field(0))
-	default:
-		t.Fatalf("a field of kind %s", v.Kind())
-	}
-}
 
 func TestRefusals(t *testing.T) {
 	r := newRig(t)
@@ -132,7 +65,7 @@ func TestRefusals(t *testing.T) {
 		}, errdefs.IsInvalidArgument, "labels"},
 		"extra host": {func(req *container.CreateRequest) { req.HostConfig.ExtraHosts = []string{"here"} }, errdefs.IsInvalidArgument, "here"},
 	} {
-		req := request("exit 0")
+		req := createRequest("exit 0")
 		c.change(&req)
 		_, err := r.e.ContainerCreate(t.Context(), "", req, "")
 		if !c.is(err) || !strings.Contains(err.Error(), c.says) {
@@ -140,11 +73,11 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"-x", "a b", "ä", strings.Repeat("a", 256), "x/y"} {
-		if _, err := r.e.ContainerCreate(t.Context(), name, request("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
+		if _, err := r.e.ContainerCreate(t.Context(), name, createRequest("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
-	if _, err := r.e.ContainerCreate(t.Context(), "", request("exit 0"), "plan9/mips"); !errdefs.IsNotFound(err) {
+	if _, err := r.e.ContainerCreate(t.Context(), "", createRequest("exit 0"), "plan9/mips"); !errdefs.IsNotFound(err) {
 		t.Errorf("platform: %v", err)
 	}
 	r.empty()
@@ -157,7 +90,7 @@ func TestNameTaken(t *testing.T) {
 	var made []string
 	for range 20 {
 		all.Go(func() {
-			answer, err := r.e.ContainerCreate(t.Context(), "mine", request("exit 0"), "")
+			answer, err := r.e.ContainerCreate(t.Context(), "mine", createRequest("exit 0"), "")
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -202,7 +135,7 @@ func TestNamesGoAround(t *testing.T) {
 		all.Go(func() {
 			for range 10 {
 				name := fmt.Sprintf("n%d", i%2)
-				answer, err := r.e.ContainerCreate(ctx, name, request("exit 0"), "")
+				answer, err := r.e.ContainerCreate(ctx, name, createRequest("exit 0"), "")
 				if err != nil {
 					continue
 				}
@@ -249,7 +182,7 @@ func TestFailedCreate(t *testing.T) {
 	t.Run("directory", func(t *testing.T) {
 		dir := filepath.Join(r.root, "containers")
 		must(t, mountTmpfs(dir, unix.MS_RDONLY))
-		_, err := r.e.ContainerCreate(t.Context(), "x", request("exit 0"), "")
+		_, err := r.e.ContainerCreate(t.Context(), "x", createRequest("exit 0"), "")
 		if err == nil {
 			t.Error("it was created")
 		}
@@ -260,7 +193,7 @@ func TestFailedCreate(t *testing.T) {
 		_, err := r.e.ImageRemove(t.Context(), "box", true, true)
 		must(t, err)
 		must(t, r.e.images.(*images.Store).Collect(t.Context()))
-		rec, err := newRecord(request("exit 0"), img)
+		rec, err := r.e.newRecord(createRequest("exit 0"), img)
 		must(t, err)
 		if err := r.e.create(t.Context(), rec, "x", img); !errdefs.IsNotFound(err) {
 			t.Errorf("create: %v", err)
@@ -270,7 +203,7 @@ func TestFailedCreate(t *testing.T) {
 	t.Run("client gone", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		rec, err := newRecord(request("exit 0"), img)
+		rec, err := r.e.newRecord(createRequest("exit 0"), img)
 		must(t, err)
 		if err := r.e.create(ctx, rec, "x", img); err == nil {
 			t.Error("it was created")
@@ -284,7 +217,7 @@ func TestUnbornIsHidden(t *testing.T) {
 	r := newRig(t)
 	img, err := r.e.images.Resolve(t.Context(), "box")
 	must(t, err)
-	rec, err := newRecord(request("exit 0"), img)
+	rec, err := r.e.newRecord(createRequest("exit 0"), img)
 	must(t, err)
 	o := r.e.newTask(rec)
 	must(t, r.e.writeCreated(t.Context(), o, rec, "x"))
@@ -299,19 +232,4 @@ func TestUnbornIsHidden(t *testing.T) {
 	}
 	must(t, r.e.forget(t.Context(), o))
 	r.empty()
-}
-
-// One whose creation was told of and whose record can't be read is no reason to
-// lose the others silently: the engine says so and doesn't start.
-func TestDamagedRecord(t *testing.T) {
-	r := newRig(t)
-	r.close()
-	j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{})
-	must(t, err)
-	must(t, store.New(j, rawContainers).Update(t.Context(), func(tx *store.Tx) error { return rawContainers.Put(tx, "x", "{") }))
-	must(t, j.Close())
-	_, err = Open(t.Context(), Options{Root: r.root}, r.daemon, withConn{r.streams}, r.keeper)
-	if !errdefs.IsDataLoss(err) {
-		t.Errorf("open: %v", err)
-	}
 }

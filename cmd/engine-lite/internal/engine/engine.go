@@ -26,13 +26,12 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // Namespace is where the engine's containers are at the runtime daemon.

@@ -20,11 +20,11 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // execution is a process that a user added to a running container. It is known
@@ -32,15 +32,15 @@ import (
 type execution struct {
 	id      string
 	owner   *task
-	request container.ExecCreateRequest
+	request record.ExecRequest
 	io      *stdio.IO
 
 	mu      sync.Mutex
 	started bool
 	pid     int
 	// exit is set, and exited closed, when the process has ended or failed to start.
-	unannounced *int
-	exited      chan struct{}
+	exit   *int
+	exited chan struct{}
 	// announced is closed when the exec_start event is in the journal.
 	announced chan struct{}
 }
@@ -90,7 +90,9 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 		return "", err
 	}
 	r := o.Record()
-	switch {
+	switch err := r.CheckReadable(); {
+	case err != nil:
+		return "", err
 	case len(req.Cmd) == 0:
 		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
 	case r.Status == record.StatusPaused:
@@ -108,7 +110,7 @@ func (e *Engine) ExecCreate(ctx context.Context, ref string, req container.ExecC
 	if _, err := rand.Read(id); err != nil {
 		return "", fmt.Errorf("exec id: %w", err)
 	}
-	x := &execution{id: hex.EncodeToString(id), owner: o, request: req, exited: make(chan struct{}), announced: make(chan struct{})}
+	x := &execution{id: hex.EncodeToString(id), owner: o, request: request.Exec(req), exited: make(chan struct{}), announced: make(chan struct{})}
 	x.io, err = stdio.Open(stdio.Config{
 		Terminal: req.Tty, Stdin: req.AttachStdin, Once: true,
 		RawDir: e.execDir(o.ID, x.id), Bound: e.opts.OutputBound, Clients: &e.clients,
@@ -261,7 +263,7 @@ func (e *Engine) startExec(ctx context.Context, x *execution, size *[2]uint) err
 }
 
 // execProcess is the container's own process with what the request changes.
-func (e *Engine) execProcess(r *record.Record, req container.ExecCreateRequest, size *[2]uint) (*specs.Process, error) {
+func (e *Engine) execProcess(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Process, error) {
 	root := fmt.Sprintf("/proc/%d/root", r.Pid)
 	user, err := users.Resolve([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
 	if err != nil {
@@ -281,7 +283,7 @@ func (e *Engine) execProcess(r *record.Record, req container.ExecCreateRequest, 
 	p.Args = req.Cmd
 	p.Terminal = req.Tty
 	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)
-	p.Env = mergeEnv(req.Env, p.Env)
+	p.Env = request.MergeEnv(req.Env, p.Env)
 	p.ConsoleSize = nil
 	for _, s := range []*[2]uint{req.ConsoleSize, size} {
 		if s != nil && req.Tty {
@@ -348,8 +350,8 @@ func (e *Engine) endExec(o *task, id string) {
 func (x *execution) setExit(code int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.unannounced == nil {
-		x.unannounced = &code
+	if x.exit == nil {
+		x.exit = &code
 		close(x.exited)
 	}
 }

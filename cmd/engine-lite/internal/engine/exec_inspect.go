@@ -3,7 +3,8 @@ package engine
 import (
 	"context"
 
-	"github.com/moby/moby/api/types/container"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // ExecInspect tells what is known of an exec.
@@ -37,14 +38,5 @@ func (t *execTable) last(id string) (ExecInspect, bool) {
 func (x *execution) inspect() ExecInspect {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	privileged := x.request.Privileged
-	return ExecInspect{
-		ID: x.id, ContainerID: x.owner.ID, Pid: x.pid,
-		Running: x.started && x.unannounced == nil, ExitCode: x.unannounced, CanRemove: x.unannounced != nil,
-		OpenStdin: x.request.AttachStdin, OpenStdout: x.request.AttachStdout, OpenStderr: x.request.AttachStderr,
-		ProcessConfig: &container.ExecProcessConfig{
-			Tty: x.request.Tty, Entrypoint: x.request.Cmd[0], Arguments: x.request.Cmd[1:],
-			User: x.request.User, Privileged: &privileged,
-		},
-	}
+	return inspect.Exec(record.Exec{ID: x.id, Container: x.owner.ID, Pid: x.pid, Request: x.request}, x.started && x.exit == nil, x.exit)
 }

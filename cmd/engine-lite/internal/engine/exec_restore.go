@@ -8,14 +8,14 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // recordExecStart tells of an exec's start and writes down that it runs.
@@ -54,8 +54,11 @@ func (e *Engine) commitExec(ctx context.Context, x *execution, c containers.Chan
 func (e *Engine) readExecs() (map[string][]record.Exec, error) {
 	found := map[string][]record.Exec{}
 	err := e.store.View(func(s *journal.Snapshot) error {
-		return record.Execs.ForEach(s, func(_ string, r record.Exec) error {
+		return record.Execs.ForEachOr(s, func(_ string, r record.Exec) error {
 			found[r.Container] = append(found[r.Container], r)
+			return nil
+		}, func(id string, _ []byte, why error) error {
+			log.WithError(why).WithField("exec", id).Error("the record of an exec cannot be read: nobody learns of its exit")
 			return nil
 		})
 	})

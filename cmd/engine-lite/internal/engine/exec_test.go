@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestExec(t *testing.T) {
@@ -175,7 +177,7 @@ func TestExecProcess(t *testing.T) {
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
 	})
-	p, err := r.e.execProcess(r.task(id).Record(), container.ExecCreateRequest{
+	p, err := r.e.execProcess(r.task(id).Record(), record.ExecRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
 	}, nil)
 	must(t, err)

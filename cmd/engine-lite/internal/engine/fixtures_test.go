@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
 // The records below testdata/v1 are what the first release has in its journal:
@@ -22,7 +23,7 @@ func TestRecordsV1(t *testing.T) {
 	}
 	raw := read("container.json")
 	r := new(record.Record)
-	must(t, json.Unmarshal(raw, r))
+	must(t, store.Unmarshal(raw, r))
 	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
 		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 || r.Config.Labels["a"] != "b" ||
 		r.Health.Status != "healthy" || r.Health.Log[0].ExitCode != 1 || r.Health.Due.Second() != 35 {
@@ -31,7 +32,7 @@ func TestRecordsV1(t *testing.T) {
 	unchanged(t, raw, r)
 	var x record.Exec
 	raw = read("exec.json")
-	must(t, json.Unmarshal(raw, &x))
+	must(t, store.Unmarshal(raw, &x))
 	if x.Container != r.ID || x.Pid != 1002 || !x.Request.Tty || x.Request.User != "1:2" {
 		t.Errorf("%+v", x)
 	}
@@ -42,7 +43,7 @@ func TestRecordsV1(t *testing.T) {
 // again.
 func unchanged(t *testing.T, recorded []byte, v any) {
 	t.Helper()
-	again, err := json.Marshal(v)
+	again, err := store.Marshal(v)
 	must(t, err)
 	var was, is map[string]any
 	must(t, json.Unmarshal(recorded, &was))

@@ -7,9 +7,8 @@ import (
 
 	log "github.com/sirupsen/logrus"
 
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // rest is what an earlier engine had not read of the output of a run that has

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,13 +9,11 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -37,7 +34,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 			break
 		}
 		if keep(r) {
-			summaries = append(summaries, summary(r))
+			summaries = append(summaries, inspect.Summary(r, time.Now()))
 		}
 	}
 	return summaries, nil
@@ -79,11 +76,11 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	return func(r *record.Record) bool {
 		return (all || r.Up()) &&
 			f.Match("status", func(v string) bool { return v == string(r.Status) }) &&
-			f.Match("health", func(v string) bool { return v == string(healthSummary(r).Status) }) &&
+			f.Match("health", func(v string) bool { return v == string(inspect.HealthSummary(r).Status) }) &&
 			f.Match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
 			f.All("label", func(v string) bool { return filters.HasLabel(r.Config.Labels, v) }) &&
-			f.Match("network", func(v string) bool { return v == networkName(r) }) &&
+			f.Match("network", func(v string) bool { return v == inspect.NetworkName(r) }) &&
 			f.None("volume", "publish", "expose") &&
 			(len(exited) == 0 || r.Status == record.StatusExited && slices.Contains(exited, r.ShownExitCode())) &&
 			(images == nil || slices.Contains(images, r.Image)) &&
@@ -152,48 +149,4 @@ func (e *Engine) listWindow(f filters.Filters) (before, after time.Time, err err
 		after = o.Record().Created
 	}
 	return before, after, nil
-}
-
-func summary(r *record.Record) container.Summary {
-	s := container.Summary{
-		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.ImageName, ImageID: r.Image,
-		Command: strings.Join(append([]string{r.Path}, r.Args...), " "), Created: r.Created.Unix(),
-		Ports: []container.PortSummary{}, Labels: r.Config.Labels,
-		State: container.ContainerState(r.Status), Status: statusText(r, time.Now()),
-		Health:          healthSummary(r),
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
-		Mounts:          []container.MountPoint{},
-	}
-	s.HostConfig.NetworkMode = string(r.HostConfig.NetworkMode)
-	s.HostConfig.Annotations = r.HostConfig.Annotations
-	return s
-}
-
-// statusText is the state in the words of docker ps.
-func statusText(r *record.Record, now time.Time) string {
-	switch r.Status {
-	case record.StatusRunning:
-		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + healthText(r)
-	case record.StatusPaused:
-		return "Up " + units.HumanDuration(now.Sub(r.StartedAt)) + " (Paused)"
-	case record.StatusExited:
-		return fmt.Sprintf("Exited (%d) %s ago", r.ShownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
-	case record.StatusRestarting:
-		return fmt.Sprintf("Restarting (%d) %s ago", r.ShownExitCode(), units.HumanDuration(now.Sub(r.FinishedAt)))
-	case record.StatusRemoving:
-		return "Removal In Progress"
-	default:
-		return "Created"
-	}
-}
-
-func networkName(r *record.Record) string {
-	if m := r.HostConfig.NetworkMode; m.IsNone() || m.IsHost() {
-		return string(m)
-	}
-	return "bridge"
-}
-
-func endpoints(r *record.Record) map[string]*network.EndpointSettings {
-	return map[string]*network.EndpointSettings{networkName(r): {NetworkID: networks.ID(networkName(r))}}
 }

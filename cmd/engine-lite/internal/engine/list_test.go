@@ -15,22 +15,6 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
-func TestStatusText(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	for want, r := range map[string]record.Record{
-		"Up 5 minutes":                        {Status: record.StatusRunning, StartedAt: now.Add(-5 * time.Minute)},
-		"Up 2 hours (Paused)":                 {Status: record.StatusPaused, StartedAt: now.Add(-2 * time.Hour)},
-		"Exited (7) 3 days ago":               {Status: record.StatusExited, ExitCode: 7, FinishedAt: now.Add(-72 * time.Hour)},
-		"Exited (255) Less than a second ago": {Status: record.StatusExited, ExitUnknown: "why", FinishedAt: now},
-		"Created":                             {Status: record.StatusCreated},
-		"Removal In Progress":                 {Status: record.StatusRemoving},
-	} {
-		if got := statusText(&r, now); got != want {
-			t.Errorf("%q, not %q", got, want)
-		}
-	}
-}
-
 func TestContainerList(t *testing.T) {
 	r := newRig(t)
 	a := r.run("alpha", "sleep 1000", func(req *container.CreateRequest) { req.Labels = map[string]string{"k": "v"} })
@@ -119,7 +103,7 @@ func BenchmarkContainerList(b *testing.B) {
 			for i := range n {
 				r := &record.Record{
 					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: record.StatusRunning,
-					Config: &container.Config{}, HostConfig: &container.HostConfig{}, Path: "sh",
+					Config: &record.Config{}, HostConfig: &record.HostConfig{}, Path: "sh",
 				}
 				e.registry.Add(containers.New(nil, r), r.Name)
 			}

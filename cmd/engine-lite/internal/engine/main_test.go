@@ -101,7 +101,7 @@ func (r *rig) reopen(crash ...func(tx *store.Tx) error) {
 	r.t.Helper()
 	r.close()
 	if len(crash) > 0 {
-		j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{})
+		j, err := journal.Open(filepath.Join(r.root, "journal.db"), journal.Options{Format: store.Format})
 		must(r.t, err)
 		for _, fn := range crash {
 			must(r.t, store.New(j, journalKinds()...).Update(context.Background(), fn))
@@ -126,8 +126,8 @@ func edit(id string, fn func(r *record.Record)) func(tx *store.Tx) error {
 	}
 }
 
-// request is a container that runs a script.
-func request(script string, more ...func(*container.CreateRequest)) container.CreateRequest {
+// createRequest is a container that runs a script.
+func createRequest(script string, more ...func(*container.CreateRequest)) container.CreateRequest {
 	req := container.CreateRequest{
 		Config:     &container.Config{Image: "box", Cmd: []string{"sh", "-c", script}},
 		HostConfig: &container.HostConfig{NetworkMode: "none"},
@@ -144,7 +144,7 @@ func withStdin(req *container.CreateRequest) { req.OpenStdin, req.StdinOnce = tr
 
 func (r *rig) create(name, script string, more ...func(*container.CreateRequest)) string {
 	r.t.Helper()
-	answer, err := r.e.ContainerCreate(r.t.Context(), name, request(script, more...), "")
+	answer, err := r.e.ContainerCreate(r.t.Context(), name, createRequest(script, more...), "")
 	must(r.t, err)
 	return answer.ID
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -59,7 +59,7 @@ func (m *monitor) run(ctx context.Context) {
 	for m.await(ctx) {
 		m.probe(ctx)
 		r := m.object.Record()
-		m.due = time.Now().Add(m.check.Delay(healthSummary(r).Status, time.Since(r.StartedAt)))
+		m.due = time.Now().Add(m.check.Delay(record.HealthStatus(inspect.HealthSummary(r).Status), time.Since(r.StartedAt)))
 	}
 }
 
@@ -123,7 +123,7 @@ func (m *monitor) execute(ctx context.Context, p *probe) (libcontainerd.Exit, er
 		return libcontainerd.Exit{}, err
 	}
 	if m.process == nil {
-		m.process, err = m.engine.execProcess(m.object.Record(), container.ExecCreateRequest{Cmd: m.check.Command}, nil)
+		m.process, err = m.engine.execProcess(m.object.Record(), record.ExecRequest{Cmd: m.check.Command}, nil)
 		if err != nil {
 			return libcontainerd.Exit{}, err
 		}

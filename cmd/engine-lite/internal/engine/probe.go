@@ -12,14 +12,13 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
-	"github.com/engine-lite/engine-lite/libcontainerd"
-
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // maxProbeOutput is how many bytes of a probe's output are kept.
@@ -175,16 +174,16 @@ func (p *probe) text() string {
 
 // verdict is what a probe says of its container.
 type verdict struct {
-	result container.HealthcheckResult
+	result record.ProbeResult
 	// started tells that the command ran.
-	started     bool
-	unannounced libcontainerd.Exit
+	started bool
+	exit    libcontainerd.Exit
 }
 
 // verdict tells what the end of a probe means; nothing where what went wrong
 // is not the container's.
 func (p *probe) verdict(exit libcontainerd.Exit, err error) (verdict, bool) {
-	v := verdict{unannounced: exit, result: container.HealthcheckResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
+	v := verdict{exit: exit, result: record.ProbeResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
 	p.mu.Lock()
 	v.started = p.started
 	p.mu.Unlock()
@@ -221,7 +220,7 @@ func (v verdict) changes(id string, command []string) []containers.Change {
 	words := strings.Join(command, " ")
 	list := []containers.Change{{Action: "exec_create: " + words, Attributes: execAttributes(id, nil)}}
 	if v.started {
-		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.unannounced))}
+		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.exit))}
 		list = append(list, containers.Change{Action: "exec_start: " + words, Attributes: execAttributes(id, nil)},
 			containers.Change{Action: "exec_die", Attributes: execAttributes(id, code)})
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 // BenchmarkProbe is a probe that changes nothing, on the runtime daemon in memory,
@@ -18,7 +20,7 @@ func BenchmarkProbe(b *testing.B) {
 	for b.Loop() {
 		m.probe(b.Context())
 	}
-	if h := o.Record().Health; h.Status != container.Healthy {
+	if h := o.Record().Health; h.Status != record.Healthy {
 		b.Errorf("%+v", h)
 	}
 }

@@ -53,7 +53,9 @@ func (r *rig) probed(id string, want container.HealthStatus, n int) *container.H
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
 	defer cancel()
-	err := r.task(id).Await(ctx, func(v containers.View) bool { return v.Record.Health.Status == want && len(v.Record.Health.Log) >= n })
+	err := r.task(id).Await(ctx, func(v containers.View) bool {
+		return v.Record.Health.Status == record.HealthStatus(want) && len(v.Record.Health.Log) >= n
+	})
 	if err != nil {
 		r.t.Fatalf("%v: %+v", err, r.health(id))
 	}
@@ -323,7 +325,7 @@ func (l leftoversOf) Leftovers() (map[string][]string, error) { return l.left, n
 
 // editClosed changes a record while no engine is open.
 func editClosed(r *rig, id string, fn func(*record.Record)) error {
-	j, err := journal.Open(r.root+"/journal.db", journal.Options{})
+	j, err := journal.Open(r.root+"/journal.db", journal.Options{Format: store.Format})
 	if err != nil {
 		return err
 	}

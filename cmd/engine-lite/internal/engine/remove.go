@@ -11,11 +11,10 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
@@ -86,6 +85,11 @@ func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
 	if err := e.client.ClearLeftover(o.ID); err != nil {
 		return err // the next engine would not know of it
 	}
+	if o.Record().Unreadable() != nil {
+		if err := e.deleteUnreadable(ctx, o); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout) // the engine's end waits for it
 	defer cancel()
 	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
@@ -136,8 +140,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 		if err != nil {
 			return err
 		}
-		record.Containers.Delete(tx, o.ID)
-		record.Names.Delete(tx, r.Name)
+		r.Delete(tx)
 		if action == "" {
 			return nil
 		}

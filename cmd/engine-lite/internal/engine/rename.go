@@ -24,6 +24,9 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	defer o.Unlock()
+	if err := o.Record().CheckReadable(); err != nil {
+		return err
+	}
 	old := o.Record().Name
 	if old == name {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Renaming a container with the same name as its current name")

@@ -7,9 +7,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 // ListOptions narrows a list of containers.

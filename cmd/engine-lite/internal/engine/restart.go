@@ -5,26 +5,11 @@ import (
 	"errors"
 	"time"
 
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/internal/classed"
 )
-
-// checkRestartPolicy refuses a policy that isn't one.
-func checkRestartPolicy(req container.CreateRequest) error {
-	h := req.HostConfig
-	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
-	}
-	if h.AutoRemove && !h.RestartPolicy.IsNone() {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "can't create 'AutoRemove' container with restart policy")
-	}
-	return nil
-}
 
 // awaitRestart starts a container again at its deadline, unless something else
 // happens to it before.
@@ -72,7 +57,7 @@ func (e *Engine) restartDue(ctx context.Context, o *task, planned time.Time) err
 // policy starts it again then, whichever engine sees its exit. A start that is
 // under way is let through, for the caller to end.
 func (e *Engine) endRestarts(ctx context.Context, o *task) error {
-	if o.Record().HostConfig.RestartPolicy.IsNone() {
+	if !o.Record().MayRestart() {
 		return nil
 	}
 	if err := e.noRestart(ctx, o); err != nil {

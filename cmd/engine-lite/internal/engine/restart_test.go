@@ -22,7 +22,7 @@ func withPolicy(name container.RestartPolicyMode, tries int) func(*container.Cre
 func TestRestartDecision(t *testing.T) {
 	now := time.Now()
 	for name, test := range map[string]struct {
-		policy  container.RestartPolicyMode
+		policy  record.RestartPolicyMode
 		tries   int
 		code    int
 		unknown string
@@ -48,7 +48,7 @@ func TestRestartDecision(t *testing.T) {
 		"on-failure, no more":      {policy: "on-failure", code: 1, tries: 3, count: 3},
 	} {
 		r := &record.Record{
-			HostConfig: &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: test.policy, MaximumRetryCount: test.tries}},
+			HostConfig: &record.HostConfig{RestartPolicy: record.RestartPolicy{Name: test.policy, MaximumRetryCount: test.tries}},
 			Status:     record.StatusExited, ExitCode: test.code, ExitUnknown: test.unknown,
 			RestartCount: test.count, RestartDelay: test.delay, Stopped: test.stopped,
 		}

@@ -17,7 +17,7 @@ import (
 func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 	var records []*record.Record
 	err = e.store.View(func(s *journal.Snapshot) error {
-		return record.Containers.ForEach(s, func(_ string, r *record.Record) error {
+		return record.All(s, func(r *record.Record) error {
 			records = append(records, r)
 			return nil
 		})
@@ -30,6 +30,11 @@ func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 		return nil, err
 	}
 	for _, r := range records {
+		if r.Unreadable() != nil {
+			if r, err = e.adoptUnreadable(ctx, r); err != nil {
+				return nil, err
+			}
+		}
 		o := e.newTask(r)
 		e.register(o, r.Name)
 		if !r.Running() {

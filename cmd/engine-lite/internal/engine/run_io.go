@@ -8,9 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/internal/classed"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 func (e *Engine) containerDir(id string) string { return filepath.Join(e.opts.Root, "containers", id) }

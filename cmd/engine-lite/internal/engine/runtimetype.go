@@ -4,7 +4,6 @@ import (
 	"regexp"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
@@ -27,11 +26,11 @@ var shimType = regexp.MustCompile(`^io\.containerd\.[a-z0-9]+([_-][a-z0-9]+)*\.v
 const runcType = "io.containerd.runc.v2"
 
 // checkRuntime refuses a runtime that the engine can't choose.
-func (e *Engine) checkRuntime(h *container.HostConfig) error {
-	if _, added := e.opts.Runtimes[h.Runtime]; added {
+func (e *Engine) checkRuntime(runtime string) error {
+	if _, added := e.opts.Runtimes[runtime]; added {
 		return nil
 	}
-	name := e.runtimeType(h)
+	name := e.runtimeType(runtime)
 	switch {
 	case name == "" || name == runcType:
 		return nil
@@ -45,23 +44,23 @@ func (e *Engine) checkRuntime(h *container.HostConfig) error {
 
 // runtimeType is what the runtime daemon is asked for; empty for its default, which
 // has a name that users know, too.
-func (e *Engine) runtimeType(h *container.HostConfig) string {
-	if h.Runtime == e.opts.Runtime || h.Runtime == "runc" && e.opts.Shims {
+func (e *Engine) runtimeType(runtime string) string {
+	if runtime == e.opts.Runtime || runtime == "runc" && e.opts.Shims {
 		return ""
 	}
-	return h.Runtime
+	return runtime
 }
 
 // chooseRuntime puts a container's runtime into the options of its record.
-func (e *Engine) chooseRuntime(o *libcontainerd.CreateOptions, h *container.HostConfig) error {
-	if err := e.checkRuntime(h); err != nil {
+func (e *Engine) chooseRuntime(o *libcontainerd.CreateOptions, runtime string) error {
+	if err := e.checkRuntime(runtime); err != nil {
 		return err // it was there when the container was made
 	}
-	if added, ok := e.opts.Runtimes[h.Runtime]; ok {
+	if added, ok := e.opts.Runtimes[runtime]; ok {
 		o.RuntimePath, o.RuntimeArgs = added.Path, added.Args
 		return nil
 	}
-	o.Runtime = e.runtimeType(h)
+	o.Runtime = e.runtimeType(runtime)
 	return nil
 }
 

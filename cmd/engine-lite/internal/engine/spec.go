@@ -22,8 +22,6 @@ import (
 // ParentGroup is the control group above those of all containers.
 const ParentGroup = "engine-lite"
 
-const defaultShmSize = 64 << 20
-
 // defaultPath is what a container has where nobody set PATH.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

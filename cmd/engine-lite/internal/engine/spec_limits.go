@@ -9,10 +9,11 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
+	"github.com/docker/go-units"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/hostlimits"
 )
@@ -93,10 +94,10 @@ func sysctlOpt(sysctls map[string]string) oci.SpecOpts {
 	}
 }
 
-func ulimitOpt(limits []*container.Ulimit) oci.SpecOpts {
+func ulimitOpt(limits []record.Ulimit) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		for _, l := range limits {
-			if _, err := l.GetRlimit(); err != nil {
+			if _, err := (&units.Ulimit{Name: l.Name, Hard: l.Hard, Soft: l.Soft}).GetRlimit(); err != nil {
 				return classed.Errorf(errdefs.ErrInvalidArgument, "ulimit %q: %v", l.Name, err)
 			}
 			s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{
@@ -144,7 +145,7 @@ func (e *Engine) withheldWarnings(r *record.Record) ([]string, error) {
 const minMemory = 6 << 20
 
 // resourceOpts are the limits of the container's control group.
-func resourceOpts(r container.Resources) []oci.SpecOpts {
+func resourceOpts(r record.Resources) []oci.SpecOpts {
 	return []oci.SpecOpts{func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		if s.Linux.Resources == nil {
 			s.Linux.Resources = &specs.LinuxResources{}
@@ -165,7 +166,7 @@ func resourceOpts(r container.Resources) []oci.SpecOpts {
 	}}
 }
 
-func memoryLimits(r container.Resources) (*specs.LinuxMemory, error) {
+func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 	m := &specs.LinuxMemory{}
 	switch {
 	case r.Memory < 0 || r.MemoryReservation < 0:
@@ -197,7 +198,7 @@ func memoryLimits(r container.Resources) (*specs.LinuxMemory, error) {
 	return m, nil
 }
 
-func cpuLimits(r container.Resources) (*specs.LinuxCPU, error) {
+func cpuLimits(r record.Resources) (*specs.LinuxCPU, error) {
 	c := &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
 	if r.NanoCPUs != 0 && (r.CPUPeriod != 0 || r.CPUQuota != 0) {
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.")
@@ -221,4 +222,9 @@ func cpuLimits(r container.Resources) (*specs.LinuxCPU, error) {
 		return nil, nil
 	}
 	return c, nil
+}
+
+// keepsOOMKiller tells that a container asks to run without the OOM killer, and the kernel cannot do without it.
+func keepsOOMKiller(r record.Resources) bool {
+	return r.OomKillDisable != nil && *r.OomKillDisable && host.CgroupVersion() == "2"
 }

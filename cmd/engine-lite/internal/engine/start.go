@@ -39,6 +39,9 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 // that has begun isn't ended by its caller's going.
 func (e *Engine) startLocked(ctx context.Context, o *task) error {
 	r := o.Record()
+	if err := r.CheckReadable(); err != nil {
+		return err
+	}
 	switch r.Status {
 	case record.StatusRunning:
 		return classed.Errorf(errdefs.ErrNotModified, "container %s is already running", r.Name)
@@ -46,7 +49,7 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 		return classed.Errorf(errdefs.ErrConflict, "cannot start a paused container, try unpause instead")
 	case record.StatusRemoving:
 		return classed.Errorf(errdefs.ErrConflict, "container %s is marked for removal and cannot be started", r.Name)
-	case record.StatusCreated, record.StatusExited, record.StatusRestarting:
+	case record.StatusCreated, record.StatusExited, record.StatusRestarting, record.StatusDead:
 	}
 	if err := e.cleaned(ctx, o); err != nil {
 		return err
@@ -92,7 +95,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 // the runtime daemon.
 func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.Container, error) {
 	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
-	if err := e.chooseRuntime(&options, r.HostConfig); err != nil {
+	if err := e.chooseRuntime(&options, r.HostConfig.Runtime); err != nil {
 		return nil, err
 	}
 	_, s := span.Start(ctx, "mounts")

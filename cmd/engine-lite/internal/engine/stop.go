@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -169,44 +168,7 @@ func (e *Engine) send(ctx context.Context, o *task, sig syscall.Signal, ends boo
 }
 
 // parseSignal reads a signal's number or its name, with or without SIG.
-func parseSignal(s string) (syscall.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > 64 {
-			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
-		}
-		return syscall.Signal(n), nil
-	}
-	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
-	}
-	if rt, ok := realtimeSignal(name); ok {
-		return rt, nil
-	}
-	return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
-}
-
-// realtimeSignal reads SIGRTMIN+n and SIGRTMAX-n, whose ends the C library
-// sets at 34 and 64 (signal(7)).
-func realtimeSignal(name string) (syscall.Signal, bool) {
-	for prefix, base := range map[string]int{"SIGRTMIN": 34, "SIGRTMAX": 64} {
-		rest, ok := strings.CutPrefix(name, prefix)
-		if !ok {
-			continue
-		}
-		offset := 0
-		if rest != "" {
-			var err error
-			if offset, err = strconv.Atoi(rest); err != nil || (rest[0] != '+' && rest[0] != '-') {
-				return 0, false
-			}
-		}
-		if n := base + offset; n >= 34 && n <= 64 {
-			return syscall.Signal(n), true
-		}
-	}
-	return 0, false
-}
+func parseSignal(s string) (syscall.Signal, error) { return request.Signal(s) }
 
 // endsContainer tells whether who sends a signal wants the container to end.
 func endsContainer(sig syscall.Signal, r *record.Record) bool {
@@ -226,6 +188,9 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 		return err
 	}
 	defer o.Unlock()
+	if err := o.Record().CheckReadable(); err != nil {
+		return err
+	}
 	if err := e.store.Room(ctx); err != nil { // before it ends what could not be started again
 		return err
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -9,8 +10,6 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
@@ -30,7 +29,7 @@ type Images interface {
 }
 
 func (o Options) openJournal(path string) (store.Journal, error) {
-	j, err := journal.Open(path, journal.Options{MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes})
+	j, err := journal.Open(path, journal.Options{Format: store.Format, MaxAge: o.EventsMaxAge, MaxBytes: o.EventsMaxBytes})
 	if errdefs.IsDataLoss(err) {
 		err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
 	}
@@ -56,7 +55,12 @@ func (e *Engine) openStores(ctx context.Context) error {
 	if err != nil {
 		return err // not what comes with it, which may be a nil *journal.Journal
 	}
-	e.store = store.New(j, append(record.Kinds(), external.Records)...)
+	if e.store, err = store.Open(ctx, j, filepath.Join(e.opts.Root, JournalName), journalKinds()...); err != nil {
+		return errors.Join(err, j.Close())
+	}
+	if err := e.mergeAmendments(ctx); err != nil {
+		return err
+	}
 	img, err := openImages(ctx, filepath.Join(e.opts.Root, "images"))
 	if err != nil {
 		return err

@@ -82,6 +82,9 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 	held := maps.Clone(left.held)
 	for _, o := range idle {
 		delete(held, o.ID)
+		if r := o.Record(); r.Unreadable() != nil && r.Status != record.StatusRemoving {
+			continue // what is left of the container belongs to a record that nobody can read
+		}
 		if !left.daemon[o.ID] {
 			reportSweep(o.ID, e.sweepIdle(ctx, o, left))
 			continue

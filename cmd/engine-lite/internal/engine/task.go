@@ -6,7 +6,6 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 )
 

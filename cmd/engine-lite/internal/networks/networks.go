@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -71,7 +70,7 @@ func (s *Networks) NetworkInspect(_ context.Context, ref string) (network.Inspec
 		}
 		in := network.Inspect{Network: n, Containers: map[string]network.EndpointResource{}}
 		for _, r := range s.records() {
-			if r.Running() && r.HostConfig.NetworkMode == container.NetworkMode(n.Name) {
+			if r.Running() && r.HostConfig.NetworkMode == record.NetworkMode(n.Name) {
 				in.Containers[r.ID] = network.EndpointResource{Name: r.Name}
 			}
 		}

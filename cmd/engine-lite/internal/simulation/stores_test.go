@@ -27,7 +27,7 @@ type journalTap struct {
 }
 
 func (i *incarnation) openJournal(path string) (store.Journal, error) {
-	j, err := journal.Open(path, journal.Options{NoSync: true})
+	j, err := journal.Open(path, journal.Options{Format: store.Format, NoSync: true})
 	if err != nil {
 		return nil, err
 	}

@@ -10,16 +10,15 @@ import (
 
 // Comparison finds where records and events contradict each other.
 type Comparison interface {
-	// Records reads the records, as one commit left them. All of them can be decoded.
-	Records(s *journal.Snapshot) error
+	// Records reads the records, as one commit left them. It passes over those that cannot be read: Check has reported them.
+	Records(r journal.Reader) error
 	// Event gets the events up to that commit, oldest first, as far as they are kept.
 	Event(ev journal.Event)
 	// Findings are sentences, one for each contradiction.
 	Findings() []string
 }
 
-// Check returns what is wrong with a journal: with its file; else with single records; else what the comparisons find.
-// What cannot be read cannot be compared.
+// Check returns what is wrong with a journal: with its file, else with single records, and what the comparisons find.
 func Check(ctx context.Context, j Journal, kinds []Registered, comparisons ...Comparison) ([]string, error) {
 	var found []string
 	err := j.Check(ctx, func(finding string) { found = append(found, finding) })
@@ -29,16 +28,15 @@ func Check(ctx context.Context, j Journal, kinds []Registered, comparisons ...Co
 	var newest uint64
 	err = j.View(func(s *journal.Snapshot) error {
 		newest = s.Newest()
-		if found = checkRecords(s, kinds); len(found) > 0 {
-			return nil
-		}
+		r := earlier{s, kinds, j.Format()}
+		found = checkRecords(r, kinds)
 		var errs []error
 		for _, c := range comparisons {
-			errs = append(errs, c.Records(s))
+			errs = append(errs, c.Records(r))
 		}
 		return errors.Join(errs...)
 	})
-	if err != nil || len(found) > 0 {
+	if err != nil {
 		return found, err
 	}
 	if err := replay(ctx, j, newest, comparisons); err != nil {
@@ -51,9 +49,9 @@ func Check(ctx context.Context, j Journal, kinds []Registered, comparisons ...Co
 }
 
 // checkRecords returns a sentence for each record that cannot be read.
-func checkRecords(s *journal.Snapshot, kinds []Registered) (found []string) {
+func checkRecords(r journal.Reader, kinds []Registered) (found []string) {
 	for _, k := range kinds {
-		err := s.ForEach(k.name(), func(key string, raw []byte) error {
+		err := r.ForEach(k.name(), func(key string, raw []byte) error {
 			if err := k.check(key, raw); err != nil {
 				found = append(found, fmt.Sprintf("the %v", err))
 			}
@@ -88,4 +86,26 @@ func replay(ctx context.Context, j Journal, newest uint64, comparisons []Compari
 		}
 	}
 	return nil
+}
+
+// earlier reads a journal that was not migrated yet: it finds the kinds by the names that they have in its format.
+type earlier struct {
+	journal.Reader
+	kinds  []Registered
+	format uint32
+}
+
+func (e earlier) named(kind string) string {
+	for _, k := range e.kinds {
+		if k.name() == kind {
+			return nameIn(k, e.format)
+		}
+	}
+	return kind
+}
+
+func (e earlier) Get(kind, key string) ([]byte, bool) { return e.Reader.Get(e.named(kind), key) }
+
+func (e earlier) ForEach(kind string, fn func(key string, value []byte) error) error {
+	return e.Reader.ForEach(e.named(kind), fn)
 }

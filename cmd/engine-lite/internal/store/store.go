@@ -1,6 +1,6 @@
 // Package store keeps the engine's records and events in the journal.
 //
-// A package that has something to keep declares a [Kind] for it and hands that to [New]. The store knows no kind by
+// A package that has something to keep declares a [Kind] for it and hands that to [Open]. The store knows no kind by
 // itself. A change is one call of [Store.Update]: the records that it writes and the events that it appends are on
 // disk together or not at all.
 //
@@ -11,6 +11,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/engine-lite/engine-lite/internal/span"
@@ -28,6 +29,8 @@ type Journal interface {
 	Cursor(after uint64) *journal.Cursor
 	CursorSince(t time.Time) (*journal.Cursor, error)
 	Check(ctx context.Context, report func(finding string)) error
+	Format() uint32
+	Copy(w io.Writer) error
 	Close() error
 }
 
@@ -38,8 +41,8 @@ type Store struct {
 	hold  *deliveryHold
 }
 
-// New returns the store of a journal. Only records of these kinds can be written. The store owns the journal: Close
-// closes it.
+// New returns the store of a journal that has the form of this release: see [Open]. Only records of these kinds can be
+// written. The store owns the journal: Close closes it.
 func New(j Journal, kinds ...Registered) *Store {
 	s := &Store{Journal: j, kinds: map[string]bool{}, hold: newDeliveryHold()}
 	for _, k := range kinds {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	mobycontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -35,6 +34,8 @@ func (f *watcher) read(ctx context.Context, name string) (bool, error) {
 	switch {
 	case !ok:
 		return true, nil // its creation is about to begin
+	case f.unread[run]:
+		return true, nil
 	case f.held[who.ID]:
 		return false, nil
 	case c == nil:
@@ -202,7 +203,7 @@ func (t *step) event(action string, at time.Time, recovered bool, attributes map
 func (t *step) shown() *record.Record {
 	c := &t.record.State.Container
 	return &record.Record{
-		ID: c.ID, Name: c.ID, Config: &mobycontainer.Config{Labels: c.Annotations},
+		ID: c.ID, Name: c.ID, Config: &record.Config{Labels: c.Annotations},
 		Generation: 1, StartedAt: t.record.StartedAt,
 	}
 }

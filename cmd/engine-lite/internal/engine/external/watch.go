@@ -28,7 +28,9 @@ import (
 )
 
 // Records are the records of external containers, by the run.
-var Records = store.Kind[Record]{Name: "foreign", What: "external container"}
+var Records = store.Kind[Record]{
+	Name: "external-container", Formerly: "foreign", What: "external container", Schema: func(r *Record) *uint { return &r.Schema },
+}
 
 const (
 	// retryPause is the pause before a log that had to wait is read again.
@@ -54,6 +56,9 @@ type watcher struct {
 	dir        string
 	// byRun are the containers that the journal has.
 	byRun map[string]*container
+	// unread are the containers whose record this release cannot read. Their logs are left alone: nobody knows which
+	// events are appended.
+	unread map[string]bool
 	// seen are the logs that are read to their ends.
 	seen map[string]logMark
 	// held are the ids of which an earlier container has events to come. Those of later ones wait.
@@ -83,12 +88,16 @@ type container struct {
 
 // Record is what the journal keeps of an external container.
 type Record struct {
+	// Schema is the version of the stored form.
+	Schema uint `json:",omitzero"`
 	// State is the container's state at Offset. The journal has the events of the log up to there.
 	State  ocilog.State
 	Offset int64
 	// Ended tells that the journal has the container's die event, or that there will be none.
 	Ended     bool
 	StartedAt time.Time
+
+	Unknown store.Unknown `json:",embed"`
 }
 
 // Watch begins to watch the external containers whose logs are in dir: it appends the events of what happened while no
@@ -96,7 +105,7 @@ type Record struct {
 func Watch(ctx context.Context, dir string, s *store.Store, k Keeper, b *background.Group) error {
 	f := &watcher{
 		store: s, keeper: k, background: b, dir: dir,
-		byRun: map[string]*container{}, ended: make(chan exit),
+		byRun: map[string]*container{}, unread: map[string]bool{}, ended: make(chan exit),
 	}
 	if err := f.load(); err != nil {
 		return err
@@ -121,8 +130,12 @@ func Watch(ctx context.Context, dir string, s *store.Store, k Keeper, b *backgro
 
 func (f *watcher) load() error {
 	return f.store.View(func(s *journal.Snapshot) error {
-		return Records.ForEach(s, func(run string, r Record) error {
+		return Records.ForEachOr(s, func(run string, r Record) error {
 			f.byRun[run] = &container{record: r}
+			return nil
+		}, func(run string, _ []byte, why error) error {
+			log.WithError(why).WithField("run", run).Error("the record of an external container cannot be read: no further events of the container are appended")
+			f.unread[run] = true
 			return nil
 		})
 	})
@@ -141,7 +154,7 @@ func (f *watcher) takeUp(ctx context.Context) error {
 	}
 	for _, h := range held {
 		run, ours := strings.CutPrefix(h.Key, ocilog.HeldPrefix)
-		if ours && f.byRun[run] == nil && !begun[run] {
+		if ours && f.byRun[run] == nil && !f.unread[run] && !begun[run] {
 			if err := f.keeper.Release(ctx, h.Key, ""); err != nil {
 				return fmt.Errorf("release an external container's process: %w", err)
 			}

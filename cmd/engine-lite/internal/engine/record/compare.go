@@ -37,22 +37,31 @@ func NewComparison() store.Comparison {
 }
 
 // Records implements store.Comparison.
-func (c *comparison) Records(s *journal.Snapshot) error {
+func (c *comparison) Records(s journal.Reader) error {
 	return errors.Join(
-		Containers.ForEach(s, func(id string, r *Record) error {
-			c.records[id] = r
+		All(s, func(r *Record) error {
+			c.records[r.ID] = r
 			return nil
 		}),
+		Amendments.ForEachOr(s, func(id string, a Amendment) error {
+			if r := c.records[id]; r != nil && r.unreadable == nil {
+				r.join(a)
+			}
+			return nil
+		}, passOver),
 		Names.ForEach(s, func(name, id string) error {
 			c.names[name] = id
 			return nil
 		}),
-		RemovedExits.ForEach(s, func(id string, x *RemovedExit) error {
+		RemovedExits.ForEachOr(s, func(id string, x *RemovedExit) error {
 			c.exits[id] = x
 			return nil
-		}),
+		}, passOver),
 	)
 }
+
+// passOver leaves out a record that cannot be read.
+func passOver(string, []byte, error) error { return nil }
 
 // Findings implements store.Comparison.
 func (c *comparison) Findings() []string {
@@ -114,7 +123,7 @@ var statusAfter = map[string][]Status{
 
 func (c *comparison) compareContainer(r *Record) {
 	t, ok := c.events[r.ID]
-	if !ok || r.Status == StatusRemoving {
+	if !ok || r.Status == StatusRemoving || r.unreadable != nil {
 		return
 	}
 	if !slices.Contains(statusAfter[t.action], r.Status) {

@@ -1,12 +1,31 @@
 package record
 
-import "github.com/moby/moby/api/types/container"
-
-// execRecord is what the journal has of an exec while it runs, so that the next
-// engine takes it up.
+// Exec is what the journal has of an exec while it runs, so that the next engine takes it up.
 type Exec struct {
+	// Schema is the version of the stored form.
+	Schema    uint `json:",omitzero"`
 	ID        string
 	Container string
 	Pid       int
-	Request   container.ExecCreateRequest
+	Request   ExecRequest
+
+	Unknown Unknown `json:",embed"`
+}
+
+// ExecRequest is what a user asks of an exec, as Docker's API has it.
+type ExecRequest struct {
+	User       string
+	Privileged bool
+	Tty        bool
+	// ConsoleSize is height and width, in characters; nil where the user does not say.
+	ConsoleSize  *[2]uint `json:",omitempty"`
+	AttachStdin  bool
+	AttachStderr bool
+	AttachStdout bool
+	DetachKeys   string
+	Env          []string
+	WorkingDir   string
+	Cmd          []string
+
+	Unknown Unknown `json:",embed"`
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/moby/moby/api/types/container"
 )
 
 // What a health check has where it doesn't say, as in Docker.
@@ -21,12 +19,36 @@ const KeptProbes = 5
 
 // Health is what the probes of a container's run have shown. Log keeps results of earlier runs.
 type Health struct {
-	Status        container.HealthStatus
+	Status        HealthStatus
 	FailingStreak int
 	// Log has the latest results, oldest first.
-	Log []container.HealthcheckResult
+	Log []ProbeResult
 	// Due is when the next probe is to begin, for an engine that takes the run up.
 	Due time.Time
+
+	Unknown Unknown `json:",embed"`
+}
+
+// HealthStatus is what the results of probes amount to.
+type HealthStatus string
+
+// The statuses of a container's health.
+const (
+	// NoHealthcheck is that of a container without a health check, or that never ran.
+	NoHealthcheck HealthStatus = "none"
+	Starting      HealthStatus = "starting"
+	Healthy       HealthStatus = "healthy"
+	Unhealthy     HealthStatus = "unhealthy"
+)
+
+// ProbeResult is what a probe has shown.
+type ProbeResult struct {
+	Start, End time.Time
+	// ExitCode is 0 for healthy and -1 where the probe has none.
+	ExitCode int
+	Output   string
+
+	Unknown Unknown `json:",embed"`
 }
 
 // HealthCheck is a container's health check with the defaults filled in.
@@ -67,8 +89,8 @@ func (r *Record) HealthCheck() *HealthCheck {
 }
 
 // Delay is the time until the next probe of a run that has lasted so long.
-func (c *HealthCheck) Delay(status container.HealthStatus, run time.Duration) time.Duration {
-	if status == container.Starting && run < c.StartPeriod {
+func (c *HealthCheck) Delay(status HealthStatus, run time.Duration) time.Duration {
+	if status == Starting && run < c.StartPeriod {
 		return min(c.StartInterval, c.StartPeriod-run)
 	}
 	return c.Interval
@@ -80,34 +102,34 @@ func (r *Record) StartHealth() {
 	if c == nil {
 		return
 	}
-	var log []container.HealthcheckResult
+	var log []ProbeResult
 	if r.Health != nil {
 		log = r.Health.Log
 	}
-	r.Health = &Health{Status: container.Starting, Log: log, Due: r.StartedAt.Add(c.Delay(container.Starting, 0))}
+	r.Health = &Health{Status: Starting, Log: log, Due: r.StartedAt.Add(c.Delay(Starting, 0))}
 }
 
 // EndHealth sets what an ended container's health is: Docker shows it as unhealthy.
 func (r *Record) EndHealth() {
 	if r.Health != nil {
-		r.Health.Status = container.Unhealthy
+		r.Health.Status = Unhealthy
 	}
 }
 
 // Judge adds the result of a probe and tells whether the status changes. A
 // failure in the start period counts only after a success.
-func (r *Record) Judge(c *HealthCheck, result container.HealthcheckResult) (changed bool) {
+func (r *Record) Judge(c *HealthCheck, result ProbeResult) (changed bool) {
 	h := r.Health
 	was := h.Status
 	h.Log = append(h.Log, result)
 	h.Log = h.Log[max(0, len(h.Log)-KeptProbes):]
 	switch {
 	case result.ExitCode == 0:
-		h.Status, h.FailingStreak = container.Healthy, 0
-	case was == container.Starting && result.Start.Sub(r.StartedAt) < c.StartPeriod:
+		h.Status, h.FailingStreak = Healthy, 0
+	case was == Starting && result.Start.Sub(r.StartedAt) < c.StartPeriod:
 	default:
 		if h.FailingStreak++; h.FailingStreak >= c.Retries {
-			h.Status = container.Unhealthy
+			h.Status = Unhealthy
 		}
 	}
 	h.Due = result.End.Add(c.Delay(h.Status, result.End.Sub(r.StartedAt)))

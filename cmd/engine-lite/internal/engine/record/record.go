@@ -5,8 +5,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
+
+// Unknown are the fields of a record's JSON, or of a part of it, that this release does not know.
+type Unknown = store.Unknown
 
 // Status is the state of a container. The zero value is invalid.
 type Status string
@@ -16,14 +19,19 @@ const (
 	StatusRunning Status = "running"
 	StatusPaused  Status = "paused"
 	StatusExited  Status = "exited"
-	// statusRestarting has ended, and will be started at RestartAt.
+	// StatusRestarting has ended, and will be started at RestartAt.
 	StatusRestarting Status = "restarting"
 	StatusRemoving   Status = "removing"
+	// StatusDead is that of a container whose record cannot be read, where nobody knows its state. It is never stored in
+	// a record.
+	StatusDead Status = "dead"
 )
 
 // Record is the truth about one container, as the journal has it. A published record is never changed: a change makes
 // another one.
 type Record struct {
+	// Schema is the version of the stored form.
+	Schema  uint `json:",omitzero"`
 	ID      string
 	Name    string
 	Created time.Time
@@ -31,8 +39,8 @@ type Record struct {
 	// replaces a newer one in memory.
 	Version uint64
 
-	Config     *container.Config
-	HostConfig *container.HostConfig
+	Config     *Config
+	HostConfig *HostConfig
 	// Path and Args are what runs: entrypoint and command, resolved.
 	Path string
 	Args []string
@@ -76,6 +84,10 @@ type Record struct {
 	Health *Health `json:",omitempty"`
 	// Stop is the stop that is under way; nil where there is none.
 	Stop *Stop `json:",omitempty"`
+
+	Unknown Unknown `json:",embed"`
+
+	unreadable error
 }
 
 // Running tells whether the container has a process.
@@ -131,4 +143,6 @@ type Stop struct {
 	Deadline time.Time
 	// Sent says that the signal went out.
 	Sent bool
+
+	Unknown Unknown `json:",embed"`
 }

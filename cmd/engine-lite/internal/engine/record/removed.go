@@ -16,6 +16,8 @@ import (
 // still gets the code. The record is kept as long as the event of the removal. Only the
 // id finds it: another container may have the name by now.
 type RemovedExit struct {
+	// Schema is the version of the stored form.
+	Schema     uint `json:",omitzero"`
 	Name       string
 	Generation uint64
 	// ExitCode is Docker's number, ExitUnknown the reason why it is 255 where
@@ -26,6 +28,8 @@ type RemovedExit struct {
 	FinishedAt  time.Time
 	// Seq is the number of the event destroy.
 	Seq uint64
+
+	Unknown Unknown `json:",embed"`
 }
 
 func removalOrder(seq uint64) string { return fmt.Sprintf("%016x", seq) }

@@ -14,18 +14,20 @@ const (
 // started again.
 func (r *Record) restartsByPolicy() bool {
 	policy := r.HostConfig.RestartPolicy
-	switch {
-	case r.Stopped:
+	if r.Stopped {
 		return false
-	case policy.IsAlways(), policy.IsUnlessStopped():
+	}
+	switch policy.Name {
+	case RestartAlways, RestartUnlessStopped:
 		return true
-	case policy.IsOnFailure():
+	case RestartOnFailure:
 		return r.ShownExitCode() != 0 && (policy.MaximumRetryCount == 0 || r.RestartCount < policy.MaximumRetryCount)
+	case RestartNever:
 	}
 	return false
 }
 
-// planRestart makes a container that has ended after a run of this length wait
+// PlanRestart makes a container that has ended after a run of this length wait
 // for its restart, where its policy says so. The deadline is part of the exit's
 // transaction, so that the next engine keeps it.
 func (r *Record) PlanRestart(ran time.Duration, now time.Time) {
@@ -39,13 +41,19 @@ func (r *Record) PlanRestart(ran time.Duration, now time.Time) {
 	r.Status, r.RestartAt = StatusRestarting, now.Add(r.RestartDelay).UTC()
 }
 
-// endRestarts writes into the record that a user ends this run, and when the
+// MayRestart tells whether the container has a restart policy that a user's stop has to end. One whose record cannot be
+// read may have one.
+func (r *Record) MayRestart() bool {
+	return r.unreadable != nil || !r.HostConfig.RestartPolicy.IsNone()
+}
+
+// EndRestarts writes into the record that a user ends this run, and when the
 // container is to be started again, in place of what its policy says; zero is not at
 // all.
 func (r *Record) EndRestarts(again time.Time) {
 	if r.Status == StatusRestarting {
 		r.Status = StatusExited
 	}
-	r.Stopped = r.Stopped || !r.HostConfig.RestartPolicy.IsNone()
+	r.Stopped = r.Stopped || r.MayRestart()
 	r.RestartAt = again.UTC()
 }

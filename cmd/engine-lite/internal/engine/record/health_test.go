@@ -1,67 +1,10 @@
-package engine
+package record
 
 import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
-
-func TestCheckHealthcheck(t *testing.T) {
-	for name, c := range map[string]struct {
-		check container.HealthConfig
-		ok    bool
-	}{
-		"nothing":          {container.HealthConfig{}, true},
-		"none":             {container.HealthConfig{Test: []string{"NONE"}}, true},
-		"command":          {container.HealthConfig{Test: []string{"CMD", "true"}, Interval: time.Millisecond, Retries: 1}, true},
-		"shell":            {container.HealthConfig{Test: []string{"CMD-SHELL", "exit 0"}}, true},
-		"times only":       {container.HealthConfig{Interval: time.Second}, true},
-		"no command":       {container.HealthConfig{Test: []string{"CMD"}}, false},
-		"no shell line":    {container.HealthConfig{Test: []string{"CMD-SHELL"}}, false},
-		"unknown":          {container.HealthConfig{Test: []string{"HTTP", "x"}}, false},
-		"long":             {container.HealthConfig{Test: []string{"CMD", string(make([]byte, maxTest))}}, false},
-		"retries":          {container.HealthConfig{Retries: -1}, false},
-		"interval":         {container.HealthConfig{Interval: time.Millisecond - 1}, false},
-		"timeout":          {container.HealthConfig{Timeout: 30}, false},
-		"start period":     {container.HealthConfig{StartPeriod: -time.Second}, false},
-		"start interval":   {container.HealthConfig{StartInterval: 1}, false},
-		"fields of a NONE": {container.HealthConfig{Test: []string{"NONE"}, Timeout: 1}, false},
-	} {
-		err := checkHealthcheck(&c.check)
-		if (err == nil) != c.ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if err := checkHealthcheck(nil); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestMergeHealthcheck(t *testing.T) {
-	image := &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}
-	for name, c := range map[string]struct{ request, image, want *container.HealthConfig }{
-		"neither": {nil, nil, nil},
-		"request": {&container.HealthConfig{Retries: 7}, nil, &container.HealthConfig{Retries: 7}},
-		"image":   {nil, image, image},
-		"none":    {&container.HealthConfig{Test: []string{"NONE"}}, image, &container.HealthConfig{Test: []string{"NONE"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}},
-		"both":    {&container.HealthConfig{Interval: 9, Retries: 8}, image, &container.HealthConfig{Test: []string{"CMD", "a"}, Interval: 9, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 8}},
-	} {
-		got := mergeHealthcheck(c.request, c.image)
-		if (got == nil) != (c.want == nil) {
-			t.Errorf("%s: %+v", name, got)
-			continue
-		}
-		if got != nil && (!slices.Equal(got.Test, c.want.Test) || got.Interval != c.want.Interval || got.Timeout != c.want.Timeout ||
-			got.StartPeriod != c.want.StartPeriod || got.StartInterval != c.want.StartInterval || got.Retries != c.want.Retries) {
-			t.Errorf("%s: %+v, want %+v", name, got, c.want)
-		}
-	}
-}
 
 func TestHealthcheckCommand(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -74,13 +17,13 @@ func TestHealthcheckCommand(t *testing.T) {
 		"shell":       {[]string{"CMD-SHELL", "a b"}, nil, []string{"/bin/sh", "-c", "a b"}},
 		"own shell":   {[]string{"CMD-SHELL", "a b"}, []string{"zsh", "-e"}, []string{"zsh", "-e", "a b"}},
 	} {
-		r := &record.Record{Config: &container.Config{Shell: c.shell, Healthcheck: &container.HealthConfig{Test: c.test}}}
+		r := &Record{Config: &Config{Shell: c.shell, Healthcheck: &HealthConfig{Test: c.test}}}
 		got := r.HealthCheck()
 		if (got == nil) != (c.want == nil) || (got != nil && !slices.Equal(got.Command, c.want)) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	r := &record.Record{Config: &container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a"}}}}
+	r := &Record{Config: &Config{Healthcheck: &HealthConfig{Test: []string{"CMD", "a"}}}}
 	c := r.HealthCheck()
 	if c.Interval != 30*time.Second || c.Timeout != 30*time.Second || c.StartPeriod != 0 || c.StartInterval != 5*time.Second || c.Retries != 3 {
 		t.Errorf("defaults %+v", c)
@@ -93,7 +36,7 @@ func TestJudge(t *testing.T) {
 	type step struct {
 		at     time.Duration // from the start
 		code   int
-		status container.HealthStatus
+		status HealthStatus
 		streak int
 		told   bool
 		due    time.Duration // after the probe's end
@@ -130,7 +73,7 @@ func TestJudge(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &record.Record{StartedAt: start, Config: &container.Config{Healthcheck: &container.HealthConfig{
+			r := &Record{StartedAt: start, Config: &Config{Healthcheck: &HealthConfig{
 				Test: []string{"CMD", "x"}, Interval: 10 * time.Second, StartInterval: 2 * time.Second, StartPeriod: c.period, Retries: 2,
 			}}}
 			r.StartHealth()
@@ -139,11 +82,11 @@ func TestJudge(t *testing.T) {
 			}
 			for i, s := range c.steps {
 				end := start.Add(s.at + time.Second)
-				told := r.Judge(r.HealthCheck(), container.HealthcheckResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
+				told := r.Judge(r.HealthCheck(), ProbeResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
 				if h := r.Health; h.Status != s.status || h.FailingStreak != s.streak || told != s.told || h.Due.Sub(end) != s.due {
 					t.Errorf("step %d: %+v, told %v, due in %v", i, h, told, h.Due.Sub(end))
 				}
-				if n := len(r.Health.Log); n != min(i+1, record.KeptProbes) || r.Health.Log[n-1].ExitCode != s.code {
+				if n := len(r.Health.Log); n != min(i+1, KeptProbes) || r.Health.Log[n-1].ExitCode != s.code {
 					t.Errorf("step %d: log %+v", i, r.Health.Log)
 				}
 			}

@@ -1,4 +1,9 @@
-package engine
+// Package request turns what a user asks for, in the types of Docker's API, into the engine's own types.
+//
+// What the engine does not have is refused by its name. The check walks over all fields, so that one which a newer
+// version of the API brings is refused before anybody thinks of it. The package does nothing else: it reads no file and
+// asks nobody.
+package request
 
 import (
 	"reflect"
@@ -6,9 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -27,9 +30,17 @@ var resourcesHere = []string{
 	"MemorySwap", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Ulimits",
 }
 
-// checkCreate refuses what the engine doesn't have, by name, and warns of what
-// it has only in part.
-func checkCreate(req container.CreateRequest) (warnings []string, err error) {
+// Host is what the meaning of a request depends on.
+type Host struct {
+	// ControlGroups2 tells that the kernel has control groups of version 2 alone.
+	ControlGroups2 bool
+	// Name returns the host's name. It is asked for only where a container shares it.
+	Name func() (string, error)
+}
+
+// Check refuses what the engine does not have, by name, and warns of what it has only in part. Errors: NotImplemented,
+// and InvalidArgument for what makes no sense. The request has a Config and a HostConfig.
+func Check(req container.CreateRequest, host Host) (warnings []string, err error) {
 	h := req.HostConfig
 	if err := onlyFields(*h, "HostConfig", hostConfigHere); err != nil {
 		return nil, err
@@ -37,7 +48,7 @@ func checkCreate(req container.CreateRequest) (warnings []string, err error) {
 	if err := onlyFields(h.Resources, "HostConfig", resourcesHere); err != nil {
 		return nil, err
 	}
-	for _, check := range []func(container.CreateRequest) error{checkConfig, checkModes, checkRestartPolicy, checkEndpoints} {
+	for _, check := range []func(container.CreateRequest) error{checkConfig, checkModes, checkRestartPolicy, checkUlimits, checkEndpoints} {
 		if err := check(req); err != nil {
 			return nil, err
 		}
@@ -48,16 +59,10 @@ func checkCreate(req container.CreateRequest) (warnings []string, err error) {
 	if h.MemorySwappiness != nil && *h.MemorySwappiness != -1 {
 		warnings = append(warnings, "Memory swappiness is discarded: engine-lite doesn't set it.")
 	}
-	if keepsOOMKiller(h.Resources) {
+	if h.OomKillDisable != nil && *h.OomKillDisable && host.ControlGroups2 {
 		warnings = append(warnings, "Disabling the OOM killer is discarded: control groups of version 2 can't do without it.")
 	}
 	return warnings, nil
-}
-
-// keepsOOMKiller tells that a container asks for a life without the OOM killer, and
-// the kernel has none to give.
-func keepsOOMKiller(r container.Resources) bool {
-	return r.OomKillDisable != nil && *r.OomKillDisable && host.CgroupVersion() == "2"
 }
 
 // onlyFields refuses a struct in which a field outside of the list is set. An
@@ -93,7 +98,7 @@ func checkConfig(req container.CreateRequest) error {
 		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
 	}
 	if c.StopSignal != "" {
-		if _, err := parseSignal(c.StopSignal); err != nil {
+		if _, err := Signal(c.StopSignal); err != nil {
 			return err
 		}
 	}
@@ -127,8 +132,33 @@ func checkModes(req container.CreateRequest) error {
 	return nil
 }
 
-// checkEndpoints refuses settings of networks that aren't there. The CLI always
-// sends an empty one for the network mode.
+// checkRestartPolicy refuses a policy that is none.
+func checkRestartPolicy(req container.CreateRequest) error {
+	h := req.HostConfig
+	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+	}
+	if h.AutoRemove && !h.RestartPolicy.IsNone() {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "can't create 'AutoRemove' container with restart policy")
+	}
+	return nil
+}
+
+func checkUlimits(req container.CreateRequest) error {
+	if slices.Contains(req.HostConfig.Ulimits, nil) {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "HostConfig.Ulimits has an empty entry")
+	}
+	return nil
+}
+
+// endpointResults are the fields of an endpoint's settings in which the API tells what a network did. Clients that make a
+// container like another one send them along, and Docker passes over them, too.
+var endpointResults = []string{
+	"NetworkID", "EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen",
+	"DNSNames",
+}
+
+// checkEndpoints refuses settings of networks that are not there. The CLI always sends an empty one for the network mode.
 func checkEndpoints(req container.CreateRequest) error {
 	if req.NetworkingConfig == nil {
 		return nil
@@ -140,9 +170,7 @@ func checkEndpoints(req container.CreateRequest) error {
 		if endpoint == nil {
 			continue
 		}
-		if err := onlyFields(network.EndpointSettings{
-			IPAMConfig: endpoint.IPAMConfig, Links: endpoint.Links, Aliases: endpoint.Aliases, DriverOpts: endpoint.DriverOpts,
-		}, "EndpointSettings", nil); err != nil {
+		if err := onlyFields(*endpoint, "EndpointSettings", endpointResults); err != nil {
 			return err
 		}
 	}

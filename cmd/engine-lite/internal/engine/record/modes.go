@@ -1,0 +1,50 @@
+package record
+
+// The modes of a container's namespaces: empty for the default, "host", and others that the engine refuses or that
+// request lists.
+type (
+	NetworkMode  string
+	IpcMode      string
+	PidMode      string
+	UTSMode      string
+	UsernsMode   string
+	CgroupnsMode string
+)
+
+// IsHost tells whether the container has the host's network.
+func (m NetworkMode) IsHost() bool { return m == "host" }
+
+// IsNone tells whether the container has a loopback interface only, because the user wants that.
+func (m NetworkMode) IsNone() bool { return m == "none" }
+
+// IsHost tells whether the container has the host's IPC namespace.
+func (m IpcMode) IsHost() bool { return m == "host" }
+
+// IsHost tells whether the container has the host's PID namespace.
+func (m PidMode) IsHost() bool { return m == "host" }
+
+// IsHost tells whether the container has the host's name.
+func (m UTSMode) IsHost() bool { return m == "host" }
+
+// RestartPolicy says which ends of a container are followed by a start.
+type RestartPolicy struct {
+	Name RestartPolicyMode
+	// MaximumRetryCount is for on-failure; 0 is without bound.
+	MaximumRetryCount int
+
+	Unknown Unknown `json:",embed"`
+}
+
+// RestartPolicyMode is the name of a restart policy; empty is no.
+type RestartPolicyMode string
+
+// The restart policies.
+const (
+	RestartNever         RestartPolicyMode = "no"
+	RestartAlways        RestartPolicyMode = "always"
+	RestartOnFailure     RestartPolicyMode = "on-failure"
+	RestartUnlessStopped RestartPolicyMode = "unless-stopped"
+)
+
+// IsNone tells whether nothing is started again.
+func (p RestartPolicy) IsNone() bool { return p.Name == RestartNever || p.Name == "" }
