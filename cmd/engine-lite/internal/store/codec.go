@@ -22,7 +22,7 @@ var form = json.JoinOptions(
 	jsonv1.DefaultOptionsV1(), json.MatchCaseInsensitiveNames(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false),
 )
 
-// Marshal returns the stored form of a record. Options of the first release: see form.
+// Marshal returns the stored form of a record.
 func Marshal(v any) ([]byte, error) { return json.Marshal(v, form) }
 
 var errNoObject = errors.New("it is not a JSON object")
