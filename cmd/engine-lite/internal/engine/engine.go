@@ -31,6 +31,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/system"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -74,6 +75,7 @@ const JournalName = "journal.db"
 // any goroutine between Run's readiness and Close.
 type Engine struct {
 	*images.API
+	*system.Service
 	*networks.Networks
 	*eventstream.Stream
 
@@ -120,6 +122,9 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.Networks = networks.New(e.Records)
 	e.API = images.NewAPI(e.images, e.store, imageUsers{e.registry})
+	e.Service = system.New(system.Config{
+		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(), Snapshotter: e.images.Snapshotter(),
+	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
 	var err error
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {

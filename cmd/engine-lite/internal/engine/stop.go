@@ -13,7 +13,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -59,7 +59,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 // for ever.
 func stopPlan(r *record.Record, opts StopOptions) (syscall.Signal, time.Duration, error) {
 	name := cmp.Or(cmp.Or(opts.Signal, r.Config.StopSignal), "SIGTERM")
-	sig, err := parseSignal(name)
+	sig, err := signals.Parse(name)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -101,7 +101,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	}
 	sig := syscall.SIGKILL
 	if signal != "" {
-		if sig, err = parseSignal(signal); err != nil {
+		if sig, err = signals.Parse(signal); err != nil {
 			return err
 		}
 	}
@@ -167,12 +167,9 @@ func (e *Engine) send(ctx context.Context, o *task, sig syscall.Signal, ends boo
 	return nil
 }
 
-// parseSignal reads a signal's number or its name, with or without SIG.
-func parseSignal(s string) (syscall.Signal, error) { return request.Signal(s) }
-
 // endsContainer tells whether who sends a signal wants the container to end.
 func endsContainer(sig syscall.Signal, r *record.Record) bool {
-	own, err := parseSignal(r.Config.StopSignal)
+	own, err := signals.Parse(r.Config.StopSignal)
 	return sig == syscall.SIGKILL || sig == syscall.SIGTERM || (err == nil && sig == own)
 }
 

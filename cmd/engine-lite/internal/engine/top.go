@@ -1,24 +1,17 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
-	"os/exec"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
-)
 
-// psTimeout bounds the host's ps.
-const psTimeout = 10 * time.Second
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/ps"
+)
 
 // ContainerTop lists the container's processes as the host's ps shows them.
 func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (container.TopResponse, error) {
@@ -35,7 +28,7 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	if err != nil {
 		return none, err
 	}
-	table, err := runPs(ctx, strings.Fields(cmp.Or(psArgs, "-ef")))
+	table, err := ps.Run(ctx, strings.Fields(cmp.Or(psArgs, "-ef")))
 	if err != nil {
 		return none, err
 	}
@@ -43,62 +36,9 @@ func (e *Engine) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	for _, p := range processes {
 		pids = append(pids, p.Pid)
 	}
-	top, err := pickProcesses(table, pids)
+	top, err := ps.Pick(table, pids)
 	if err != nil {
 		return none, err
 	}
 	return top, o.Notify(ctx, "top", nil)
-}
-
-func runPs(ctx context.Context, args []string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, psTimeout)
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "ps", args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		return "", classed.Errorf(errdefs.ErrUnavailable, "this host has no ps program (Debian's package procps)")
-	case err != nil:
-		return "", classed.Errorf(errdefs.ErrInvalidArgument, "ps: %v: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
-}
-
-// pickProcesses keeps the rows of ps's table whose PID is one of pids. The last
-// column may hold blanks.
-func pickProcesses(table string, pids []int) (container.TopResponse, error) {
-	lines := strings.Split(strings.TrimSpace(table), "\n")
-	top := container.TopResponse{Titles: strings.Fields(lines[0]), Processes: [][]string{}}
-	column := slices.Index(top.Titles, "PID")
-	if column < 0 {
-		return top, classed.Errorf(errdefs.ErrInvalidArgument, "the ps arguments leave out the PID column")
-	}
-	for _, line := range lines[1:] {
-		fields := splitColumns(line, len(top.Titles))
-		if len(fields) <= column {
-			continue
-		}
-		if pid, err := strconv.Atoi(fields[column]); err == nil && slices.Contains(pids, pid) {
-			top.Processes = append(top.Processes, fields)
-		}
-	}
-	return top, nil
-}
-
-func splitColumns(line string, n int) []string {
-	var fields []string
-	for rest := strings.TrimSpace(line); rest != ""; {
-		if len(fields) == n-1 {
-			return append(fields, rest)
-		}
-		end := strings.IndexAny(rest, " \t")
-		if end < 0 {
-			return append(fields, rest)
-		}
-		fields = append(fields, rest[:end])
-		rest = strings.TrimLeft(rest[end:], " \t")
-	}
-	return fields
 }

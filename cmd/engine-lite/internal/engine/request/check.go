@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -98,7 +99,7 @@ func checkConfig(req container.CreateRequest) error {
 		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
 	}
 	if c.StopSignal != "" {
-		if _, err := Signal(c.StopSignal); err != nil {
+		if _, err := signals.Parse(c.StopSignal); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,5 @@
-package request
+// Package signals reads the signals that Docker's users name.
+package signals
 
 import (
 	"strconv"
@@ -11,8 +12,8 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// Signal reads a signal's number or its name, with or without SIG. InvalidArgument where there is none.
-func Signal(s string) (syscall.Signal, error) {
+// Parse reads a signal's number or its name, with or without SIG. InvalidArgument where there is none.
+func Parse(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 {
 			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
