@@ -109,7 +109,7 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 			r.spoil(how, id, removed)
 			raw, _ := r.storedAs("container", id)
 			for range 2 {
-				if v := r.object(id).View(); !v.Record.Running() || v.Record.Generation != 1 {
+				if v := r.task(id).View(); !v.Record.Running() || v.Record.Generation != 1 {
 					t.Fatalf("it runs, and is %+v", v.Record)
 				}
 				r.reopen()
@@ -125,14 +125,14 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 			r.ended(id)
 			must(t, r.e.ContainerRemove(t.Context(), removed, RemoveOptions{Force: true}))
 			r.reopen()
-			if v := r.object(id).View(); v.Record.Status != record.StatusExited || int64(v.Record.ExitCode) != code {
+			if v := r.task(id).View(); v.Record.Status != record.StatusExited || int64(v.Record.ExitCode) != code {
 				t.Errorf("it has ended with %d, and is %+v", code, v.Record)
 			}
 			if now, _ := r.storedAs("container", id); now != raw {
 				t.Errorf("the record was %s\nand is %s", raw, now)
 			}
 			r.reopen(func(tx *store.Tx) error { return rawContainers.Put(tx, id, readable) })
-			rec := r.object(id).Record()
+			rec := r.task(id).Record()
 			if _, left := r.storedAs(record.Amendments.Name, id); left || rec.Unreadable() != nil || rec.Status != record.StatusExited ||
 				int64(rec.ExitCode) != code || rec.Exits != 1 || rec.DieSeq == 0 || rec.HostConfig.RestartPolicy.Name != "unless-stopped" {
 				t.Errorf("joined: %+v", rec)
@@ -160,7 +160,7 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 	for _, id := range []string{again, removed} {
 		must(t, r.daemon.Kill(t.Context(), id, libcontainerd.InitProcess, 9, true))
 		r.ended(id)
-		if v := r.object(id).View(); v.Gone || v.Record.Status != record.StatusExited {
+		if v := r.task(id).View(); v.Gone || v.Record.Status != record.StatusExited {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -172,8 +172,8 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, func() bool { return r.object(again).Record().Generation == 2 })
-	eventually(t, func() bool { _, err := r.e.roster.Find(removed); return errdefs.IsNotFound(err) })
+	eventually(t, func() bool { return r.task(again).Record().Generation == 2 })
+	eventually(t, func() bool { _, err := r.e.registry.Find(removed); return errdefs.IsNotFound(err) })
 	must(t, r.e.ContainerRemove(t.Context(), again, RemoveOptions{Force: true}))
 	r.empty()
 }
@@ -182,13 +182,13 @@ func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 func TestUnreadableOthers(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created(), done("start"))
-	f.told("create", "start")
+	f.events("create", "start")
 	id := f.run("", "sleep 1000")
 	exec := f.exec(id, "sleep 1000")
 	raw := store.Text("exec", "raw exec")
 	run := store.Text(external.Records.Name, "raw external container")
 	f.reopen(func(tx *store.Tx) error { return raw.Put(tx, exec, `{"Schema":9}`) }, func(tx *store.Tx) error { return run.Put(tx, "r1", "{") })
-	if v := f.object(id).View(); !v.Record.Running() {
+	if v := f.task(id).View(); !v.Record.Running() {
 		t.Errorf("%+v", v.Record)
 	}
 	if got, _ := f.storedAs("exec", exec); got != `{"Schema":9}` {
@@ -199,5 +199,5 @@ func TestUnreadableOthers(t *testing.T) {
 	if got, _ := f.storedAs(external.Records.Name, "r1"); got != "{" {
 		t.Errorf("the external container's record is %q", got)
 	}
-	f.told("create", "start")
+	f.events("create", "start")
 }
