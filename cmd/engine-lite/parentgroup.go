@@ -13,7 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/remote"
 )
@@ -160,7 +160,7 @@ func (k *groupKeeper) locked(how int) (func(), error) {
 // parentGroups are the paths that the parent has in all hierarchies of this machine.
 func parentGroups() ([]string, error) {
 	if isCgroup(cgroupMount, unix.CGROUP2_SUPER_MAGIC) {
-		return []string{filepath.Join(cgroupMount, engine.ParentGroup)}, nil
+		return []string{filepath.Join(cgroupMount, spec.ParentGroup)}, nil
 	}
 	list, err := os.ReadDir(cgroupMount)
 	if err != nil {
@@ -170,7 +170,7 @@ func parentGroups() ([]string, error) {
 	for _, entry := range list {
 		dir := filepath.Join(cgroupMount, entry.Name())
 		if entry.IsDir() && (isCgroup(dir, unix.CGROUP_SUPER_MAGIC) || isCgroup(dir, unix.CGROUP2_SUPER_MAGIC)) {
-			parents = append(parents, filepath.Join(dir, engine.ParentGroup))
+			parents = append(parents, filepath.Join(dir, spec.ParentGroup))
 		}
 	}
 	return parents, nil

@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -20,7 +22,9 @@ func BenchmarkSpec(b *testing.B) {
 	must(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.e.spec(b.Context(), rec, rootfs); err != nil {
+		user, err := users.Resolve(users.Layers(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
+		must(b, err)
+		if _, err := spec.Build(b.Context(), rec, user, mounts.List(r.root, rec)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -36,7 +40,7 @@ func BenchmarkExecSpec(b *testing.B) {
 	must(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.e.execSpec(rec, user); err != nil {
+		if _, err := spec.BuildExec(rec, user); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,8 +17,10 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
@@ -59,13 +61,16 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
-	if err := checkSpec(r); err != nil {
+	if err := spec.Check(r); err != nil {
+		return none, err
+	}
+	if err := mounts.Check(r); err != nil {
 		return none, err
 	}
 	if err := containers.CheckLabels(r); err != nil {
 		return none, err
 	}
-	withheld, err := e.withheldWarnings(r)
+	withheld, err := e.withheld(r)
 	if err != nil {
 		return none, err
 	}
@@ -87,6 +92,15 @@ func checkPlatform(img images.Image, platform string) error {
 		return classed.Errorf(errdefs.ErrNotFound, "image %s is for %s/%s, not for %s", img.ID, img.Config.OS, img.Config.Architecture, platform)
 	}
 	return nil
+}
+
+// withheld returns what the host keeps a container from having. containerd's runtimes refuse to start what runtimed starts
+// with less.
+func (e *Engine) withheld(r *record.Record) ([]string, error) {
+	if e.opts.Shims {
+		return nil, nil
+	}
+	return spec.Withheld(r)
 }
 
 // create writes down the container and prepares its root filesystem. The record

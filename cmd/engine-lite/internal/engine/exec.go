@@ -21,6 +21,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/internal/classed"
@@ -275,11 +276,11 @@ func (e *Engine) execProcess(r *record.Record, req record.ExecRequest, size *[2]
 		h.CapAdd = []string{"ALL"}
 		privileged.HostConfig = &h
 	}
-	spec, err := e.execSpec(&privileged, user)
+	s, err := spec.BuildExec(&privileged, user)
 	if err != nil {
 		return nil, err
 	}
-	p := spec.Process
+	p := s.Process
 	p.Args = req.Cmd
 	p.Terminal = req.Tty
 	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)

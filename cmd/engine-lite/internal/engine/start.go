@@ -14,6 +14,9 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -106,20 +109,25 @@ func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.
 	}
 	options.Rootfs = mountsOf(rootfs)
 	_, s = span.Start(ctx, "spec")
-	spec, err := e.furnishRun(ctx, r, rootfs)
+	runSpec, err := e.furnishRun(ctx, r, rootfs)
 	s.End(err)
 	if err != nil {
 		return nil, err
 	}
-	return e.client.Create(ctx, r.ID, spec, options)
+	return e.client.Create(ctx, r.ID, runSpec, options)
 }
 
 // furnishRun writes the files of a run, and makes its spec.
 func (e *Engine) furnishRun(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
-	if err := e.writeEtc(r); err != nil {
+	dir := e.containerDir(r.ID)
+	if err := mounts.WriteEtc(dir, r); err != nil {
 		return nil, err
 	}
-	return e.spec(ctx, r, rootfs)
+	user, err := users.Resolve(users.Layers(rootfs), r.Config.User, r.HostConfig.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Build(ctx, r, user, mounts.List(dir, r))
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {

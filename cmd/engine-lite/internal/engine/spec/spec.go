@@ -1,13 +1,13 @@
-package engine
+// Package spec makes the OCI runtime spec of a container from its record. It does no I/O of its own; containerd's library looks
+// at the devices of the host.
+package spec
 
 import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/containers"
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
@@ -15,7 +15,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -34,20 +33,16 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
-// spec makes the OCI runtime spec of a container's next run.
-func (e *Engine) spec(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
-	user, err := users.Resolve(users.Layers(rootfs), r.Config.User, r.HostConfig.GroupAdd)
-	if err != nil {
-		return nil, err
-	}
+// Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted beside
+// the container's root filesystem, in this order.
+func Build(ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount) (*specs.Spec, error) {
 	opts := append(processOpts(r, user), isolationOpts(r)...)
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
-	opts = append(opts, e.mountOpts(r)...)
+	opts = append(opts, mountOpts(r, mounts)...)
 	if !r.HostConfig.Privileged {
 		opts = append(opts, seccompOpt(r))
 	}
-	ctx = namespaces.WithNamespace(ctx, Namespace)
-	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, opts...)
+	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: r.ID}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
 	}
@@ -55,14 +50,17 @@ func (e *Engine) spec(ctx context.Context, r *record.Record, rootfs []mount.Moun
 	return s, nil
 }
 
+// namespace is one that containerd's library wants. Nothing of it is left in the spec.
+const namespace = "engine-lite"
+
 // specVersion is the version of the OCI runtime specification that the spec is
 // written in: nothing newer is used, and crun 1.8 refuses one that says 1.1 or
 // later.
 const specVersion = "1.0.2"
 
-// execSpec is the part of the spec that an exec takes after: the process.
-func (e *Engine) execSpec(r *record.Record, user specs.User) (*specs.Spec, error) {
-	ctx := namespaces.WithNamespace(context.Background(), Namespace)
+// BuildExec makes the part of the spec that an exec takes after: the process.
+func BuildExec(r *record.Record, user specs.User) (*specs.Spec, error) {
+	ctx := namespaces.WithNamespace(context.Background(), namespace)
 	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, append(processOpts(r, user), isolationOpts(r)...)...)
 	if err != nil {
 		return nil, fmt.Errorf("process of an exec: %w", err)
@@ -70,17 +68,13 @@ func (e *Engine) execSpec(r *record.Record, user specs.User) (*specs.Spec, error
 	return s, nil
 }
 
-// checkSpec finds what would make a spec impossible while the request can still
-// be refused.
-func checkSpec(r *record.Record) error {
+// Check returns why a container cannot have a spec, while the request can still be refused.
+func Check(r *record.Record) error {
 	for _, opt := range append(isolationOpts(r), resourceOpts(r.HostConfig.Resources)...) {
 		s := &oci.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}, Root: &specs.Root{}}
 		if err := opt(context.Background(), nil, nil, s); err != nil {
 			return err
 		}
-	}
-	if _, err := hostsFile(r); err != nil {
-		return err
 	}
 	if r.Config.WorkingDir != "" && !filepath.IsAbs(r.Config.WorkingDir) {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
@@ -175,37 +169,14 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 	return list
 }
 
-// mountOpts are the files and filesystems that a container finds beside its
-// own: Docker's /etc files, /dev/shm in its size, and tmpfs.
-func (e *Engine) mountOpts(r *record.Record) []oci.SpecOpts {
+// mountOpts are the filesystems that a container finds beside its own.
+func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h.Privileged)}
 	if h.IpcMode.IsHost() {
-		opts = append(opts, oci.WithoutMounts("/dev/shm"), oci.WithMounts([]specs.Mount{{
-			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
-		}}))
-	}
-	var mounts []specs.Mount
-	for _, name := range etcFiles {
-		mounts = append(mounts, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(e.containerDir(r.ID), name),
-			Options: []string{"rbind", "rprivate"},
-		})
-	}
-	for path, options := range h.Tmpfs {
-		mounts = append(mounts, specs.Mount{
-			Destination: path, Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(options),
-		})
+		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
 	return append(opts, oci.WithMounts(mounts))
-}
-
-func tmpfsOptions(options string) []string {
-	list := []string{"noexec", "nosuid", "nodev"}
-	if options != "" {
-		list = append(list, strings.Split(options, ",")...)
-	}
-	return list
 }
 
 // cgroupMountOpt shows the container its control groups, which a privileged one

@@ -1,4 +1,4 @@
-package engine
+package mounts
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ import (
 // etcFiles are the files that Docker puts into each container's /etc.
 var etcFiles = []string{"hostname", "hosts", "resolv.conf"}
 
-// writeEtc makes them anew for a run of the container.
-func (e *Engine) writeEtc(r *record.Record) error {
+// WriteEtc writes these files anew into a directory of the container's, for its next run.
+func WriteEtc(dir string, r *record.Record) error {
 	hosts, err := hostsFile(r)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (e *Engine) writeEtc(r *record.Record) error {
 		}
 	}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(e.containerDir(r.ID), name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("/etc/%s of the container: %w", name, err)
 		}
 	}

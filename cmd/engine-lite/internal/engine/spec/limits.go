@@ -1,4 +1,4 @@
-package engine
+package spec
 
 import (
 	"context"
@@ -120,15 +120,10 @@ func oomScoreOpt(score int) oci.SpecOpts {
 	}
 }
 
-// withheldWarnings tell what this host keeps a container from having, as far as it
-// can be known when the container is created: runtimed has this process's
-// capabilities and limits, unless an engine that had others started the keeper. The
-// truth is in the event of each start. containerd's runtimes refuse to start what
-// runtimed starts with less.
-func (e *Engine) withheldWarnings(r *record.Record) ([]string, error) {
-	if e.opts.Shims {
-		return nil, nil
-	}
+// Withheld returns what this host keeps a container from having, as far as that can be known when the container is
+// created: runtimed has this process's capabilities and limits, unless an engine that had others started the keeper. The
+// truth is in the event of each start.
+func Withheld(r *record.Record) ([]string, error) {
 	s := &oci.Spec{Process: &specs.Process{}}
 	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {
 		return nil, err

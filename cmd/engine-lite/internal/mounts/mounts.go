@@ -1,0 +1,50 @@
+// Package mounts is all that is mounted into a container beside its root filesystem: today the files of /etc, tmpfs, and
+// the host's /dev/shm.
+package mounts
+
+import (
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+)
+
+// List returns the mounts of a container in the order in which they are made. dir has the files of /etc that WriteEtc
+// wrote.
+func List(dir string, r *record.Record) []specs.Mount {
+	h := r.HostConfig
+	var mounts []specs.Mount
+	if h.IpcMode.IsHost() {
+		mounts = append(mounts, specs.Mount{
+			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
+		})
+	}
+	for _, name := range etcFiles {
+		mounts = append(mounts, specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name),
+			Options: []string{"rbind", "rprivate"},
+		})
+	}
+	for path, options := range h.Tmpfs {
+		mounts = append(mounts, specs.Mount{
+			Destination: path, Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(options),
+		})
+	}
+	return mounts
+}
+
+// Check returns why a container cannot have its mounts, while the request can still be refused.
+func Check(r *record.Record) error {
+	_, err := hostsFile(r)
+	return err
+}
+
+func tmpfsOptions(options string) []string {
+	list := []string{"noexec", "nosuid", "nodev"}
+	if options != "" {
+		list = append(list, strings.Split(options, ",")...)
+	}
+	return list
+}
