@@ -51,8 +51,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 	return err
 }
 
-// attached tells of an attached client, and writes down that it has the stdin
-// that goes with it.
+// attached commits the event of an attached client, and that the client has the stdin: the stdin ends with it.
 func (e *Engine) attached(ctx context.Context, c *task, l *stdio.IO, stdin bool) error {
 	_, _, err := c.Commit(context.WithoutCancel(ctx), containers.Change{Action: "attach", Mutate: func(r *record.Record) error {
 		c.LockState()

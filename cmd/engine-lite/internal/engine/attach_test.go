@@ -175,7 +175,7 @@ func TestAutoRemove(t *testing.T) {
 	r.empty()
 }
 
-// Wait tells of the exit it waited for, not of the start that came next.
+// Wait answers with the exit that it waited for, not of the start that came next.
 func TestWaitAcrossRestart(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")

@@ -57,7 +57,7 @@ func (o *task) ioOf(processID string) (*stdio.IO, error) {
 func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error {
 	o, err := e.find(ev.ContainerID)
 	if err != nil {
-		return nil // removed meanwhile: nobody is left to be told
+		return nil // removed meanwhile
 	}
 	switch ev.Type {
 	case libcontainerd.EventStart:
@@ -79,7 +79,7 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 	case libcontainerd.EventExitProcess:
 		return e.onExecExit(ctx, o, ev)
 	case libcontainerd.EventExecAdded, libcontainerd.EventRestore:
-		// A user was told of the one by exec_create, and asked for no other.
+		// exec_create is the event of the first. The second needs none.
 	}
 	return err
 }
@@ -144,14 +144,14 @@ func (e *Engine) onExit(ctx context.Context, o *task, ev libcontainerd.Event) er
 	return nil
 }
 
-// exit is one that is committed and not told yet.
+// unannounced is an exit that is committed and not announced: the output is being drained.
 type unannounced struct {
 	record *record.Record
 	seq    uint64
 }
 
 // DrainStreams waits until the last output of an ended process is in its log,
-// and tells of the exit then. Where ctx ends first, the engine is going down and
+// and announces the exit then. Where ctx ends first, the engine is going down and
 // the next one does both.
 func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string) error {
 	o, err := e.find(containerID)
@@ -180,7 +180,7 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 	return err
 }
 
-// settle lets subscribers and waiters go on and starts the clean-up of the run
+// announceExit lets subscribers and waiters go on and starts the clean-up of the run
 // that ended.
 func (e *Engine) announceExit(ctx context.Context, o *task) {
 	var cleanup chan struct{}

@@ -29,7 +29,7 @@ import (
 
 // ContainerCreate makes a container from an image. What a request asks for and
 // the engine doesn't have is refused with NotImplemented; what it has only in
-// part is told in the answer's warnings.
+// part is in the answer's warnings.
 func (e *Engine) ContainerCreate(ctx context.Context, name string, req container.CreateRequest, platform string) (container.CreateResponse, error) {
 	var none container.CreateResponse
 	if req.Config == nil || req.Image == "" {
@@ -104,8 +104,8 @@ func (e *Engine) withheld(r *record.Record) ([]string, error) {
 }
 
 // create writes down the container and prepares its root filesystem. The record
-// comes first, so that nothing is left that no record tells of; it is undone
-// where the rest fails.
+// comes first, so that each thing that is left has a record. The record is undone
+// where a later step fails.
 func (e *Engine) create(ctx context.Context, r *record.Record, name string, img images.Image) error {
 	o := e.newTask(r)
 	if err := e.writeCreated(ctx, o, r, name); err != nil {

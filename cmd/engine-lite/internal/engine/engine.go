@@ -1,17 +1,15 @@
-// Package engine is what a user asks of a container engine: containers, execs,
-// images, logs and events. It keeps the truth in the journal, has processes run
-// by the client layer (libcontainerd), and is that layer's backend.
+// Package engine is what a user asks of a container, and orders the packages that do it. It keeps the truth in the journal
+// (store, record), has processes run by the client layer (libcontainerd), and is the backend of that layer.
 //
-// A container's life, and what stands in the journal about it:
+// The steps of a container, and what the journal has after each:
 //
 //	create  record (removing) -> root filesystem -> record (created)  + event create
 //	start   ... runtime daemon ...               -> record (running)  + event start
-//	exit    record (exited) + event die, held back -> output drained to the log
-//	        -> waiters and subscribers learn of it -> task deleted
+//	exit    record (exited) + event die, held    -> output drained to the log
+//	        -> waiters and subscribers learn of the exit -> task deleted
 //	remove  record (removing) -> files gone      -> record and name gone + event destroy
 //
-// A record in removing state that is found at boot is swept: whatever step died,
-// the rest is done then.
+// At its start the engine finishes each record in status removing, whichever step the engine before it died in.
 package engine
 
 import (
@@ -98,7 +96,7 @@ type Engine struct {
 }
 
 // Open opens the engine of a root directory and takes up the containers that
-// its journal tells of. The caller closes the daemon and the keeper after the
+// its journal has. The caller closes the daemon and the keeper after the
 // engine. inner makes the streams of processes, hold keeps their outputs alive
 // while the engine is away.
 func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold stdio.Keeper) (*Engine, error) {
@@ -164,7 +162,7 @@ func (e *Engine) Close() error {
 	e.background.Stop()
 	e.background.Wait()
 	errs := []error{e.endClient()}
-	e.background.Wait() // what followed exits that were told meanwhile
+	e.background.Wait() // what followed exits that were delivered meanwhile
 	for _, o := range e.all() {
 		for _, l := range o.ios() {
 			errs = append(errs, l.Suspend())

@@ -18,7 +18,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
-// collect returns the actions that a subscriber with these options is told.
+// collect returns the actions that a subscriber with these options gets.
 func (r *rig) collect(opts eventstream.Options) []string {
 	r.t.Helper()
 	var got []string
@@ -61,7 +61,7 @@ func TestEventsSinceAndUntil(t *testing.T) {
 	}
 }
 
-// Nobody is told of an exit before its last output is in the log, whether the
+// Nobody learns of an exit before its last output is in the log, whether the
 // subscriber follows or asks for the past.
 func TestDieComesAfterTheOutput(t *testing.T) {
 	r := newRig(t)
@@ -132,7 +132,7 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	}
 }
 
-// The journal's numbers have no gap over what a client is told without filters.
+// The journal's numbers have no gap over what a client gets without filters.
 func TestEventNumbers(t *testing.T) {
 	r := newRig(t)
 	for i := range 3 {

@@ -18,7 +18,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// recordExecStart tells of an exec's start and writes down that it runs.
+// recordExecStart commits the event of an exec's start and a record that it runs.
 func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontainerd.Event) error {
 	r := record.Exec{ID: x.id, Container: x.owner.ID, Pid: ev.Pid, Request: x.request}
 	return e.commitExec(ctx, x, containers.Change{
@@ -27,7 +27,7 @@ func (e *Engine) recordExecStart(ctx context.Context, x *execution, ev libcontai
 	})
 }
 
-// recordExecExit tells of an exec's exit, and forgets its record with that.
+// recordExecExit commits the event of an exec's exit, and deletes its record.
 func (e *Engine) recordExecExit(ctx context.Context, x *execution, ev libcontainerd.Event) error {
 	return e.commitExec(ctx, x, containers.Change{
 		Action: "exec_die", Recovered: ev.Recovered,

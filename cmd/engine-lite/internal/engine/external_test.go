@@ -24,7 +24,7 @@ type outsider struct {
 }
 
 // newOutsider begins to create a container whose process ends with exit code 7
-// when it is told to.
+// when its stdin gets a line.
 func newOutsider(t *testing.T) *outsider {
 	t.Helper()
 	r := newRig(t)
@@ -68,7 +68,7 @@ func (f *outsider) exit() {
 	_ = f.cmd.Wait()
 }
 
-// told waits until these are the container's events, each die with its exit code.
+// events waits until these are the container's events, each die with its exit code.
 func (f *outsider) events(want ...string) {
 	f.t.Helper()
 	var got []string

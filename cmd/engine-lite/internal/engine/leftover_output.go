@@ -11,15 +11,15 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// rest is what an earlier engine had not read of the output of a run that has
+// leftoverOutput is what an earlier engine had not read of the output of a run that has
 // ended: the raw files, and the streams where they are still there.
 type leftoverOutput struct {
 	io      *stdio.IO
 	streams libcontainerd.Streams
 }
 
-// openRest takes the output of a container's last run, and begins to move it to
-// the log; nil where nothing is left of it. It is for drainRest or leave to end it.
+// openLeftover takes the output of a container's last run, and begins to move it to
+// the log; nil where nothing is left of it. It is for drainLeftover or leave to end it.
 func (e *Engine) openLeftover(ctx context.Context, o *task, held bool) (*leftoverOutput, error) {
 	if _, err := os.Stat(e.rawDir(o.ID)); errors.Is(err, os.ErrNotExist) && !held {
 		return nil, nil
@@ -53,7 +53,7 @@ func (r *leftoverOutput) leave(o *task) error {
 	return err
 }
 
-// drainRest moves the rest to the log. The process is gone.
+// drainLeftover moves it to the log. The process is gone.
 func (e *Engine) drainLeftover(ctx context.Context, o *task, r *leftoverOutput) error {
 	if r == nil {
 		return nil

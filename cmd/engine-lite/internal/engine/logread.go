@@ -32,7 +32,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts LogsOptions
 		return err
 	}
 	// Of a run that is seen to have exited the last output may not be in the log
-	// before waiters and subscribers are told.
+	// before the exit is announced.
 	if err := o.Await(ctx, func(v containers.View) bool { return v.Record.Running() || v.Announced == v.Record.Exits }); err != nil {
 		return err
 	}

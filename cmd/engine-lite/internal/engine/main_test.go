@@ -204,7 +204,7 @@ func receive[T any](t testing.TB, ch <-chan T) T {
 	}
 }
 
-// actions lists what the journal tells of a container so far.
+// actions lists the events of a container so far.
 func (r *rig) actions(id string) []string {
 	r.t.Helper()
 	var list []string
@@ -380,7 +380,7 @@ func (k *fakeKeeper) keys() []string {
 func libFault(err error) libcontainerdtest.Fault { return libcontainerdtest.Fault{Err: err} }
 func libHang() libcontainerdtest.Fault           { return libcontainerdtest.Fault{Hang: true} }
 
-// eventually waits for a condition that nobody tells of.
+// eventually polls a condition.
 func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {

@@ -148,7 +148,7 @@ const killedProbeWait = time.Second
 
 // recordProbe commits what a probe has shown, in one transaction: the container's
 // health, the events of the probe's exec, and that of another status, if it is.
-// Nothing of it was told before, so an engine that dies in a probe leaves no half
+// Nothing of it was committed before, so an engine that dies in a probe leaves no half
 // of it.
 func (e *Engine) recordProbe(ctx context.Context, m *monitor, v verdict, id string) error {
 	var changes []containers.Change

@@ -28,7 +28,7 @@ const maxProbeOutput = 4096
 const probeStartTimeout = 30 * time.Second
 
 // probePrefix begins the ids of the processes of probes, and of no others: so an
-// engine knows one that another has left. The rest is the exec's id.
+// engine knows one that another has left. After the prefix comes the exec's id.
 const probePrefix = "probe-"
 
 func isProbe(processID string) bool { return strings.HasPrefix(processID, probePrefix) }

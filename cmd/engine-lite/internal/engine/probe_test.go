@@ -162,7 +162,7 @@ func (r *rig) actionsWithCodes(id string) []string {
 	}
 }
 
-// TestQuietProbes has the changes of status alone told.
+// TestQuietProbes has events of changes of the status only.
 func TestQuietProbes(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		r.quiet = true
@@ -315,7 +315,7 @@ func TestLeftProbe(t *testing.T) {
 	}
 }
 
-// leftoversOf are streams that tell of some that an earlier engine left.
+// leftoversOf are streams with leftovers of an earlier engine.
 type leftoversOf struct {
 	libcontainerd.Stdio
 	left map[string][]string

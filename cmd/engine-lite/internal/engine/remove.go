@@ -114,8 +114,8 @@ func (o *task) endingIO() *stdio.IO {
 // removeTimeout bounds a removal that nobody waits for any more.
 const removeTimeout = 2 * time.Minute
 
-// forget removes what a failed creation left. Nobody is told: nobody was told
-// of the creation.
+// forget removes what a failed creation left. There is no event: the creation
+// had none.
 func (e *Engine) forget(ctx context.Context, o *task) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()

@@ -44,7 +44,7 @@ func newBusyRig(t *testing.T, fails func() error) *rig {
 }
 
 // A removal after the exit that fails is tried again until the container is gone.
-// Who waits for it is told of each failure, with the exit code.
+// Who waits for it learns of each failure, with the exit code.
 func TestAutoRemoveIsTriedAgain(t *testing.T) {
 	cases := map[string]struct {
 		script string

@@ -52,7 +52,7 @@ type AttachOptions struct {
 	// the engine's default, ctrl-p,ctrl-q. Meaningful with a terminal only.
 	DetachKeys string
 	// Open takes the connection over, once nothing can be refused any more. It
-	// is told whether the process has a terminal (a raw stream).
+	// gets whether the process has a terminal (a raw stream).
 	Open func(terminal bool) (Streams, error)
 }
 
@@ -65,7 +65,7 @@ type LogsOptions struct {
 	// Tail is the number of lines from the end; negative for all.
 	Tail         int
 	Since, Until time.Time
-	// Open is called once, before the first line, and is told whether the
+	// Open is called once, before the first line, and gets whether the
 	// container has a terminal.
 	Open func(terminal bool) (stdout, stderr io.Writer, err error)
 }

@@ -103,7 +103,7 @@ func TestStartWithoutEvent(t *testing.T) {
 	r.empty()
 }
 
-// Killed between the journal's exit and the rest: the output is drained.
+// Killed between the journal's exit and the drain: the output is drained.
 func TestExitHalfDone(t *testing.T) {
 	for _, auto := range []bool{false, true} {
 		r := newRig(t)

@@ -31,7 +31,7 @@ func (e *Engine) newIO(r *record.Record, note func(*stdio.IO)) (*stdio.IO, error
 	})
 }
 
-// lifeOf returns the stdio of the container's run under way, or of its next
+// runIO returns the stdio of the container's run under way, or of its next
 // one, which has to wait until nothing of the last one is left; Conflict where
 // there will be none, since the container is being removed.
 func (e *Engine) runIO(ctx context.Context, o *task) (*stdio.IO, error) {
@@ -48,7 +48,7 @@ func (e *Engine) runIO(ctx context.Context, o *task) (*stdio.IO, error) {
 	}
 }
 
-// makeLife is lifeOf, but for the wait: it returns the clean-up that has to be
+// makeIO is runIO, but for the wait: it returns the clean-up that has to be
 // waited for. The files of the last run have the names of the next one's.
 func (e *Engine) makeIO(o *task) (_ *stdio.IO, cleanup <-chan struct{}, _ error) {
 	o.making.Lock()
@@ -92,7 +92,7 @@ func (o *task) cleaningLocked() <-chan struct{} {
 	}
 }
 
-// lifelessLocked is why the container has no further run.
+// noFurtherRunLocked is why the container has no further run.
 func (o *task) noFurtherRunLocked() error {
 	if o.Gone || o.Rec.Status == record.StatusRemoving {
 		return classed.Errorf(errdefs.ErrConflict, "container %s is being removed", o.ID)
@@ -100,7 +100,7 @@ func (o *task) noFurtherRunLocked() error {
 	return nil
 }
 
-// endLife ends the life that there is, or that is being made. The next one is
+// endIO ends the run IO that there is, or that is being made. The next one is
 // made when its files are gone.
 func (o *task) endIO() error {
 	o.making.Lock()

@@ -82,7 +82,7 @@ func (e *Engine) killNow(ctx context.Context, o *task, generation uint64) error 
 	for range tries {
 		switch err := send(ctx, o, syscall.SIGKILL); {
 		case err == nil:
-			send = e.sendKill // it was told of
+			send = e.sendKill // it has its event
 		case !errdefs.IsFailedPrecondition(err) && !errdefs.IsUnavailable(err):
 			return err
 		}
@@ -135,7 +135,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	return err
 }
 
-// signal sends a signal and tells of it.
+// signal sends a signal and commits its event.
 func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error {
 	if err := e.send(ctx, o, sig, endsContainer(sig, o.Record())); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error 
 	return o.Notify(ctx, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
 }
 
-// sendKill sends SIGKILL and tells nobody.
+// sendKill sends SIGKILL, without an event.
 func (e *Engine) sendKill(ctx context.Context, o *task, sig syscall.Signal) error {
 	return e.send(ctx, o, sig, true)
 }

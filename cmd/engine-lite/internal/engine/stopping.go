@@ -33,7 +33,7 @@ func (e *Engine) intend(ctx context.Context, o *task, sig syscall.Signal, timeou
 	return err
 }
 
-// stop does the stop that was written down, from wherever it stands, and tells of it.
+// stop does the stop that was written down, from wherever it stands, and commits its event.
 func (e *Engine) stop(ctx context.Context, o *task) error {
 	r := o.Record()
 	if r.Stop == nil {
@@ -75,7 +75,7 @@ func (e *Engine) sendStop(ctx context.Context, o *task, sig syscall.Signal) erro
 	})
 }
 
-// stopped tells that the container was stopped. One that runs again has a stop of
+// stopped commits the event of a stopped container. One that runs again has a stop of
 // its own, or none.
 func (e *Engine) stopped(ctx context.Context, o *task) error {
 	return e.tellStop(ctx, o, containers.Change{
@@ -96,7 +96,7 @@ func (e *Engine) tellStop(ctx context.Context, o *task, c containers.Change) err
 	return containers.IgnoreGone(err)
 }
 
-// giveUpStop forgets a stop whose user was told that it failed: no later engine
+// giveUpStop forgets a stop whose user got an error: no later engine
 // goes on with it. Where the engine goes down, the next one does.
 func (e *Engine) giveUpStop(ctx context.Context, o *task, cause error) error {
 	if e.background.Ended() {

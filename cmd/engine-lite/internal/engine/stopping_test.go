@@ -18,7 +18,7 @@ func TestStopOverEngines(t *testing.T) {
 	for name, test := range map[string]struct {
 		stop    record.Stop
 		restart bool
-		ended   bool // with the stop not told of
+		ended   bool // without an event of the stop
 		actions []string
 	}{
 		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
@@ -43,7 +43,7 @@ func TestStopOverEngines(t *testing.T) {
 			want := append([]string{"create", "start"}, test.actions...)
 			eventually(t, func() bool {
 				got := r.actions(id)
-				slices.Sort(got) // a kill is told of when it was sent, maybe after the die
+				slices.Sort(got) // a kill has its event when it was sent, maybe after the die
 				sorted := slices.Sorted(slices.Values(want))
 				return slices.Equal(got, sorted)
 			})
@@ -56,7 +56,7 @@ func TestStopOverEngines(t *testing.T) {
 	}
 }
 
-// A stop that its user was told has failed is nobody's any more.
+// A stop whose user got an error is over.
 func TestStopThatFails(t *testing.T) {
 	r := newRig(t)
 	id := r.run("c", "sleep 1000")

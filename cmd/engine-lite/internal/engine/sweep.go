@@ -92,7 +92,7 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 		if err := o.Lock(ctx); err != nil {
 			return err
 		}
-		o.swept = make(chan struct{}) // nobody else has seen the object yet
+		o.swept = make(chan struct{}) // nobody else has seen the task yet
 		die := o.Record().DieSeq
 		e.store.Hold(die)
 		asking = append(asking, func(ctx context.Context) {
@@ -171,7 +171,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *task, left *leftovers) error 
 	if err := e.drainLeftover(ctx, o, rest); err != nil {
 		return err
 	}
-	if r.Stop != nil { // the container has ended, and nobody was told that a user wanted it
+	if r.Stop != nil { // the container has ended, and the event of the stop is missing
 		if err := e.stopped(ctx, o); err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (e *Engine) sweepRemoval(ctx context.Context, o *task, left *leftovers) err
 	if err := e.sweepStreams(ctx, o, left, libcontainerd.InitProcess); err != nil {
 		return err
 	}
-	if o.Record().Version == 0 { // its creation was never told
+	if o.Record().Version == 0 { // its creation has no event
 		return e.forget(ctx, o)
 	}
 	return e.insist(o, e.finishRemoval(ctx, o, "destroy"))
@@ -232,8 +232,8 @@ func (e *Engine) sweepStreams(ctx context.Context, o *task, left *leftovers, pro
 }
 
 // deleteRemains deletes the task and record that the runtime daemon has of a
-// container that doesn't run: the start was never told, or the exit was and the
-// rest not done. A daemon that is away just now is waited for.
+// container that doesn't run: the start has no event, or the exit has one and the
+// clean-up was not done. A daemon that is away just now is waited for.
 func (e *Engine) deleteRemains(ctx context.Context, r *record.Record) error {
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{Generation: r.Generation})
 	if err != nil {
@@ -296,17 +296,17 @@ func (e *Engine) leftoverExecs(o *task) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list execs: %w", err)
 	}
-	var stray []string
+	var left []string
 	for _, dir := range dirs {
 		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
 		if o.knows(id) {
 			continue
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-			stray = append(stray, id)
+			left = append(left, id)
 		}
 	}
-	return stray, nil
+	return left, nil
 }
 
 // sweepStray removes what is left of those that have ended. One whose start an

@@ -103,7 +103,7 @@ func (s *Stream) deliver(ctx context.Context, cursor *journal.Cursor, opts Optio
 	}
 }
 
-// next returns the cursor's next event as soon as it may be told. It doesn't
+// next returns the cursor's next event as soon as it may be delivered. It doesn't
 // wait for one beyond the time until, where there is one.
 func (s *Stream) next(ctx context.Context, cursor *journal.Cursor, until time.Time) (journal.Event, error) {
 	ev, err := await(ctx, cursor, until)

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Group is the goroutines of an engine's life. Its methods may be called from any goroutine.
+// Group is the goroutines that end with an engine. Its methods may be called from any goroutine.
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -20,7 +20,7 @@ func New() *Group {
 	return g
 }
 
-// Context is the engine's life: Stop ends it.
+// Context is done when the engine ends: Stop ends it.
 func (g *Group) Context() context.Context { return g.ctx }
 
 // Ended tells whether the engine goes down.

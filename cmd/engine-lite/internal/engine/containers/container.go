@@ -160,7 +160,7 @@ func (o *Container) Await(ctx context.Context, cond func(v View) bool) error {
 
 var ErrTooLong = errors.New("the container did not end in time")
 
-// AwaitExit waits until the exit of a generation is told.
+// AwaitExit waits until the exit of a generation is announced.
 func (o *Container) AwaitExit(ctx context.Context, generation uint64, timeout time.Duration) error {
 	if timeout >= 0 {
 		var cancel context.CancelFunc

@@ -21,18 +21,18 @@ import (
 //	  └─────────────────────────────────────────────────────────────────┘
 //
 // Only who has the follower (the mover while it is borrowed, else Copy) writes to
-// the client and touches its debt. The mover waits for a full client, but not
+// the client and touches its open frame. The mover waits for a full client, but not
 // longer than [patience]: then, and where another one follows or the process has
-// exited, what comes goes to the raw file, the rest of a frame that was begun too.
+// exited, what comes goes to the raw file, also the end of a frame that was begun.
 // So a process that writes is held up only at the bound, and a terminal's last
 // output, for which the runtime daemon waits two seconds, always finds room.
 
 const (
 	// patience is how long a mover waits for a client at once.
 	patience = 100 * time.Millisecond
-	// haste is how long it waits for none after it has lost its patience. Then a
-	// client that reads as fast as it can is given the time to catch up.
-	haste = 500 * time.Millisecond
+	// patiencePause is how long it waits for no client after it has lost its patience.
+	// Then a client that reads as fast as it can has the time to catch up.
+	patiencePause = 500 * time.Millisecond
 )
 
 // Socket is a client's writer that bytes can be spliced past.
@@ -54,18 +54,18 @@ type directSource interface {
 	SpliceTo(dst syscall.Conn, max int) (int64, error)
 }
 
-// leaning is how a follower stands to the movers.
-type leaning int
+// followerState says who may write to a follower's client.
+type followerState int
 
 const (
-	busy     leaning = iota // it isn't in Copy, reads a file or writes
-	idle                    // it waits for more, and a mover may borrow it
-	borrowed                // a mover writes to the client
-	full                    // it waits until the client takes more
+	busy     followerState = iota // it isn't in Copy, reads a file or writes
+	idle                          // it waits for more, and a mover may borrow it
+	borrowed                      // a mover writes to the client
+	full                          // it waits until the client takes more
 )
 
-// debt is the rest of a frame that was begun.
-type debt struct {
+// openFrame is what the client has yet to get of a frame that was begun.
+type openFrame struct {
 	r    *raw
 	head []byte // not yet sent
 	left int64  // bytes of payload to send after it
@@ -101,7 +101,7 @@ func (o *Output) borrow(r *raw) (*Follower, error) {
 			return f, nil
 		}
 		if timeout == nil {
-			if time.Now().Before(r.haste) {
+			if time.Now().Before(r.noWaitUntil) {
 				return nil, nil
 			}
 			timer := time.NewTimer(o.patience)
@@ -111,7 +111,7 @@ func (o *Output) borrow(r *raw) (*Follower, error) {
 		select {
 		case <-wait:
 		case <-timeout:
-			r.haste = time.Now().Add(haste)
+			r.noWaitUntil = time.Now().Add(patiencePause)
 			return nil, nil
 		case <-o.ctx.Done():
 			return nil, errClosed
@@ -151,11 +151,11 @@ func (o *Output) onlyLocked(r *raw) *Follower {
 // idleLocked says that the follower has all of the stream so far, and that
 // nothing of another one is half sent.
 func (f *Follower) idleLocked(r *raw) bool {
-	return f.state == idle && f.position[r.name] == r.size && (f.debt.left == 0 || f.debt.r == r)
+	return f.state == idle && f.position[r.name] == r.size && (f.frame.left == 0 || f.frame.r == r)
 }
 
 // giveBack ends a borrow; err ends the follower. Nobody is woken who has nothing to do.
-func (o *Output) giveBack(f *Follower, state leaning, err error) {
+func (o *Output) giveBack(f *Follower, state followerState, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f.state = state
@@ -170,11 +170,11 @@ func (o *Output) giveBack(f *Follower, state leaning, err error) {
 
 // lend moves n bytes of the stream, as one frame, to the client, or what is left
 // of the frame before. It doesn't wait for the client.
-func (f *Follower) lend(r *raw, src directSource, n int) (leaning, error) {
-	d := &f.debt
+func (f *Follower) lend(r *raw, src directSource, n int) (followerState, error) {
+	d := &f.frame
 	if d.left == 0 {
 		head, conn := f.sockets[r.name].Frame(n)
-		*d = debt{r: r, head: append(d.head[:0], head...), left: int64(n)}
+		*d = openFrame{r: r, head: append(d.head[:0], head...), left: int64(n)}
 		f.conn = conn
 	}
 	for len(d.head) > 0 {
@@ -259,7 +259,7 @@ func spliceable(writers map[string]io.Writer) map[string]Socket {
 
 // repay sends some of the rest of a frame, which is in the raw file now.
 func (f *Follower) repay(r *raw, at int64, buf []byte) error {
-	d := &f.debt
+	d := &f.frame
 	if _, err := f.conn.Write(d.head); err != nil {
 		return err
 	}

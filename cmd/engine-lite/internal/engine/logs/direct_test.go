@@ -74,7 +74,7 @@ func newDirectOutput(t *testing.T, patience time.Duration) *directOutput {
 	return d
 }
 
-func (d *directOutput) state() leaning {
+func (d *directOutput) state() followerState {
 	d.o.mu.Lock()
 	defer d.o.mu.Unlock()
 	return d.f.state
@@ -92,7 +92,7 @@ func (d *directOutput) stuck() {
 	waitFor(d.t, "a full client", func() bool {
 		d.o.mu.Lock()
 		defer d.o.mu.Unlock()
-		return (d.f.state == full || d.f.state == busy) && d.f.debt.left > 0
+		return (d.f.state == full || d.f.state == busy) && d.f.frame.left > 0
 	})
 }
 

@@ -16,7 +16,7 @@
 // Who waits for whom: a lagging encoder makes the mover wait, and in the end the
 // writer, as a full pipe does. So does a follower that lags by the bound, until
 // the process has exited; beside a log only as long as it takes something now and
-// then, else it is cut off and told so. Where nothing is logged, followers are the
+// then, else it is cut off, with a message. Where nothing is logged, followers are the
 // only readers and the mover waits for the slowest. A full disk makes the mover or
 // the encoder wait, and loses nothing.
 //

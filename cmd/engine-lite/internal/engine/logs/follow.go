@@ -34,17 +34,17 @@ type Follower struct {
 	// logged is how much of the log is replayed first.
 	logged int64
 	turn   int      // the stream that is looked at first
-	conn   net.Conn // that debt is owed to
+	conn   net.Conn // that gets the frame
 	// took is when it took something for the last time, as Output.now.
 	took atomic.Int64
 
 	// What follows is guarded by the output's lock.
 	position map[string]int64
-	state    leaning
+	state    followerState
 	lagging  bool              // it was cut off
 	recalled bool              // somebody waits for the end of a borrow
 	sockets  map[string]Socket // that the movers may splice past, while in Copy
-	debt     debt              // touched by who has the follower, without the lock
+	frame    openFrame         // touched by who has the follower, without the lock
 }
 
 // Follow begins to follow at the moment of the call, also before Start. The
@@ -220,12 +220,12 @@ func (f *Follower) readyLocked() (*raw, int64, error) {
 		}
 		at, follows := f.position[r.name]
 		switch {
-		case f.debt.left > 0 && f.debt.r != r: // not within another one's frame
+		case f.frame.left > 0 && f.frame.r != r: // not within another one's frame
 			end = nil
 		case follows && at < r.size:
 			f.turn = i + 1
 			return r, at, nil
-		case f.debt.left > 0 && r.over():
+		case f.frame.left > 0 && r.over():
 			return nil, 0, fmt.Errorf("%s ended within a frame: %w", r.name, io.ErrUnexpectedEOF)
 		case !follows && len(f.position) > 0: // not the follower's
 		case !r.over():
@@ -245,7 +245,7 @@ func (f *Follower) pass(r *raw, at int64, w io.Writer) error {
 	}
 	buf := followBuffers.Get().(*[followChunk]byte)
 	defer followBuffers.Put(buf)
-	if f.debt.left > 0 {
+	if f.frame.left > 0 {
 		return f.repay(r, at, buf[:])
 	}
 	n, err := f.read(r, at, buf[:])

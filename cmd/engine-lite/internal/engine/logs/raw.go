@@ -33,7 +33,7 @@ type raw struct {
 	followers            map[*Follower]struct{}
 	held                 bool // the mover waits for a follower
 
-	haste time.Time // until then the mover, which it belongs to, waits for no client
+	noWaitUntil time.Time // until then the mover, which it belongs to, waits for no client
 }
 
 // over says that nothing more comes.

@@ -15,7 +15,7 @@ import (
 // ClosesStdin tells whether stdin is closed when its first client has gone.
 func (l *IO) ClosesStdin() bool { return l.Stdin && l.once && !l.Terminal }
 
-// Client follows the life for one client: from the moment of the call, so that
+// Client follows the IO for one client: from the moment of the call, so that
 // what comes while its connection is taken over isn't missed.
 func (l *IO) Client(ctx context.Context, o logs.FollowOptions, keys []byte, open func() (ClientStreams, error)) error {
 	if !l.Join() {
@@ -72,7 +72,7 @@ func (l *IO) feed(from io.Reader, keys []byte, cancel context.CancelCauseFunc) {
 type onlyWriter struct{ io.Writer }
 
 // ClientStreams are a client's ends of an attached process. A nil stream is not
-// attached. Without a terminal, Stdout and Stderr are already told apart by the
+// attached. Without a terminal, Stdout and Stderr are already separated by the
 // caller. To outputs that are Sockets bytes may be spliced past Write.
 type ClientStreams struct {
 	Stdin  io.Reader

@@ -35,7 +35,7 @@ const keeperTimeout = 10 * time.Second
 type Holder struct {
 	Inner     libcontainerd.Stdio
 	Keeper    Keeper
-	Engine    context.Context // the engine's life
+	Engine    context.Context // ends with the engine
 	Namespace string
 	// Find returns the IO of a process; nil where the keeper does not hold the outputs of the process.
 	Find func(containerID, processID string) (*IO, error)
@@ -188,7 +188,7 @@ func (s *Holder) Retake(ctx context.Context, c libcontainerd.StdioConfig, gone f
 // heldStreams are streams that the keeper lets go of when they are closed.
 type heldStreams struct {
 	libcontainerd.Streams
-	engine context.Context // the engine's life
+	engine context.Context // ends with the engine
 	keeper Keeper
 	key    string
 	IO     *IO

@@ -189,8 +189,8 @@ func (l *IO) unread() bool {
 	}
 }
 
-// Join counts a client in; it fails once the life has ended. leave counts it
-// out, and the last one to leave an ended life frees the output.
+// Join counts a client in; it fails once the IO has ended. Leave counts it
+// out, and the last one to leave an ended IO frees the output.
 func (l *IO) Join() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
