@@ -289,7 +289,7 @@ func (e *Engine) sweepExecs(ctx context.Context, o *task) error {
 	return errors.Join(err, e.sweepLeftoverExecs(ctx, o, execs))
 }
 
-// strayExecs are execs that left raw output and that this engine doesn't know.
+// leftoverExecs are execs that left raw output and that this engine doesn't know.
 // One that ends meanwhile removes its directory before it is forgotten.
 func (e *Engine) leftoverExecs(o *task) ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.ID), execDirPrefix+"*"))
@@ -309,7 +309,7 @@ func (e *Engine) leftoverExecs(o *task) ([]string, error) {
 	return left, nil
 }
 
-// sweepStray removes what is left of those that have ended. One whose start an
+// sweepLeftoverExecs removes what is left of those that have ended. One whose start an
 // earlier engine didn't live to write down keeps its streams while it runs, and
 // the keeper moves its output.
 func (e *Engine) sweepLeftoverExecs(ctx context.Context, o *task, execs []string) error {
