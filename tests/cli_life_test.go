@@ -266,9 +266,11 @@ func TestInspect(t *testing.T) {
 		if s.Status != "running" || !s.Running || s.Paused || s.Restarting || s.Dead || s.OOMKilled || s.Pid == 0 || s.ExitCode != 0 || s.StartedAt.IsZero() {
 			t.Errorf("state: %+v", s)
 		}
-		if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.Pid)); string(line) != "sleep\x001000\x00" {
-			t.Errorf("process %d is %q", s.Pid, line)
-		}
+		// A start has ended when the OCI runtime's process is about to execute the command.
+		await(t, "the process is the command", func() bool {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.Pid))
+			return string(line) == "sleep\x001000\x00"
+		})
 		g := c.Config
 		if g.User != "app" || g.WorkingDir != "/tmp" || g.Hostname != "box" || g.Image != "busybox" || g.Tty ||
 			!slices.Contains(g.Env, "A=1") || !slices.Contains(g.Env, "PATH=/bin") || !slices.Equal(g.Entrypoint, []string{"sleep"}) {

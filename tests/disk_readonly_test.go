@@ -29,7 +29,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	f := serveBlockFile(t, readFile(t, path))
 	command(t, "mount", "--bind", f.path, path)
-	t.Cleanup(func() { command(t, "umount", path) })
+	t.Cleanup(func() { unmount(t, path) })
 	d := oneDocker(t, startRig(t, &rig{args: []string{"--root", fs.dir}}))
 	testReadOnlyDisk(t, d, f)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // disk is a small file system of a test's own.
@@ -46,9 +48,22 @@ func newDisk(t *testing.T, kind string, megabytes int) *disk {
 	}
 	t.Cleanup(func() {
 		unlooped(t, d.dir)
-		command(t, "umount", d.dir)
+		unmount(t, d.dir)
 	})
 	return d
+}
+
+// unmount unmounts dir, of which this process has closed all files. A process that another
+// test starts has copies of them from its fork to its exec: so long dir is busy.
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	await(t, "nothing is open below "+dir, func() bool {
+		err := unix.Unmount(dir, 0)
+		if err != nil && !errors.Is(err, unix.EBUSY) {
+			t.Fatalf("unmount %s: %v", dir, err)
+		}
+		return err == nil
+	})
 }
 
 // unlooped waits until no loop device has a file below dir. The one of a file system

@@ -88,7 +88,7 @@ func recordWrites(t *testing.T, how string, commits int) (before []byte, log []b
 		t.Fatal(err)
 	}
 	command(t, "mount", "-o", "loop", f.path, mnt)
-	defer command(t, "umount", mnt)
+	defer unmount(t, mnt)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), journalWriter+"="+how+filepath.Join(mnt, "journal.db"))
 	cmd.Stderr = os.Stderr
@@ -200,7 +200,7 @@ func afterPowerLoss(t *testing.T, dir string, image []byte, acked map[string]ack
 		t.Fatal(err)
 	}
 	command(t, "mount", "-o", "loop", f.Name(), mnt)
-	defer command(t, "umount", mnt)
+	defer unmount(t, mnt)
 	path := filepath.Join(mnt, "journal.db")
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && len(acked) == 0 {
 		return nil

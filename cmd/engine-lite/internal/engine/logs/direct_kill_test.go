@@ -38,6 +38,7 @@ func spliceUntilKilled(dir string) {
 	}
 	stdout := openFIFO(dir, "out")
 	o.Start(stdout, nil)
+	tellStarted()
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	stdout.ExitKnown()
 	fail(<-copied)
@@ -63,23 +64,21 @@ func TestKilledWhileSplicing(t *testing.T) {
 	for over := false; !over; {
 		engine := exec.Command("/proc/self/exe")
 		engine.Env = append(os.Environ(), directEnv+"="+dir)
-		stdin, err := engine.StdinPipe()
-		must(t, err)
 		here, there := socketPair(t)
 		file, err := here.File()
 		must(t, err)
 		engine.ExtraFiles = []*os.File{file}
-		must(t, engine.Start())
-		must(t, file.Close())
-		must(t, here.Close())
 		got := make(chan struct{})
 		go func() { defer close(got); lines.deframe(there) }()
+		stdin := awaitStarted(t, engine)
+		must(t, file.Close())
+		must(t, here.Close())
 		select {
 		case <-ended:
 			over = true
 			must(t, stdin.Close())
 			must(t, engine.Wait())
-		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond):
+		case <-time.After(time.Duration(rand.IntN(60)) * time.Millisecond):
 			must(t, engine.Process.Kill())
 			_ = engine.Wait()
 			_ = stdin.Close()

@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,28 @@ func encodeUntilKilled(dir string) {
 		panic(err)
 	}
 	o.Start(stdout, stderr)
+	tellStarted()
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	stdout.ExitKnown()
 	stderr.ExitKnown()
 	<-o.Drained()
+}
+
+// tellStarted is what an engine calls that has begun to move bytes; awaitStarted waits for
+// it. How long a process takes until then says nothing about the moment of a kill.
+func tellStarted() { _, _ = os.Stdout.Write([]byte{'+'}) }
+
+// awaitStarted starts engine, a process, and returns its stdin.
+func awaitStarted(t *testing.T, engine *exec.Cmd) io.Closer {
+	t.Helper()
+	stdin, err := engine.StdinPipe()
+	must(t, err)
+	stdout, err := engine.StdoutPipe()
+	must(t, err)
+	must(t, engine.Start())
+	_, err = io.ReadFull(stdout, make([]byte, 1))
+	must(t, err)
+	return stdin
 }
 
 func openFIFO(dir, name string) *fifo.Reader {
@@ -63,15 +82,13 @@ func TestKilledEngines(t *testing.T) {
 	for over := false; !over; {
 		engine := exec.Command("/proc/self/exe")
 		engine.Env = append(os.Environ(), helperEnv+"="+dir)
-		stdin, err := engine.StdinPipe()
-		must(t, err)
-		must(t, engine.Start())
+		stdin := awaitStarted(t, engine)
 		select {
 		case <-ended:
 			over = true
 			must(t, stdin.Close())
 			must(t, engine.Wait())
-		case <-time.After(time.Duration(3+kills%20) * time.Millisecond):
+		case <-time.After(time.Duration(kills%20) * time.Millisecond):
 			must(t, engine.Process.Kill())
 			_ = engine.Wait()
 			_ = stdin.Close()
