@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -275,7 +276,7 @@ func TestRequestsInPairs(t *testing.T) {
 		"exec": func() error {
 			id, err := r.e.ExecCreate(ctx, name, container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 0.001"}})
 			if err == nil {
-				err = r.e.ExecStart(ctx, id, ExecStartOptions{Detach: true})
+				err = r.e.ExecStart(ctx, id, exec.StartOptions{Detach: true})
 			}
 			return err
 		},

@@ -1,15 +1,12 @@
 package engine
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
@@ -78,47 +75,4 @@ func (r *rig) stored(want ...string) {
 	if !slices.Equal(got, want) {
 		r.t.Fatalf("the daemon has records of %v, want %v", got, want)
 	}
-}
-
-// TestStrayExecs has execs end, one after the other, while an engine looks for
-// those that nobody knows: of these only it may speak.
-func TestLeftoverExecs(t *testing.T) {
-	t.Parallel()
-	e, o := &Engine{opts: Options{Root: t.TempDir()}}, &task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
-	stray := e.execDir(o.ID, "stray")
-	if err := os.MkdirAll(stray, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- endExecs(e, o, 1000) }()
-	for over := false; !over; {
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-			over = true
-		default:
-		}
-		found, err := e.leftoverExecs(o)
-		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"stray"})) {
-			t.Errorf("stray are %v: %v", found, err)
-		}
-	}
-}
-
-// endExecs ends execs as finishExec does: the directory goes, then the name.
-func endExecs(e *Engine, o *task, count int) error {
-	for n := range count {
-		id := fmt.Sprintf("exec%d", n)
-		o.Change(func() { o.execs[id] = &execution{id: id} })
-		if err := os.Mkdir(e.execDir(o.ID, id), 0o700); err != nil {
-			return err
-		}
-		if err := os.Remove(e.execDir(o.ID, id)); err != nil {
-			return err
-		}
-		o.Change(func() { delete(o.execs, id) })
-	}
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
@@ -152,6 +153,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	}
 	e.registry.Remove(o.Container, o.Record().Name)
 	e.tasks.remove(o.ID)
+	e.processes.Remove(o.ID, libcontainerd.InitProcess)
 	o.Change(func() { o.Gone = true })
 	return nil
 }

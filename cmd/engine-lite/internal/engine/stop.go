@@ -46,7 +46,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if err := e.intend(ctx, o, sig, timeout, time.Time{}); err != nil {
 		return err
 	}
-	if err := e.letStart(ctx, o); err != nil {
+	if err := o.AwaitStart(ctx); err != nil {
 		return err
 	}
 	if err := e.stop(ctx, o); err != nil {
@@ -112,7 +112,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		}
 	}
 	// Who reads what it prints may be faster than its start.
-	if err := e.letStart(ctx, o); err != nil {
+	if err := o.AwaitStart(ctx); err != nil {
 		return err
 	}
 	r := o.Record()

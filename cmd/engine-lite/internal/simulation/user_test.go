@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
 // user makes containers and does to them what users do, one after the other,
@@ -301,32 +302,32 @@ func (u *user) wait(inc *incarnation, d *dice, before history) {
 func (u *user) exec(inc *incarnation, d *dice) {
 	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()), "sleep 1000000", "echo x; exit 0"}[d.below(4)]
 	id := u.id
-	exec, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
-		exec, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
+	execID, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
+		execID, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
 		if err != nil {
 			return "", err
 		}
-		return exec, e.ExecStart(ctx, exec, engine.ExecStartOptions{Detach: true})
+		return execID, e.ExecStart(ctx, execID, exec.StartOptions{Detach: true})
 	})
 	if isCrash(err) {
 		return
 	}
-	if _, ok := u.w.ledger.exec(exec); err == nil && !ok {
-		u.w.wrong("exec %s was started, and the journal says nothing of it", short(exec))
+	if _, ok := u.w.ledger.exec(execID); err == nil && !ok {
+		u.w.wrong("exec %s was started, and the journal says nothing of it", short(execID))
 	}
 	if err == nil && d.chance(2) {
 		time.Sleep(d.between(time.Second, 7*time.Second))
-		u.inspectExec(inc, exec)
+		u.inspectExec(inc, execID)
 	}
 }
 
 // inspectExec compares an exec's exit code with that of its event.
-func (u *user) inspectExec(inc *incarnation, exec string) {
-	answer, err := inc.engine.ExecInspect(inc.ctx, exec) // which never waits
+func (u *user) inspectExec(inc *incarnation, execID string) {
+	answer, err := inc.engine.ExecInspect(inc.ctx, execID) // which never waits
 	if err != nil || answer.ExitCode == nil {
 		return
 	}
-	if x, _ := u.w.ledger.exec(exec); !x.ended || x.code != *answer.ExitCode {
-		u.w.wrong("exec %s has the code %d, told was %+v", short(exec), *answer.ExitCode, x)
+	if x, _ := u.w.ledger.exec(execID); !x.ended || x.code != *answer.ExitCode {
+		u.w.wrong("exec %s has the code %d, told was %+v", short(execID), *answer.ExitCode, x)
 	}
 }
