@@ -61,7 +61,7 @@ func (e *Engine) endForRemoval(ctx context.Context, o *task) error {
 	if !r.Running() {
 		return nil
 	}
-	return containers.IgnoreGone(e.killNow(ctx, o, r.Generation))
+	return containers.IgnoreGone(e.kill(ctx, o, r.Generation))
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
