@@ -211,6 +211,29 @@ func (d *daemon) peakMemory() int {
 	return kb
 }
 
+// A delete that comes while the task is being made waits for the task: "not found" would be true for a moment only.
+func TestDeleteDuringCreate(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "runc")
+	d.record("c", d.spec("c", "exec sleep 1000"))
+	creating := filepath.Join(d.dir, "creating")
+	slow := d.standIn("slow", "create", `touch `+creating+`; sleep 1`)
+	created := make(chan error, 1)
+	go func() { created <- d.createWith(slow, "c") }()
+	for _, err := os.Stat(creating); err != nil; _, err = os.Stat(creating) {
+		if t.Context().Err() != nil {
+			t.Fatal("no create begins")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	d.delete("c")
+	check(t, <-created)
+	ctx, cancel := d.within()
+	defer cancel()
+	_, err := d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: "c"})
+	equal(t, "a second delete", status.Code(err), codes.NotFound)
+}
+
 // A poststart hook or a shim may leave a process that keeps the runtime's output open. It runs on, and nobody waits
 // for it.
 func TestRuntimeLeavesAProcess(t *testing.T) {
