@@ -29,6 +29,9 @@ type Options struct {
 	Keeper string
 	// Runtime is an OCI runtime's name or path; empty for crun where it runs on this host, else runc.
 	Runtime string
+	// ParentGroup is the control group below which all containers are made, by its name below the root of the control
+	// groups. The daemon removes the group a second after the last container; empty for a group that is left alone.
+	ParentGroup string
 	// Version is what the version service tells.
 	Version string
 	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where
@@ -58,7 +61,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		return nil, fmt.Errorf("root %q, address %q and keeper %q must be absolute paths: %w",
 			opts.Root, opts.Address, opts.Keeper, errdefs.ErrInvalidArgument)
 	}
-	c, err := core.New(ctx, core.Options{Root: opts.Root, Keeper: opts.Keeper, Runtime: opts.Runtime, Log: opts.Log})
+	c, err := core.New(ctx, core.Options{
+		Root: opts.Root, Keeper: opts.Keeper, Runtime: opts.Runtime, ParentGroup: opts.ParentGroup, Log: opts.Log,
+	})
 	if err != nil {
 		return nil, err
 	}
