@@ -18,8 +18,8 @@ var replayFlag = flag.Int("simulation.replays", 20, "how many seeds are run twic
 func TestReplay(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for seed := range uint64(*replayFlag) {
-		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, print: true}
-		first, second := simulate(t, p, memoryDir(t)), simulate(t, p, memoryDir(t))
+		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, keepTrace: true}
+		first, second := simulate(t, p, runDirectory(t)), simulate(t, p, runDirectory(t))
 		if first.hash != second.hash {
 			t.Errorf("seed %d: %s, and again %s:\n%s", p.seed, first.hash, second.hash, difference(first.trace, second.trace))
 		}

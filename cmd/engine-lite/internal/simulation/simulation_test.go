@@ -20,17 +20,17 @@ var (
 	traceFlag      = flag.Bool("simulation.trace", false, "print all that happened")
 )
 
-// What one seed has. A seed means the same run only with the same of both.
+// The size of the run of one seed. A seed repeats a run only with the same sizes.
 const (
 	users   = 10
 	perSeed = 300 // lifecycles
 )
 
 func TestMain(m *testing.M) {
-	log.SetLevel(log.PanicLevel) // a million faults have a million lines
+	log.SetLevel(log.PanicLevel) // else each fault logs a line
 	log.SetOutput(io.Discard)
 	debug.SetGCPercent(400)
-	if err := sweepMemory(); err != nil {
+	if err := removeOldRuns(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -43,14 +43,14 @@ func TestSimulation(t *testing.T) {
 	begin, total := time.Now(), map[string]int{}
 	lifecycles, seed := 0, *seedFlag
 	for ; !t.Failed(); seed += *strideFlag {
-		r := simulate(t, plan{seed: seed, users: users, lifecycles: perSeed, print: *traceFlag}, memoryDir(t))
+		r := simulate(t, plan{seed: seed, users: users, lifecycles: perSeed, keepTrace: *traceFlag}, runDirectory(t))
 		for kind, n := range r.faults {
 			total[kind] += n
 		}
 		if *traceFlag {
 			fmt.Print(r.trace)
 		}
-		for _, text := range r.broken {
+		for _, text := range r.violations {
 			t.Errorf("seed %d, %s", seed, text)
 		}
 		if t.Failed() {

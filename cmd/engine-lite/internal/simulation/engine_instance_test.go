@@ -18,92 +18,92 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// incarnation is one engine's life, in a root directory of its own.
+// engineInstance is one engine, from its opening to its end, in a root directory of its
+// own.
 //
-// One that is killed stops dead: whichever of its goroutines next reaches a tap
-// stays there, so that it changes nothing any more. It is thawed, with errors
-// for all that it asks, when the run has been judged, so that its goroutines
-// can be joined.
-type incarnation struct {
+// A killed engine stops dead: each of its goroutines blocks at the next tap that it calls,
+// so that it changes nothing any more. When the run is checked, the taps return errors to
+// these goroutines, so that they can be joined.
+type engineInstance struct {
 	w       *world
 	root    string
 	engine  *engine.Engine
 	journal *journal.Journal
-	// attached ends with the engine's life, for calls that would go on for ever;
-	// ctx ends when a killed engine is thawed.
-	attached, ctx  context.Context
-	detach, cancel context.CancelFunc
-	calls          sync.WaitGroup
-	opened         chan error // takes one
-	closing        bool       // by close, which ends when it is thawed
+	// attachContext ends when the engine's end begins, for calls that would never return. ctx
+	// ends when a killed engine's goroutines are unblocked.
+	attachContext, ctx  context.Context
+	endAttached, cancel context.CancelFunc
+	calls               sync.WaitGroup
+	opened              chan error // takes one
+	closing             bool       // by close; if the engine is killed meanwhile, close returns when unblocked
 
-	killed atomic.Bool
-	died   chan struct{} // closed when it was killed
-	gone   chan struct{} // closed when it was killed, or is about to be closed
-	leave  func()        // closes gone
-	thawed chan struct{}
+	killed    atomic.Bool
+	crashed   chan struct{} // closed when it was killed
+	ending    chan struct{} // closed when it was killed or when close has begun
+	beginEnd  func()        // closes ending
+	unblocked chan struct{}
 
 	mu      sync.Mutex
 	streams map[*streamsTap]bool
 }
 
-func (w *world) newIncarnation(root string) *incarnation {
-	i := &incarnation{
-		w: w, root: root, opened: make(chan error, 1), gone: make(chan struct{}), died: make(chan struct{}), thawed: make(chan struct{}),
+func (w *world) newEngineInstance(root string) *engineInstance {
+	i := &engineInstance{
+		w: w, root: root, opened: make(chan error, 1), ending: make(chan struct{}), crashed: make(chan struct{}), unblocked: make(chan struct{}),
 		streams: map[*streamsTap]bool{},
 	}
-	i.leave = sync.OnceFunc(func() { close(i.gone) })
+	i.beginEnd = sync.OnceFunc(func() { close(i.ending) })
 	i.ctx, i.cancel = context.WithCancel(context.Background())
-	i.attached, i.detach = context.WithCancel(i.ctx)
+	i.attachContext, i.endAttached = context.WithCancel(i.ctx)
 	return i
 }
 
-// leaving tells that the engine's end has begun.
-func (i *incarnation) leaving() bool {
+// isEnding is true if the engine was killed or its close has begun.
+func (i *engineInstance) isEnding() bool {
 	select {
-	case <-i.gone:
+	case <-i.ending:
 		return true
 	default:
 		return false
 	}
 }
 
-func (i *incarnation) isDead() bool { return i.killed.Load() }
+func (i *engineInstance) isKilled() bool { return i.killed.Load() }
 
-// freeze is where a killed engine's goroutines stay.
-func (i *incarnation) freeze() error {
-	<-i.thawed
+// block is where the goroutines of a killed engine wait.
+func (i *engineInstance) block() error {
+	<-i.unblocked
 	return errCrashed
 }
 
-// crash kills the engine, on a goroutine of its own.
-func (i *incarnation) crash() error {
+// crash kills the engine. It is called on one of the engine's goroutines, which blocks.
+func (i *engineInstance) crash() error {
 	if i.killed.CompareAndSwap(false, true) {
-		i.leave()
+		i.beginEnd()
 		i.mu.Lock()
 		for s := range i.streams {
 			s.dropped()
 		}
 		i.mu.Unlock()
-		close(i.died)
+		close(i.crashed)
 	}
-	return i.freeze()
+	return i.block()
 }
 
-func (i *incarnation) hold(s *streamsTap) {
+func (i *engineInstance) addStreams(s *streamsTap) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.streams[s] = true
 }
 
-func (i *incarnation) letGo(s *streamsTap) {
+func (i *engineInstance) removeStreams(s *streamsTap) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.streams, s)
 }
 
-// open opens the engine, which may be killed meanwhile.
-func (i *incarnation) open() error {
+// open opens the engine. The engine may be killed meanwhile.
+func (i *engineInstance) open() error {
 	w := i.w
 	i.calls.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -121,14 +121,14 @@ func (i *incarnation) open() error {
 	case err := <-i.opened:
 		i.opened <- err
 		return err
-	case <-i.died:
+	case <-i.crashed:
 		return errCrashed
 	}
 }
 
-// do makes a user's call. A user of an engine that is killed, or ends, before the
-// answer gets errCrashed.
-func do[T any](i *incarnation, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
+// do makes a user's call. If the engine is killed or ends before its answer, do returns
+// errCrashed.
+func do[T any](i *engineInstance, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -141,20 +141,20 @@ func do[T any](i *incarnation, fn func(ctx context.Context, e *engine.Engine) (T
 	var none T
 	select {
 	case a := <-done:
-		if i.isDead() {
+		if i.isKilled() {
 			return none, errCrashed
 		}
 		return a.value, a.err
-	case <-i.gone:
+	case <-i.ending:
 		return none, errCrashed
 	}
 }
 
-// close ends an engine in order: its callers have gone, and what they asked for
-// has been done. It may be killed meanwhile.
-func (i *incarnation) close() error {
-	i.leave()
-	i.detach()
+// close closes an engine. Its users have gone, and their calls are finished first. The
+// engine may be killed meanwhile.
+func (i *engineInstance) close() error {
+	i.beginEnd()
+	i.endAttached()
 	i.closing = true
 	closed := make(chan error, 1)
 	answered := make(chan struct{})
@@ -165,7 +165,7 @@ func (i *incarnation) close() error {
 	go func() {
 		select {
 		case <-answered:
-		case <-i.thawed: // a call may wait for the engine's end
+		case <-i.unblocked: // a call may wait for the engine's end
 		}
 		closed <- i.engine.Close()
 	}()
@@ -173,39 +173,39 @@ func (i *incarnation) close() error {
 	case err := <-closed:
 		i.cancel()
 		return err
-	case <-i.died:
+	case <-i.crashed:
 		return errCrashed
 	}
 }
 
-// bury joins what a killed engine had.
-func (i *incarnation) bury() {
+// joinAll joins the goroutines of a killed engine.
+func (i *engineInstance) joinAll() {
 	i.cancel()
-	close(i.thawed)
+	close(i.unblocked)
 	if err := <-i.opened; err == nil && !i.closing {
-		_ = i.engine.Close() // it can do nothing, and says so
+		_ = i.engine.Close() // always an error: the engine can't do anything
 	}
 	i.calls.Wait()
 }
 
-// inherit makes the root directory that the next engine finds, of what a killed
-// one has left: the journal as it is on the disk now, and the files.
-func (w *world) inherit(dead *incarnation, root string) error {
-	synctest.Wait() // whatever it was writing is written
+// copyRoot makes the root directory of the next engine from what a killed engine has left:
+// the journal as it is on the disk now, and the files.
+func (w *world) copyRoot(killed *engineInstance, root string) error {
+	synctest.Wait() // writes under way are finished
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(dead.root, "containers"), filepath.Join(root, "containers")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(filepath.Join(killed.root, "containers"), filepath.Join(root, "containers")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	err := copySparse(filepath.Join(dead.root, "journal.db"), filepath.Join(root, "journal.db"))
+	err := copySparse(filepath.Join(killed.root, "journal.db"), filepath.Join(root, "journal.db"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-// copySparse copies a file without its holes, of which bbolt's grow many.
+// copySparse copies a file without its holes. The files of bbolt get many holes.
 func copySparse(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
@@ -241,7 +241,7 @@ func copySparse(from, to string) (err error) {
 }
 
 // records are the names of all records in the journal.
-func (i *incarnation) records() []string {
+func (i *engineInstance) records() []string {
 	var names []string
 	i.w.must(i.journal.View(func(s *journal.Snapshot) error {
 		for _, kind := range []string{"container", "name", "exec"} {
