@@ -9,7 +9,7 @@ import (
 
 const (
 	// patience bounds each wait for something that happens outside of the test.
-	patience = 60 * time.Second
+	waitLimit = 60 * time.Second
 	// pollEvery is the pause between two looks at it.
 	pollEvery = 10 * time.Millisecond
 )
@@ -18,13 +18,13 @@ const (
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	if !holds(condition) {
-		t.Fatalf("not within %s: %s", patience, what)
+		t.Fatalf("not within %s: %s", waitLimit, what)
 	}
 }
 
 // holds polls until the condition holds, and tells whether it did in time.
 func holds(condition func() bool) bool {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitLimit)
 	for !condition() {
 		if time.Now().After(deadline) {
 			return false

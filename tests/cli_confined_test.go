@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestConfined looks from inside at what confines a container.
+// TestConfined checks from inside how a container is confined.
 func TestConfined(t *testing.T) {
 	const script = `
 grep -E '^(CapEff|CapBnd|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status

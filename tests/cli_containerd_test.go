@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// onContainerd are tests of the CLI that are run on each containerd too: those in
-// which the runtime daemon has a part.
+// onContainerd are the tests of the CLI that also run on each containerd: those that
+// depend on the runtime daemon.
 var onContainerd = []string{
 	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled",
 	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec", "TestExecPipe",
@@ -20,8 +20,8 @@ var onContainerd = []string{
 	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined", "TestHealth",
 }
 
-// TestOnContainerd runs them again, in a process of their own, on an engine that
-// uses a containerd, with one CLI. 1.6 has its turn in long runs.
+// TestOnContainerd runs these tests in a process of their own, on an engine that uses a
+// containerd, with one CLI. With containerd 1.6 it runs only in long runs.
 func TestOnContainerd(t *testing.T) {
 	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		c := startContainerd(t, release)
@@ -43,9 +43,9 @@ func TestOnContainerd(t *testing.T) {
 	})
 }
 
-// noEngineState removes the directory that shims gave runc for the engine's
-// namespace, unless somebody else's engine has containers there: each rig looks for
-// its own by their ids.
+// noEngineState removes the directory that shims gave runc for the engine's namespace,
+// unless another engine has containers there. Each rig finds its own containers by their
+// ids.
 func noEngineState(t *testing.T) {
 	err := os.Remove(filepath.Join("/run/containerd/runc", "engine-lite"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) { // ErrExist: not empty

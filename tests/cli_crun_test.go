@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestCrun runs the engine where crun runs, which it then takes by itself.
+// TestCrun runs the engine on a machine where crun works. The engine then uses crun
+// without being told to.
 func TestCrun(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t, withoutUnified...)

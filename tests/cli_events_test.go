@@ -58,7 +58,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestImageEvents has what is told of an image, with the names that Docker gives it.
+// TestImageEvents checks the events of an image, with the names that Docker gives them.
 func TestImageEvents(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		since := fmt.Sprint(time.Now().Unix())

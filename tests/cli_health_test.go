@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// healthJSON is what docker inspect tells of a container's health.
+// healthJSON is the container's health in docker inspect.
 type healthJSON struct {
 	Status        string
 	FailingStreak int
@@ -22,7 +22,7 @@ type probeJSON struct {
 	Output     string
 }
 
-// health is nil where the container has none.
+// health returns nil if the container has no health check.
 func (d docker) health(t testing.TB, name string) (h *healthJSON) {
 	t.Helper()
 	var state struct{ Health *healthJSON }
@@ -85,14 +85,14 @@ func TestHealth(t *testing.T) {
 		if got := events("exec_create"); len(got) < 3 || got[0] != "exec_create: /bin/sh -c echo looking; test -f /ok" {
 			t.Errorf("events %q", got)
 		}
-		// Each probe that was told of has ended, and the exec of this test too.
+		// Each probe with an event has ended, and the exec of this test too.
 		if created, died := len(events("exec_create")), len(events("exec_die")); created != died {
 			t.Errorf("%d execs were created, %d have ended", created, died)
 		}
 	})
 }
 
-// TestHealthOfImages has a container take its image's health check, change it, or
+// TestHealthOfImages runs containers that take their image's health check, change it, or
 // have none.
 func TestHealthOfImages(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
@@ -136,7 +136,7 @@ func TestHealthOfImages(t *testing.T) {
 	})
 }
 
-// TestHealthRefused has the checks that can't be meant.
+// TestHealthRefused asks for health checks that are not possible.
 func TestHealthRefused(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -156,8 +156,8 @@ func TestHealthRefused(t *testing.T) {
 	r.refused(t, 400, "health=ill", "GET", `/containers/json?filters={"health":["ill"]}`, "")
 }
 
-// TestHealthRecovery kills the engine: health goes on where it was, and the probe
-// that was under way has gone.
+// TestHealthRecovery kills the engine. The next one goes on with the health checks, and
+// the probe that was running is gone.
 func TestHealthRecovery(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)

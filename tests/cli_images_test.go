@@ -16,7 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// imageName is a name for images that nobody has; those are removed at the end of the test.
+// imageName returns an unused name for images. Images with that name are removed at the
+// end of the test.
 func (d docker) imageName(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("image%d", names.Add(1))
@@ -24,7 +25,7 @@ func (d docker) imageName(t testing.TB) string {
 	return name
 }
 
-// forgetImage removes an image at the end of the test, if it is there.
+// forgetImage removes an image at the end of the test if the image exists.
 func (d docker) forgetImage(t testing.TB, name string) {
 	t.Cleanup(func() {
 		if a := d.call("DELETE", "/images/"+name+"?force=1", ""); a.err != nil || a.status != 200 && a.status != 404 {
@@ -33,8 +34,8 @@ func (d docker) forgetImage(t testing.TB, name string) {
 	})
 }
 
-// smallTar is a root filesystem with busybox as echo, and a file that makes its
-// image another one than other tests'.
+// smallTar is a root filesystem with busybox as echo, and a file that makes the image
+// differ from those of other tests.
 func smallTar(t testing.TB, mark string) []byte {
 	t.Helper()
 	binary, err := os.ReadFile("/bin/busybox")
@@ -162,7 +163,7 @@ func TestPull(t *testing.T) {
 	})
 }
 
-// TestPullProgress reads the lines of the API: a layer's bytes and their sum.
+// TestPullProgress checks the lines of the API: the bytes of each layer and their sum.
 func TestPullProgress(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -194,7 +195,7 @@ func TestPullProgress(t *testing.T) {
 	}
 }
 
-// TestRunPulls runs an image that isn't there yet.
+// TestRunPulls runs an image that the engine must pull first.
 func TestRunPulls(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		ref := newRegistry(t, "", smallTar(t, t.Name())).host + "/thing:v1"
@@ -206,7 +207,7 @@ func TestRunPulls(t *testing.T) {
 	})
 }
 
-// TestPullLogin pulls from a registry that wants a password, which the CLI takes
+// TestPullLogin pulls from a registry that needs a password. The CLI takes the password
 // from its configuration.
 func TestPullLogin(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {

@@ -36,7 +36,7 @@ func TestLogs(t *testing.T) {
 	})
 }
 
-// TestLogsSince cuts the log between two lines that are apart in time.
+// TestLogsSince reads the log from a time between two lines.
 func TestLogsSince(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.detached(t, "-i", "busybox", "sh", "-c", "echo early; read line; echo late")
@@ -62,8 +62,8 @@ func TestLogsSince(t *testing.T) {
 	})
 }
 
-// TestLogsFollow follows a container's log through the whole of its life and
-// wants every line once.
+// TestLogsFollow follows a container's log from before its start to its end. Each line
+// must come once.
 func TestLogsFollow(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
@@ -83,7 +83,7 @@ func TestLogsFollow(t *testing.T) {
 	})
 }
 
-// counts tells whether the lines are the numbers from 1 to n.
+// counts is true if the lines are the numbers from 1 to n.
 func counts(text string, n int) bool {
 	i := 0
 	for line := range strings.Lines(text) {
@@ -94,8 +94,8 @@ func counts(text string, n int) bool {
 	return i == n
 }
 
-// TestAttach has a second client see what comes after it joined, and what one
-// client sends.
+// TestAttach attaches two clients. The second one gets the output from then on, and what
+// the first one sends.
 func TestAttach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.detached(t, "-i", "busybox", "sh", "-c", `echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
@@ -103,7 +103,7 @@ func TestAttach(t *testing.T) {
 		in, feeder := pipe(t)
 		first := d.background(t, in, "attach", name)
 		second := d.background(t, nil, "attach", "--no-stdin", name)
-		// An attached client has no sign of being attached but what it gets.
+		// Output is the only sign that a client is attached.
 		say := 0
 		await(t, "both clients are attached", func() bool {
 			say++
@@ -134,7 +134,7 @@ func pipe(t testing.TB) (io.Reader, io.WriteCloser) {
 	return r, w
 }
 
-// TestReopenStdout writes to /dev/stdout as another user, by path.
+// TestReopenStdout opens /dev/stdout by its path, as another user.
 func TestReopenStdout(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		r := d.run(t, alone("-u", "app", "busybox", "sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr")...)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestRecovery kills engine and runtime daemon while one container sleeps and
-// another ends, and starts the engine again.
+// TestRecovery kills engine and runtime daemon while one container sleeps and another one
+// ends. Then it starts the engine again.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -25,7 +25,7 @@ func TestRecovery(t *testing.T) {
 
 	runtimed := r.runtimedPid()
 	r.kill(t, r.enginePid())
-	// Out of the way while the container ends: the keeper starts another one.
+	// runtimed must not be there when the container ends. The keeper starts the next one.
 	r.kill(t, runtimed)
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", pid), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestRecovery(t *testing.T) {
 	if out != ends+" 7 true" {
 		t.Errorf("die events: %q", out)
 	}
-	// What was taken up is a container like any other.
+	// A restored container is like any other.
 	if r := d.run(t, "exec", sleeps, "sh", "-c", "echo in; exit 3"); r != (result{"in\n", "", 3}) {
 		t.Errorf("docker exec: %+v", r)
 	}
@@ -63,7 +63,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// TestCtr has containerd's own client list the tasks of the runtime daemon.
+// TestCtr lists the tasks of the runtime daemon with containerd's own client.
 func TestCtr(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))
@@ -76,7 +76,7 @@ func TestCtr(t *testing.T) {
 	}
 }
 
-// hasLine tells whether a line has these words.
+// hasLine is true if a line consists of these words.
 func hasLine(text string, words ...string) bool {
 	for line := range strings.Lines(text) {
 		if strings.Join(strings.Fields(line), " ") == strings.Join(words, " ") {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestErrors checks status and message of the API's own errors.
+// TestErrors checks status and message of errors of the API.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))
@@ -44,7 +44,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestNotThereYet wants 501 and a name for what the engine doesn't have.
+// TestNotThereYet checks that requests that the engine does not support are answered with
+// 501 and the name of what is missing.
 func TestNotThereYet(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -69,7 +70,7 @@ func TestNotThereYet(t *testing.T) {
 	r.refused(t, 501, "committing", "POST", "/commit?container=x", "")
 }
 
-// TestNotThereYetCLI wants the name to reach the user.
+// TestNotThereYetCLI checks that the CLI shows that name.
 func TestNotThereYetCLI(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		for _, c := range []struct {
@@ -91,7 +92,7 @@ func TestNotThereYetCLI(t *testing.T) {
 	})
 }
 
-// TestWarnings wants the missing network in the answer to create.
+// TestWarnings checks that the answer to a create warns of the missing network.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// TestRestartPolicies has containers restarted by their policies, also while
-// the engine is killed.
+// TestRestartPolicies checks restart policies, also over a kill of the engine.
 func TestRestartPolicies(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// alone are the arguments of a container that is gone after its end.
+// alone are the arguments to run a container that is removed after its end.
 func alone(args ...string) []string {
 	return append([]string{"run", "--rm", "--network", "none"}, args...)
 }
@@ -55,7 +55,7 @@ func TestRunPipe(t *testing.T) {
 	})
 }
 
-// TestRunWithoutStdin wants end of file at once where -i isn't given.
+// TestRunWithoutStdin checks that a container without -i reads end of file at once.
 func TestRunWithoutStdin(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		r := d.feed(t, strings.NewReader("not for it\n"), alone("busybox", "cat")...)
@@ -110,7 +110,7 @@ func TestRunKilled(t *testing.T) {
 	})
 }
 
-// TestRunOptions checks what of the options arrives inside.
+// TestRunOptions checks the effect of the options inside of the container.
 func TestRunOptions(t *testing.T) {
 	const script = "id; pwd; echo $A,$B; hostname"
 	eachDocker(t, func(t *testing.T, d docker) {
@@ -158,8 +158,8 @@ func TestRunLabels(t *testing.T) {
 	})
 }
 
-// TestRunNetworks looks at the interfaces: loopback only, except with the host's
-// network, where they are the host's.
+// TestRunNetworks checks the network interfaces: loopback only, except with the host's
+// network.
 func TestRunNetworks(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		const warning = "no bridged networks yet"
@@ -186,7 +186,7 @@ func TestRunNetworks(t *testing.T) {
 	})
 }
 
-// TestRunManyLines wants each of many lines once and in order.
+// TestRunManyLines checks that each of many lines comes once and in order.
 func TestRunManyLines(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		out := d.ok(t, alone("busybox", "seq", "1", "50000")...)

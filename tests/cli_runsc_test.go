@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRuntimeOfRun chooses gVisor for one container of an engine whose default
-// runtime is another one.
+// TestRuntimeOfRun uses gVisor for one container of an engine with another default
+// runtime.
 func TestRuntimeOfRun(t *testing.T) {
 	t.Parallel()
 	args := []string{"--add-runtime", "runsc=" + builtRunsc(t)}

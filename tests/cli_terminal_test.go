@@ -18,7 +18,7 @@ import (
 type terminal struct {
 	*running
 	master console.Console
-	read   chan struct{} // closed when nobody has the terminal any more and all was read
+	read   chan struct{} // closed when the terminal is closed and all output was read
 }
 
 // terminal starts a command on a terminal of 25 lines and 81 columns.
@@ -56,7 +56,7 @@ func (d docker) terminal(t testing.TB, args ...string) *terminal {
 	return term
 }
 
-// wait waits for the end of the command and until its last words were read.
+// wait waits until the command has ended and all of its output was read.
 func (term *terminal) wait(t testing.TB) result {
 	t.Helper()
 	r := term.running.wait(t)
@@ -72,8 +72,8 @@ func (term *terminal) resize(t testing.TB, height, width uint16) {
 	}
 }
 
-// changeSize resizes the terminal until the shell in it sees the size. A client
-// that isn't listening for SIGWINCH yet misses the change: it is made again.
+// changeSize resizes the terminal until the shell in it sees the new size. A client that
+// does not listen for SIGWINCH yet misses the change, so the change is repeated.
 func (term *terminal) changeSize(t testing.TB, height, width uint16) {
 	t.Helper()
 	await(t, "the new size", func() bool {
@@ -91,7 +91,7 @@ func (term *terminal) send(t testing.TB, keys string) {
 	}
 }
 
-// TestTerminal talks to a shell, changes the window's size and ends it.
+// TestTerminal types to a shell, changes the size of the window and ends the shell.
 func TestTerminal(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
@@ -111,8 +111,8 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-// TestTerminalDetach leaves a terminal with the keys for it, twice, and finds the
-// container running.
+// TestTerminalDetach detaches from a terminal with the detach keys, twice. The container
+// runs on.
 func TestTerminalDetach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// TestFullDisk fills the disk under running containers, kills the engine on it, and
-// frees it again: nothing new is begun, each exit is told, removals work.
+// TestFullDisk fills the disk while containers run, kills the engine, and frees the disk
+// again. On the full disk nothing new begins, each exit is recorded, and containers can be
+// removed.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"tmpfs", "ext4"} {
@@ -35,7 +36,7 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 		}
 	})
 	const waits = "while :; do sleep 0.1; done"
-	// A shell that waits for room in a pipe minds SIGKILL only.
+	// A shell that waits for room in a pipe reacts only to SIGKILL.
 	writes := []string{"busybox", "sh", "-c", "echo ready; while :; do echo a line of some length; sleep 0.02; done"}
 	quiet := d.detached(t, onSignal(7, waits)...)
 	chatty := d.detached(t, writes...)
@@ -102,7 +103,8 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 	}
 }
 
-// refusesNewWork checks that nothing is begun on a full disk, and that all say why.
+// refusesNewWork checks that nothing new begins on a full disk, and that each error says
+// why.
 func refusesNewWork(t *testing.T, d docker, created, running string) {
 	t.Helper()
 	const full = "no space left on device"

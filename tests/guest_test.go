@@ -32,7 +32,7 @@ func insideMachine() bool { return os.Getenv(guestMark) != "" }
 
 // runGuest runs guestTests in the place of this package's tests, and ends the
 // process.
-func runGuest() { testing.Main(regexp.MatchString, guestTests, nil, nil) }
+func runInMachine() { testing.Main(regexp.MatchString, guestTests, nil, nil) }
 
 // guestRuntimed tests runtimed with one OCI runtime.
 func guestRuntimed(t *testing.T, ociRuntime string) {
@@ -44,7 +44,7 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 	for _, c := range guestCases {
 		t.Run(c.name, func(t *testing.T) { c.run(newGuest(t, daemon, rootfs, c.name)) })
 	}
-	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, elsewhere...) })
+	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, skippedInMachine...) })
 }
 
 // guestCases are what runtimed does with control groups.
@@ -66,7 +66,7 @@ var guestCases = []struct {
 
 // elsewhere are the cases of the contract suite that the machine doesn't run: all
 // of them take 5 minutes there.
-var elsewhere = func() []libcontainerdtest.Without {
+var skippedInMachine = func() []libcontainerdtest.Without {
 	var list []libcontainerdtest.Without
 	for _, name := range []string{
 		"run/", "exec/", "stdin/", "failure/", "event/", "restore/", "checkpoint/", "race/",

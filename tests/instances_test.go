@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// second runs a program that has to be refused, and to say why.
+// second runs a program that must be refused with a reason.
 func (r *rig) second(t *testing.T, why, program string, args ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), r.file("bin/"+program), args...).CombinedOutput()
@@ -21,12 +21,12 @@ func (r *rig) second(t *testing.T, why, program string, args ...string) {
 	}
 }
 
-// TestSecondInstances starts a second engine, keeper and runtimed on each of
-// what the first ones have: they are refused, and the first ones go on.
+// TestSecondInstances starts a second engine, keeper and runtimed with the directories and
+// sockets of the first ones. The second ones are refused, and the first ones run on.
 func TestSecondInstances(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	m := r.launch(t, "exec sleep 1000", nil)
+	m := r.runScript(t, "exec sleep 1000", nil)
 	engine, runtimed, keeper := r.enginePid(), r.runtimedPid(), r.keeperPid()
 	other := func(name string) string { return filepath.Join(r.dir, "tmp", name) }
 	dirs := []string{"--root", other("root"), "--run", other("run")}
@@ -66,7 +66,8 @@ func TestSecondInstances(t *testing.T) {
 	r.do(t, http.MethodPost, "/containers/"+m.id+"/kill", nil, nil)
 }
 
-// endSecondKeeper ends the keeper of an engine that had everything but its socket.
+// endSecondKeeper ends the keeper of a second engine that could use everything but the
+// socket.
 func (r *rig) endSecondKeeper(t *testing.T, pid int) {
 	t.Helper()
 	if pid == 0 {
@@ -77,12 +78,12 @@ func (r *rig) endSecondKeeper(t *testing.T, pid int) {
 	}
 }
 
-// TestStaleSockets kills all three: their sockets, locks and pid files are in
-// nobody's way.
+// TestStaleSockets kills engine, keeper and runtimed. The next ones start in spite of the
+// old sockets, locks and pid files.
 func TestStaleSockets(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	m := r.launch(t, "exec sleep 1000", nil)
+	m := r.runScript(t, "exec sleep 1000", nil)
 	keeper := r.keeperPid()
 	old := []int{r.runtimedPid(), r.enginePid(), keeper}
 	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil { // it would start the next runtimed, and its end would end the others in peace
@@ -114,11 +115,11 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
-// codeOfOrphan is Docker's exit code of a process that lost its keeper: 255
-// where the kernel doesn't tell the true one.
+// codeOfOrphan is Docker's exit code of a process whose keeper was killed: 255 if the
+// kernel does not keep the exit status.
 func codeOfOrphan(t *testing.T, code int) int {
 	t.Helper()
-	if kernelTellsExits(t) {
+	if kernelKeepsExits(t) {
 		return code
 	}
 	return 255

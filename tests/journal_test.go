@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// journalCommand runs engine-lite journal beside the rig's engine, or without one.
+// journalCommand runs "engine-lite journal", with or without an engine that runs.
 func (r *rig) journalCommand(t *testing.T, args ...string) result {
 	t.Helper()
 	args = append([]string{"journal", "--root", r.root(), "--run", r.runDir()}, args...)
@@ -23,8 +23,8 @@ func (r *rig) journalCommand(t *testing.T, args ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// TestJournalCommand looks into the journal of an engine that runs, of one that was
-// killed, and into a copy that is damaged.
+// TestJournalCommand reads the journal of an engine that runs, of one that was killed, and
+// a damaged copy.
 func TestJournalCommand(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)

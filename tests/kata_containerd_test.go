@@ -16,11 +16,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// kataType is the runtime of which the tests have no shim.
+// kataType is the type of kata's runtime. The tests have no shim for it.
 const kataType = "io.containerd.kata.v2"
 
-// kataShim writes down how it is called, in $ENGINE_LITE_SHIM/ACTION, up to the point
-// where kata's shim would start a virtual machine.
+// kataShim is a shim that records its calls in $ENGINE_LITE_SHIM/ACTION. It ends where
+// kata's shim would start a virtual machine.
 const kataShim = `#!/bin/sh
 for action; do :; done
 into=$ENGINE_LITE_SHIM/$action
@@ -36,8 +36,7 @@ if [ "$action" = start ]; then
 fi
 `
 
-// TestKata asks for kata's runtime: without its shim, and with one that stands in
-// for it.
+// TestKata uses kata's runtime: without its shim, and with a fake shim.
 func TestKata(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -86,8 +85,8 @@ func (d docker) kata(t *testing.T) string {
 	return name
 }
 
-// neverRan wants a container that says why it didn't start, and nothing of it at
-// containerd.
+// neverRan checks that a container shows why it did not start, and that nothing of it is
+// left at containerd.
 func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 	t.Helper()
 	if s := d.inspect(t, name).State; s.Running || s.ExitCode != 128 || !strings.Contains(s.Error, why) {
@@ -102,16 +101,17 @@ func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 	d.ok(t, "rm", name)
 }
 
-// bundles is where containerd keeps those of the engine's containers.
+// bundles is the directory in which containerd keeps the bundles of the engine's
+// containers.
 func (c *privateContainerd) bundles() string {
 	return filepath.Join(c.dir, "state", "io.containerd.runtime.v2.task", "engine-lite")
 }
 
-// passesOptions gives kata the path of its configuration, in the type that kata's
-// documentation names, as an engine that embeds the client layer can.
+// passesOptions passes kata the path of its configuration, in the type that kata's
+// documentation names. An engine that embeds the client layer can do the same.
 func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	d := c.dial(t, fmt.Sprintf("kata-%s-%d", c.release.version, os.Getpid()))
 	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options", ConfigPath: "/etc/kata-containers/small.toml"}
@@ -132,8 +132,8 @@ func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 	}
 }
 
-// calledKata looks at how the shim was called: what containerd's runtime v2 says, and
-// what the engine was told.
+// calledKata checks how the shim was called: as containerd's runtime v2 specifies, and
+// with the options given to the engine.
 func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 	t.Helper()
 	read := func(name string) string {
@@ -170,7 +170,7 @@ func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 			t.Errorf("annotation %s is %q in %v", key, spec.Annotations[key], spec.Annotations)
 		}
 	}
-	// It said that it isn't there: nothing else is asked of it.
+	// The shim answered that it is not there, so there are no further calls.
 	if called := namesIn(record); !slices.Equal(called, []string{"start"}) {
 		t.Errorf("the shim was called for %q", called)
 	}

@@ -17,14 +17,14 @@ import (
 
 const module = "github.com/engine-lite/engine-lite"
 
-// limit is what a package must not have below it, at any depth.
+// limit is what a package must not depend on, directly or indirectly.
 type limit struct {
 	path   string
 	never  []string // import path prefixes
 	others []string // if not nil: all modules beside the standard library and ours
 }
 
-// graphLimits keep the graphs of embedders, and of the keeper, small.
+// graphLimits keep the dependencies of embedders and of the keeper small.
 var graphLimits = []limit{
 	{path: "queue", others: []string{"github.com/containerd/errdefs"}},
 	{path: "events", others: []string{"github.com/containerd/errdefs", "golang.org/x/sys"}},
@@ -53,12 +53,12 @@ var graphLimits = []limit{
 
 var (
 	smallModules = []string{"golang.org/x/sys", "github.com/containerd/errdefs"}
-	// embedder is what nobody gets who embeds the client layer.
+	// embedder lists packages that an embedder of the client layer must not get.
 	embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
 	noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
 )
 
-// TestGraphs checks import graphs whole: what a package must not import, none of those that it imports may either.
+// TestGraphs checks all dependencies of a package, direct and indirect.
 func TestGraphs(t *testing.T) {
 	t.Parallel()
 	graph := importGraph(t, "-deps", module+"/...")
@@ -91,7 +91,8 @@ func TestLayers(t *testing.T) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// layerTable reads the rows. A name without a directory is beside the package before it.
+// layerTable reads the rows. A name without a directory is in the same directory as the
+// package before it.
 func layerTable(text string, graph map[string]*listed) (rows []row) {
 	_, text, _ = strings.Cut(text, "| Package | Holds | Imports of ours |\n")
 	text, _, _ = strings.Cut(text, "\n\n")
@@ -155,7 +156,7 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 	return faults
 }
 
-// TestLayersNotice proves that each kind of rule notices.
+// TestLayersNotice checks that a violation of each kind of rule is found.
 func TestLayersNotice(t *testing.T) {
 	t.Parallel()
 	graph := map[string]*listed{
@@ -208,12 +209,12 @@ func (l limit) faults(graph map[string]*listed) []string {
 	return faults
 }
 
-// within tells whether an import path is the prefix, or below it.
+// within is true if an import path is the prefix, or below it.
 func within(path, prefix string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// listed is a part of what "go list -json" tells of a package.
+// listed is a part of the output of "go list -json".
 type listed struct {
 	ImportPath string
 	Dir        string

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestMirror has the example of a consumer be right after engine and runtime
-// daemon were killed while containers started, paused, ended and went.
+// TestMirror runs the example of a consumer. It must be right after engine and runtimed
+// were killed while containers were started, paused, ended and removed.
 func TestMirror(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -65,7 +65,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// lastLine is the status in the last line about a container.
+// lastLine returns the status in the last line about a container.
 func lastLine(out, name string) string {
 	status := ""
 	for line := range strings.Lines(out) {

@@ -14,40 +14,40 @@ import (
 )
 
 // hanging is a container whose create hangs in a hook.
-type hanging struct {
+type hangingCreate struct {
 	id      string
 	release func() // lets the hook end
 	ended   chan result
 }
 
 // creating begins to create a container and returns when the hook hangs.
-func (o ociTool) creating(t *testing.T) *hanging {
+func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	t.Helper()
 	dir := t.TempDir()
-	begun, gate := filepath.Join(dir, "begun"), filepath.Join(dir, "gate")
-	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+	begun, fifo := filepath.Join(dir, "begun"), filepath.Join(dir, "gate")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open, err := os.OpenFile(gate, os.O_RDWR, 0) // so that nobody waits for the other end
+	open, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that nobody waits for the other end
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec := o.groups.place(scriptSpec(o.rootfs, "exec sleep 1000"))
 	spec.Annotations = map[string]string{"color": "red"}
 	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{
-		Path: "/bin/sh", Args: []string{"sh", "-c", `cat >/dev/null; : >"$0"; read x <"$1"`, begun, gate},
+		Path: "/bin/sh", Args: []string{"sh", "-c", `cat >/dev/null; : >"$0"; read x <"$1"`, begun, fifo},
 	}}}
 	bundle := writeBundle(t, spec)
-	h := &hanging{id: ociID(), ended: make(chan result, 1)}
-	over := make(chan struct{})
+	h := &hangingCreate{id: ociID(), ended: make(chan result, 1)}
+	done := make(chan struct{})
 	go func() { // ends with release
-		defer close(over)
+		defer close(done)
 		h.ended <- o.run(t, "create", "--bundle", bundle, h.id)
 	}()
 	h.release = func() { _, _ = open.WriteString("go\n") } // fails only once it is closed
 	t.Cleanup(func() {
 		h.release()
-		<-over
+		<-done
 		open.Close()
 	})
 	await(t, "the hook hangs", func() bool { return isFile(begun) })
@@ -63,12 +63,12 @@ func TestOCICreating(t *testing.T) {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			for _, op := range ociOperations {
-				h := o.creating(t)
+				h := o.beginCreate(t)
 				args := slices.Concat(op.args, []string{h.id}, op.after)
 				if at := slices.Index(args, "BUNDLE"); at >= 0 {
 					args[at] = o.bundle(t, "exec sleep 1000")
 				}
-				waited, got := o.meanwhile(t, h, args...)
+				waited, got := o.runDuringCreate(t, h, args...)
 				if created := <-h.ended; created.code != 0 {
 					t.Errorf("the create, with %s at the same time: %+v", strings.Join(op.args, " "), created)
 				}
@@ -80,11 +80,11 @@ func TestOCICreating(t *testing.T) {
 				if waited != changes || legal != (got.code == 0) || !legal && got.stderr == "" {
 					t.Errorf("%s: waited %t, %+v", strings.Join(op.args, " "), waited, got)
 				}
-				if stands := o.standing(t, h.id); stands != next {
+				if stands := o.statusOrAbsent(t, h.id); stands != next {
 					t.Errorf("%s: it is %s, want %s", strings.Join(op.args, " "), stands, next)
 				}
 				o.ok(t, "delete", "--force", h.id)
-				if told := o.legalEvents(t, h.id); len(told) == 0 {
+				if events := o.legalEvents(t, h.id); len(events) == 0 {
 					t.Errorf("%s: nothing is told", strings.Join(op.args, " "))
 				}
 			}
@@ -95,7 +95,7 @@ func TestOCICreating(t *testing.T) {
 
 // meanwhile runs a command on a container that is being created, and lets the create
 // go on when the command waits for it, or has ended.
-func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited bool, _ result) {
+func (o ociTool) runDuringCreate(t *testing.T, h *hangingCreate, args ...string) (waited bool, _ result) {
 	t.Helper()
 	cmd, stdout, stderr := o.cmd(t, o.file("bin/engine-lite-oci"), args...)
 	if err := cmd.Start(); err != nil {
@@ -111,7 +111,7 @@ func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited boo
 		case <-ended:
 			return true
 		default:
-			waited = o.waits(cmd.Process.Pid)
+			waited = o.waitsForLock(cmd.Process.Pid)
 			return waited
 		}
 	})
@@ -122,7 +122,7 @@ func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited boo
 
 // waits tells whether a command has come to a container's lock: it has the log open for
 // writing. Those that only ask read it.
-func (o ociTool) waits(pid int) bool {
+func (o ociTool) waitsForLock(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may have ended
 	if !bytes.HasPrefix(line, []byte(o.file("bin/engine-lite-oci"))) {

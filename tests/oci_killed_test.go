@@ -43,7 +43,7 @@ func TestOCIKilled(t *testing.T) {
 			} {
 				t.Run(strings.Join(c.command, " "), func(t *testing.T) {
 					t.Parallel()
-					way := ociWays[slices.IndexFunc(ociWays, func(w ociWay) bool { return w.state == c.state })]
+					way := ociSetups[slices.IndexFunc(ociSetups, func(w ociSetup) bool { return w.state == c.state })]
 					step := 1
 					for o.killedAt(t, program, step, c.command, o.inState(t, way.steps, way.state)) {
 						step++
@@ -102,34 +102,34 @@ func TestOCIEngineAway(t *testing.T) {
 	r := ownRig(t)
 	o := newOCI(t, r, "runc", nil)
 
-	lived, ended, begun := ociID(), ociID(), ociID()
-	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exec sleep 1000"), lived)
-	gate := filepath.Join(o.rootfs, "tmp", "go")
+	running, ended, later := ociID(), ociID(), ociID()
+	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exec sleep 1000"), running)
+	goFile := filepath.Join(o.rootfs, "tmp", "go")
 	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "until [ -e /tmp/go ]; do sleep 0.01; done; exit 7"), ended)
-	for _, id := range []string{lived, ended} {
-		r.awaitTold(t, id, "create", "start")
+	for _, id := range []string{running, ended} {
+		r.awaitEvents(t, id, "create", "start")
 	}
 	r.kill(t, r.enginePid())
 	<-r.wait()
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+	if err := os.WriteFile(goFile, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{ended, begun} { // the same id a second time, too
-		if id == begun {
+	for _, id := range []string{ended, later} { // the same id a second time, too
+		if id == later {
 			o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exit 8"), id)
 		}
-		await(t, "it has ended", func() bool { return o.standing(t, id) == "stopped" })
+		await(t, "it has ended", func() bool { return o.statusOrAbsent(t, id) == "stopped" })
 		o.ok(t, "delete", id)
 	}
-	if got := o.run(t, "run", "--bundle", o.bundle(t, "exit 9"), begun); got.code != 9 {
+	if got := o.run(t, "run", "--bundle", o.bundle(t, "exit 9"), later); got.code != 9 {
 		t.Errorf("run: %+v", got)
 	}
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	r.awaitTold(t, ended, "create", "start", "die 7", "destroy")
-	r.awaitTold(t, begun, "create", "start", "die 8", "destroy", "create", "start", "die 9", "destroy")
-	r.awaitTold(t, lived, "create", "start")
+	r.awaitEvents(t, ended, "create", "start", "die 7", "destroy")
+	r.awaitEvents(t, later, "create", "start", "die 8", "destroy", "create", "start", "die 9", "destroy")
+	r.awaitEvents(t, running, "create", "start")
 
 	ids := make([]string, 24)
 	var work sync.WaitGroup
@@ -151,10 +151,10 @@ func TestOCIEngineAway(t *testing.T) {
 	}
 	work.Wait()
 	for i, id := range ids {
-		r.awaitTold(t, id, "create", "start", fmt.Sprintf("die %d", i), "destroy")
+		r.awaitEvents(t, id, "create", "start", fmt.Sprintf("die %d", i), "destroy")
 	}
-	o.ok(t, "delete", "--force", lived)
-	r.awaitTold(t, lived, "create", "start", "die 137", "destroy")
+	o.ok(t, "delete", "--force", running)
+	r.awaitEvents(t, running, "create", "start", "die 137", "destroy")
 	o.clean(t)
 }
 
@@ -167,7 +167,7 @@ func TestOCIKeeperAway(t *testing.T) {
 	id := ociID()
 	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "until [ -e /tmp/go ]; do sleep 0.01; done; exit 7"), id)
 	pid := o.state(t, id).Pid
-	r.awaitTold(t, id, "create", "start")
+	r.awaitEvents(t, id, "create", "start")
 	r.kill(t, r.enginePid())
 	<-r.wait()
 	runtimed, keeper := r.runtimedPid(), r.keeperPid()
@@ -180,8 +180,8 @@ func TestOCIKeeperAway(t *testing.T) {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	r.awaitTold(t, id, "create", "start", "die 255 unknown")
+	r.awaitEvents(t, id, "create", "start", "die 255 unknown")
 	o.ok(t, "delete", id)
-	r.awaitTold(t, id, "create", "start", "die 255 unknown", "destroy")
+	r.awaitEvents(t, id, "create", "start", "die 255 unknown", "destroy")
 	o.clean(t)
 }

@@ -114,7 +114,7 @@ func (p podman) awaitActions(t *testing.T, id string, want ...string) {
 	var got []string
 	if !holds(func() bool {
 		got = got[:0]
-		for _, event := range p.told(t, id) {
+		for _, event := range p.eventsOf(t, id) {
 			action, _, _ := strings.Cut(event, " with attributes ")
 			got = append(got, action)
 		}

@@ -28,14 +28,14 @@ var ociOperations = []struct {
 	{[]string{"exec"}, []string{"/bin/sh", "-c", "exit 0"}, map[string]string{"created": "created", "running": "running"}},
 }
 
-type ociWay struct {
-	state string
-	steps []string
-	told  []string
+type ociSetup struct {
+	state  string
+	steps  []string
+	events []string
 }
 
 // ociWays are how a container comes into each state, and what is told of it then.
-var ociWays = []ociWay{
+var ociSetups = []ociSetup{
 	{"absent", nil, []string{}},
 	{"created", []string{"create"}, []string{"create"}},
 	{"running", []string{"create", "start"}, []string{"create", "start"}},
@@ -49,7 +49,7 @@ func TestOCIStates(t *testing.T) {
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
-			for _, way := range ociWays {
+			for _, way := range ociSetups {
 				id := ""
 				for _, op := range ociOperations {
 					if id == "" {
@@ -72,15 +72,15 @@ func TestOCIStates(t *testing.T) {
 							t.Errorf("%s of a container that is %s changed it: %s\nbefore: %s", strings.Join(op.args, " "), way.state, after, before)
 						}
 						continue
-					case o.standing(t, id) != next:
-						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state, o.standing(t, id))
+					case o.statusOrAbsent(t, id) != next:
+						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state, o.statusOrAbsent(t, id))
 					}
 					o.ok(t, "delete", "--force", id)
 					o.legalEvents(t, id)
 					id = ""
 				}
 				if id != "" {
-					r.awaitTold(t, id, way.told...)
+					r.awaitEvents(t, id, way.events...)
 					o.ok(t, "delete", "--force", id)
 					o.legalEvents(t, id)
 				}
@@ -104,11 +104,11 @@ func (o ociTool) inState(t *testing.T, steps []string, state string) string {
 			o.ok(t, step, id)
 		}
 	}
-	await(t, "container is "+state, func() bool { return o.standing(t, id) == state })
+	await(t, "container is "+state, func() bool { return o.statusOrAbsent(t, id) == state })
 	return id
 }
 
-func (o ociTool) standing(t *testing.T, id string) string {
+func (o ociTool) statusOrAbsent(t *testing.T, id string) string {
 	t.Helper()
 	if s := o.state(t, id); s.Status != "" {
 		return s.Status
@@ -123,7 +123,7 @@ func (o ociTool) legalEvents(t *testing.T, id string) []string {
 	t.Helper()
 	var got []string
 	if !holds(func() bool {
-		got = o.told(t, id)
+		got = o.eventsOf(t, id)
 		return len(got) == 0 || got[len(got)-1] == "destroy"
 	}) {
 		t.Errorf("events: %q", got)

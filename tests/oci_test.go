@@ -162,7 +162,7 @@ func (o ociTool) clean(t *testing.T) {
 }
 
 // told lists a container's events: the action, for a die with its exit code.
-func (r *rig) told(t testing.TB, id string) []string {
+func (r *rig) eventsOf(t testing.TB, id string) []string {
 	t.Helper()
 	list := []string{}
 	for _, e := range r.history(t) {
@@ -185,10 +185,10 @@ func (r *rig) told(t testing.TB, id string) []string {
 }
 
 // awaitTold waits until the events of a container are these.
-func (r *rig) awaitTold(t testing.TB, id string, want ...string) {
+func (r *rig) awaitEvents(t testing.TB, id string, want ...string) {
 	t.Helper()
 	var got []string
-	if !holds(func() bool { got = r.told(t, id); return slices.Equal(got, want) }) {
+	if !holds(func() bool { got = r.eventsOf(t, id); return slices.Equal(got, want) }) {
 		t.Errorf("events: %q, want %q", got, want)
 	}
 }
@@ -213,8 +213,8 @@ func TestOCILife(t *testing.T) {
 				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" }) // its stdin is /dev/null
 				o.ok(t, "delete", id)
 			}
-			life := []string{"create", "start", "die 7", "destroy"}
-			r.awaitTold(t, id, slices.Repeat(life, again)...)
+			events := []string{"create", "start", "die 7", "destroy"}
+			r.awaitEvents(t, id, slices.Repeat(events, again)...)
 			o.clean(t)
 		})
 	}
@@ -232,7 +232,7 @@ func TestOCIRun(t *testing.T) {
 			if got != (result{"out\n", "err\n", 9}) {
 				t.Errorf("run: %+v", got)
 			}
-			r.awaitTold(t, id, "create", "start", "die 9", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 9", "destroy")
 
 			id = ociID()
 			gift := filepath.Join(t.TempDir(), "gift")
@@ -254,7 +254,7 @@ func TestOCIRun(t *testing.T) {
 				t.Errorf("kept: %+v", s)
 			}
 			o.ok(t, "delete", id)
-			r.awaitTold(t, id, "create", "start", "die 11", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 11", "destroy")
 
 			id = ociID()
 			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle", o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
@@ -268,7 +268,7 @@ func TestOCIRun(t *testing.T) {
 			if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
 				t.Errorf("killed: %v", cmd.ProcessState)
 			}
-			r.awaitTold(t, id, "create", "start", "die 5", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 5", "destroy")
 
 			first, second := ociID(), ociID()
 			for _, id := range []string{first, second} {
@@ -278,7 +278,7 @@ func TestOCIRun(t *testing.T) {
 				t.Error("a start of a container that isn't there succeeds")
 			}
 			for _, id := range []string{first, second} {
-				r.awaitTold(t, id, "create", "start", "die 3")
+				r.awaitEvents(t, id, "create", "start", "die 3")
 				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" })
 				o.ok(t, "delete", id)
 			}
@@ -289,7 +289,7 @@ func TestOCIRun(t *testing.T) {
 				t.Errorf("detached: %+v", got)
 			}
 			o.ok(t, "delete", "--force", id)
-			r.awaitTold(t, id, "create", "start", "die 137", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 137", "destroy")
 			o.clean(t)
 		})
 	}
@@ -325,7 +325,7 @@ func TestOCIRefused(t *testing.T) {
 					t.Errorf("%q: %+v", args, got)
 				}
 			}
-			if got := r.told(t, id); slices.Contains(got, "start") {
+			if got := r.eventsOf(t, id); slices.Contains(got, "start") {
 				t.Errorf("events: %q", got)
 			}
 			log := filepath.Join(t.TempDir(), "log")
@@ -353,5 +353,5 @@ func TestOCIOfTheEngine(t *testing.T) {
 	if string(out) != "words\n" || cmd.ProcessState.ExitCode() != 7 {
 		t.Errorf("%q, %v", out, err)
 	}
-	o.awaitTold(t, id, "create", "start", "die 7", "destroy")
+	o.awaitEvents(t, id, "create", "start", "die 7", "destroy")
 }

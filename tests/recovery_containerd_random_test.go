@@ -28,7 +28,7 @@ func TestContainerdRandomKills(t *testing.T) {
 		for i := range users {
 			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}, creating: creating.RLocker()}
 			users[i] = u
-			work.Go(func() { u.live(stop) })
+			work.Go(func() { u.useContainers(stop) })
 		}
 		for n := range 8 {
 			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // any moment will do
@@ -53,6 +53,6 @@ func TestContainerdRandomKills(t *testing.T) {
 				codes[id] = code
 			}
 		}
-		r.examine(t, codes)
+		r.checkContainers(t, codes)
 	})
 }

@@ -18,7 +18,7 @@ func (r *rig) keeperDies(t *testing.T, between func()) {
 	r.kill(t, keeper)
 	select {
 	case <-r.wait():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the engine outlives its keeper")
 	}
 	await(t, "runtimed ends", func() bool { return !alive(runtimed) })
@@ -39,15 +39,15 @@ func TestKeeperKilledUnderEngine(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	d := oneDocker(t, r)
-	talks := r.launch(t, "echo before; "+untilGo+"echo after; exec sleep 1000", nil)
-	ends := r.launch(t, untilGo+"echo last; exit 7", nil)
-	silent := r.launch(t, "exec sleep 1000", nil)
-	execs := r.launch(t, "exec sleep 1000", nil)
+	talks := r.runScript(t, "echo before; "+untilGo+"echo after; exec sleep 1000", nil)
+	ends := r.runScript(t, untilGo+"echo last; exit 7", nil)
+	silent := r.runScript(t, "exec sleep 1000", nil)
+	execs := r.runScript(t, "exec sleep 1000", nil)
 	execs.exec = r.addExec(t, execs.id, "until [ -e /go ]; do sleep 0.1; done; exit 5")
 	await(t, "the first output is logged", func() bool { return d.ok(t, "logs", talks.id) == "before" })
 
 	r.keeperDies(t, func() {
-		for _, m := range []*member{talks, ends, silent, execs} {
+		for _, m := range []*testContainer{talks, ends, silent, execs} {
 			if !alive(m.pid) {
 				t.Fatalf("container %s died with the keeper", m.id)
 			}
@@ -66,8 +66,8 @@ func TestKeeperKilledUnderEngine(t *testing.T) {
 	if out := d.dies(t, silent.id); out != "255 the process ended while no keeper was its parent\n" {
 		t.Errorf("die: %q", out)
 	}
-	for _, m := range []*member{talks, ends, execs} {
-		m.allow(t)
+	for _, m := range []*testContainer{talks, ends, execs} {
+		m.signalGo(t)
 	}
 	await(t, "new output is logged", func() bool { return d.ok(t, "logs", talks.id) == "before\nafter" })
 	r.do(t, http.MethodPost, "/containers/"+ends.id+"/wait", nil, &end)
@@ -98,7 +98,7 @@ func (d docker) dies(t *testing.T, id string) (lines string) {
 
 // usable checks that a container which was taken up is one like any other, with
 // the keeper that holds its output now: the engine may be killed.
-func (r *rig) usable(t *testing.T, d docker, m *member) {
+func (r *rig) usable(t *testing.T, d docker, m *testContainer) {
 	t.Helper()
 	if out := d.run(t, "exec", m.id, "sh", "-c", "echo in; exit 3"); out != (result{"in\n", "", 3}) {
 		t.Errorf("docker exec: %+v", out)

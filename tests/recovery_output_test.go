@@ -22,7 +22,7 @@ import (
 
 // quick has the engine without the race detector, built as hack/build does: it is
 // ready sooner.
-func (r *rig) quick(t *testing.T) {
+func (r *rig) useFastEngine(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -53,35 +53,35 @@ func TestOutputOver200Kills(t *testing.T) {
 	t.Parallel()
 	const kills, everyRuntimed = 200, 20
 	r := ownRig(t)
-	r.quick(t)
+	r.useFastEngine(t)
 	d := oneDocker(t, r)
-	one := r.launch(t, writesOne, nil)
-	both := []*member{r.launch(t, writesBoth, nil), r.launch(t, writesBoth, nil)}
-	terminal := r.launch(t, writesOne, map[string]any{"Tty": true})
-	reader := r.launch(t, writesRead, map[string]any{"OpenStdin": true})
+	one := r.runScript(t, writesOne, nil)
+	both := []*testContainer{r.runScript(t, writesBoth, nil), r.runScript(t, writesBoth, nil)}
+	terminal := r.runScript(t, writesOne, map[string]any{"Tty": true})
+	reader := r.runScript(t, writesRead, map[string]any{"OpenStdin": true})
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	typed := 0
 	for n := 1; n <= kills; n++ {
 		if n%everyRuntimed == 0 {
-			r.strike(t, "runtimed")
+			r.killAndRecover(t, "runtimed")
 			continue
 		}
 		client := r.typeLine(t, reader, typed+1)
 		<-time.After(time.Duration(random.IntN(100)) * time.Millisecond) // any moment between two bursts will do
 		r.kill(t, r.enginePid())
 		typed++
-		client.cut(t)
+		client.awaitCut(t)
 		if err := r.start(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, m := range append(both, one, terminal) {
-		m.allow(t)
+		m.signalGo(t)
 	}
 	r.typeText(t, reader, "end\n")
-	for m, code := range map[*member]int{one: 41, both[0]: 42, both[1]: 42, terminal: 41, reader: 43} {
+	for m, code := range map[*testContainer]int{one: 41, both[0]: 42, both[1]: 42, terminal: 41, reader: 43} {
 		var end struct{ StatusCode int }
 		r.do(t, http.MethodPost, "/containers/"+m.id+"/wait", nil, &end)
 		if end.StatusCode != code {
@@ -119,14 +119,14 @@ func inOrder(t *testing.T, what, text string) {
 }
 
 // attached is a client of a container's stdin and output.
-type attached struct {
+type attachedClient struct {
 	conn   net.Conn
 	out    buffer
 	closed chan struct{} // when the connection has ended
 }
 
 // attach connects a client to a container.
-func (r *rig) attach(t *testing.T, m *member) *attached {
+func (r *rig) attach(t *testing.T, m *testContainer) *attachedClient {
 	t.Helper()
 	conn, err := net.Dial("unix", r.socket())
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *rig) attach(t *testing.T, m *member) *attached {
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("attach: %+v, %v", response, err)
 	}
-	a := &attached{conn: conn, closed: make(chan struct{})}
+	a := &attachedClient{conn: conn, closed: make(chan struct{})}
 	var read sync.WaitGroup
 	read.Go(func() { // ends with the connection
 		defer close(a.closed)
@@ -155,7 +155,7 @@ func (r *rig) attach(t *testing.T, m *member) *attached {
 }
 
 // typeText types to a container as a new client.
-func (r *rig) typeText(t *testing.T, m *member, text string) *attached {
+func (r *rig) typeText(t *testing.T, m *testContainer, text string) *attachedClient {
 	t.Helper()
 	a := r.attach(t, m)
 	if _, err := io.WriteString(a.conn, text); err != nil {
@@ -166,7 +166,7 @@ func (r *rig) typeText(t *testing.T, m *member, text string) *attached {
 
 // typeLine types a number as a new client and waits until the container has
 // written it back.
-func (r *rig) typeLine(t *testing.T, m *member, n int) *attached {
+func (r *rig) typeLine(t *testing.T, m *testContainer, n int) *attachedClient {
 	t.Helper()
 	a := r.typeText(t, m, fmt.Sprintln(n))
 	await(t, fmt.Sprintf("the container has read line %d", n), func() bool {
@@ -176,19 +176,19 @@ func (r *rig) typeLine(t *testing.T, m *member, n int) *attached {
 }
 
 // cut waits until the client has learned that its connection is gone.
-func (a *attached) cut(t *testing.T) {
+func (a *attachedClient) awaitCut(t *testing.T) {
 	t.Helper()
 	select {
 	case <-a.closed:
 		a.conn.Close()
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("a client of a dead engine isn't cut off")
 	}
 }
 
 // TestClientsAreTold has clients of docker that follow a container when the engine
 // is killed: each ends and says that it didn't see the end.
-func TestClientsAreTold(t *testing.T) {
+func TestClientsFailWithEngine(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	d := oneDocker(t, r)
@@ -219,7 +219,7 @@ func TestClientsAreTold(t *testing.T) {
 }
 
 // keeperBound is what the keeper keeps of a stream for an engine that is away.
-const keeperBound = 64 << 20
+const keeperLimit = 64 << 20
 
 // TestWriterWaitsForEngine has a container write more than the keeper's bound while
 // no engine is there: it writes that much without waiting, then it waits, and
@@ -228,10 +228,10 @@ func TestWriterWaitsForEngine(t *testing.T) {
 	t.Parallel()
 	const lines, width = 90_000, 1000
 	r := ownRig(t)
-	r.quick(t)
-	m := r.launch(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines), nil)
+	r.useFastEngine(t)
+	m := r.runScript(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines), nil)
 	r.kill(t, r.enginePid())
-	m.allow(t)
+	m.signalGo(t)
 	raws, err := filepath.Glob(filepath.Join(r.root(), "containers", m.id, "raw", "*"))
 	if err != nil || len(raws) == 0 {
 		t.Fatalf("raw files: %q, %v", raws, err)
@@ -245,12 +245,12 @@ func TestWriterWaitsForEngine(t *testing.T) {
 		}
 		return bytes
 	}
-	await(t, "the bound is reached", func() bool { return kept() >= keeperBound })
+	await(t, "the bound is reached", func() bool { return kept() >= keeperLimit })
 	if !alive(m.pid) {
 		t.Fatal("the container did not wait")
 	}
-	if n := kept(); n > keeperBound+4<<20 {
-		t.Errorf("%d bytes are kept, the bound is %d", n, keeperBound)
+	if n := kept(); n > keeperLimit+4<<20 {
+		t.Errorf("%d bytes are kept, the bound is %d", n, keeperLimit)
 	}
 	if err := r.start(); err != nil {
 		t.Fatal(err)

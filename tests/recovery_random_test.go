@@ -49,18 +49,18 @@ func (u *user) ask(method, path, body string, into any) (ok bool) {
 const killed = 137
 
 // live makes containers, uses and removes them until stop is closed.
-func (u *user) live(stop <-chan struct{}) {
+func (u *user) useContainers(stop <-chan struct{}) {
 	for n := 0; ; n++ {
 		select {
 		case <-stop:
 			return
 		default:
-			u.once(fmt.Sprintf("%s-%d", u.name, n))
+			u.useContainer(fmt.Sprintf("%s-%d", u.name, n))
 		}
 	}
 }
 
-func (u *user) once(name string) {
+func (u *user) useContainer(name string) {
 	code := 1 + u.rand.IntN(90)
 	script := fmt.Sprintf("sleep 0.%d; exit %d", u.rand.IntN(10), code)
 	stays := u.rand.IntN(2) == 0
@@ -122,7 +122,7 @@ func TestRandomKills(t *testing.T) {
 	for i := range users {
 		u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}}
 		users[i] = u
-		work.Go(func() { u.live(stop) })
+		work.Go(func() { u.useContainers(stop) })
 	}
 	victims := append(make([]string, 0, 15), "keeper")
 	for i := len(victims); i < cap(victims); i++ {
@@ -131,7 +131,7 @@ func TestRandomKills(t *testing.T) {
 	random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	for _, victim := range victims {
 		<-time.After(time.Duration(random.IntN(400)) * time.Millisecond) // any moment will do
-		r.strike(t, victim)
+		r.killAndRecover(t, victim)
 	}
 	close(stop)
 	work.Wait()
@@ -141,11 +141,11 @@ func TestRandomKills(t *testing.T) {
 			codes[id] = code
 		}
 	}
-	r.examine(t, codes)
+	r.checkContainers(t, codes)
 }
 
 // strike kills one process and starts the engine again where that ends it.
-func (r *rig) strike(t *testing.T, victim string) {
+func (r *rig) killAndRecover(t *testing.T, victim string) {
 	t.Helper()
 	keeper, runtimed := r.keeperPid(), r.runtimedPid()
 	switch victim {
@@ -163,7 +163,7 @@ func (r *rig) strike(t *testing.T, victim string) {
 	}
 	select {
 	case <-r.wait():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the engine doesn't end")
 	}
 	if err := r.start(); err != nil {
@@ -172,11 +172,11 @@ func (r *rig) strike(t *testing.T, victim string) {
 }
 
 // examine compares what the engine says with what is, and with what it said.
-func (r *rig) examine(t *testing.T, codes map[string]int) {
+func (r *rig) checkContainers(t *testing.T, codes map[string]int) {
 	t.Helper()
-	told := r.toldOfAll(t)
-	if len(told) < 15 {
-		t.Errorf("only %d containers", len(told))
+	events := r.eventsByContainer(t)
+	if len(events) < 15 {
+		t.Errorf("only %d containers", len(events))
 	}
 	var list []struct{ ID string }
 	r.do(t, http.MethodGet, "/containers/json?all=1", nil, &list)
@@ -195,8 +195,8 @@ func (r *rig) examine(t *testing.T, codes map[string]int) {
 			r.do(t, http.MethodPost, "/containers/"+c.ID+"/wait", nil, &end)
 		}
 	}
-	for id, events := range r.toldOfAll(t) {
-		if got := strings.Join(events, " "); !r.possible(got, codes[id], listed[id]) {
+	for id, events := range r.eventsByContainer(t) {
+		if got := strings.Join(events, " "); !r.possibleEvents(got, codes[id], listed[id]) {
 			t.Errorf("container %s, code %d, there: %t: %s", id, codes[id], listed[id], got)
 		}
 	}
@@ -205,17 +205,17 @@ func (r *rig) examine(t *testing.T, codes map[string]int) {
 // possible tells whether a container's events are a life that there can be: one
 // end to each start, by itself, by SIGKILL or of unknown code after the keeper's
 // death; a start that failed has code 128 and no event of its own.
-func (r *rig) possible(events string, code int, listed bool) bool {
+func (r *rig) possibleEvents(events string, code int, listed bool) bool {
 	end := ""
 	if !listed {
 		end = " destroy"
 	}
-	lives := []string{"create" + end, "create die:128" + end}
+	sequences := []string{"create" + end, "create die:128" + end}
 	for _, c := range []int{code, killed, 255} {
-		lives = append(lives, "create start die:"+strconv.Itoa(c)+end)
+		sequences = append(sequences, "create start die:"+strconv.Itoa(c)+end)
 	}
-	for _, life := range lives {
-		if events == life {
+	for _, sequence := range sequences {
+		if events == sequence {
 			return true
 		}
 	}
@@ -223,7 +223,7 @@ func (r *rig) possible(events string, code int, listed bool) bool {
 }
 
 // toldOfAll are the events of each container: create, start, die with its code, destroy.
-func (r *rig) toldOfAll(t *testing.T) map[string][]string {
+func (r *rig) eventsByContainer(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for _, e := range r.history(t) {

@@ -157,7 +157,7 @@ func (e *engine) endedAs(exit libcontainerd.Exit, code int) {
 	e.Helper()
 	switch {
 	case exit.Unknown == "" && exit.Code == code:
-	case exit.Unknown != "" && !kernelTellsExits(e.T):
+	case exit.Unknown != "" && !kernelKeepsExits(e.T):
 	default:
 		e.Errorf("exit %+v, want code %d", exit, code)
 	}
@@ -165,7 +165,7 @@ func (e *engine) endedAs(exit libcontainerd.Exit, code int) {
 
 // kernelTellsExits finds out whether a pidfd tells how a process ended that
 // was reaped already (Linux 6.15).
-func kernelTellsExits(t *testing.T) bool {
+func kernelKeepsExits(t *testing.T) bool {
 	t.Helper()
 	var fd int
 	cmd := exec.Command("/bin/busybox", "true")

@@ -10,7 +10,7 @@ import (
 )
 
 // stubborn is a container that takes note of SIGTERM and goes on.
-const stubborn = `trap "echo told" TERM; echo ready; while true; do sleep 0.1; done`
+const ignoresTerm = `trap "echo told" TERM; echo ready; while true; do sleep 0.1; done`
 
 // stopping is a stop that is under way when the engine is killed.
 type stopping struct {
@@ -31,16 +31,16 @@ func TestStopOverKill(t *testing.T) {
 	r := ownRig(t)
 	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
 	cases := map[string]*stopping{
-		"stop":           {path: "stop?t=6", script: stubborn, want: "kill:15 die:137 stop", code: 137},
-		"always":         {path: "stop?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop", code: 137},
-		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(stubborn, "echo told", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
-		"paused":         {path: "stop?t=6", script: stubborn, paused: true, want: "kill:15 die:137 stop", code: 137},
-		"restart":        {path: "restart?t=6", script: stubborn, want: "kill:15 die:137 stop start restart", runs: true},
-		"restart always": {path: "restart?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop start restart", runs: true},
+		"stop":           {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
+		"always":         {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop", code: 137},
+		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(ignoresTerm, "echo told", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
+		"paused":         {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop", code: 137},
+		"restart":        {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart", runs: true},
+		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop start restart", runs: true},
 	}
-	members := map[string]*member{}
+	members := map[string]*testContainer{}
 	for name, c := range cases {
-		m := r.launch(t, c.script, c.more)
+		m := r.runScript(t, c.script, c.more)
 		members[name] = m
 		await(t, name+" is ready", func() bool { return strings.Contains(r.output(t, m.id), "ready\n") })
 		if c.paused {
@@ -64,7 +64,7 @@ func TestStopOverKill(t *testing.T) {
 	}
 	for name, c := range cases {
 		m := members[name]
-		r.tells(t, name, m.id, c.want)
+		r.awaitEventsAfterStart(t, name, m.id, c.want)
 		s := r.state(t, m.id).State
 		if s.Running != c.runs || !c.runs && s.ExitCode != c.code {
 			t.Errorf("%s: %+v", name, s)
@@ -88,7 +88,7 @@ func TestStopOverKill(t *testing.T) {
 
 // policyHolds checks that a container whose restart was finished by another engine
 // is started again by its policy, as before.
-func (r *rig) policyHolds(t *testing.T, m *member) {
+func (r *rig) policyHolds(t *testing.T, m *testContainer) {
 	t.Helper()
 	pid := r.state(t, m.id).State.Pid
 	r.kill(t, pid)
@@ -99,7 +99,7 @@ func (r *rig) policyHolds(t *testing.T, m *member) {
 }
 
 // tells waits for the events behind a container's first start.
-func (r *rig) tells(t *testing.T, name, id, want string) {
+func (r *rig) awaitEventsAfterStart(t *testing.T, name, id, want string) {
 	t.Helper()
 	var got string
 	if !holds(func() bool {
@@ -168,12 +168,12 @@ func TestStopBetweenRuns(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
-	var members []*member
+	var members []*testContainer
 	for range 4 {
-		members = append(members, r.launch(t, "exit 3", always))
+		members = append(members, r.runScript(t, "exit 3", always))
 	}
 	await(t, "each waits for its fourth restart", func() bool {
-		return !slices.ContainsFunc(members, func(m *member) bool {
+		return !slices.ContainsFunc(members, func(m *testContainer) bool {
 			c := r.state(t, m.id)
 			return c.RestartCount < 4
 		})
@@ -201,9 +201,9 @@ func TestStopBetweenRuns(t *testing.T) {
 		if c := r.state(t, m.id); c.State.Status != "exited" {
 			t.Errorf("%+v", c)
 		}
-		told := strings.Join(r.actionsOf(t, m.id), " ")
-		if !strings.HasSuffix(told, " stop") || strings.Count(told, "start") != strings.Count(told, "die") {
-			t.Errorf("events %q", fmt.Sprint(told))
+		events := strings.Join(r.actionsOf(t, m.id), " ")
+		if !strings.HasSuffix(events, " stop") || strings.Count(events, "start") != strings.Count(events, "die") {
+			t.Errorf("events %q", fmt.Sprint(events))
 		}
 	}
 }

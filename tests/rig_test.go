@@ -97,7 +97,7 @@ func (r *rig) open() error {
 	if r.dir, err = os.MkdirTemp("/tmp", "elt"); err != nil {
 		return err
 	}
-	r.client = &http.Client{Timeout: patience, Transport: &http.Transport{
+	r.client = &http.Client{Timeout: waitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", r.socket())

@@ -46,10 +46,10 @@ func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptio
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, told := logrus.New(), &messages{}
+	log, collected := logrus.New(), &messages{}
 	log.SetOutput(t.Output())
 	log.SetLevel(logrus.DebugLevel)
-	log.AddHook(told)
+	log.AddHook(collected)
 	o := remote.SupervisorOptions{
 		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"), Log: logrus.NewEntry(log),
 	}
@@ -60,7 +60,7 @@ func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptio
 		}
 		removeTree(t, dir)
 	})
-	return o, told
+	return o, collected
 }
 
 // daemonOf is the containerd that a supervisor of a directory started; 0 where there
@@ -81,7 +81,7 @@ func daemonOf(dir string) int {
 
 func supervise(t *testing.T, o remote.SupervisorOptions) *remote.Supervisor {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	s, err := remote.Supervise(ctx, o)
 	if err != nil {
@@ -95,7 +95,7 @@ func supervise(t *testing.T, o remote.SupervisorOptions) *remote.Supervisor {
 func TestSupervise(t *testing.T) {
 	rootfs := busyboxRootfs(t)
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
-		o, told := supervised(t, release)
+		o, messages := supervised(t, release)
 		before := pidfds(t)
 		s := supervise(t, o)
 		if _, err := remote.Supervise(t.Context(), o); !errdefs.IsAlreadyExists(err) {
@@ -103,7 +103,7 @@ func TestSupervise(t *testing.T) {
 		}
 		namespace := fmt.Sprintf("supervise-%s-%d", release.version, os.Getpid())
 		t.Cleanup(func() { noRuncState(t, namespace) })
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
 		d := dialDaemon(ctx, t, s.Address(), namespace)
 		if name, version, err := d.Version(ctx); err != nil || name != "containerd" || !strings.HasPrefix(version, release.version+".") {
@@ -115,7 +115,7 @@ func TestSupervise(t *testing.T) {
 		killed := s.Pid()
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
-		itsOwnShims(t, s.Address(), release)
+		checkShims(t, s.Address(), release)
 
 		// Left alone, it waits for the exits.
 		left := s.Pid()
@@ -141,12 +141,12 @@ func TestSupervise(t *testing.T) {
 		if exit, err := d.Wait(ctx, ends, libcontainerd.InitProcess); err != nil || exit.Code != 7 || exit.Unknown != "" {
 			t.Errorf("exit %+v, %v", exit, err)
 		}
-		heard := len(told.since(0))
-		logsAgain(ctx, t, d, rootfs, func() []string { return told.since(heard) })
+		heard := len(messages.since(0))
+		awaitLog(ctx, t, d, rootfs, func() []string { return messages.since(heard) })
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
 
-		forgets(ctx, t, d, ends, release)
+		checkForgottenTask(ctx, t, d, ends, release)
 		removeTask(ctx, t, d, "sleeps")
 		if err := d.DeleteContainer(ctx, ends); err != nil {
 			t.Error(err)
@@ -191,7 +191,7 @@ func pidfds(t *testing.T) int {
 
 // itsOwnShims wants the shims of a containerd to be those beside it: several releases
 // are on the machine.
-func itsOwnShims(t *testing.T, address string, release containerdRelease) {
+func checkShims(t *testing.T, address string, release containerdRelease) {
 	t.Helper()
 	binary, err := filepath.EvalSymlinks(release.binary)
 	if err != nil {
@@ -210,7 +210,7 @@ func itsOwnShims(t *testing.T, address string, release containerdRelease) {
 
 // forgets tells why containerd has to outlive its supervisor: 2.4, started again, has
 // deleted the tasks that had ended.
-func forgets(ctx context.Context, t *testing.T, d *remote.Daemon, ended string, release containerdRelease) {
+func checkForgottenTask(ctx context.Context, t *testing.T, d *remote.Daemon, ended string, release containerdRelease) {
 	t.Helper()
 	exit, err := d.Delete(ctx, ended, libcontainerd.InitProcess)
 	if lost := errdefs.IsNotFound(err); lost != (release.version == "2.4") || !lost && (err != nil || exit.Code != 7) {
@@ -248,11 +248,11 @@ func runs(ctx context.Context, t *testing.T, d *remote.Daemon, id string) {
 
 // logsAgain starts a task, of which containerd or its shim writes at level "info",
 // and waits for that to be told.
-func logsAgain(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs string, told func() []string) {
+func awaitLog(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs string, messages func() []string) {
 	t.Helper()
 	bareTask(ctx, t, d, rootfs, "told", "exit 0")
 	await(t, "containerd's log is heard", func() bool {
-		for _, m := range told() {
+		for _, m := range messages() {
 			if strings.HasPrefix(m, "info containerd: ") {
 				return true
 			}

@@ -32,7 +32,7 @@ func TestTrace(t *testing.T) {
 	}
 	answer.Body.Close()
 
-	want := map[string]string{ // a step, and who does it
+	want := map[string]string{ // the service of each step
 		"POST /containers/" + made.ID + "/start": "engine-lite",
 		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite", "start": "engine-lite",
 		"runtimed Create": "runtimed", "bundle": "runtimed", "OCI runtime create": "runtimed", "release": "runtimed",
@@ -61,8 +61,7 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// readTrace returns the spans of a trace by their id, and the service that has
-// told of each name.
+// readTrace returns the spans of a trace by their id, and the service of each span's name.
 func readTrace(t *testing.T, path, trace string) (map[string]otlpfile.Span, map[string]string) {
 	t.Helper()
 	data, err := os.ReadFile(path)

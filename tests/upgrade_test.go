@@ -13,10 +13,10 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// TestUpgrade replaces runtimed by another build, engine-lite's program under its name
-// as hack/build has it, while containers run: one on a terminal, one with an exec, one
-// that ends meanwhile. The keeper starts the new one when the old one ends, and nobody
-// but the version service can tell.
+// TestUpgrade replaces runtimed by another build while containers run: one on a terminal,
+// one with an exec, one that ends meanwhile. The other build is engine-lite's program
+// under runtimed's name, as hack/build makes it. The keeper starts the new runtimed when
+// the old one ends. Only the version service shows the difference.
 func TestUpgrade(t *testing.T) {
 	programs := buildRuntimed(t)
 	r := startRuntimed(t, programs, "runc")

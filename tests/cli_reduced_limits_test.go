@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// TestWithheld runs the engine without CAP_SYS_RESOURCE: who asks for what that
-// takes is told what the container has instead, by create and by each start.
-func TestWithheld(t *testing.T) {
+// TestReducedLimits runs the engine without CAP_SYS_RESOURCE. A container that needs the
+// capability for its limits gets lower limits, and warnings at the create and at each
+// start.
+func TestReducedLimits(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t, "prlimit", "--nofile=1000:2000", "setpriv", "--bounding-set", "-sys_resource")
 	d := oneDocker(t, r)
@@ -45,7 +46,7 @@ func TestWithheld(t *testing.T) {
 	}
 }
 
-// sortedLines are a result whose lines on stderr may come in any order.
+// sortedLines sorts the lines on stderr, which come in any order.
 func sortedLines(r result) result {
 	r.stderr = strings.Join(slices.Sorted(strings.Lines(r.stderr)), "")
 	return r
