@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// limits are all that a container can be given by Docker's API. Swap is, as
-// there, the sum of memory and swap.
+// limits are all limits that Docker's API has. Swap is the sum of memory and swap, as
+// there.
 func limits(memory, pids, quota int64) *specs.LinuxResources {
 	swap, reservation := memory+memory/2, memory/2
 	period, shares := uint64(100_000), uint64(512)
@@ -25,7 +25,7 @@ func limits(memory, pids, quota int64) *specs.LinuxResources {
 	}
 }
 
-// limitFiles are where version 2 has them.
+// limitFiles are the files of these limits in version 2.
 var limitFiles = []string{"memory.max", "memory.swap.max", "memory.low", "pids.max", "cpu.max", "cpuset.cpus"}
 
 // limitsShown reads the limits inside of the container and from outside.
@@ -46,8 +46,8 @@ func limitsShown(g *guest) {
 			g.Errorf("outside: %s is %q, want %q", file, got, value)
 		}
 	}
-	// 512 of 1024 shares are less than the usual weight of 100; how much less, OCI
-	// runtimes don't agree.
+	// 512 of 1024 shares are less than the usual weight of 100. OCI runtimes compute different
+	// weights.
 	if weight, err := strconv.Atoi(g.read(s, "cpu.weight")); err != nil || weight < 2 || weight > 99 {
 		g.Errorf("cpu.weight is %d, %v", weight, err)
 	}
@@ -55,8 +55,7 @@ func limitsShown(g *guest) {
 	g.gone(s)
 }
 
-// limitsUpdated changes the limits of a container that runs; what the change
-// doesn't name stays.
+// limitsUpdated changes limits of a container that runs. The other limits stay.
 func limitsUpdated(g *guest) {
 	s := g.spec("cat", limits(64<<20, 33, 50_000))
 	ctr := g.start("updated", s, libcontainerd.StdioConfig{Stdin: true})
@@ -91,7 +90,7 @@ func limitsUpdated(g *guest) {
 	g.ends(ctr)
 }
 
-// execJoins runs an exec, which has the container's limits.
+// execJoins runs an exec: the container's limits hold for it.
 func execJoins(g *guest) {
 	s := g.spec("cat", limits(64<<20, 33, 50_000))
 	ctr := g.start("joined", s, libcontainerd.StdioConfig{Stdin: true})
@@ -112,8 +111,8 @@ func execJoins(g *guest) {
 	}
 }
 
-// guestWithoutMemory runs on a kernel that withholds the controller of memory: a
-// limit that nobody would enforce is refused, by its name, and all else works.
+// guestWithoutMemory runs on a kernel without the memory controller. A limit that could
+// not be enforced is refused, by its name. All else works.
 func guestWithoutMemory(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
 	daemon, rootfs := startRuntimed(t, guestPrograms, "crun"), busyboxRootfs(t)

@@ -13,14 +13,14 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hanging is a container whose create hangs in a hook.
+// hangingCreate is a container whose create hangs in a hook.
 type hangingCreate struct {
 	id      string
 	release func() // lets the hook end
 	ended   chan result
 }
 
-// creating begins to create a container and returns when the hook hangs.
+// beginCreate begins to create a container and returns when the hook hangs.
 func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,7 +28,7 @@ func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that nobody waits for the other end
+	open, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that no open waits for the other end
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,11 +40,11 @@ func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	bundle := writeBundle(t, spec)
 	h := &hangingCreate{id: ociID(), ended: make(chan result, 1)}
 	done := make(chan struct{})
-	go func() { // ends with release
+	go func() { // ends after release
 		defer close(done)
 		h.ended <- o.run(t, "create", "--bundle", bundle, h.id)
 	}()
-	h.release = func() { _, _ = open.WriteString("go\n") } // fails only once it is closed
+	h.release = func() { _, _ = open.WriteString("go\n") } // fails only when it is closed
 	t.Cleanup(func() {
 		h.release()
 		<-done
@@ -54,9 +54,9 @@ func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	return h
 }
 
-// TestOCICreating tries every operation on a container that is being created. What
-// changes it waits until it is created, and then does what it does to one that is.
-// What only asks, and kill, which may be what ends a command that hangs, is refused.
+// TestOCICreating tries every operation on a container that is being created. Operations
+// that change the container wait until it is created. Queries are refused; so is kill,
+// which may be needed to end a command that hangs.
 func TestOCICreating(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
@@ -85,7 +85,7 @@ func TestOCICreating(t *testing.T) {
 				}
 				o.ok(t, "delete", "--force", h.id)
 				if events := o.legalEvents(t, h.id); len(events) == 0 {
-					t.Errorf("%s: nothing is told", strings.Join(op.args, " "))
+					t.Errorf("%s: no events", strings.Join(op.args, " "))
 				}
 			}
 			o.clean(t)
@@ -93,8 +93,8 @@ func TestOCICreating(t *testing.T) {
 	}
 }
 
-// meanwhile runs a command on a container that is being created, and lets the create
-// go on when the command waits for it, or has ended.
+// runDuringCreate runs a command on a container that is being created. It lets the create
+// go on when the command waits or has ended.
 func (o ociTool) runDuringCreate(t *testing.T, h *hangingCreate, args ...string) (waited bool, _ result) {
 	t.Helper()
 	cmd, stdout, stderr := o.cmd(t, o.file("bin/engine-lite-oci"), args...)
@@ -120,13 +120,13 @@ func (o ociTool) runDuringCreate(t *testing.T, h *hangingCreate, args ...string)
 	return waited, result{content(t, stdout), content(t, stderr), cmd.ProcessState.ExitCode()}
 }
 
-// waits tells whether a command has come to a container's lock: it has the log open for
-// writing. Those that only ask read it.
+// waitsForLock is true if a command has come to a container's lock: then it has the log
+// open for writing. Queries open the log for reading.
 func (o ociTool) waitsForLock(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may have ended
 	if !bytes.HasPrefix(line, []byte(o.file("bin/engine-lite-oci"))) {
-		return false // what it is run by
+		return false // still the program that runs the command
 	}
 	return slices.ContainsFunc(namesIn(filepath.Join(dir, "fd")), func(fd string) bool {
 		path, err := os.Readlink(filepath.Join(dir, "fd", fd))

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestOCIKilled kills the command line at each step of each of its commands. Then
-// "delete --force" leaves nothing, and what is told of the container is right.
+// TestOCIKilled kills the command line at each step of each of its commands. After that,
+// "delete --force" leaves nothing, and the container's events are right.
 func TestOCIKilled(t *testing.T) {
 	r := sharedRig(t)
 	program := r.file("bin/killable")
@@ -31,7 +31,7 @@ func TestOCIKilled(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			for _, c := range []struct {
 				command []string
-				state   string // before
+				state   string // of the container before the command
 			}{
 				{[]string{"create", "--bundle", "BUNDLE", "--pid-file", "PID"}, "absent"},
 				{[]string{"run", "--detach", "--bundle", "BUNDLE", "--pid-file", "PID"}, "absent"},
@@ -48,7 +48,7 @@ func TestOCIKilled(t *testing.T) {
 					for o.killedAt(t, program, step, c.command, o.inState(t, way.steps, way.state)) {
 						step++
 					}
-					if step < 5 { // begun, at work, returned, done at least
+					if step < 5 { // each command has at least five
 						t.Errorf("it has %d steps", step)
 					}
 				})
@@ -57,8 +57,8 @@ func TestOCIKilled(t *testing.T) {
 	}
 }
 
-// killedAt kills a command at one step and cleans up after it. It returns false
-// when the command has fewer steps, and ended well.
+// killedAt kills a command at one step and deletes the container. It returns false if the
+// command has fewer steps and succeeded.
 func (o ociTool) killedAt(t *testing.T, program string, step int, command []string, id string) bool {
 	t.Helper()
 	args := append(slices.Clone(command), id)
@@ -80,7 +80,7 @@ func (o ociTool) killedAt(t *testing.T, program string, step int, command []stri
 	if !killed && err != nil {
 		t.Fatalf("%q, step %d: %v: %s", args, step, err, where)
 	}
-	if pid := pidIn(pidFile); pid != 0 && pid != o.state(t, id).Pid { // it comes last of all
+	if pid := pidIn(pidFile); pid != 0 && pid != o.state(t, id).Pid { // the pid file is written last
 		t.Errorf("%q, %s: pid file %d, state %+v", args, where, pid, o.state(t, id))
 	}
 	o.ok(t, "delete", "--force", id)
@@ -95,8 +95,8 @@ func (o ociTool) killedAt(t *testing.T, program string, step int, command []stri
 	return killed
 }
 
-// TestOCIEngineAway lets containers live and end while no engine is there, and
-// while it is killed again and again: each exit is told, once.
+// TestOCIEngineAway runs containers while no engine runs, and while the engine is killed
+// again and again. Each exit must have one event.
 func TestOCIEngineAway(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -158,8 +158,8 @@ func TestOCIEngineAway(t *testing.T) {
 	o.clean(t)
 }
 
-// TestOCIKeeperAway lets a container end while neither engine nor keeper is there:
-// nobody can know how, and that is told.
+// TestOCIKeeperAway ends a container while neither engine nor keeper runs. The exit code
+// is unknown, and the event says so.
 func TestOCIKeeperAway(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// podman is a podman with directories of its own that has engine-lite-oci as its
-// runtime.
+// podman is a podman with directories of its own and engine-lite-oci as its runtime.
 type podman struct {
 	*rig
 	args []string
 }
 
-// newPodman has a script for the runtime: podman runs it without the environment,
-// and its clean-up without the flags for the runtime that it was given itself.
+// newPodman uses a script as the runtime, since podman runs the runtime without the
+// environment, and its clean-up without the runtime's flags.
 func newPodman(t *testing.T, r *rig) podman {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "elp") // short: conmon makes sockets below it
@@ -62,14 +61,14 @@ func (p podman) ok(t *testing.T, args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// alone is a "podman run" without a network and with limits that a host without
+// alone is a "podman run" without a network, and with limits that a host without
 // CAP_SYS_RESOURCE allows.
 func (podman) alone(args ...string) []string {
 	return append([]string{"run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}, args...)
 }
 
-// TestPodman has podman run its containers by the command line: exit codes,
-// output, terminals, execs, and each life in the engine's events.
+// TestPodman runs podman's containers by the OCI command line: exit codes, output,
+// terminals, execs, and the events at the engine.
 func TestPodman(t *testing.T) {
 	r := sharedRig(t)
 	p := newPodman(t, r)
@@ -108,7 +107,7 @@ func TestPodman(t *testing.T) {
 	newOCI(t, r, "", nil).clean(t)
 }
 
-// awaitActions is awaitTold for containers whose attributes are podman's.
+// awaitActions is awaitEvents for containers with podman's attributes.
 func (p podman) awaitActions(t *testing.T, id string, want ...string) {
 	t.Helper()
 	var got []string

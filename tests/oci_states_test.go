@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-// ociOperations are what the command line can do to a container, and in which
-// states: "state > next" where it is legal, of absent, created, running, paused
-// and stopped. What isn't legal fails and changes nothing. The OCI runtime
-// specification, "Operations", demands it of create, start, kill, delete and state.
+// ociOperations are the operations of the command line, and the states in which each is
+// legal, with the next state: "state > next", of absent, created, running, paused and
+// stopped. An operation that is not legal fails and changes nothing. The OCI runtime
+// specification ("Operations") demands that of create, start, kill, delete and state.
 var ociOperations = []struct {
 	args  []string // before the id
-	after []string // behind it
+	after []string // after the id
 	legal map[string]string
 }{
 	{[]string{"create", "--bundle", "BUNDLE"}, nil, map[string]string{"absent": "created"}},
@@ -34,7 +34,7 @@ type ociSetup struct {
 	events []string
 }
 
-// ociWays are how a container comes into each state, and what is told of it then.
+// ociSetups are the commands that bring a container into each state, and its events.
 var ociSetups = []ociSetup{
 	{"absent", nil, []string{}},
 	{"created", []string{"create"}, []string{"create"}},
@@ -90,7 +90,7 @@ func TestOCIStates(t *testing.T) {
 	}
 }
 
-// inState brings a new container into a state.
+// inState makes a new container in a state.
 func (o ociTool) inState(t *testing.T, steps []string, state string) string {
 	t.Helper()
 	id := ociID()
@@ -116,9 +116,8 @@ func (o ociTool) statusOrAbsent(t *testing.T, id string) string {
 	return "absent"
 }
 
-// legalEvents waits until a container that was deleted is told of whole, and
-// checks the order: create, start, any pauses, one exit, destroy. Without start
-// there is no exit.
+// legalEvents waits until a deleted container has all of its events, and checks their
+// order: create, start, any pauses, one exit, destroy. Without a start there is no exit.
 func (o ociTool) legalEvents(t *testing.T, id string) []string {
 	t.Helper()
 	var got []string

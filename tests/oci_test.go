@@ -26,7 +26,7 @@ type ociTool struct {
 	groups  *groups
 }
 
-// ociRuntimes are those that the tests run with, and what each has to be run by.
+// ociRuntimes are the OCI runtimes of the tests, and the command that runs each.
 var ociRuntimes = []struct {
 	name string
 	wrap []string
@@ -37,7 +37,7 @@ func newOCI(t *testing.T, r *rig, runtime string, wrap []string) ociTool {
 	return ociTool{rig: r, runtime: runtime, wrap: wrap, rootfs: busyboxRootfs(t), groups: newGroups(t)}
 }
 
-// ociID is as long as those of engines: what it leaves is found by it.
+// ociID is as long as the ids of engines, since leftovers are found by the id.
 func ociID() string {
 	var id [32]byte
 	_, _ = rand.Read(id[:])
@@ -65,7 +65,7 @@ func writeBundle(t *testing.T, spec *specs.Spec) string {
 	return dir
 }
 
-// cmd is a command line whose output goes to files: containers inherit it.
+// cmd is a command line whose output goes to files. Containers inherit these files.
 func (o ociTool) cmd(t *testing.T, program string, args ...string) (cmd *exec.Cmd, stdout, stderr *os.File) {
 	t.Helper()
 	line := append(slices.Clone(o.wrap), program, "--run", o.runDir(), "--runtime", o.runtime)
@@ -132,7 +132,7 @@ type ociStatus struct {
 	Annotations map[string]string
 }
 
-// state is the container's; the zero one where it has none.
+// state is the output of "state"; the zero value if the command fails.
 func (o ociTool) state(t *testing.T, id string) (s ociStatus) {
 	t.Helper()
 	r := o.run(t, "state", id)
@@ -145,7 +145,7 @@ func (o ociTool) state(t *testing.T, id string) (s ociStatus) {
 	return s
 }
 
-// clean fails where the command line has left anything.
+// clean fails the test if the command line has left files.
 func (o ociTool) clean(t *testing.T) {
 	t.Helper()
 	var left []string
@@ -161,7 +161,7 @@ func (o ociTool) clean(t *testing.T) {
 	}
 }
 
-// told lists a container's events: the action, for a die with its exit code.
+// eventsOf lists the actions of a container's events, with the exit code of each die.
 func (r *rig) eventsOf(t testing.TB, id string) []string {
 	t.Helper()
 	list := []string{}
@@ -184,7 +184,7 @@ func (r *rig) eventsOf(t testing.TB, id string) []string {
 	return list
 }
 
-// awaitTold waits until the events of a container are these.
+// awaitEvents waits until a container has these events.
 func (r *rig) awaitEvents(t testing.TB, id string, want ...string) {
 	t.Helper()
 	var got []string
@@ -193,14 +193,14 @@ func (r *rig) awaitEvents(t testing.TB, id string, want ...string) {
 	}
 }
 
-// TestOCILife goes through a container's life by the parts of the command line.
+// TestOCILife takes a container from create to delete, twice with the same id.
 func TestOCILife(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			id, again := ociID(), 2
-			for range again { // a deleted container's id is free
+			for range again { // the id of a deleted container can be used again
 				bundle, pidFile := o.bundle(t, "echo out; echo err >&2; read x; exit 7"), filepath.Join(t.TempDir(), "pid")
 				o.ok(t, "create", "--bundle", bundle, "--pid-file", pidFile, id)
 				s := o.state(t, id)
@@ -295,7 +295,8 @@ func TestOCIRun(t *testing.T) {
 	}
 }
 
-// TestOCIRefused gives the command line what it must not take. Nothing comes of it.
+// TestOCIRefused gives the command line wrong arguments. Each command fails and changes
+// nothing.
 func TestOCIRefused(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
@@ -341,8 +342,7 @@ func TestOCIRefused(t *testing.T) {
 	}
 }
 
-// TestOCIOfTheEngine runs a bundle by the name that users find first: the engine
-// becomes the command line.
+// TestOCIOfTheEngine runs a bundle by "engine-lite oci", the name that users find first.
 func TestOCIOfTheEngine(t *testing.T) {
 	t.Parallel()
 	o := newOCI(t, sharedRig(t), "runc", nil)

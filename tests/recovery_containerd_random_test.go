@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// TestContainerdRandomKills kills containerd, and now and then the engine, at random
-// moments while users go on working. Afterwards each state is true, and each run
-// has one end, in its place. A containerd that is killed while it starts a shim
-// forgets it, and nobody ends that: so those moments are left out.
+// TestContainerdRandomKills kills containerd, and sometimes the engine, at random moments
+// while users use the engine. Afterwards each state must be true, and each run must have
+// one exit event, in its place. A containerd that is killed while it starts a shim forgets
+// the shim, which then runs on. So containerd is not killed at those moments.
 func TestContainerdRandomKills(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -31,7 +31,7 @@ func TestContainerdRandomKills(t *testing.T) {
 			work.Go(func() { u.useContainers(stop) })
 		}
 		for n := range 8 {
-			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // any moment will do
+			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // a random moment
 			creating.Lock()
 			c.kill(t)
 			creating.Unlock()

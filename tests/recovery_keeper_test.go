@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// keeperDies kills the keeper, waits until engine and runtimed have ended for
-// that, and starts the next engine after between.
+// keeperDies kills the keeper, waits until engine and runtimed have ended because of that,
+// calls between, and starts the next engine.
 func (r *rig) keeperDies(t *testing.T, between func()) {
 	t.Helper()
 	keeper, runtimed := r.keeperPid(), r.runtimedPid()
@@ -32,9 +32,9 @@ func (r *rig) keeperDies(t *testing.T, between func()) {
 	await(t, "another keeper runs", func() bool { return r.keeperPid() != keeper && r.runtimedPid() != 0 })
 }
 
-// TestKeeperKilledUnderEngine kills the keeper of a whole engine. Containers run
-// on; the next engine's keeper holds their FIFOs again, new output comes, and
-// exits are true where the kernel tells of them.
+// TestKeeperKilledUnderEngine kills the keeper of an engine. The containers run on. The
+// next keeper holds their FIFOs again, new output comes, and exit codes are true if the
+// kernel keeps them.
 func TestKeeperKilledUnderEngine(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -82,7 +82,7 @@ func TestKeeperKilledUnderEngine(t *testing.T) {
 	r.usable(t, d, talks)
 }
 
-// dies are the code and the reason in a container's die events.
+// dies are the exit codes and reasons of a container's die events.
 func (d docker) dies(t *testing.T, id string) (lines string) {
 	t.Helper()
 	out := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--filter", "container="+id, "--format", "{{json .Actor.Attributes}}")
@@ -96,8 +96,8 @@ func (d docker) dies(t *testing.T, id string) (lines string) {
 	return lines
 }
 
-// usable checks that a container which was taken up is one like any other, with
-// the keeper that holds its output now: the engine may be killed.
+// usable checks that a restored container is like any other, also with the new keeper: the
+// engine may be killed.
 func (r *rig) usable(t *testing.T, d docker, m *testContainer) {
 	t.Helper()
 	if out := d.run(t, "exec", m.id, "sh", "-c", "echo in; exit 3"); out != (result{"in\n", "", 3}) {

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// quick has the engine without the race detector, built as hack/build does: it is
-// ready sooner.
+// useFastEngine builds the engine without the race detector, as hack/build does. That
+// engine is ready sooner.
 func (r *rig) useFastEngine(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -37,18 +37,18 @@ func (r *rig) useFastEngine(t *testing.T) {
 	}
 }
 
-// Scripts that write numbered lines all the while, until there is a file "go": to
-// stdout, to stdout and stderr, and what is read from stdin.
+// Scripts that write numbered lines until there is a file /go: to stdout, and to stdout
+// and stderr. The last one writes the lines that it reads from stdin.
 const (
 	writesOne  = "i=0; until [ -e /go ]; do n=$((i+20)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.1; done; exit 41"
 	writesBoth = "i=0; until [ -e /go ]; do n=$((i+10)); while [ $i != $n ]; do i=$((i+1)); echo $i; echo $i >&2; done; sleep 0.1; done; exit 42"
 	writesRead = "while read x; do echo $x; [ $x != end ] || exit 43; done"
 )
 
-// TestOutputOver200Kills kills engine and runtimed 200 times at random moments
-// while containers write numbered lines: afterwards each line is in the log, once
-// and in its place. One container reads lines, whose stdin outlives each engine,
-// while each client is cut off.
+// TestOutputOver200Kills kills engine and runtimed 200 times at random moments while
+// containers write numbered lines. Afterwards the log must have each line once and in its
+// place. One container reads lines: its stdin outlives each engine, but each client is cut
+// off.
 func TestOutputOver200Kills(t *testing.T) {
 	t.Parallel()
 	const kills, everyRuntimed = 200, 20
@@ -103,7 +103,7 @@ func TestOutputOver200Kills(t *testing.T) {
 	}
 }
 
-// inOrder checks that lines are the numbers from 1 on.
+// inOrder checks that the lines are the numbers from 1 on.
 func inOrder(t *testing.T, what, text string) {
 	t.Helper()
 	n := 0
@@ -118,7 +118,7 @@ func inOrder(t *testing.T, what, text string) {
 	}
 }
 
-// attached is a client of a container's stdin and output.
+// attachedClient is a client of a container's stdin and output.
 type attachedClient struct {
 	conn   net.Conn
 	out    buffer
@@ -145,7 +145,7 @@ func (r *rig) attach(t *testing.T, m *testContainer) *attachedClient {
 	var read sync.WaitGroup
 	read.Go(func() { // ends with the connection
 		defer close(a.closed)
-		_, _ = io.Copy(&a.out, in) // it is cut off: that is looked at
+		_, _ = io.Copy(&a.out, in) // the error is that the client was cut off, as awaitCut expects
 	})
 	t.Cleanup(func() {
 		conn.Close()
@@ -154,7 +154,7 @@ func (r *rig) attach(t *testing.T, m *testContainer) *attachedClient {
 	return a
 }
 
-// typeText types to a container as a new client.
+// typeText types to a container, through a new client.
 func (r *rig) typeText(t *testing.T, m *testContainer, text string) *attachedClient {
 	t.Helper()
 	a := r.attach(t, m)
@@ -164,8 +164,8 @@ func (r *rig) typeText(t *testing.T, m *testContainer, text string) *attachedCli
 	return a
 }
 
-// typeLine types a number as a new client and waits until the container has
-// written it back.
+// typeLine types a number, through a new client, and waits until the container has written
+// the number back.
 func (r *rig) typeLine(t *testing.T, m *testContainer, n int) *attachedClient {
 	t.Helper()
 	a := r.typeText(t, m, fmt.Sprintln(n))
@@ -175,7 +175,7 @@ func (r *rig) typeLine(t *testing.T, m *testContainer, n int) *attachedClient {
 	return a
 }
 
-// cut waits until the client has learned that its connection is gone.
+// awaitCut waits until the client notices that its connection is gone.
 func (a *attachedClient) awaitCut(t *testing.T) {
 	t.Helper()
 	select {
@@ -186,8 +186,8 @@ func (a *attachedClient) awaitCut(t *testing.T) {
 	}
 }
 
-// TestClientsAreTold has clients of docker that follow a container when the engine
-// is killed: each ends and says that it didn't see the end.
+// TestClientsFailWithEngine runs clients of docker that follow a container when the engine
+// is killed. Each client fails with an error message.
 func TestClientsFailWithEngine(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -218,12 +218,12 @@ func TestClientsFailWithEngine(t *testing.T) {
 	}
 }
 
-// keeperBound is what the keeper keeps of a stream for an engine that is away.
+// keeperLimit is how many bytes of a stream the keeper stores while no engine runs.
 const keeperLimit = 64 << 20
 
-// TestWriterWaitsForEngine has a container write more than the keeper's bound while
-// no engine is there: it writes that much without waiting, then it waits, and
-// nothing is lost.
+// TestWriterWaitsForEngine runs a container that writes more than keeperLimit while no
+// engine runs. The container writes that much without waiting. Then it waits, and nothing
+// is lost.
 func TestWriterWaitsForEngine(t *testing.T) {
 	t.Parallel()
 	const lines, width = 90_000, 1000
@@ -245,12 +245,12 @@ func TestWriterWaitsForEngine(t *testing.T) {
 		}
 		return bytes
 	}
-	await(t, "the bound is reached", func() bool { return kept() >= keeperLimit })
+	await(t, "the limit is reached", func() bool { return kept() >= keeperLimit })
 	if !alive(m.pid) {
 		t.Fatal("the container did not wait")
 	}
 	if n := kept(); n > keeperLimit+4<<20 {
-		t.Errorf("%d bytes are kept, the bound is %d", n, keeperLimit)
+		t.Errorf("%d bytes are stored, the limit is %d", n, keeperLimit)
 	}
 	if err := r.start(); err != nil {
 		t.Fatal(err)

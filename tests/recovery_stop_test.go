@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// stubborn is a container that takes note of SIGTERM and goes on.
-const ignoresTerm = `trap "echo told" TERM; echo ready; while true; do sleep 0.1; done`
+// ignoresTerm is a script that prints a line at SIGTERM and runs on.
+const ignoresTerm = `trap "echo got TERM" TERM; echo ready; while true; do sleep 0.1; done`
 
-// stopping is a stop that is under way when the engine is killed.
+// stopping is a stop that is running when the engine is killed.
 type stopping struct {
 	path   string // of the request
 	script string
 	more   map[string]any
 	paused bool
-	// want are the events behind the start, over both engines.
+	// want are the events after the start, of both engines.
 	want string
 	code int
-	runs bool // in the end
+	runs bool // whether the container runs afterwards
 }
 
-// TestStopOverKill kills the engine while it stops containers: the next one goes on,
-// sends no signal twice, and SIGKILL at the deadline that was set.
+// TestStopOverKill kills the engine while it stops containers. The next engine goes on
+// with the stops. It sends no signal twice, and SIGKILL at the deadline of the request.
 func TestStopOverKill(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -33,7 +33,7 @@ func TestStopOverKill(t *testing.T) {
 	cases := map[string]*stopping{
 		"stop":           {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
 		"always":         {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop", code: 137},
-		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(ignoresTerm, "echo told", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
+		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(ignoresTerm, "echo got TERM", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
 		"paused":         {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop", code: 137},
 		"restart":        {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart", runs: true},
 		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop start restart", runs: true},
@@ -52,7 +52,7 @@ func TestStopOverKill(t *testing.T) {
 	for name, c := range cases {
 		go func() { answers <- r.call(http.MethodPost, "/containers/"+members[name].id+"/"+c.path, "") }()
 	}
-	await(t, "each signal is told of", func() bool { return r.count(t, "kill") == len(cases) })
+	await(t, "each signal has its event", func() bool { return r.count(t, "kill") == len(cases) })
 	r.kill(t, r.enginePid())
 	for range cases {
 		if a := <-answers; a.err == nil {
@@ -70,24 +70,24 @@ func TestStopOverKill(t *testing.T) {
 			t.Errorf("%s: %+v", name, s)
 		}
 		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want, "die:137") {
-			t.Errorf("%s: SIGKILL is told of %d times", name, n)
+			t.Errorf("%s: %d events of SIGKILL", name, n)
 		}
 		if died := r.diedAt(t, m.id); died.Sub(begin) < 5*time.Second {
 			t.Errorf("%s: died %s after the stop, before its deadline", name, died.Sub(begin))
 		}
-		if out := r.output(t, m.id); c.want[:7] == "kill:15" && c.code == 137 && strings.Count(out, "told\n") != 1 {
-			t.Errorf("%s: SIGTERM came %d times", name, strings.Count(out, "told\n"))
+		if out := r.output(t, m.id); c.want[:7] == "kill:15" && c.code == 137 && strings.Count(out, "got TERM\n") != 1 {
+			t.Errorf("%s: SIGTERM came %d times", name, strings.Count(out, "got TERM\n"))
 		}
 	}
 	r.policyHolds(t, members["restart always"])
 	stays := r.state(t, members["always"].id)
 	if stays.State.Running || stays.RestartCount != 0 {
-		t.Errorf("one that a user has stopped runs again: %+v", stays)
+		t.Errorf("a container that a user has stopped runs again: %+v", stays)
 	}
 }
 
-// policyHolds checks that a container whose restart was finished by another engine
-// is started again by its policy, as before.
+// policyHolds checks that a container whose restart was finished by the next engine still
+// has its restart policy.
 func (r *rig) policyHolds(t *testing.T, m *testContainer) {
 	t.Helper()
 	pid := r.state(t, m.id).State.Pid
@@ -98,13 +98,13 @@ func (r *rig) policyHolds(t *testing.T, m *testContainer) {
 	})
 }
 
-// tells waits for the events behind a container's first start.
+// awaitEventsAfterStart waits for the events after a container's first start.
 func (r *rig) awaitEventsAfterStart(t *testing.T, name, id, want string) {
 	t.Helper()
 	var got string
 	if !holds(func() bool {
-		// Beside the rest: what a stop thaws, and a SIGKILL, may be told of after what
-		// follows from them.
+		// Some events are left out, since they may come later than the ones that follow from them:
+		// a thaw by a stop, and a SIGKILL.
 		got = strings.Join(slices.DeleteFunc(r.actionsOf(t, id), func(a string) bool {
 			return a == "pause" || a == "unpause" || a == "kill:9"
 		}), " ")
@@ -114,7 +114,7 @@ func (r *rig) awaitEventsAfterStart(t *testing.T, name, id, want string) {
 	}
 }
 
-// actionsOf are the actions of a container's events, with signal or exit code.
+// actionsOf returns the actions of a container's events, with signal or exit code.
 func (r *rig) actionsOf(t *testing.T, id string) []string {
 	t.Helper()
 	var list []string
@@ -156,14 +156,14 @@ func (r *rig) diedAt(t *testing.T, id string) time.Time {
 	panic("unreachable")
 }
 
-// output is what the log of a container has.
+// output returns the log of a container.
 func (r *rig) output(t *testing.T, id string) string {
 	t.Helper()
 	return oneDocker(t, r).ok(t, "logs", id) + "\n"
 }
 
-// TestStopBetweenRuns has users end containers that wait for their next start by
-// policy, and kills the engine as soon as that is answered, or before.
+// TestStopBetweenRuns stops containers that wait for their next start by policy, and kills
+// the engine as soon as the first stop is answered.
 func TestStopBetweenRuns(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -193,7 +193,7 @@ func TestStopBetweenRuns(t *testing.T) {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range members { // whose stop wasn't answered asks again
+	for _, m := range members { // a stop without an answer is repeated
 		a := r.call(http.MethodPost, "/containers/"+m.id+"/stop", "")
 		if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
 			t.Errorf("stop: %+v", a)

@@ -13,22 +13,22 @@ import (
 	"time"
 )
 
-// crowd is 50 containers of one engine, and what is known of each.
+// workload is 50 containers of one engine.
 type workload struct {
 	docker
 	t                                                 testing.TB
 	terminals, writers, short, withExec, stdinReaders []*testContainer
 }
 
-// member is a container, or an exec in one.
+// testContainer is a container, or an exec in one.
 type testContainer struct {
 	id   string
 	pid  int
-	exec *testContainer // one that lives in it
-	code int            // how it ends when it is told to
+	exec *testContainer // an exec in the container
+	code int            // its exit code after signalGo
 }
 
-// do sends a request that has to succeed, and decodes its answer.
+// do sends a request that must succeed, and decodes its answer.
 func (r *rig) do(t testing.TB, method, path string, body, into any) {
 	t.Helper()
 	text := ""
@@ -51,7 +51,7 @@ func (r *rig) do(t testing.TB, method, path string, body, into any) {
 	}
 }
 
-// launch starts a container with a shell script.
+// runScript starts a container with a shell script.
 func (r *rig) runScript(t testing.TB, script string, more map[string]any) *testContainer {
 	t.Helper()
 	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": map[string]any{"NetworkMode": "none"}}
@@ -79,7 +79,7 @@ func (r *rig) addExec(t testing.TB, id, script string) *testContainer {
 	return &testContainer{id: made.ID}
 }
 
-// allow makes the file that a container waits for.
+// signalGo makes the file that the container's script waits for.
 func (m *testContainer) signalGo(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", m.pid), nil, 0o644); err != nil {
@@ -124,7 +124,7 @@ func (c *workload) all() []*testContainer {
 	return slices.Concat(c.terminals, c.writers, c.short, c.withExec, c.stdinReaders)
 }
 
-// restart starts the engine after a kill and waits until runtimed is there.
+// restart starts the engine after a kill and waits until runtimed runs.
 func (c *workload) restart() {
 	c.t.Helper()
 	if err := c.start(); err != nil {
@@ -133,7 +133,7 @@ func (c *workload) restart() {
 	await(c.t, "runtimed runs", func() bool { return c.runtimedPid() != 0 })
 }
 
-// runs checks that containers are what they were.
+// runs checks that containers still run, with the same processes.
 func (c *workload) runs(when string, members []*testContainer) {
 	c.t.Helper()
 	for _, m := range members {
@@ -144,7 +144,7 @@ func (c *workload) runs(when string, members []*testContainer) {
 	}
 }
 
-// ends checks how a container has ended.
+// ends waits for the container's end and checks its exit code.
 func (c *workload) ends(m *testContainer, code int) {
 	c.t.Helper()
 	var end struct{ StatusCode int }
@@ -154,10 +154,10 @@ func (c *workload) ends(m *testContainer, code int) {
 	}
 }
 
-// TestCrowdSurvives kills runtimed, the engine, and both, while 50 containers
-// run: some on terminals, some writing, some about to end, some with execs. All
-// run on, no line of output is lost or there twice, and each exit is told once
-// and is the true one.
+// TestContainersSurviveKills kills runtimed, the engine, and both, while 50 containers
+// run: some on terminals, some writing, some about to end, some with execs. All must run
+// on, no line of output may be lost or repeated, and each exit must have one event with
+// the true code.
 func TestContainersSurviveKills(t *testing.T) {
 	t.Parallel()
 	c := newWorkload(t)
@@ -167,13 +167,13 @@ func TestContainersSurviveKills(t *testing.T) {
 	}
 	c.kill(t, c.runtimedPid())
 	await(t, "runtimed is back", func() bool { return c.runtimedPid() != 0 })
-	c.runs("after runtimed", c.all())
+	c.runs("after the kill of runtimed", c.all())
 
 	c.kill(t, c.enginePid())
 	c.restart()
-	c.runs("after the engine", c.all())
+	c.runs("after the kill of the engine", c.all())
 
-	// These end while neither is there.
+	// These end while neither engine nor runtimed runs.
 	runtimed := c.runtimedPid()
 	if err := syscall.Kill(runtimed, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestContainersSurviveKills(t *testing.T) {
 	}
 	c.kill(t, runtimed)
 	c.restart()
-	c.runs("after both", slices.Concat(c.terminals, c.writers[6:], later, c.withExec, c.stdinReaders))
+	c.runs("after the kill of both", slices.Concat(c.terminals, c.writers[6:], later, c.withExec, c.stdinReaders))
 
 	for _, m := range slices.Concat(later, c.withExec[4:], c.writers[6:]) {
 		m.signalGo(t)
@@ -218,7 +218,7 @@ func TestContainersSurviveKills(t *testing.T) {
 	c.checkDieEvents(since)
 }
 
-// execEnds waits for an exec's exit and checks its code.
+// execEnds waits for the exit of an exec and checks its code.
 func (r *rig) execEnds(t testing.TB, m *testContainer) {
 	t.Helper()
 	var x struct {
@@ -234,12 +234,12 @@ func (r *rig) execEnds(t testing.TB, m *testContainer) {
 	}
 }
 
-// talk uses the terminals.
+// useTerminals types to the terminals until they end.
 func (c *workload) useTerminals() {
 	c.t.Helper()
 	for _, m := range c.terminals {
 		term := c.terminal(c.t, "attach", m.id)
-		await(c.t, "the terminal answers", func() bool { // attach says nothing of when it listens
+		await(c.t, "the terminal answers", func() bool { // attach does not show when it is connected
 			term.send(c.t, "word\n")
 			return strings.Contains(term.stdout.String(), "got word\r\n")
 		})
@@ -250,7 +250,7 @@ func (c *workload) useTerminals() {
 	}
 }
 
-// toldOnce checks that each end has one event.
+// checkDieEvents checks that each exit has one event.
 func (c *workload) checkDieEvents(since int64) {
 	c.t.Helper()
 	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--format", "{{.Actor.ID}}")

@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// wrongCommands are commands that don't start, and their exit codes. A file in PATH
-// that can't be executed is passed over by runc and runsc, and not by crun.
+// wrongCommands are commands that can't be started, and their exit codes. runc and runsc
+// skip a file in PATH that can't be executed; crun does not.
 var wrongCommands = map[string]struct {
 	command, path string
 	code, crun    int
@@ -29,7 +29,7 @@ var wrongCommands = map[string]struct {
 	`with the quote " in its name`: {`/bin/exec: "`, "/bin", 127, 127},
 }
 
-// wrongSpecs are other reasons to refuse a container, which have the same words.
+// wrongSpecs are containers that are refused for other reasons, with similar texts.
 var wrongSpecs = map[string]func(*specs.Spec){
 	"source of a mount": func(s *specs.Spec) {
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/missing/source", Options: []string{"bind"}})
@@ -44,9 +44,9 @@ var wrongSpecs = map[string]func(*specs.Spec){
 	},
 }
 
-// TestStartWords has each OCI runtime, and each containerd, say what is wrong with a
-// command, and what is wrong with anything else: the exit codes of Docker are told
-// apart by these words alone.
+// TestStartErrorTexts makes each OCI runtime and each containerd report failed starts:
+// because of the command, and for other reasons. Only by the texts of these errors can the
+// exit codes of Docker be told apart.
 func TestStartErrorTexts(t *testing.T) {
 	t.Parallel()
 	rootfs := busyboxRootfs(t)
@@ -68,7 +68,7 @@ func TestStartErrorTexts(t *testing.T) {
 	})
 	t.Run("runsc", func(t *testing.T) {
 		test(t, runtimed(t, builtRunsc(t)), false, libcontainerd.CreateOptions{RuntimeArgs: runscArgs},
-			"source of a mount", "root") // its control group stays then: runsc's delete knows nothing of it
+			"source of a mount", "root") // runsc's delete would leave the control group
 	})
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		namespace := fmt.Sprintf("words-%s-%d", release.version, os.Getpid())
@@ -77,7 +77,7 @@ func TestStartErrorTexts(t *testing.T) {
 	})
 }
 
-// words makes containers that don't start.
+// failingStarts makes containers that can't be started.
 type failingStarts struct {
 	*engine
 	spec    func() *specs.Spec
