@@ -48,7 +48,7 @@ func TestVerdicts(t *testing.T) {
 		row                           string
 		figure, ratio, commit, docker float64
 		runtime                       string
-		want                          verdict
+		want                          goalResult
 	}{
 		{row: "run", ratio: 1.5, runtime: "runc", want: reached},
 		{row: "run", ratio: 1.6, runtime: "runc", want: missed},
@@ -65,13 +65,14 @@ func TestVerdicts(t *testing.T) {
 		{row: "memory", figure: 40, runtime: "runc", want: reached},
 		{row: "commit", figure: 40, want: noGoal},
 	} {
-		if got := rowNamed(tt.row).judge(tt.figure, tt.ratio, tt.runtime, tt.commit, tt.docker); got != tt.want {
+		if got := rowNamed(tt.row).compareWithGoal(tt.figure, tt.ratio, tt.runtime, tt.commit, tt.docker); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
 	}
 }
 
-// TestRowsHaveAWorkload finds a row that nothing fills, and a workload whose row isn't in the table.
+// TestRowsHaveAWorkload checks that each row has a workload, and that each workload's rows
+// are in the table.
 func TestRowsHaveAWorkload(t *testing.T) {
 	t.Parallel()
 	filled := map[string]bool{"memory": true, "memory-each": true, "commit": true}
@@ -135,7 +136,7 @@ func answering(t *testing.T, answer []byte) *client {
 			return
 		}
 		defer conn.Close()
-		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil { // bytes that nobody reads are a reset
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil { // unread bytes would reset the connection
 			t.Error(err)
 		}
 		if _, err := conn.Write(answer); err != nil {
@@ -185,7 +186,8 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// FuzzFrames: whatever an engine sends, reading it ends and gives no more than there is.
+// FuzzFrames reads any bytes as frames: reading ends, and returns no more bytes than there
+// are.
 func FuzzFrames(f *testing.F) {
 	f.Add(bytes.SplitAfterN(frames("one", "two"), []byte("\r\n\r\n"), 2)[1])
 	f.Add([]byte{1, 0, 0, 0, 255, 255, 255, 255, 'x'})
@@ -207,7 +209,7 @@ func sample() *report {
 		r.add(commitTarget, "", round, figures{"commit": f})
 	}
 	r.Growth = []grown{{Containers: 10, Start: 9}, {Containers: 1000, Start: 12.5, Restart: 1000.5}}
-	r.Told = []told{{Subscribers: 100, Last: 3.25}}
+	r.Deliveries = []delivery{{Subscribers: 100, Last: 3.25}}
 	r.Histories = []history{{Events: 77, Since: spread{1.25, 2.5}}}
 	r.NotRun = []notRun{{Target: "crun", Why: "two\nlines"}}
 	r.evaluate()
@@ -279,7 +281,7 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// TestMarks wants the marks to be where --write-docs looks for them.
+// TestMarks checks that the marks are where --write-docs looks for them.
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../docs/performance.md")

@@ -9,7 +9,8 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// TestFillJournal reads what an engine is to find: whole lives, in order of time, the middle where it was said to be.
+// TestFillJournal checks the events of a journal: all events of each container, in order
+// of time, and the one in the middle.
 func TestFillJournal(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal.db")
@@ -38,12 +39,12 @@ func TestFillJournal(t *testing.T) {
 	}
 }
 
-// TestReadEvents has an engine send events, the right ones and others.
+// TestReadEvents reads events from a fake engine: the right ones, and wrong ones.
 func TestReadEvents(t *testing.T) {
 	t.Parallel()
 	for what, tt := range map[string]struct {
 		answer     string
-		first, all bool // whether they are what was asked for
+		first, all bool // whether firstEvent and allEvents accept them
 	}{
 		"two":      {"{\"seq\":1}\n{\"seq\":2}\n", true, true},
 		"a hole":   {"{\"seq\":1}\n{\"seq\":3}\n", true, false},
@@ -64,7 +65,7 @@ func TestReadEvents(t *testing.T) {
 	}
 }
 
-// toServer sends every request to a server of a test.
+// toServer sends each request to a server of the test.
 type toServer struct{ *httptest.Server }
 
 func (s toServer) RoundTrip(q *http.Request) (*http.Response, error) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are the options of the command line.
 type options struct {
 	rounds  int
 	targets []string // names; empty for all that the machine has
@@ -32,7 +32,7 @@ type options struct {
 // sizes are how much each workload does.
 type sizes struct {
 	stdout, logs, stdin int // bytes
-	crowd               int // containers
+	many                int // containers
 	resident            int // containers while memory is measured
 	grow                []int
 	subscribers         []int
@@ -41,11 +41,11 @@ type sizes struct {
 
 var (
 	wholeSizes = sizes{
-		stdout: 1 << 30, logs: 256 << 20, stdin: 512 << 20, crowd: 50, resident: 50,
+		stdout: 1 << 30, logs: 256 << 20, stdin: 512 << 20, many: 50, resident: 50,
 		grow: []int{1, 10, 100, 1000}, subscribers: []int{1, 100, 1000}, history: []int{1000, 1_000_000},
 	}
 	shortSizes = sizes{
-		stdout: 256 << 20, logs: 64 << 20, stdin: 128 << 20, crowd: 16, resident: 10,
+		stdout: 256 << 20, logs: 64 << 20, stdin: 128 << 20, many: 16, resident: 10,
 		grow: []int{1, 10}, subscribers: []int{1, 100}, history: []int{1000},
 	}
 )

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// steady is what was read of an engine that does nothing.
+// steady is a reading of an engine that is idle.
 func steady() *reading {
 	r := &reading{figures: figures{}, things: map[string]things{}}
 	for _, g := range gauges {
@@ -20,7 +20,7 @@ func steady() *reading {
 	return r
 }
 
-// TestCompare has each gauge grow alone, as much as it may and by more.
+// TestCompare lets each gauge grow alone: by its slack, and by more.
 func TestCompare(t *testing.T) {
 	if err := compare(steady(), steady()); err != nil {
 		t.Errorf("nothing has grown: %v", err)
@@ -79,7 +79,7 @@ func TestLeast(t *testing.T) {
 	}
 }
 
-// TestMakers reads the stacks of this process.
+// TestMakers counts the goroutines of this process.
 func TestMakers(t *testing.T) {
 	begun, end, ended := make(chan struct{}, 3), make(chan struct{}), make(chan struct{}, 3)
 	const n = 3
@@ -106,7 +106,8 @@ func TestMakers(t *testing.T) {
 	}
 }
 
-// TestAnonymous makes names of things of a kind equal, and keeps kinds apart.
+// TestAnonymous checks that names of the same kind become equal, and names of other kinds
+// do not.
 func TestAnonymous(t *testing.T) {
 	for _, tt := range []struct{ a, b string }{
 		{"pipe:[123]", "pipe:[45678]"},

@@ -9,19 +9,20 @@ import (
 	"time"
 )
 
-// A reading is the least of so many looks, with such a pause before each.
+// A reading is the least of so many reads, with such a pause before each.
 const (
-	looks     = 10
-	lookEvery = 400 * time.Millisecond
+	readsPerReading = 10
+	readEvery       = 400 * time.Millisecond
 )
 
-// gauge is something of which there may not be more in the end than after the first minute.
+// gauge is something that may not be higher at the end than after the first minute.
 type gauge struct {
 	name, short string
-	slack       float64 // how much more there may be, in MB; 0 where things are counted: no more
+	slack       float64 // how much it may grow, in MB; 0 for counts, which may not grow
 }
 
-// gauges have slack where it is Go's collector, or a file system's rounding, that decides how much of what is free is kept.
+// gauges have slack if Go's collector or the rounding of a file system decides how much
+// free space is kept.
 var gauges = []gauge{
 	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0}, {"engine-lite goroutines", "gor.", 0},
 	{"runtimed memory", "runtimed MB", 5}, {"runtimed descriptors", "fds", 0}, {"runtimed goroutines", "gor.", 0},
@@ -53,7 +54,8 @@ func (r *reading) row(minute int, made int64) string {
 	return row
 }
 
-// compare tells of all that has grown, and of what is counted by which names.
+// compare returns an error for each gauge that has grown. For counts it names what there
+// is more of.
 func compare(first, last *reading) error {
 	var errs []error
 	for _, g := range gauges {
@@ -69,7 +71,7 @@ func compare(first, last *reading) error {
 	return errors.Join(errs...)
 }
 
-// beyond lists what there is more of than before.
+// beyond lists the names of which there are more than before.
 func (t things) beyond(before things) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(t)) {
