@@ -9,7 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// A detach has an event, and ends nothing but the attachment.
+// A detach has an event, and ends only the attachment.
 func TestDetachEvents(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "cat", func(req *container.CreateRequest) { req.Tty, req.OpenStdin = true, true })

@@ -126,7 +126,7 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
-// Names that go around never end up at the wrong container or at none.
+// Names that are moved between containers always belong to the right container.
 func TestNamesGoAround(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
@@ -139,7 +139,7 @@ func TestNamesGoAround(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				_ = r.e.ContainerRename(ctx, answer.ID, "moved") // may be taken
+				_ = r.e.ContainerRename(ctx, answer.ID, "moved") // the name may be taken
 				if err := r.e.ContainerRemove(ctx, answer.ID, RemoveOptions{}); err != nil {
 					t.Error(err)
 				}
@@ -174,7 +174,7 @@ func TestSeveralBeginSo(t *testing.T) {
 	}
 }
 
-// A creation that fails at any step leaves nothing, and its name is free.
+// A creation that fails at any step leaves nothing, and its name can be used again.
 func TestFailedCreate(t *testing.T) {
 	r := newRig(t)
 	img, err := r.e.images.Resolve(t.Context(), "box")
@@ -212,7 +212,7 @@ func TestFailedCreate(t *testing.T) {
 	})
 }
 
-// While it is being created a container is nobody's to see.
+// A container that is being created is not visible.
 func TestUnbornIsHidden(t *testing.T) {
 	r := newRig(t)
 	img, err := r.e.images.Resolve(t.Context(), "box")

@@ -61,8 +61,8 @@ func TestEventsSinceAndUntil(t *testing.T) {
 	}
 }
 
-// Nobody learns of an exit before its last output is in the log, whether the
-// subscriber follows or asks for the past.
+// No exit is announced before the last output is in the log, whether a subscriber follows
+// or reads past events.
 func TestDieComesAfterTheOutput(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "echo all of it")
@@ -74,7 +74,7 @@ func TestDieComesAfterTheOutput(t *testing.T) {
 		go func() {
 			done <- r.e.Events(ctx, eventstream.Options{After: &from, Until: until}, func(ev eventstream.Event) error {
 				if ev.Action == "die" && o.View().Announced != o.View().Record.Exits {
-					t.Error("the exit was told before it was drained")
+					t.Error("the exit was announced before the output was drained")
 				}
 				if ev.Action == "die" {
 					cancel()
@@ -101,7 +101,7 @@ func TestGateHoldsThePast(t *testing.T) {
 	go func() { got <- r.collect(eventstream.Options{Since: begin, Until: time.Now()}) }()
 	select {
 	case list := <-got:
-		t.Errorf("told while held back: %v", list)
+		t.Errorf("events while held back: %v", list)
 	case <-time.After(20 * time.Millisecond):
 	}
 	r.e.store.Release(seq)
@@ -132,7 +132,7 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	}
 }
 
-// The journal's numbers have no gap over what a client gets without filters.
+// A client without filters gets the journal's numbers without a gap.
 func TestEventNumbers(t *testing.T) {
 	r := newRig(t)
 	for i := range 3 {
@@ -151,8 +151,8 @@ func TestEventNumbers(t *testing.T) {
 	}
 }
 
-// A number picks up where it was, tells what was skipped, and is refused where
-// the journal can't go on from it.
+// A client that gives a number gets the events after that number. It learns of events that
+// are gone, and is refused if the journal can't go on from the number.
 func TestEventsAfterNumber(t *testing.T) {
 	r := newRig(t)
 	id := r.run("one", "exit 0")

@@ -62,7 +62,7 @@ func TestExecOfMissingCommand(t *testing.T) {
 	r.noExecsLeft(id)
 }
 
-// noExecsLeft fails the test unless nothing is left of a container's execs.
+// noExecsLeft fails the test if anything is left of a container's execs.
 func (r *rig) noExecsLeft(id string) {
 	r.t.Helper()
 	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.task(id).execIDs()) == 0 })
@@ -105,7 +105,7 @@ func TestExecRefusals(t *testing.T) {
 	}
 }
 
-// Execs that meet the end of their container leave nothing, started or not.
+// Execs that begin while their container ends leave nothing, started or not.
 func TestExecsMeetTheExit(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "sleep 1000")
@@ -152,7 +152,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		receive(t, notify(opened))
 	}
 	exec := r.execCreate(id, "cat")
-	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for those that lag
+	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for slow clients
 	all.Go(func() {
 		_ = r.e.ExecStart(t.Context(), exec, ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
 	})
@@ -204,7 +204,7 @@ func TestDescriptors(t *testing.T) {
 		must(t, err)
 		var open []string
 		for _, e := range entries {
-			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil { // not the directory's own
+			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil { // without the descriptor of the directory itself
 				open = append(open, target)
 			}
 		}

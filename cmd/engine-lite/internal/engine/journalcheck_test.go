@@ -23,8 +23,8 @@ func (r *rig) findings() string {
 	return strings.Join(found, "\n")
 }
 
-// lived makes containers in each state, one that was renamed and some that are gone.
-func lived(r *rig) (exited string) {
+// allStates makes containers in each state, a renamed one, and some that are removed.
+func allStates(r *rig) (exited string) {
 	r.run("runs", "sleep 1000")
 	paused := r.run("paused", "sleep 1000")
 	must(r.t, r.e.ContainerPause(r.t.Context(), paused))
@@ -41,7 +41,7 @@ func lived(r *rig) (exited string) {
 
 func TestCheckJournal(t *testing.T) {
 	r := newRig(t)
-	id := lived(r)
+	id := allStates(r)
 	if got := r.findings(); got != "" {
 		t.Errorf("of a sound journal: %s", got)
 	}
@@ -97,7 +97,7 @@ func (r *rig) dump(opts store.DumpOptions) (records, events []string) {
 
 func TestDumpJournal(t *testing.T) {
 	r := newRig(t)
-	id := lived(r)
+	id := allStates(r)
 	records, events := r.dump(store.DumpOptions{Records: true})
 	if all := strings.Join(records, "\n"); !strings.Contains(all, `{"record":{"kind":"container","key":"`+id+`","value":{"ID":"`+id) ||
 		!strings.Contains(all, `{"record":{"kind":"name","key":"renamed","value":"`+id+`"}}`) {

@@ -14,9 +14,9 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// TestRemoveStray removes a container of which the daemon has a record that only
-// this engine's client knows of: the answer to its creation was lost. A removal
-// that can't delete it is refused, and nothing of it is left by one that can.
+// TestRemoveLeftover removes a container of which the daemon has a record that only this
+// engine's client knows: the answer to the create was lost. A removal that can't delete
+// the record is refused. One that can leaves nothing.
 func TestRemoveLeftover(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
@@ -39,8 +39,8 @@ func TestRemoveLeftover(t *testing.T) {
 	r.empty()
 }
 
-// TestRemoveWhileAStrayIsCleared removes a container while the record that a failed
-// start may have left is being deleted by the client layer itself.
+// TestRemoveWhileALeftoverIsCleared removes a container while the client layer deletes the
+// record that a failed start may have left.
 func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
@@ -52,7 +52,7 @@ func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r.daemon.Fail("DeleteContainer", 1, libHang())
 	before := r.daemon.Calls("DeleteContainer")
 	r.daemon.SetDown(true)
-	r.daemon.SetDown(false) // it is compared with again
+	r.daemon.SetDown(false) // the client compares its containers with the daemon again
 	eventually(t, func() bool { return r.daemon.Calls("DeleteContainer") > before })
 	removed := make(chan error, 1)
 	go func() { removed <- r.e.ContainerRemove(t.Context(), id, RemoveOptions{}) }()
@@ -80,13 +80,13 @@ func (r *rig) stored(want ...string) {
 	}
 }
 
-// TestStrayExecs has execs end, one after the other, while an engine looks for
-// those that nobody knows: of these only it may speak.
+// TestLeftoverExecs ends execs, one after the other, while an engine looks for leftover
+// execs. It must find only those.
 func TestLeftoverExecs(t *testing.T) {
 	t.Parallel()
 	e, o := &Engine{opts: Options{Root: t.TempDir()}}, &task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
-	stray := e.execDir(o.ID, "stray")
-	if err := os.MkdirAll(stray, 0o700); err != nil {
+	leftover := e.execDir(o.ID, "leftover")
+	if err := os.MkdirAll(leftover, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -101,13 +101,13 @@ func TestLeftoverExecs(t *testing.T) {
 		default:
 		}
 		found, err := e.leftoverExecs(o)
-		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"stray"})) {
-			t.Errorf("stray are %v: %v", found, err)
+		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"leftover"})) {
+			t.Errorf("leftover execs are %v: %v", found, err)
 		}
 	}
 }
 
-// endExecs ends execs as finishExec does: the directory goes, then the name.
+// endExecs ends execs as finishExec does: it removes the directory, then the name.
 func endExecs(e *Engine, o *task, count int) error {
 	for n := range count {
 		id := fmt.Sprintf("exec%d", n)

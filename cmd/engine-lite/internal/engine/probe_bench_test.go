@@ -9,8 +9,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
-// BenchmarkProbe is a probe that changes nothing, on the runtime daemon in memory,
-// whose cost is in it.
+// BenchmarkProbe runs a probe that changes nothing. The time includes the work of the
+// runtime daemon in memory.
 func BenchmarkProbe(b *testing.B) {
 	r := newRig(b)
 	id := r.run("", "sleep 1000", checked("exit 0", func(h *container.HealthConfig) { h.Interval = time.Hour }))

@@ -20,7 +20,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// checked gives a container a health check that runs a script.
+// checked is a container with a health check that runs a script.
 func checked(script string, more ...func(*container.HealthConfig)) func(*container.CreateRequest) {
 	return func(req *container.CreateRequest) {
 		req.Shell = []string{"sh", "-c"}
@@ -31,7 +31,7 @@ func checked(script string, more ...func(*container.HealthConfig)) func(*contain
 	}
 }
 
-// inVirtualTime runs a test on a rig in which time passes while all wait.
+// inVirtualTime runs a test in virtual time, which passes while all goroutines wait.
 func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -40,7 +40,7 @@ func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// health is what inspect says of a container.
+// health is the health in an inspect of a container.
 func (r *rig) health(id string) *container.Health {
 	r.t.Helper()
 	c, err := r.e.ContainerInspect(r.t.Context(), id, false)
@@ -48,7 +48,7 @@ func (r *rig) health(id string) *container.Health {
 	return c.State.Health
 }
 
-// probed waits until a container's health has a status and n results.
+// probed waits until a container's health has this status and n results.
 func (r *rig) probed(id string, want container.HealthStatus, n int) *container.Health {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
@@ -62,7 +62,7 @@ func (r *rig) probed(id string, want container.HealthStatus, n int) *container.H
 	return r.health(id)
 }
 
-// TestProbes has what a probe of each kind shows, and when.
+// TestProbes checks the results of probes of each kind, and their times.
 func TestProbes(t *testing.T) {
 	command := func(test ...string) func(*container.HealthConfig) {
 		return func(h *container.HealthConfig) { h.Test = test }
@@ -135,7 +135,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// actionsWithCodes is actions, with the exit code where the event has one.
+// actionsWithCodes is like actions, with the exit code if the event has one.
 func (r *rig) actionsWithCodes(id string) []string {
 	r.t.Helper()
 	var list []string
@@ -162,7 +162,7 @@ func (r *rig) actionsWithCodes(id string) []string {
 	}
 }
 
-// TestQuietProbes has events of changes of the status only.
+// TestQuietProbes checks that only changes of the status have events.
 func TestQuietProbes(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		r.quiet = true
@@ -177,8 +177,8 @@ func TestQuietProbes(t *testing.T) {
 	})
 }
 
-// TestProbesWhilePaused has no probe begin in a paused container, and time stand
-// still for one that is under way.
+// TestProbesWhilePaused checks that no probe begins in a paused container, and that the
+// time of a running probe stands still.
 func TestProbesWhilePaused(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.run("", "sleep 100000", checked("sleep 4; exit 0"))
@@ -208,8 +208,8 @@ func TestProbesWhilePaused(t *testing.T) {
 	})
 }
 
-// TestHealthOfRuns has each run of a container begin anew, and a probe that the
-// container's end kills say nothing.
+// TestHealthOfRuns checks that the health begins anew with each run, and that a probe that
+// is killed with its container has no result.
 func TestHealthOfRuns(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.create("", "sleep 100000", checked("sleep 3", func(h *container.HealthConfig) { h.Retries = 1 }))
@@ -241,8 +241,8 @@ func TestHealthOfRuns(t *testing.T) {
 	})
 }
 
-// TestHealthOverRestart has the next engine go on where the last one was: status,
-// results, and the time of the next probe.
+// TestHealthOverRestart checks that the next engine goes on with status, results, and the
+// time of the next probe.
 func TestHealthOverRestart(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.run("", "sleep 100000", checked("exit 1", func(h *container.HealthConfig) { h.Retries = 3 }))
@@ -259,7 +259,7 @@ func TestHealthOverRestart(t *testing.T) {
 		if !h.Log[2].Start.Equal(due) {
 			t.Errorf("the next probe came at %v, was due at %v", h.Log[2].Start, due)
 		}
-		// One that was due meanwhile comes at once, one that is too far off in an interval.
+		// A probe that was due meanwhile begins at once. A probe that is due too late begins after an interval.
 		r.close()
 		time.Sleep(time.Hour)
 		opened := time.Now()
@@ -277,9 +277,9 @@ func TestHealthOverRestart(t *testing.T) {
 	})
 }
 
-// TestLeftProbe has a probe of an engine that was killed ended by the next one, at
-// once or, in a paused container, when that goes on.
-func TestLeftProbe(t *testing.T) {
+// TestLeftProbe checks that the next engine ends a probe of a killed engine: at once or,
+// in a paused container, when that is resumed.
+func TestLeftoverProbe(t *testing.T) {
 	for _, paused := range []bool{false, true} {
 		t.Run(fmt.Sprintf("paused %v", paused), func(t *testing.T) {
 			r := newRig(t)

@@ -18,7 +18,7 @@ func withPolicy(name container.RestartPolicyMode, tries int) func(*container.Cre
 	}
 }
 
-// TestRestartDecision has which exit is followed by a restart, and when.
+// TestRestartDecision checks which exits are followed by a restart, and after which pause.
 func TestRestartDecision(t *testing.T) {
 	now := time.Now()
 	for name, test := range map[string]struct {
@@ -30,7 +30,7 @@ func TestRestartDecision(t *testing.T) {
 		delay   time.Duration
 		stopped bool
 		ran     time.Duration
-		want    time.Duration // 0 is no restart
+		want    time.Duration // 0 for no restart
 	}{
 		"no":                       {policy: "no", code: 1},
 		"none":                     {code: 1},
@@ -82,7 +82,7 @@ func TestRestartPolicy(t *testing.T) {
 	if got, err := r.e.ContainerInspect(t.Context(), id, false); err != nil || got.RestartCount != 2 || got.State.Status != "exited" || got.State.Restarting {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// A user's start begins to count anew.
+	// A start by a user resets the count.
 	must(t, r.e.ContainerStart(t.Context(), id))
 	r.until(id, func(v containers.View) bool { return v.Record.Generation == 6 && !v.Record.Up() })
 	r.ended(id)
@@ -90,7 +90,7 @@ func TestRestartPolicy(t *testing.T) {
 	r.empty()
 }
 
-// waiting makes a container that waits for its restart for a long time.
+// waiting makes a container that waits a long time for its restart.
 func (r *rig) waiting(name string) string {
 	id := r.run(name, "exit 3", withPolicy("always", 0))
 	r.until(id, func(v containers.View) bool { return v.Record.Status == record.StatusRestarting })
@@ -101,7 +101,7 @@ func (r *rig) waiting(name string) string {
 	return id
 }
 
-// TestWhileRestarting has what users can do to a container between two runs.
+// TestWhileRestarting checks what users can do with a container between two runs.
 func TestWhileRestarting(t *testing.T) {
 	for name, test := range map[string]struct {
 		do    func(r *rig, id string) error
@@ -138,7 +138,8 @@ func TestWhileRestarting(t *testing.T) {
 
 func isNil(err error) bool { return err == nil }
 
-// A start needs no patience, and a restart neither.
+// A start does not wait for the pause before a restart, and neither does a restart by a
+// user.
 func TestStartWhileRestarting(t *testing.T) {
 	for name, do := range map[string]func(r *rig, id string) error{
 		"start":   func(r *rig, id string) error { return r.e.ContainerStart(r.t.Context(), id) },
@@ -155,8 +156,8 @@ func TestStartWhileRestarting(t *testing.T) {
 	}
 }
 
-// The next engine restarts at the deadline that the one before has set, counts
-// on, and does what a restart by a user had left to do.
+// The next engine restarts a container at the deadline that the last one has set, goes on
+// with the count, and finishes a restart by a user.
 func TestRestartOverEngines(t *testing.T) {
 	r := newRig(t)
 	policy := r.run("policy", "sleep 1000", withPolicy("on-failure", 5))
@@ -207,7 +208,7 @@ func TestRestartThatFails(t *testing.T) {
 	r.empty()
 }
 
-// However a stop meets a restart, the container stays stopped.
+// A stop at any moment of a restart leaves the container stopped.
 func TestStopRacesRestart(t *testing.T) {
 	r := newRig(t)
 	for range 20 {

@@ -51,7 +51,7 @@ func TestRestore(t *testing.T) {
 	r.empty()
 }
 
-// recovered counts the events of an action that were found out afterwards.
+// recovered counts the events of an action that the engine found out later.
 func (r *rig) recovered(id, action string) int {
 	n := 0
 	for c := r.e.store.Cursor(0); ; {
@@ -66,7 +66,7 @@ func (r *rig) recovered(id, action string) int {
 	}
 }
 
-// After a reboot the journal says running, and nothing is there.
+// After a reboot the journal says that a container runs, but there is no process.
 func TestRestoreAfterReboot(t *testing.T) {
 	r := newRig(t)
 	id, removed := r.run("", "sleep 1000"), r.run("", "sleep 1000", autoRemove)
@@ -89,8 +89,8 @@ func TestRestoreAfterReboot(t *testing.T) {
 	r.empty()
 }
 
-// Killed between the daemon's start and the journal's: the user never had an
-// answer.
+// The engine was killed between the start at the daemon and the one in the journal. The
+// user got no answer.
 func TestStartWithoutEvent(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -103,7 +103,8 @@ func TestStartWithoutEvent(t *testing.T) {
 	r.empty()
 }
 
-// Killed between the journal's exit and the drain: the output is drained.
+// The engine was killed between the exit in the journal and the drain. The next engine
+// drains the output.
 func TestExitHalfDone(t *testing.T) {
 	for _, auto := range []bool{false, true} {
 		r := newRig(t)
@@ -123,8 +124,8 @@ func TestExitHalfDone(t *testing.T) {
 	}
 }
 
-// TestLogsWaitForTheSweep has the daemon hang over the deletion of a task whose
-// last output an earlier engine hasn't read: who asks for the log gets that too.
+// TestLogsWaitForTheSweep makes the daemon hang in the deletion of a task whose last
+// output no engine has read. A request for the log waits for that output.
 func TestLogsWaitForTheSweep(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "cat; echo last words; exit 3", withStdin)
@@ -165,8 +166,7 @@ func TestRemovalHalfDone(t *testing.T) {
 	}
 }
 
-// A removal that fails is tried again by the next request, and by the next
-// engine.
+// A removal that fails is tried again by the next request, and by the next engine.
 func TestRemovalThatFails(t *testing.T) {
 	r := newRig(t)
 	id := r.create("name", "exit 0")
@@ -185,35 +185,34 @@ func TestRemovalThatFails(t *testing.T) {
 	r.empty()
 }
 
-// Execs that run, or ended while no engine was there, are taken up by the next
-// one; one that was never started goes with the engine, and so does what is left
-// of one whose start wasn't written down.
+// The next engine restores execs that run, and those that ended meanwhile. It removes an
+// exec that was never started, and what is left of an exec whose start was not recorded.
 func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	lives, ends, idle, untold := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"), r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
+	running, ends, idle, unrecorded := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"), r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
 	r.close()
-	for _, exec := range []string{ends, untold} {
+	for _, exec := range []string{ends, unrecorded} {
 		must(t, r.daemon.CloseIO(t.Context(), id, exec))
 		_, err := r.daemon.Wait(t.Context(), id, exec)
 		must(t, err)
 	}
 	must(t, r.keeper.Hold(t.Context(), Namespace+"/nobody/init", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
-	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, untold); return nil })
+	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, unrecorded); return nil })
 	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
-	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + lives + ":stderr", id + "/" + lives + ":stdout", "someone-else/a/b:stdout"}
+	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + running + ":stderr", id + "/" + running + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
 	eventually(t, func() bool { return slices.Equal(r.keeper.keys(), want) && len(r.streams.Left()) == 2 })
-	for _, exec := range []string{ends, untold} {
+	for _, exec := range []string{ends, unrecorded} {
 		eventually(t, func() bool { _, err := r.daemon.Process(t.Context(), id, exec); return errdefs.IsNotFound(err) })
 	}
-	for exec, code := range map[string]int{lives: -1, ends: 6} {
+	for exec, code := range map[string]int{running: -1, ends: 6} {
 		if x, err := r.e.ExecInspect(t.Context(), exec); err != nil || x.Running != (code < 0) || !x.Running && *x.ExitCode != code || x.Pid == 0 {
 			t.Errorf("%+v, %v", x, err)
 		}
 	}
-	for _, exec := range []string{idle, untold} {
+	for _, exec := range []string{idle, unrecorded} {
 		if _, err := r.e.ExecInspect(t.Context(), exec); !errdefs.IsNotFound(err) {
 			t.Errorf("an exec that nobody can know: %v", err)
 		}
@@ -232,8 +231,8 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r.empty()
 }
 
-// Records of execs go where their container's end was the last that an engine
-// wrote down.
+// Records of execs are removed if the last record of an engine was the exit of their
+// container.
 func TestExecRecordsOfADeadContainer(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -274,8 +273,8 @@ func (r *rig) exec(id, script string) string {
 	return exec
 }
 
-// The stdin of a client that goes with the engine is closed, and so is one that
-// was asked to be closed before.
+// A stdin is closed if its client has gone with an engine, or if the close was asked for
+// earlier.
 func TestStdinOverRestart(t *testing.T) {
 	for name, c := range map[string]struct {
 		input   func() (io.Reader, func())
@@ -288,7 +287,7 @@ func TestStdinOverRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			for op := range 2 { // the daemon doesn't hear of the close
+			for op := range 2 { // the close does not reach the daemon
 				r.daemon.Fail("CloseIO", op+1, libFault(errdefs.ErrUnavailable))
 			}
 			id := r.create("", "cat; exit 9", withStdin)
@@ -313,7 +312,7 @@ func TestStdinOverRestart(t *testing.T) {
 			}
 			cancel()
 			if c.attach {
-				_ = receive(t, attached) // cut off, however it says so
+				_ = receive(t, attached) // cut off, with any error
 			}
 			r.crashWithClient(finish)
 			if c.expects {
@@ -333,7 +332,7 @@ func TestStdinOverRestart(t *testing.T) {
 // crashWithClient ends the engine, and with it the client's connection.
 func (r *rig) crashWithClient(finish func()) {
 	r.t.Helper()
-	r.e.background.Stop() // from here on nothing is written down or closed
+	r.e.background.Stop() // from here on nothing is recorded or closed
 	finish()
 	r.reopen()
 }
@@ -343,7 +342,7 @@ func pipeInput() (io.Reader, func()) {
 	return r, func() { _ = w.Close() }
 }
 
-// notify makes a channel's close a value.
+// notify sends a value when a channel is closed.
 func notify(done <-chan struct{}) <-chan bool {
 	ch := make(chan bool, 1)
 	go func() {

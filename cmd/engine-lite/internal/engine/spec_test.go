@@ -26,8 +26,7 @@ func (r *rig) specOf(id string) *specs.Spec {
 	return s
 }
 
-// The default confinement is written down in a golden file: who changes it,
-// sees what changes.
+// The default confinement is in a golden file, so that each change of it is seen.
 func TestSpecGolden(t *testing.T) {
 	r := newRig(t)
 	id := r.create("golden", "exit 0", func(req *container.CreateRequest) { req.Hostname, req.User = "host", "alice" })

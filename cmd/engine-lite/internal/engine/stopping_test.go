@@ -12,7 +12,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
-// The next engine does what is left of a stop, from wherever it stood.
+// The next engine finishes a stop, from each step of it.
 func TestStopOverEngines(t *testing.T) {
 	soon, later := time.Now(), time.Now().Add(time.Hour)
 	for name, test := range map[string]struct {
@@ -43,7 +43,7 @@ func TestStopOverEngines(t *testing.T) {
 			want := append([]string{"create", "start"}, test.actions...)
 			eventually(t, func() bool {
 				got := r.actions(id)
-				slices.Sort(got) // a kill has its event when it was sent, maybe after the die
+				slices.Sort(got) // the event of a kill comes after the signal, maybe after the die
 				sorted := slices.Sorted(slices.Values(want))
 				return slices.Equal(got, sorted)
 			})
@@ -56,7 +56,7 @@ func TestStopOverEngines(t *testing.T) {
 	}
 }
 
-// A stop whose user got an error is over.
+// A stop that failed is over.
 func TestStopThatFails(t *testing.T) {
 	r := newRig(t)
 	id := r.run("c", "sleep 1000")
@@ -76,7 +76,7 @@ func TestStopThatFails(t *testing.T) {
 	r.empty()
 }
 
-// Of two stops the earlier deadline counts.
+// Of two stops, the earlier deadline holds.
 func TestTwoStops(t *testing.T) {
 	for name, test := range map[string]struct{ first, second, want time.Duration }{
 		"sooner":        {time.Hour, time.Minute, time.Minute},

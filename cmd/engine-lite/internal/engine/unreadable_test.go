@@ -14,14 +14,14 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// spoilt are the ways in which a record is beyond this release.
+// spoilt are the ways in which this release can't read a record.
 var spoilt = map[string]func(raw string) string{
 	"newer schema": func(raw string) string { return `{"Schema":9,"New":{"x":1},` + raw[1:] },
 	"newer form":   func(raw string) string { return strings.Replace(raw, `"Labels":{}`, `"Labels":[{"k":"v"}]`, 1) },
 	"rubbish":      func(raw string) string { return raw[:40] },
 }
 
-// storedAs is a record as it is stored.
+// storedAs is the JSON of a stored record.
 func (r *rig) storedAs(kind, key string) (raw string, ok bool) {
 	r.t.Helper()
 	must(r.t, r.e.store.View(func(s *journal.Snapshot) error {
@@ -33,7 +33,7 @@ func (r *rig) storedAs(kind, key string) (raw string, ok bool) {
 	return raw, ok
 }
 
-// spoil makes the next engine find the records of containers so.
+// spoil changes the containers' records before the next engine opens.
 func (r *rig) spoil(how func(string) string, ids ...string) {
 	r.t.Helper()
 	r.reopen(func(tx *store.Tx) error {
@@ -98,7 +98,8 @@ func TestUnreadableRecord(t *testing.T) {
 	}
 }
 
-// One that runs is taken up, its exit is written down beside its record, and a release that can read both joins them.
+// A container that runs is restored, and its exit is stored beside its record. A release
+// that can read both joins them.
 func TestUnreadableRecordOfARun(t *testing.T) {
 	for name, how := range spoilt {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 	}
 }
 
-// What ended by itself meanwhile goes on as its record says.
+// A container that ended meanwhile is handled as its record says.
 func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 	r := newRig(t)
 	again := r.run("again", "sleep 1000", func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// writeLog makes a log with ten entries, a second apart, of which every third
-// goes to stderr.
+// writeLog makes a log with ten entries, one each second. Every third is of stderr.
 func writeLog(t testing.TB, more string) string {
 	t.Helper()
 	var log []byte
@@ -30,7 +29,7 @@ func writeLog(t testing.TB, more string) string {
 	return path
 }
 
-// readLog returns the entries' texts, with nothing between them.
+// readLog returns the texts of all entries, joined.
 func readLog(t testing.TB, path string, o ReadOptions) string {
 	t.Helper()
 	var all strings.Builder
@@ -80,7 +79,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadAroundGarbage has damage in the middle.
+// TestReadAroundGarbage reads a log that is damaged in the middle.
 func TestReadAroundGarbage(t *testing.T) {
 	first, err := os.ReadFile(writeLog(t, ""))
 	must(t, err)
@@ -124,7 +123,7 @@ func TestTailAtBlockBorders(t *testing.T) {
 	for i := range 3000 {
 		starts = append(starts, int64(len(log)))
 		log, _ = appendRecords(log, bytes.Repeat([]byte("x"), i*7%301), Stdout, moment, true)
-		if i*7%301 == 0 { // nothing to encode: no record
+		if i*7%301 == 0 { // an empty text has no record
 			starts = starts[:len(starts)-1]
 		}
 	}
@@ -141,7 +140,7 @@ func TestTailAtBlockBorders(t *testing.T) {
 	}
 }
 
-// TestReadFollow reads on until the process has ended.
+// TestReadFollow follows until the process has ended.
 func TestReadFollow(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -171,8 +170,8 @@ func TestReadFollow(t *testing.T) {
 	assertText(t, "read", all.String(), want+"end")
 }
 
-// TestReadFollowEnds by its context, by Until, with the output, and at once
-// where nothing is logged.
+// TestReadFollowEnds ends a follower by its context, by Until, with the output, and at
+// once where nothing is logged.
 func TestReadFollowEnds(t *testing.T) {
 	checkLeaks(t)
 	for name, c := range map[string]struct {
@@ -205,7 +204,7 @@ func TestReadFollowEnds(t *testing.T) {
 	must(t, Read(t.Context(), "", ReadOptions{Tail: -1, Follow: p.open(0)}, func(Entry) error { return nil }))
 }
 
-// TestBackoff doubles up to five seconds, and ends with its context.
+// TestBackoff checks that the pause doubles up to five seconds, and ends with its context.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var delay backoff

@@ -39,8 +39,7 @@ func FuzzParseDetachKeys(f *testing.F) {
 	})
 }
 
-// What is passed on is all before the first place of the keys, however the
-// input is cut.
+// The output is all input before the first detach keys, however the input is split.
 func FuzzDetachReader(f *testing.F) {
 	f.Add([]byte{16, 17}, []byte{'x', 16, 16, 17, 'y'}, true)
 	f.Add([]byte("aab"), []byte("aaaab"), false)

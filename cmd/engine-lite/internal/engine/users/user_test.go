@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layer makes a directory with files, by name.
+// layer makes a directory with files, given by name.
 func layer(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,8 +59,9 @@ func TestResolveUser(t *testing.T) {
 	}
 }
 
-// What stands in an upper layer hides the lower one's file, whatever it is, and
-// nothing that a container put there is waited for or opened by accident.
+// A path in an upper layer hides the file of the lower one, whatever is at that path. The
+// engine does not open special files of a container by accident, and does not wait for
+// them.
 func TestUpperLayerHides(t *testing.T) {
 	const name = "etc/passwd"
 	lower := layer(t, map[string]string{name: "lower", "secret": "s"})
