@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// likeDocker is a spec with what Docker's containers have: a root filesystem and files that come as mounts, the
-// kernel's filesystems, masked paths, limits and a seccomp filter.
+// likeDocker is a spec like that of a Docker container: a root filesystem and files that
+// are mounts, the kernel's filesystems, masked paths, limits and a seccomp filter.
 func (d *daemon) likeDocker(t *testing.T, id, script string) (*specs.Spec, []*types.Mount) {
 	t.Helper()
 	dir := filepath.Join(d.dir, "layers-"+id)
@@ -39,7 +39,8 @@ func (d *daemon) likeDocker(t *testing.T, id, script string) (*specs.Spec, []*ty
 	}}}
 }
 
-// A container with all that Docker gives to one is restored, with the files of the container that it is restored into.
+// A container like one of Docker's is restored, with the files of the container that it is
+// restored into.
 func TestCheckpointLikeDocker(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")

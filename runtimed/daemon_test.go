@@ -31,8 +31,8 @@ import (
 
 const testNamespace = "test"
 
-// patience bounds every wait of a test.
-const patience = 40 * time.Second
+// waitLimit bounds every wait of a test.
+const waitLimit = 40 * time.Second
 
 // daemon is a keeper with a runtimed, and a client.
 type daemon struct {
@@ -71,7 +71,7 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 		d.checkLog()
 		check(t, os.RemoveAll(dir))
 	})
-	d.await("the socket is there", func() bool { // before the first call, since gRPC tries again only after a second
+	d.await("the socket is there", func() bool { // before the first call: gRPC would try again only after a second
 		conn, err := net.Dial("unix", d.address)
 		if err == nil {
 			conn.Close()
@@ -108,10 +108,10 @@ func (d *daemon) awaitServing() {
 	})
 }
 
-// await waits for a condition that nothing announces.
+// await polls until a condition holds.
 func (d *daemon) await(what string, is func() bool) {
 	d.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitLimit)
 	for !is() {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("in vain: %s", what)
@@ -120,16 +120,16 @@ func (d *daemon) await(what string, is func() bool) {
 	}
 }
 
-// ctx is a context in the test's namespace. It lives until the end of the test's cleanup.
+// ctx is a context in the test's namespace. It ends after the test's cleanup.
 func (d *daemon) ctx() context.Context {
 	return metadata.AppendToOutgoingContext(context.Background(), "containerd-namespace", testNamespace)
 }
 
 func (d *daemon) within() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(d.ctx(), patience)
+	return context.WithTimeout(d.ctx(), waitLimit)
 }
 
-// checkLog fails the test if runtimed complained of anything that no test means to happen.
+// checkLog fails the test if runtimed's log has complaints that no test expects.
 func (d *daemon) checkLog() {
 	d.t.Helper()
 	log, err := os.ReadFile(filepath.Join(d.dir, "log"))
@@ -141,7 +141,7 @@ func (d *daemon) checkLog() {
 	}
 }
 
-// cleanUp ends and deletes everything.
+// cleanUp kills and deletes all containers.
 func (d *daemon) cleanUp() {
 	ctx, cancel := d.within()
 	defer cancel()
@@ -163,7 +163,7 @@ func (d *daemon) cleanUp() {
 
 func (d *daemon) destroy(ctx context.Context, id string) {
 	if _, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: id}); err == nil {
-		d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: 9}) // fails if it has ended
+		d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: 9}) // fails if the task has ended
 		_, err := d.tasks.Wait(ctx, &tasks.WaitRequest{ContainerID: id})
 		check(d.t, err)
 		_, err = d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
@@ -204,7 +204,7 @@ func (d *daemon) signalRuntimed(signal syscall.Signal) (pid int) {
 	return pid
 }
 
-// spec is a confined container that runs a shell script.
+// spec is a confined container with a shell script.
 func (d *daemon) spec(id, script string) *specs.Spec {
 	return &specs.Spec{
 		Version: "1.0.2",
@@ -244,7 +244,7 @@ func (d *daemon) record(id string, spec *specs.Spec) {
 	check(d.t, err)
 }
 
-// streams are a process's FIFOs with what came out of stdout.
+// streams are a process's FIFOs, and the output that came from stdout.
 type streams struct {
 	set  *fifo.Set
 	out  *fifo.Reader

@@ -14,13 +14,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// inMounts wraps a daemon into a mount namespace that a script has changed.
+// inMounts runs a daemon in a mount namespace that a script has changed.
 func inMounts(script string) []string {
 	return []string{"unshare", "-m", "sh", "-ec", script + `; exec "$@"`, "sh"}
 }
 
-// Where CAP_SYS_RESOURCE is withheld a container gets what can be had, and its creator is told what that is; so does
-// an exec.
+// Without CAP_SYS_RESOURCE a container gets lower limits, and a warning in the answer to
+// its create. So does an exec.
 func TestWithoutSysResource(t *testing.T) {
 	test := func(t *testing.T, d *daemon) {
 		const script = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj"
@@ -47,8 +47,8 @@ func TestWithoutSysResource(t *testing.T) {
 
 		process := specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}}
 		wanted(&process)
-		// As much as can be had: what is below the hard limit, Go's own start in an exec of runc 1.1.5's may raise at
-		// the same time (os/rlimit.go).
+		// The limit is below the hard limit. Above it, Go's own start in an exec of runc 1.1.5 may
+		// raise the soft limit at the same time (os/rlimit.go).
 		process.Rlimits[0].Soft = 4000
 		e := d.open("e", false)
 		_, err = d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process), Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
@@ -63,7 +63,7 @@ func TestWithoutSysResource(t *testing.T) {
 	t.Run("crun", func(t *testing.T) { test(t, startDaemon(t, "crun", append(withhold, withoutUnified...)...)) })
 }
 
-// A limit without the controller that would enforce it is refused by name, and what asks for none runs.
+// A limit without its controller is refused by name. A container without that limit runs.
 func TestMissingController(t *testing.T) {
 	limit := int64(64 << 20)
 	d := startDaemon(t, "runc", inMounts("umount /sys/fs/cgroup/memory")...)
@@ -86,8 +86,8 @@ func TestMissingController(t *testing.T) {
 	equal(t, "code of an update", status.Code(err), codes.FailedPrecondition)
 }
 
-// Without control groups that can be written to there are no containers: the OCI runtime's words say why, and nothing
-// is left.
+// Without writable control groups there are no containers: the error has the OCI runtime's
+// message, and nothing is left.
 func TestUnusableControlGroups(t *testing.T) {
 	for name, c := range map[string]struct{ runtime, script, says string }{
 		"none, runc":      {"runc", "mount -t tmpfs tmpfs /sys/fs/cgroup", "cgroup"},
@@ -107,7 +107,8 @@ func TestUnusableControlGroups(t *testing.T) {
 	}
 }
 
-// A profile is applied, or the container is refused: none runs without the confinement that its spec has.
+// A seccomp profile is applied, or the container is refused: no container runs without the
+// confinement of its spec.
 func TestSeccomp(t *testing.T) {
 	profile := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"reboot"}, Action: specs.ActErrno}}}
 	eachRuntime(t, func(t *testing.T, d *daemon) {
@@ -121,12 +122,12 @@ func TestSeccomp(t *testing.T) {
 		left, err := filepath.Glob(filepath.Join(d.dir, "root", ".tmp", "*"))
 		check(t, err)
 		equal(t, "temporary files", strings.Join(left, " "), "")
-		err = d.createWith(d.standIn("without", "features", `echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
+		err = d.createWith(d.fakeRuntime("without", "features", `echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
 		equal(t, "code for a runtime without", status.Code(err), codes.FailedPrecondition)
 		equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "without was built without seccomp"), true)
 		for i, script := range []string{"head -c 30000000 /dev/zero; exit 0", "exit 1", "echo garbage; exit 0"} {
-			name := "mute" + strconv.Itoa(i) // each is asked once
-			check(t, d.createWith(d.standIn(name, "features", script), "c"))
+			name := "mute" + strconv.Itoa(i) // each program is asked once
+			check(t, d.createWith(d.fakeRuntime(name, "features", script), "c"))
 			d.delete("c")
 		}
 	})

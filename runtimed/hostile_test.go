@@ -20,13 +20,13 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// badIDs are ids that nothing may have.
+// badIDs are invalid ids.
 var badIDs = map[string]string{
 	"empty": "", "up": "../x", "dots": "..", "dot": ".", "slash": "a/b", "absolute": "/etc", "long": strings.Repeat("x", 4096),
 	"one too long": strings.Repeat("x", 77), "unicode": "ü", "lookalike": "ｃ", "nul": "a\x00b", "newline": "a\n", "blank": "a b", "hidden": ".oci", "option": "--root",
 }
 
-// No id becomes a path before it was looked at, whichever call it comes with.
+// Each id is checked before it becomes a path, in every call.
 func TestBadIDs(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
@@ -81,7 +81,7 @@ func TestBadIDs(t *testing.T) {
 	}
 	for kind, ns := range badIDs {
 		if kind == "unicode" || kind == "lookalike" || kind == "nul" || kind == "newline" {
-			continue // no header can hold it
+			continue // not possible in a header
 		}
 		_, err := d.tasks.List(metadata.AppendToOutgoingContext(context.Background(), "containerd-namespace", ns), &tasks.ListTasksRequest{})
 		equal(t, "code for a namespace that is bad by "+kind, status.Code(err), codes.InvalidArgument)
@@ -91,7 +91,7 @@ func TestBadIDs(t *testing.T) {
 	equal(t, "what is there", d.traces(), before)
 }
 
-// A spec from outside is refused for what it is, and makes nothing.
+// A wrong spec is refused with the reason, and nothing is made.
 func TestHostileSpecs(t *testing.T) {
 	d := startDaemon(t, "runc")
 	ctx, cancel := d.within()
@@ -146,21 +146,21 @@ func TestHostileSpecs(t *testing.T) {
 	}
 }
 
-// A spec of 8 MiB and one with members that nobody knows run, the unknown ones untouched.
+// A spec of 8 MiB runs, and so does one with unknown members, which stay unchanged.
 func TestLargeSpec(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("large", "exit 4")
 	spec.Annotations = map[string]string{"large": strings.Repeat("x", 8<<20)}
 	d.record("large", spec)
 	check(t, d.create("large", nil, false))
-	d.killRuntimed() // which asks the OCI runtime for the state, annotations and all
+	d.killRuntimed() // which asks the OCI runtime for the state, with all annotations
 	d.start("large", "")
 	equal(t, "exit status", d.wait("large", ""), 4)
 	d.delete("large")
 	_, err := d.containers.Create(d.ctx(), &containers.CreateContainerRequest{Container: &containers.Container{ID: "c", Spec: &anypb.Any{Value: make([]byte, 17<<20)}}})
 	equal(t, "code for a message that is too large", status.Code(err), codes.ResourceExhausted)
 
-	score := -500 // so that the bundle's spec has to be changed
+	score := -500 // this makes runtimed change the bundle's spec
 	spec = d.spec("unknown", "exit 5")
 	spec.Process.OOMScoreAdj = &score
 	data := pack(t, spec)
@@ -186,8 +186,8 @@ func TestLargeSpec(t *testing.T) {
 	equal(t, "the record's unknown field is there after a restart", len(got.Container.ProtoReflect().GetUnknown()) > 0, true)
 }
 
-// A stream must be a FIFO at an absolute path, with a terminal too; what else is there is neither opened for good nor
-// changed.
+// A stream must be a FIFO at an absolute path, also with a terminal. Other files are not
+// kept open and not changed.
 func TestHostileStreams(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("s", true)
@@ -268,10 +268,11 @@ func (d *daemon) swapStreams(good string) {
 	check(d.t, err)
 }
 
-// A link where a container's directory belongs is not followed, neither by a new container nor by a new runtimed.
+// A link in place of a container's directory is not followed, neither by a new container
+// nor by a new runtimed.
 func TestDirectoryIsALink(t *testing.T) {
 	d := startDaemon(t, "runc")
-	d.record("first", d.spec("first", "exit 0")) // makes the namespace
+	d.record("first", d.spec("first", "exit 0")) // so that the namespace exists
 	elsewhere := filepath.Join(d.dir, "elsewhere")
 	check(t, os.Mkdir(elsewhere, 0o700))
 	check(t, os.WriteFile(filepath.Join(elsewhere, "container.pb"), []byte("untouched"), 0o600))
@@ -291,8 +292,8 @@ func TestDirectoryIsALink(t *testing.T) {
 	equal(t, "what the link leads to", string(text), "untouched")
 }
 
-// Signals that are none are refused before anything is asked of the OCI runtime; 0 only asks whether the process is
-// there.
+// Invalid signals are refused without a call of the OCI runtime. Signal 0 only asks
+// whether the process exists.
 func TestSignals(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
@@ -306,14 +307,14 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	}
-	d.addExec("c", "e", "exec sleep 1000", nil, false) // which is no init process, and so not deaf to signals
+	d.addExec("c", "e", "exec sleep 1000", nil, false) // an exec has the default actions of signals, an init process does not
 	d.start("c", "e")
 	_, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "c", ExecID: "e", Signal: 64})
 	check(t, err)
 	equal(t, "exit status by the last signal", d.wait("c", "e"), 128+64)
 }
 
-// An exec needs a process to run, and no wrong one changes its container.
+// An exec needs a valid process. A wrong one does not change its container.
 func TestHostileExecs(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// No request, however wrong, is answered with anything but its error, and the daemon serves on.
+// A wrong request is answered with an error, and the daemon serves on.
 func TestWrongRequests(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// A restore that fails leaves the task as it was, to be tried again or deleted.
+// A restore that fails leaves the task unchanged: it can be tried again or deleted.
 func TestRestoreFails(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -49,7 +49,7 @@ func TestRestoreFails(t *testing.T) {
 		equal(t, "code of "+name, status.Code(call()), codes.FailedPrecondition)
 	}
 	d.delete("c")
-	check(t, d.create("c", s, false)) // and now from the beginning
+	check(t, d.create("c", s, false)) // now without the checkpoint
 	d.start("c", "")
 	d.typist(t, s).line(t, "1\n")
 }
@@ -75,8 +75,8 @@ func TestRestoreWithStdinClosed(t *testing.T) {
 	equal(t, "output", second.end(), "")
 }
 
-// What a killed runtimed had begun is ended by the next: a complete checkpoint keeps, a partial one goes, a restore
-// is taken back.
+// The next runtimed finishes what a killed one had begun: it keeps a complete checkpoint,
+// removes a partial one, and undoes a restore.
 func TestCheckpointCutShort(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -113,7 +113,7 @@ func TestCheckpointCutShort(t *testing.T) {
 	check(t, err)
 	pid := d.start("second", "")
 	d.signalRuntimed(syscall.SIGSTOP)
-	check(t, os.Remove(filepath.Join(dir, "second", "init", "start"))) // as if runtimed had died before it wrote it
+	check(t, os.Remove(filepath.Join(dir, "second", "init", "start"))) // as if runtimed had been killed before it wrote the file
 	check(t, os.Remove(filepath.Join(dir, "second", "init", "running")))
 	d.killRuntimed()
 	equal(t, "status", d.state("second").Status, task.Status_CREATED)
@@ -122,13 +122,13 @@ func TestCheckpointCutShort(t *testing.T) {
 	d.typist(t, second).line(t, "2\n")
 }
 
-// Each request that can't be done is refused before anything is.
+// A request that can't be done is refused before it changes anything.
 func TestCheckpointRefused(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
 	d.record("other", d.spec("other", "exit 0"))
-	full := filepath.Join(d.dir, "root") // has something in it
+	full := filepath.Join(d.dir, "root") // not empty
 	damaged := filepath.Join(d.dir, "damaged")
 	check(t, os.Mkdir(damaged, 0o700))
 	check(t, os.WriteFile(filepath.Join(damaged, "engine-lite.json"), []byte(`{"streams":["","fd[1]","--exec"]}`), 0o600))
@@ -184,11 +184,11 @@ func TestCheckpointRefused(t *testing.T) {
 	}
 }
 
-// Without CRIU both directions are refused, and everything else works.
+// Without CRIU, checkpoint and restore are refused, and everything else works.
 func TestWithoutCRIU(t *testing.T) {
 	bin := t.TempDir()
 	check(t, os.Symlink("/usr/sbin/runc", filepath.Join(bin, "runc")))
-	check(t, prepared()) // which needs more than runc
+	check(t, prepared()) // the tests need more than runc
 	t.Setenv("PATH", bin)
 	d := startDaemon(t, "runc")
 	s := d.open("c", true)
@@ -206,7 +206,7 @@ func TestWithoutCRIU(t *testing.T) {
 	d.typist(t, s).line(t, "1\n")
 }
 
-// Debian's crun is built without CRIU, and says so.
+// Debian's crun is built without CRIU. The error says so.
 func TestCrunWithoutCRIU(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// withUsers gives a spec a user namespace of its own, in which root is root: the test's directories are root's.
+// withUsers gives a spec a user namespace of its own, in which root is root: the test's
+// directories belong to root.
 func withUsers(spec *specs.Spec, size uint32) *specs.Spec {
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: size}}
@@ -19,7 +20,8 @@ func withUsers(spec *specs.Spec, size uint32) *specs.Spec {
 	return spec
 }
 
-// A sandbox's user namespace is that of all in it, whether a container asks for one or not, and execs are in it too.
+// All containers in a sandbox have its user namespace, whether they ask for one or not. So
+// have execs.
 func TestSandboxSharesUsers(t *testing.T) {
 	const ids = 70000
 	eachRuntime(t, func(t *testing.T, d *daemon) {
@@ -46,7 +48,8 @@ func TestSandboxSharesUsers(t *testing.T) {
 	})
 }
 
-// What would be in another user namespace than its sandbox is refused, and nothing is left.
+// A container that would have another user namespace than its sandbox is refused, and
+// nothing is left.
 func TestSandboxRefusesUsers(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.runSpec("pod", withUsers(d.sandboxSpec("pod"), 70000))

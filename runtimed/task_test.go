@@ -162,7 +162,7 @@ func TestTerminal(t *testing.T) {
 	equal(t, "output", s.end(), "word\r\n37 91\r\ngot word\r\n")
 }
 
-// All that a process wrote to its terminal is in the FIFO once its exit is known.
+// All output of a process to its terminal is in the FIFO when its exit is known.
 func TestTerminalOutputIsComplete(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("c", "dd if=/dev/zero bs=1000 count=500 2>/tmp/x; echo end")
@@ -222,7 +222,7 @@ func TestRootfsMounts(t *testing.T) {
 	d.delete("c")
 }
 
-// A created task that was never started can be deleted, and its exit is told.
+// A created task that was never started can be deleted, and its exit has an event.
 func TestDeleteCreated(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
@@ -286,8 +286,8 @@ func TestOOM(t *testing.T) {
 	}
 }
 
-// trailers asks for the exit of a container that has ended, in all ways, and deletes it. It returns what each
-// answer's trailer said, which must be the same.
+// trailers asks for the exit of a container that has ended, by each call, and deletes the
+// container. It returns what the trailer of each answer says, which must be the same.
 func (d *daemon) trailers(id string) func(key string) string {
 	d.t.Helper()
 	ctx, cancel := d.within()
@@ -360,7 +360,8 @@ func TestFiftyAtOnce(t *testing.T) {
 	work.Wait()
 }
 
-// crun refuses control groups of version 2 beside version 1, so it gets a mount namespace without the former.
+// crun refuses control groups of version 2 beside version 1, so it runs in a mount
+// namespace without version 2.
 func TestCrun(t *testing.T) {
 	d := startDaemon(t, "", withoutUnified...)
 	log, err := os.ReadFile(filepath.Join(d.dir, "log"))

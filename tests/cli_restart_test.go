@@ -17,10 +17,10 @@ func TestRestartPolicies(t *testing.T) {
 		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name}, args...)...)
 	}
 	run("fails", "--restart", "on-failure:3", "busybox", "sh", "-c", "echo run; exit 7")
-	run("lives", "--restart", "always", "busybox", "sleep", "1000")
+	run("running", "--restart", "always", "busybox", "sleep", "1000")
 	run("stopped", "--restart", "unless-stopped", "busybox", "sleep", "1000")
 	d.ok(t, "stop", "-t", "0", "stopped")
-	first := d.inspect(t, "lives").State.Pid
+	first := d.inspect(t, "running").State.Pid
 	runtimed := r.runtimedPid()
 	r.kill(t, r.enginePid())
 	r.kill(t, runtimed)
@@ -42,7 +42,7 @@ func TestRestartPolicies(t *testing.T) {
 		t.Errorf("docker events: %q", out)
 	}
 	await(t, "the killed one runs again", func() bool {
-		c := d.inspect(t, "lives")
+		c := d.inspect(t, "running")
 		return c.State.Running && c.State.Pid != first && c.State.Pid != 0
 	})
 	if c := d.inspect(t, "stopped"); c.State.Status != "exited" {

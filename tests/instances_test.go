@@ -98,7 +98,7 @@ func TestStaleSockets(t *testing.T) {
 		}
 		if conn, err := net.Dial("unix", path); err == nil {
 			conn.Close()
-			t.Errorf("somebody answers at %s", path)
+			t.Errorf("something answers at %s", path)
 		}
 	}
 	if err := r.start(); err != nil {

@@ -157,7 +157,7 @@ func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 	}
 	// 2.x repeats the arguments here, as a message with the options in it.
 	if in := read("stdin"); strings.Contains(in, "Options") || c.release.version == "1.6" && in != "" {
-		t.Errorf("options that nobody asked for: %q", in)
+		t.Errorf("options that were not given: %q", in)
 	}
 	var spec specs.Spec
 	if err := json.Unmarshal([]byte(read("config.json")), &spec); err != nil {

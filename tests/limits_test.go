@@ -20,7 +20,7 @@ import (
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	each := func(t *testing.T, dial dialer) {
-		t.Run("crowd", func(t *testing.T) { manyContainers(t, dial) })
+		t.Run("many containers", func(t *testing.T) { manyContainers(t, dial) })
 		t.Run("huge", func(t *testing.T) { hugeContainer(t, dial) })
 	}
 	t.Run("runtimed", func(t *testing.T) { each(t, startRuntimed(t, buildRuntimed(t), "runc").dial) })
@@ -45,7 +45,7 @@ const (
 func manyContainers(t *testing.T, dial dialer) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*waitLimit)
 	defer cancel()
-	own, other := dial(t, fmt.Sprintf("crowd-%d", os.Getpid())), dial(t, fmt.Sprintf("other-%d", os.Getpid()))
+	own, other := dial(t, fmt.Sprintf("many-%d", os.Getpid())), dial(t, fmt.Sprintf("other-%d", os.Getpid()))
 	large := paddedSpec(largeSpec)
 	want := make([]string, manyIDs)
 	for i := range want {

@@ -55,13 +55,13 @@ func TestKeeperKilledUnderEngine(t *testing.T) {
 		if err := syscall.Kill(silent.pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "a container ends with nobody there", func() bool { return isGone(silent.pid) })
+		await(t, "a container ends while no engine and no keeper runs", func() bool { return isGone(silent.pid) })
 	})
 
 	var end struct{ StatusCode int }
 	r.do(t, http.MethodPost, "/containers/"+silent.id+"/wait", nil, &end)
 	if end.StatusCode != 255 {
-		t.Errorf("exit code %d of one whose end nobody saw", end.StatusCode)
+		t.Errorf("exit code %d of a container that ended without a keeper", end.StatusCode)
 	}
 	if out := d.dies(t, silent.id); out != "255 the process ended while no keeper was its parent\n" {
 		t.Errorf("die: %q", out)

@@ -124,31 +124,31 @@ func TestKeeperKilled(t *testing.T) {
 	rootfs, groups := busyboxRootfs(t), newGroups(t)
 	spec := func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) }
 	e := newEngine(t, r.dial(t, "keeper-killed"))
-	lives := e.start("lives", spec("cat; exit 7"), libcontainerd.StdioConfig{Stdin: true})
-	ends := e.start("ends", spec("sleep 1000"), libcontainerd.StdioConfig{})
-	_, err := lives.Exec(e.ctx, "exec", scriptProcess("sleep 1000"), libcontainerd.StdioConfig{})
+	running := e.start("running", spec("cat; exit 7"), libcontainerd.StdioConfig{Stdin: true})
+	ended := e.start("ended", spec("sleep 1000"), libcontainerd.StdioConfig{})
+	_, err := running.Exec(e.ctx, "exec", scriptProcess("sleep 1000"), libcontainerd.StdioConfig{})
 	e.must(err)
 
 	e.must(r.keeper.Process.Kill())
 	_ = r.keeper.Wait() // the error says that it was killed
 	e.await("runtimed ends", func() bool { return len(processesOf(r.dir)) == 0 })
-	e.must(syscall.Kill(ends.Pid(), syscall.SIGKILL))
-	e.await("the container ends", func() bool { return isGone(ends.Pid()) })
+	e.must(syscall.Kill(ended.Pid(), syscall.SIGKILL))
+	e.await("the container ends", func() bool { return isGone(ended.Pid()) })
 	if log := r.log(t); !strings.Contains(log, "keeper "+strconv.Itoa(r.keeper.Process.Pid)+" is dead") {
 		t.Error("runtimed's log doesn't say why it ended")
 	}
 	r.startKeeper(t)
 
-	if exit := e.wait(ends, libcontainerd.InitProcess); !strings.Contains(exit.Unknown, "no keeper") {
+	if exit := e.wait(ended, libcontainerd.InitProcess); !strings.Contains(exit.Unknown, "no keeper") {
 		t.Errorf("ended while no keeper was there: %+v", exit)
 	}
-	if s := lives.Status(); s != libcontainerd.StatusRunning {
+	if s := running.Status(); s != libcontainerd.StatusRunning {
 		t.Fatalf("status %v", s)
 	}
-	e.must(lives.Signal(e.ctx, "exec", syscall.SIGTERM))
-	e.endedAs(e.wait(lives, "exec"), 128+int(syscall.SIGTERM))
-	e.must(lives.CloseStdin(libcontainerd.InitProcess))
-	e.endedAs(e.wait(lives, libcontainerd.InitProcess), 7)
+	e.must(running.Signal(e.ctx, "exec", syscall.SIGTERM))
+	e.endedAs(e.wait(running, "exec"), 128+int(syscall.SIGTERM))
+	e.must(running.CloseStdin(libcontainerd.InitProcess))
+	e.endedAs(e.wait(running, libcontainerd.InitProcess), 7)
 }
 
 // endedAs compares the exit of a process that isn't the keeper's child.

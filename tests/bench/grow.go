@@ -176,7 +176,7 @@ func (d *daemon) timeDelivery(ctx context.Context, id string, n int) (delivery, 
 	var first, last []float64
 	for i := range times {
 		begin := time.Now()
-		if err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=told-%d-%d", id, n, i), nil, nil); err != nil {
+		if err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=renamed-%d-%d", id, n, i), nil, nil); err != nil {
 			return delivery{}, err
 		}
 		soonest, latest, err := gather(ctx, seen, n)

@@ -60,7 +60,7 @@ func (w *world) compare(ctx context.Context) error {
 		delete(byID, c.id)
 	}
 	for id, list := range byID {
-		w.difference("container %.12s is nobody's: %s", id, brief(list))
+		w.difference("container %.12s belongs to no user: %s", id, brief(list))
 	}
 	for _, c := range w.consumers {
 		c.compare(ctx, w, history)

@@ -15,7 +15,7 @@ func ptr[T any](v T) *T { return &v }
 func TestRequireControllers(t *testing.T) {
 	for name, c := range map[string]struct {
 		resources *specs.LinuxResources
-		lacking   string // the one controller that is needed; empty for none
+		lacking   string // the controller that is missing; empty for none
 	}{
 		"no resources":     {nil, ""},
 		"no limits":        {&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, ""},

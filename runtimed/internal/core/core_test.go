@@ -52,7 +52,7 @@ func TestExitTable(t *testing.T) {
 		t.Fatal("the exit was taken twice")
 	}
 	first, second := table.open(), table.open()
-	early := exit(11, 6, second.since.Add(-time.Hour)) // the clock was set back
+	early := exit(11, 6, second.since.Add(-time.Hour)) // as after the clock was set back
 	if _, keep := table.take(early); !keep {
 		t.Fatal("an exit was not kept for the process that is being made")
 	}

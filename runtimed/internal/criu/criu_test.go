@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// pipeData is an image of pipes' data with these contents, by the pipes' ids.
+// pipeData is CRIU's image of the data in pipes, by the pipes' ids.
 func pipeData(contents ...string) []byte {
 	image := []byte("12345678")
 	for id, data := range contents {

@@ -82,7 +82,7 @@ func FuzzRuntimeArgs(f *testing.F) {
 	})
 }
 
-// What a client of a later containerd sets is refused, too, although this one can't name it.
+// An option of a later containerd is refused, too, without its name.
 func TestUnknownOption(t *testing.T) {
 	packed, err := typeurl.MarshalAnyToProto(&options.Options{BinaryName: "x"})
 	if err != nil {
@@ -113,7 +113,7 @@ func TestBuiltWithSeccomp(t *testing.T) {
 	}
 }
 
-// Options are runc's own or refused.
+// Options are those of runc, or refused.
 func FuzzOptions(f *testing.F) {
 	good, err := proto.Marshal(&options.Options{BinaryName: "runc", NoPivotRoot: true})
 	if err != nil {

@@ -214,7 +214,7 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	}
 	for _, exec := range []string{idle, unrecorded} {
 		if _, err := r.e.ExecInspect(t.Context(), exec); !errdefs.IsNotFound(err) {
-			t.Errorf("an exec that nobody can know: %v", err)
+			t.Errorf("an exec that must be unknown: %v", err)
 		}
 		if _, err := os.Stat(r.e.execDir(id, exec)); !os.IsNotExist(err) {
 			t.Errorf("its directory: %v", err)
@@ -321,7 +321,7 @@ func TestStdinOverRestart(t *testing.T) {
 					t.Errorf("exit code %d", got)
 				}
 			} else if r.task(id).Record().StdinClosed {
-				t.Error("stdin was closed that nobody had")
+				t.Error("a stdin without a client was closed")
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 			r.empty()

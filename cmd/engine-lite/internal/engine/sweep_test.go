@@ -82,18 +82,18 @@ func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 		if got := (<-answer).StatusCode; got != 3 {
 			t.Errorf("the exit is %d", got)
 		}
-		whole("who waited")
+		whole("a waiter")
 	}()
 	go func() {
 		next <- r.wait(id, container.WaitConditionNextExit)
-		whole("who waits for the next exit")
+		whole("a waiter for the next exit")
 	}()
 	go func() {
 		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)}, func(eventstream.Event) error { return containers.ErrUnchanged })
 		if !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("events: %v", err)
 		}
-		whole("who reads events")
+		whole("a subscriber")
 	}()
 	select {
 	case who := <-answered: // its error is reported already

@@ -20,11 +20,11 @@ func (w *world) causeFaults(ctx context.Context) {
 				w.daemon.OOMKill(id)
 			}
 		case 4, 5, 6:
-			if id := w.victim(turn, libcontainerd.TaskRunning); id != "" && w.fault("paused by somebody else", true) {
+			if id := w.victim(turn, libcontainerd.TaskRunning); id != "" && w.fault("paused by another client", true) {
 				_ = w.daemon.Pause(ctx, id) // it may have ended
 			}
 		case 7, 8, 9, 10, 11:
-			if id := w.victim(turn, libcontainerd.TaskPaused); id != "" && w.fault("resumed by somebody else", true) {
+			if id := w.victim(turn, libcontainerd.TaskPaused); id != "" && w.fault("resumed by another client", true) {
 				_ = w.daemon.Resume(ctx, id)
 			}
 		case 12, 13:

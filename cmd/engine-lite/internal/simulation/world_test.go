@@ -115,7 +115,7 @@ func (w *world) seedOf(actor string, step uint64) uint64 {
 var kinds = []string{
 	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty", "daemon restarted with its tasks",
 	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late", "event lost",
-	"event reordered", "event repeated", "out of memory", "paused by somebody else", "resumed by somebody else",
+	"event reordered", "event repeated", "out of memory", "paused by another client", "resumed by another client",
 	"streams or files failed", "subscription cut", "write failed",
 }
 
