@@ -268,7 +268,8 @@ func TestHangingRuntime(t *testing.T) {
 	var work sync.WaitGroup
 	for id, call := range map[string]func(context.Context) error{
 		"create": func(ctx context.Context) error {
-			_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "create", RuntimePath: filepath.Join(d.dir, "hang-create")})
+			_, err := d.tasks.Create(ctx,
+				&tasks.CreateTaskRequest{ContainerID: "create", RuntimePath: filepath.Join(d.dir, "hang-create")})
 			return err
 		},
 		"start": func(ctx context.Context) error {

@@ -38,7 +38,8 @@ const oldCRIU = "Can't get 1:34 opt: Operation not supported"
 func TestCheckpointTakesAlong(t *testing.T) {
 	withCRIU(t)
 	programs, shared := holder(t), t.TempDir()
-	outside, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(shared, "socket")})
+	outside, err := net.ListenUnixgram("unixgram",
+		&net.UnixAddr{Net: "unixgram", Name: filepath.Join(shared, "socket")})
 	check(t, err)
 	defer outside.Close()
 	for what, c := range map[string]struct {
@@ -47,9 +48,11 @@ func TestCheckpointTakesAlong(t *testing.T) {
 		says        string // in CRIU's message without the option
 		hostNetwork bool   // so that CRIU sees the other end of the socket
 	}{
-		"lock":   {path: "/tmp/lock", option: func(o *options.CheckpointOptions) { o.FileLocks = true }, says: "lock"},
-		"socket": {path: filepath.Join(shared, "socket"), option: func(o *options.CheckpointOptions) { o.ExternalUnixSockets = true }, says: "unix", hostNetwork: true},
-		"tcp":    {path: "-", option: func(o *options.CheckpointOptions) { o.OpenTcp = true }, says: "TCP"},
+		"lock": {path: "/tmp/lock", option: func(o *options.CheckpointOptions) { o.FileLocks = true }, says: "lock"},
+		"socket": {path: filepath.Join(shared, "socket"),
+			option: func(o *options.CheckpointOptions) { o.ExternalUnixSockets = true }, says: "unix",
+			hostNetwork: true},
+		"tcp": {path: "-", option: func(o *options.CheckpointOptions) { o.OpenTcp = true }, says: "TCP"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := startDaemon(t, "runc")
@@ -57,11 +60,13 @@ func TestCheckpointTakesAlong(t *testing.T) {
 			spec := func(id string) *specs.Spec {
 				s := d.spec(id, "")
 				if c.hostNetwork {
-					s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+					s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces,
+						func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 				}
 				s.Process.Args = []string{"/tmp/holder/holder", what, c.path}
 				for source, target := range map[string]string{programs: "/tmp/holder", shared: shared} {
-					s.Mounts = append(s.Mounts, specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind"}})
+					s.Mounts = append(s.Mounts,
+						specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind"}})
 				}
 				return s
 			}

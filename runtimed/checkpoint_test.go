@@ -238,7 +238,8 @@ func TestCheckpointFails(t *testing.T) {
 	defer l.Close()
 	s := d.open("c", true)
 	spec := d.spec("c", fmt.Sprintf("sleep 1000 | nc 127.0.0.1 %d & ", l.Addr().(*net.TCPAddr).Port)+counter)
-	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 	d.record("c", spec)
 	check(t, d.create("c", s, false))
 	d.start("c", "")
@@ -282,7 +283,9 @@ func TestCheckpointInTheMiddle(t *testing.T) {
 	_, err := d.tasks.Pause(ctx, &tasks.PauseTaskRequest{ContainerID: "first"})
 	check(t, err)
 	images := filepath.Join(d.dir, "images")
-	check(t, d.checkpoint(t, "first", &options.CheckpointOptions{ImagePath: images, FileLocks: true, EmptyNamespaces: []string{"network"}, CgroupsMode: "soft"}))
+	check(t, d.checkpoint(t, "first",
+		&options.CheckpointOptions{ImagePath: images, FileLocks: true, EmptyNamespaces: []string{"network"},
+			CgroupsMode: "soft"}))
 	equal(t, "status", d.state("first").Status, task.Status_PAUSED)
 	_, err = d.tasks.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: "first"})
 	check(t, err)
@@ -311,7 +314,8 @@ func TestCheckpointOnTerminal(t *testing.T) {
 		ctx, cancel := d.within()
 		defer cancel()
 		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{
-			ContainerID: id, Terminal: true, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout, Options: packOptions(t, opts),
+			ContainerID: id, Terminal: true, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout,
+			Options: packOptions(t, opts),
 		})
 		check(t, err)
 		d.start(id, "")

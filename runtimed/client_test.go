@@ -62,7 +62,8 @@ func TestContainerdClient(t *testing.T) {
 
 	// runtimed has no garbage collection and so no leases. A client with a lease does not
 	// create one.
-	container, err := c.NewContainer(leases.WithLease(ctx, "none"), "c", containerd.WithSpec(d.spec("c", "cat; exit 7")))
+	container, err := c.NewContainer(leases.WithLease(ctx, "none"), "c",
+		containerd.WithSpec(d.spec("c", "cat; exit 7")))
 	check(t, err)
 	found, err := c.NamespaceService().List(ctx)
 	check(t, err)
@@ -163,7 +164,8 @@ func (d *daemon) heard(from <-chan *coreevents.Envelope, failed <-chan error) {
 			event, err := typeurl.UnmarshalAny(e.Event)
 			check(d.t, err)
 			exit := event.(*events.TaskExit)
-			equal(d.t, "exit status in the event of "+exit.ID, exit.ExitStatus, map[string]uint32{"c": 7, "e": 5}[exit.ID])
+			equal(d.t, "exit status in the event of "+exit.ID, exit.ExitStatus,
+				map[string]uint32{"c": 7, "e": 5}[exit.ID])
 		case err := <-failed:
 			d.t.Fatal(err)
 		case <-time.After(waitLimit):

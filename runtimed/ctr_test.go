@@ -58,7 +58,8 @@ func TestCtr(t *testing.T) {
 		{strings.Fields("task pause c1"), 0, nil},
 		{strings.Fields("task ls"), 0, []string{"c1", pid, "PAUSED"}},
 		{strings.Fields("task resume c1"), 0, nil},
-		{[]string{"task", "exec", "--fifo-dir", d.dir + "/fifos", "--exec-id", "x", "c1", "/bin/sh", "-c", "pwd; exit 4"}, 4, []string{"/"}},
+		{[]string{"task", "exec", "--fifo-dir", d.dir + "/fifos", "--exec-id", "x", "c1", "/bin/sh", "-c",
+			"pwd; exit 4"}, 4, []string{"/"}},
 		{strings.Fields("task rm c1"), 1, nil},
 		{strings.Fields("containers rm c1"), 1, nil},
 		{strings.Fields("task kill --exec-id e -s SIGTERM c1"), 0, nil},
@@ -120,8 +121,10 @@ func TestCtrEvents(t *testing.T) {
 	d.delete("c")
 	var topics []string
 	for line := range lines {
-		if fields := strings.Fields(line); strings.Contains(line, "/tasks/") && strings.Contains(line, `"container_id":"c"`) {
-			topics = append(topics, fields[slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "/tasks/") })])
+		if fields := strings.Fields(line); strings.Contains(line, "/tasks/") &&
+			strings.Contains(line, `"container_id":"c"`) {
+			topics = append(topics,
+				fields[slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "/tasks/") })])
 		}
 		if strings.Contains(line, "/tasks/delete") {
 			break

@@ -54,7 +54,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 	dir, err := os.MkdirTemp("", "rtd")
 	check(t, err)
 	d := &daemon{t: t, dir: dir, address: filepath.Join(dir, "runtimed.sock")}
-	args := append([]string{"--dir", filepath.Join(dir, "keeper"), "--runtimed-log", filepath.Join(dir, "log"), "--"}, d.argv(runtimeName)...)
+	args := append([]string{"--dir", filepath.Join(dir, "keeper"), "--runtimed-log", filepath.Join(dir, "log"), "--"},
+		d.argv(runtimeName)...)
 	argv := append(append(wrap, filepath.Join(binaries, "keeper")), args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var words bytes.Buffer
@@ -81,7 +82,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	check(t, err)
-	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn), eventsapi.NewEventsClient(d.conn)
+	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn),
+		eventsapi.NewEventsClient(d.conn)
 	d.awaitServing()
 	return d
 }
@@ -178,13 +180,15 @@ func (d *daemon) runtimedPid() int {
 	d.t.Helper()
 	text, err := os.ReadFile(filepath.Join(d.dir, "keeper", "keeper.pid"))
 	check(d.t, err)
-	lists, err := filepath.Glob("/proc/" + strings.TrimSpace(string(text)) + "/task/*/children") // each thread has its own
+	// each thread has its own
+	lists, err := filepath.Glob("/proc/" + strings.TrimSpace(string(text)) + "/task/*/children")
 	check(d.t, err)
 	for _, list := range lists {
 		children, err := os.ReadFile(list)
 		check(d.t, err)
 		for _, field := range strings.Fields(string(children)) {
-			if exe, err := os.Readlink("/proc/" + field + "/exe"); err == nil && exe == filepath.Join(binaries, "runtimed") {
+			if exe, err := os.Readlink("/proc/" + field + "/exe"); err == nil &&
+				exe == filepath.Join(binaries, "runtimed") {
 				pid, err := strconv.Atoi(field)
 				check(d.t, err)
 				return pid
@@ -216,13 +220,15 @@ func (d *daemon) spec(id, script string) *specs.Spec {
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+				Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}},
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"},
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: "/" + groupsName + "/" + filepath.Base(d.dir) + id,
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
 			},
 		},
 	}
@@ -240,7 +246,9 @@ func (d *daemon) record(id string, spec *specs.Spec) {
 	d.t.Helper()
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: pack(d.t, spec), Labels: map[string]string{"for": "test"}}})
+	_, err := d.containers.Create(ctx,
+		&containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: pack(d.t, spec),
+			Labels: map[string]string{"for": "test"}}})
 	check(d.t, err)
 }
 

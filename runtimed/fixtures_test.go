@@ -56,7 +56,8 @@ func TestRootV1(t *testing.T) {
 	d.startKeeper()
 	ctx, cancel := d.within()
 	defer cancel()
-	ns, err := namespacesapi.NewNamespacesClient(d.conn).Get(ctx, &namespacesapi.GetNamespaceRequest{Name: testNamespace})
+	ns, err := namespacesapi.NewNamespacesClient(d.conn).Get(ctx,
+		&namespacesapi.GetNamespaceRequest{Name: testNamespace})
 	check(t, err)
 	equal(t, "the namespace's label", ns.Namespace.Labels["for"], "fixture")
 	list, err := d.containers.List(ctx, &containers.ListContainersRequest{})

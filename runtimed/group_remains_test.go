@@ -97,7 +97,8 @@ func (d *daemon) failToCreate(id string, spec *specs.Spec, script string, crash 
 		script = script[:at] + "touch " + reached + "; until [ -e " + goOn + " ]; do sleep 0.01; done\n" + script[at:]
 	}
 	d.record(id, spec)
-	runtime := d.fakeRuntime("broken", "create", "from="+from+" group="+group+" root="+filepath.Join(d.dir, "root", ".oci", testNamespace, id)+"\n"+script)
+	runtime := d.fakeRuntime("broken", "create",
+		"from="+from+" group="+group+" root="+filepath.Join(d.dir, "root", ".oci", testNamespace, id)+"\n"+script)
 	failed := make(chan error, 1)
 	go func() { failed <- d.createWith(runtime, id) }()
 	if crash {
@@ -141,7 +142,9 @@ func TestGroupOfAnotherIsLeft(t *testing.T) {
 	inner.Linux.CgroupsPath = outer.Linux.CgroupsPath + "/inner"
 	made, goOn := filepath.Join(d.dir, "made"), filepath.Join(d.dir, "go")
 	d.record("c", outer)
-	runtime := d.fakeRuntime("slow", "create", `mkdir -p /sys/fs/cgroup/pids`+outer.Linux.CgroupsPath+`; touch `+made+`; until [ -e `+goOn+` ]; do sleep 0.01; done; exit 1`)
+	runtime := d.fakeRuntime("slow", "create",
+		`mkdir -p /sys/fs/cgroup/pids`+outer.Linux.CgroupsPath+`; touch `+made+`; until [ -e `+goOn+
+			` ]; do sleep 0.01; done; exit 1`)
 	failed := make(chan error, 1)
 	go func() { failed <- d.createWith(runtime, "c") }()
 	d.await("the outer group is made", func() bool { _, err := os.Stat(made); return err == nil })

@@ -22,14 +22,17 @@ func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 			if n == "1" && kind == fails {
 				code = "1"
 			}
-			list = append(list, specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
+			list = append(list,
+				specs.Hook{Path: "/bin/sh",
+					Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
 		}
 		return list
 	}
 	spec.Hooks = &specs.Hooks{
 		Prestart:      hooks("prestart", log), //nolint:staticcheck // deprecated, and still run by every OCI runtime
 		CreateRuntime: hooks("createRuntime", log), CreateContainer: hooks("createContainer", log),
-		StartContainer: hooks("startContainer", "/tmp/hooks"), Poststart: hooks("poststart", log), Poststop: hooks("poststop", log),
+		StartContainer: hooks("startContainer", "/tmp/hooks"), Poststart: hooks("poststart", log),
+		Poststop: hooks("poststop", log),
 	}
 	return spec
 }
@@ -48,7 +51,8 @@ func TestHooks(t *testing.T) {
 			{fails: "", log: made + "poststart1 poststart2 poststop1 poststop2"},
 			{fails: "prestart", create: "hook", log: "prestart1 poststop1 poststop2"},
 			{fails: "createRuntime", create: "hook", log: "prestart1 prestart2 createRuntime1 poststop1 poststop2"},
-			{fails: "createContainer", create: "hook", log: strings.TrimSuffix(made, "createContainer2 ") + "poststop1 poststop2"},
+			{fails: "createContainer", create: "hook",
+				log: strings.TrimSuffix(made, "createContainer2 ") + "poststop1 poststop2"},
 			{fails: "startContainer", exit: 1, log: made + "poststart1 poststart2 poststop1 poststop2"},
 			{fails: "poststart", create: "hook", log: made + "poststart1 poststop1 poststop2"},
 			{fails: "poststop", log: made + "poststart1 poststart2 poststop1"},

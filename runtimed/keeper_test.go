@@ -42,7 +42,8 @@ func (d *daemon) awaitGone(what string, pid int) {
 // startKeeper starts the next keeper after a kill. wrap is a command that runs it.
 func (d *daemon) startKeeper(wrap ...string) {
 	d.t.Helper()
-	args := append(wrap, filepath.Join(binaries, "keeper"), "--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log", filepath.Join(d.dir, "log"), "--")
+	args := append(wrap, filepath.Join(binaries, "keeper"), "--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log",
+		filepath.Join(d.dir, "log"), "--")
 	args = append(args, d.argv("runc")...)
 	d.keeper = exec.Command(args[0], args[1:]...)
 	d.keeper.Stdout, d.keeper.Stderr = d.t.Output(), d.t.Output()
@@ -68,7 +69,8 @@ func TestKeeperIsKilled(t *testing.T) {
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
 	equal(t, "pid", r.Process.Pid, long)
 	equal(t, "exit status of a process that ended without a keeper", d.wait("short", ""), 0xFFFFFFFF)
-	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
+	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"),
+		"the process ended while no keeper was its parent")
 }
 
 // A runtimed also ends if its keeper dies before runtimed serves. It would have the root's
@@ -76,7 +78,8 @@ func TestKeeperIsKilled(t *testing.T) {
 func TestKeeperIsKilledEarly(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
-	leftover := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read x", "sh", "--root", filepath.Join(d.dir, "root", ".oci", testNamespace))
+	leftover := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read x", "sh", "--root",
+		filepath.Join(d.dir, "root", ".oci", testNamespace))
 	in, err := leftover.StdinPipe()
 	check(t, err)
 	check(t, leftover.Start())
@@ -163,7 +166,8 @@ func TestHostIsBooted(t *testing.T) {
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + groupsName + "/" + filepath.Base(d.dir) + "*")
 	check(t, err)
 	for _, group := range groups {
-		d.await("a control group is gone, as with a boot", func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
+		d.await("a control group is gone, as with a boot",
+			func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
 	}
 	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
 	check(t, stranger.Start())
@@ -173,7 +177,8 @@ func TestHostIsBooted(t *testing.T) {
 	}()
 	start, err := keeper.StartTime(stranger.Process.Pid)
 	check(t, err)
-	for _, file := range []string{"long/init", "made/init", "long/execs/exec"} { // a process with the same pid and start time
+	// a process with the same pid and start time
+	for _, file := range []string{"long/init", "made/init", "long/execs/exec"} {
 		text := fmt.Sprintf(`{"pid":%d,"start":%d}`, stranger.Process.Pid, start)
 		check(t, os.WriteFile(filepath.Join(d.dir, "root", testNamespace, file, "start"), []byte(text), 0o600))
 	}
@@ -188,10 +193,12 @@ func TestHostIsBooted(t *testing.T) {
 	equal(t, "exit status from before", d.wait("ended", ""), 5)
 	ctx, cancel := d.within()
 	defer cancel()
-	if _, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "long", Signal: 9, All: true}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+	if _, err := d.tasks.Kill(ctx,
+		&tasks.KillRequest{ContainerID: "long", Signal: 9, All: true}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("kill: %v", err)
 	}
-	equal(t, "the reason of the unknown", d.trailers("long")("engine-lite-exit-unknown"), "the host was booted anew") // trailers deletes the container
+	// trailers deletes the container
+	equal(t, "the reason of the unknown", d.trailers("long")("engine-lite-exit-unknown"), "the host was booted anew")
 	d.delete("made")
 	d.delete("ended")
 	if !alive(stranger.Process.Pid) {

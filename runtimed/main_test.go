@@ -82,7 +82,8 @@ func prepare(dir string) error {
 	if err := os.WriteFile(filepath.Join(rootfs, "bin", "busybox"), busybox, 0o755); err != nil {
 		return err
 	}
-	for _, applet := range []string{"sh", "cat", "sleep", "echo", "stty", "true", "head", "wc", "id", "dd", "tail", "touch", "nc"} {
+	for _, applet := range []string{"sh", "cat", "sleep", "echo", "stty", "true", "head", "wc", "id", "dd", "tail",
+		"touch", "nc"} {
 		if err := os.Symlink("busybox", filepath.Join(rootfs, "bin", applet)); err != nil {
 			return err
 		}

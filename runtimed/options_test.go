@@ -35,7 +35,8 @@ func TestRuntimeOfRecord(t *testing.T) {
 	d := startDaemon(t, "runc")
 	calls, program := filepath.Join(d.dir, "calls"), filepath.Join(d.dir, "runtime")
 	check(t, os.WriteFile(program, fmt.Appendf(nil, "#!/bin/sh\necho \"$@\" >>%s\nexec runc \"$@\"\n", calls), 0o700))
-	d.labelled(t, "c", d.spec("c", "exit 7"), map[string]string{"io.engine-lite.runtime.args": `["--debug","--rootless=false"]`},
+	d.labelled(t, "c", d.spec("c", "exit 7"),
+		map[string]string{"io.engine-lite.runtime.args": `["--debug","--rootless=false"]`},
 		&options.Options{BinaryName: program, NoPivotRoot: true, NoNewKeyring: true})
 	check(t, d.create("c", nil, false))
 	d.start("c", "")
@@ -104,7 +105,8 @@ func TestNoClean(t *testing.T) {
 		t.Error("a program that isn't there was started")
 	}
 	kept := filepath.Join(d.dir, "root", ".kept", testNamespace)
-	for _, file := range []string{"c/*-bundle/config.json", "c/*-init/exit", "c/*-execs-e/exit", "bad/*-bundle/config.json", "bad/*-init/process.json"} {
+	for _, file := range []string{"c/*-bundle/config.json", "c/*-init/exit", "c/*-execs-e/exit",
+		"bad/*-bundle/config.json", "bad/*-init/process.json"} {
 		found, err := filepath.Glob(filepath.Join(kept, file))
 		check(t, err)
 		equal(t, "files "+file, len(found), 1)
@@ -150,7 +152,8 @@ func TestSystemdCgroupWithoutSystemd(t *testing.T) {
 	before := d.traces()
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, &options.Options{SystemdCgroup: true})})
+	_, err := d.tasks.Create(ctx,
+		&tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, &options.Options{SystemdCgroup: true})})
 	equal(t, "code", status.Code(err), codes.FailedPrecondition)
 	equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "systemd"), true)
 	equal(t, "what is there", d.traces(), before)

@@ -24,7 +24,8 @@ func TestPauseWhileForking(t *testing.T) {
 			pauses int
 			bound  time.Duration // for all pauses, on a busy machine
 		}{
-			{"slow", &specs.LinuxCPU{Period: &period, Quota: &quota}, 50, 15 * time.Second}, // processes that wait for their CPU quota before they freeze
+			// processes that wait for their CPU quota before they freeze
+			{"slow", &specs.LinuxCPU{Period: &period, Quota: &quota}, 50, 15 * time.Second},
 			{"fast", nil, 450, 15 * time.Second},
 		} {
 			spec := d.spec(c.id, "f() { while :; do (:); /bin/true; done; }; f & f & f & f & f & f & f & f & wait")

@@ -16,7 +16,8 @@ import (
 
 // refusing makes a container whose OCI runtime fails a number of times with one command
 // before it succeeds. It returns a function that counts the calls of the command.
-func (d *daemon) refusingRuntime(id, command string, failures int, before string, changes ...func(*specs.Spec)) (calls func() int) {
+func (d *daemon) refusingRuntime(id, command string, failures int, before string,
+	changes ...func(*specs.Spec)) (calls func() int) {
 	d.t.Helper()
 	spec := d.spec(id, "exec sleep 1000")
 	for _, change := range changes {
@@ -57,7 +58,8 @@ func TestRefusedForAMoment(t *testing.T) {
 		"pause": {"pause", nil, func() error {
 			_, err := d.tasks.Pause(d.ctx(), &tasks.PauseTaskRequest{ContainerID: "pause"})
 			equal(t, "freezer", d.freezerState("pause"), "FROZEN")
-			_, resumed := d.tasks.Resume(d.ctx(), &tasks.ResumeTaskRequest{ContainerID: "pause"}) // a frozen container can't be killed
+			// a frozen container can't be killed
+			_, resumed := d.tasks.Resume(d.ctx(), &tasks.ResumeTaskRequest{ContainerID: "pause"})
 			check(t, resumed)
 			return err
 		}},

@@ -152,7 +152,8 @@ func TestDeleteCutShort(t *testing.T) {
 	dir := filepath.Join(d.dir, "root", testNamespace, "c")
 	d.signalRuntimed(syscall.SIGSTOP)
 	check(t, os.Mkdir(filepath.Join(dir, "rest"), 0o700))
-	check(t, os.Remove(filepath.Join(dir, "container.pb"))) // as if runtimed had been killed while it removed the directory
+	// as if runtimed had been killed while it removed the directory
+	check(t, os.Remove(filepath.Join(dir, "container.pb")))
 	d.killRuntimed()
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the rest is still there: %v", err)

@@ -28,7 +28,8 @@ const (
 
 // withoutUnified runs a command without control groups of version 2 beside version 1,
 // which crun 1.8 refuses.
-var withoutUnified = []string{"unshare", "-m", "sh", "-c", `if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
+var withoutUnified = []string{"unshare", "-m", "sh", "-c",
+	`if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
 
 // eachRuntime runs a test with every OCI runtime.
 func eachRuntime(t *testing.T, test func(t *testing.T, d *daemon)) {
@@ -51,7 +52,8 @@ func (d *daemon) memberSpec(id, sandbox string) *specs.Spec {
 }
 
 func without(spec *specs.Spec, kinds ...specs.LinuxNamespaceType) *specs.Spec {
-	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return slices.Contains(kinds, n.Type) })
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return slices.Contains(kinds, n.Type) })
 	return spec
 }
 
@@ -78,11 +80,14 @@ func TestSandboxShares(t *testing.T) {
 		named.Hostname = "pod"
 		pids := map[string]uint32{
 			"member": d.runSpec("member", d.memberSpec("member", "pod")),
-			"bare":   d.runSpec("bare", without(d.memberSpec("bare", "pod"), specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace)),
-			"own":    d.runSpec("own", own),
-			"named":  d.runSpec("named", named),
+			"bare": d.runSpec("bare",
+				without(d.memberSpec("bare", "pod"), specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace,
+					specs.PIDNamespace)),
+			"own":   d.runSpec("own", own),
+			"named": d.runSpec("named", named),
 		}
-		for id, shared := range map[string]string{"member": "net ipc uts", "bare": "net ipc uts pid", "own": "ipc uts", "named": "net ipc uts"} {
+		for id, shared := range map[string]string{"member": "net ipc uts", "bare": "net ipc uts pid", "own": "ipc uts",
+			"named": "net ipc uts"} {
 			var got []string
 			for _, kind := range []string{"net", "ipc", "uts", "pid", "mnt"} {
 				if namespaceOf(t, pids[id], kind) == namespaceOf(t, pod, kind) {
@@ -91,7 +96,8 @@ func TestSandboxShares(t *testing.T) {
 			}
 			equal(t, "namespaces that "+id+" shares", strings.Join(got, " "), shared)
 		}
-		equal(t, "network of a spec that names one", namespaceOf(t, pids["own"], "net"), namespaceOf(t, uint32(os.Getpid()), "net"))
+		equal(t, "network of a spec that names one", namespaceOf(t, pids["own"], "net"),
+			namespaceOf(t, uint32(os.Getpid()), "net"))
 		s := d.open("e", false)
 		d.addExec("bare", "e", "echo $(cat /proc/sys/kernel/hostname); kill -0 1 && echo sees 1", s, false)
 		d.start("bare", "e")

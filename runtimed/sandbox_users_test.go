@@ -32,8 +32,9 @@ func TestSandboxSharesUsers(t *testing.T) {
 		unmapped := withUsers(d.memberSpec("unmapped", "pod"), ids)
 		unmapped.Linux.UIDMappings, unmapped.Linux.GIDMappings = nil, nil
 		for id, spec := range map[string]*specs.Spec{
-			"none": d.memberSpec("none", "pod"), "same": withUsers(d.memberSpec("same", "pod"), ids), "unmapped": unmapped,
-			"pid": without(d.memberSpec("pid", "pod"), specs.PIDNamespace),
+			"none": d.memberSpec("none", "pod"), "same": withUsers(d.memberSpec("same", "pod"), ids),
+			"unmapped": unmapped,
+			"pid":      without(d.memberSpec("pid", "pod"), specs.PIDNamespace),
 		} {
 			pid := d.runSpec(id, spec)
 			for _, kind := range []string{"user", "net", "ipc", "uts"} {
@@ -62,7 +63,8 @@ func TestSandboxRefusesUsers(t *testing.T) {
 	ctx, cancel := d.within()
 	defer cancel()
 	for id, spec := range map[string]*specs.Spec{
-		"path": path, "groups": groups, "ids": withUsers(d.memberSpec("ids", "pod"), 60000), "brought": withUsers(d.memberSpec("brought", "plain"), 70000),
+		"path": path, "groups": groups, "ids": withUsers(d.memberSpec("ids", "pod"), 60000),
+		"brought": withUsers(d.memberSpec("brought", "plain"), 70000),
 	} {
 		d.record(id, spec)
 		equal(t, "code of "+id, status.Code(d.create(id, nil, false)), codes.InvalidArgument)

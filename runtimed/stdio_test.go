@@ -24,7 +24,8 @@ func openFiles(t *testing.T, pid int) map[string]string {
 	check(t, err)
 	files := make(map[string]string)
 	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil { // else the descriptor is closed already
+		// else the descriptor is closed already
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
 			files[e.Name()] = target
 		}
 	}
@@ -133,7 +134,8 @@ func BenchmarkOutputOfPipe(b *testing.B) {
 	defer r.Close()
 	_, err = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	check(b, err)
-	cat, err := os.StartProcess("/bin/busybox", []string{"cat", "/dev/zero"}, &os.ProcAttr{Files: []*os.File{nil, w, nil}})
+	cat, err := os.StartProcess("/bin/busybox", []string{"cat", "/dev/zero"},
+		&os.ProcAttr{Files: []*os.File{nil, w, nil}})
 	check(b, err)
 	check(b, w.Close())
 	readAll(b, r)

@@ -86,7 +86,8 @@ func (d *daemon) addExec(id, exec, script string, s *streams, terminal bool) {
 	d.t.Helper()
 	ctx, cancel := d.within()
 	defer cancel()
-	spec := &specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}, Terminal: terminal}
+	spec := &specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"},
+		Terminal: terminal}
 	r := &tasks.ExecProcessRequest{ContainerID: id, ExecID: exec, Spec: pack(d.t, spec), Terminal: terminal}
 	if s != nil {
 		r.Stdin, r.Stdout = s.set.Paths().Stdin, s.set.Paths().Stdout
@@ -131,7 +132,9 @@ func TestExecWithoutProgram(t *testing.T) {
 	d.run("c", "exec sleep 1000", nil)
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
+	_, err := d.tasks.Exec(ctx,
+		&tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
+			Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
 	check(t, err)
 	_, err = d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c", ExecID: "e"})
 	if err == nil || !strings.Contains(err.Error(), "/bin/nope") {
@@ -167,7 +170,8 @@ func TestTerminalOutputIsComplete(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("c", "dd if=/dev/zero bs=1000 count=500 2>/tmp/x; echo end")
 	spec.Process.Terminal = true
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
+	spec.Mounts = append(spec.Mounts,
+		specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
 	d.record("c", spec)
 	for range 5 {
 		s := d.open("c", false)
@@ -252,7 +256,9 @@ func TestPauseMetricsUpdate(t *testing.T) {
 	_, err = d.tasks.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: "c"})
 	check(t, err)
 	limit := int64(64 << 20)
-	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "c", Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
+	_, err = d.tasks.Update(ctx,
+		&tasks.UpdateTaskRequest{ContainerID: "c",
+			Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
 	check(t, err)
 	m, err := d.tasks.Metrics(ctx, &tasks.MetricsRequest{Filters: []string{"id==c"}})
 	check(t, err)
@@ -270,7 +276,8 @@ func TestOOM(t *testing.T) {
 	spec := d.spec("c", "tail /dev/zero")
 	limit := int64(16 << 20)
 	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
+	spec.Mounts = append(spec.Mounts,
+		specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
 	d.record("c", spec)
 	check(t, d.create("c", nil, false))
 	d.start("c", "")
@@ -340,7 +347,8 @@ func TestFiftyAtOnce(t *testing.T) {
 			ctx, cancel := d.within()
 			defer cancel()
 			spec := pack(t, d.spec(id, "exit 5"))
-			_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: spec}})
+			_, err := d.containers.Create(ctx,
+				&containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: spec}})
 			if err == nil {
 				_, err = d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: id})
 			}

@@ -38,7 +38,8 @@ func (r *rig) refused(t testing.TB, status int, text, method, path, body string)
 	t.Helper()
 	a := r.call(method, path, body)
 	var e struct{ Message string }
-	if a.err != nil || a.status != status || json.Unmarshal([]byte(a.body), &e) != nil || !strings.Contains(e.Message, text) {
+	if a.err != nil || a.status != status || json.Unmarshal([]byte(a.body), &e) != nil ||
+		!strings.Contains(e.Message, text) {
 		t.Errorf("%s %s %s: %d %s %v, want %d and %q", method, path, body, a.status, a.body, a.err, status, text)
 	}
 }

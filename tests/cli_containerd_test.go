@@ -14,10 +14,14 @@ import (
 // onContainerd are the tests of the CLI that also run on each containerd: those that
 // depend on the runtime daemon.
 var onContainerd = []string{
-	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled",
-	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec", "TestExecPipe",
-	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach", "TestCreateAndStart",
-	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined", "TestHealth",
+	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes",
+	"TestRunKilled",
+	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec",
+	"TestExecPipe",
+	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach",
+	"TestCreateAndStart",
+	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove",
+	"TestEvents", "TestConfined", "TestHealth",
 }
 
 // TestOnContainerd runs these tests in a process of their own, on an engine that uses a
@@ -30,7 +34,8 @@ func TestOnContainerd(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.count=1", "-test.parallel=4", "-test.timeout=5m",
 			"-test.run=^("+strings.Join(onContainerd, "|")+")$")
-		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address, "ENGINE_LITE_DOCKER="+dockers(t)[0].path)
+		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address,
+			"ENGINE_LITE_DOCKER="+dockers(t)[0].path)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)

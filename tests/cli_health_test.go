@@ -46,12 +46,14 @@ func (d docker) awaitHealth(t testing.TB, name, status string) *healthJSON {
 func TestHealth(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		since := fmt.Sprint(time.Now().Unix())
-		name := d.sleeper(t, "--health-cmd", "echo looking; test -f /ok", "--health-interval", "300ms", "--health-retries", "2")
+		name := d.sleeper(t, "--health-cmd", "echo looking; test -f /ok", "--health-interval", "300ms",
+			"--health-retries", "2")
 		if h := d.health(t, name); h == nil || h.Status != "starting" && h.Status != "unhealthy" {
 			t.Errorf("at the start: %+v", h)
 		}
 		h := d.awaitHealth(t, name, "unhealthy")
-		if h.FailingStreak < 2 || len(h.Log) < 2 || h.Log[0].ExitCode != 1 || h.Log[0].Output != "looking\n" || h.Log[0].End.Before(h.Log[0].Start) {
+		if h.FailingStreak < 2 || len(h.Log) < 2 || h.Log[0].ExitCode != 1 || h.Log[0].Output != "looking\n" ||
+			h.Log[0].End.Before(h.Log[0].Start) {
 			t.Errorf("%+v", h)
 		}
 		listed := func(health string) string {
@@ -71,15 +73,18 @@ func TestHealth(t *testing.T) {
 			t.Errorf("docker ps: %q", out)
 		}
 		d.ok(t, "kill", name)
-		if out := d.ok(t, "ps", "-a", "--filter", "name=^"+name+"$", "--format", "{{.Status}}"); strings.Contains(out, "health") {
+		if out := d.ok(t, "ps", "-a", "--filter", "name=^"+name+"$", "--format", "{{.Status}}"); strings.Contains(out,
+			"health") {
 			t.Errorf("docker ps of an ended one: %q", out)
 		}
 		until := fmt.Sprint(time.Now().Unix() + 1)
 		events := func(event string) []string {
-			out := d.ok(t, "events", "--since", since, "--until", until, "--filter", "container="+name, "--filter", "event="+event, "--format", "{{.Action}}")
+			out := d.ok(t, "events", "--since", since, "--until", until, "--filter", "container="+name, "--filter",
+				"event="+event, "--format", "{{.Action}}")
 			return strings.Split(out, "\n")
 		}
-		if got := events("health_status"); !slices.Equal(got, []string{"health_status: unhealthy", "health_status: healthy"}) {
+		if got := events("health_status"); !slices.Equal(got,
+			[]string{"health_status: unhealthy", "health_status: healthy"}) {
 			t.Errorf("events %q", got)
 		}
 		if got := events("exec_create"); len(got) < 3 || got[0] != "exec_create: /bin/sh -c echo looking; test -f /ok" {
@@ -108,7 +113,8 @@ func TestHealthOfImages(t *testing.T) {
 		}
 		well := d.detached(t, "-e", "STATE=0", image, "sleep", "1000")
 		ill := d.detached(t, "-e", "STATE=1", image, "sleep", "1000")
-		slow := d.detached(t, "-e", "STATE=1", "--health-cmd", "echo slow; exec sleep 1000", "--health-timeout", "1s", image, "sleep", "1000")
+		slow := d.detached(t, "-e", "STATE=1", "--health-cmd", "echo slow; exec sleep 1000", "--health-timeout", "1s",
+			image, "sleep", "1000")
 		gone := d.detached(t, "--health-cmd", "/nothing", image, "sleep", "1000")
 		none := d.detached(t, "-e", "STATE=1", "--no-healthcheck", image, "sleep", "1000")
 		if h := d.awaitHealth(t, well, "healthy"); h.Log[0].ExitCode != 0 || h.Log[0].Output != "0\n" {
@@ -123,13 +129,15 @@ func TestHealthOfImages(t *testing.T) {
 				return p.ExitCode == -1 && p.Output == "Health check exceeded timeout (1s): slow\n"
 			})
 		})
-		if h := d.awaitHealth(t, gone, "unhealthy"); h.Log[0].ExitCode != 127 || !strings.Contains(h.Log[0].Output, "/nothing") {
+		if h := d.awaitHealth(t, gone, "unhealthy"); h.Log[0].ExitCode != 127 ||
+			!strings.Contains(h.Log[0].Output, "/nothing") {
 			t.Errorf("%+v", h)
 		}
 		if h := d.health(t, none); h != nil {
 			t.Errorf("%+v", h)
 		}
-		if out := d.ok(t, "ps", "--filter", "name=^"+none+"$", "--filter", "health=none", "--format", "{{.Status}}"); out == "" || strings.Contains(out, "(") {
+		if out := d.ok(t, "ps", "--filter", "name=^"+none+"$", "--filter", "health=none",
+			"--format", "{{.Status}}"); out == "" || strings.Contains(out, "(") {
 			t.Errorf("docker ps: %q", out)
 		}
 		d.ok(t, "kill", slow)
@@ -163,7 +171,8 @@ func TestHealthRecovery(t *testing.T) {
 	r := ownRig(t)
 	d := oneDocker(t, r)
 	run := func(name string, args ...string) {
-		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name}, append(args, "busybox", "sleep", "1000")...)...)
+		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name},
+			append(args, "busybox", "sleep", "1000")...)...)
 	}
 	run("well", "--health-cmd", "true", "--health-interval", "3s")
 	run("ill", "--health-cmd", "echo ill; exit 1", "--health-interval", "100ms", "--health-retries", "100000")
@@ -194,7 +203,8 @@ func TestHealthRecovery(t *testing.T) {
 	if h := d.health(t, "well"); h.Status != "healthy" || len(h.Log) == 0 {
 		t.Errorf("the healthy one: %+v", h)
 	}
-	if h := d.health(t, "ill"); h.Status != "starting" || h.FailingStreak < before.FailingStreak || len(h.Log) != 5 || h.Log[0].Output != "ill\n" {
+	if h := d.health(t, "ill"); h.Status != "starting" || h.FailingStreak < before.FailingStreak || len(h.Log) != 5 ||
+		h.Log[0].Output != "ill\n" {
 		t.Errorf("the failing one: %+v, was %+v", h, before)
 	}
 	await(t, "the old probe is gone", func() bool { return !alive(probe) })
@@ -204,7 +214,8 @@ func TestHealthRecovery(t *testing.T) {
 	}
 	streak := d.health(t, "ill").FailingStreak
 	await(t, "more failures", func() bool { return d.health(t, "ill").FailingStreak > streak })
-	if out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=health_status", "--filter", "container=well"); strings.Count(out, "\n") != 0 {
+	if out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"event=health_status", "--filter", "container=well"); strings.Count(out, "\n") != 0 {
 		t.Errorf("docker events: %s", out)
 	}
 }

@@ -66,7 +66,8 @@ func tarOf(t testing.TB, files map[string][]byte) []byte {
 func TestImport(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.imageName(t)
-		r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `CMD ["echo","imported"]`, "-c", "ENV PATH=/bin", "-m", "by a test", "-", name+":v1")
+		r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `CMD ["echo","imported"]`, "-c",
+			"ENV PATH=/bin", "-m", "by a test", "-", name+":v1")
 		if r.code != 0 || !regexp.MustCompile(`^sha256:[0-9a-f]{64}\n$`).MatchString(r.stdout) {
 			t.Fatalf("docker import: %+v", r)
 		}
@@ -74,7 +75,8 @@ func TestImport(t *testing.T) {
 		if out := d.ok(t, alone(name+":v1")...); out != "imported" {
 			t.Errorf("docker run: %q", out)
 		}
-		if got := d.ok(t, "image", "inspect", "--format", "{{.Id}} {{.Config.Cmd}}", name+":v1"); got != strings.TrimSpace(r.stdout)+" [echo imported]" {
+		if got := d.ok(t, "image", "inspect", "--format",
+			"{{.Id}} {{.Config.Cmd}}", name+":v1"); got != strings.TrimSpace(r.stdout)+" [echo imported]" {
 			t.Errorf("docker image inspect: %s", got)
 		}
 		d.fails(t, 1, "", "import", filepath.Join(d.dir, "missing.tar"))
@@ -93,9 +95,12 @@ func TestLoad(t *testing.T) {
 		})
 		archive := tarOf(t, map[string][]byte{
 			"config.json": config, "layer.tar": layer,
-			"manifest.json": encoded(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{name + ":latest"}, "Layers": []string{"layer.tar"}}}),
+			"manifest.json": encoded(t,
+				[]map[string]any{{"Config": "config.json", "RepoTags": []string{name + ":latest"},
+					"Layers": []string{"layer.tar"}}}),
 		})
-		if r := d.feed(t, bytes.NewReader(archive), "load"); r.code != 0 || !strings.Contains(r.stdout, "Loaded image: "+name+":latest") {
+		if r := d.feed(t, bytes.NewReader(archive), "load"); r.code != 0 ||
+			!strings.Contains(r.stdout, "Loaded image: "+name+":latest") {
 			t.Fatalf("docker load: %+v", r)
 		}
 		if out := d.ok(t, alone(name)...); out != "loaded" {
@@ -110,7 +115,8 @@ func TestLoad(t *testing.T) {
 func TestImagesTagRmi(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name, other := d.imageName(t), d.imageName(t)
-		if r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `ENTRYPOINT ["/bin/echo","x"]`, "-", name); r.code != 0 {
+		if r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c",
+			`ENTRYPOINT ["/bin/echo","x"]`, "-", name); r.code != 0 {
 			t.Fatalf("docker import: %+v", r)
 		}
 		id := d.ok(t, "images", "-q", "--no-trunc", name)
@@ -145,7 +151,8 @@ func TestPull(t *testing.T) {
 		ref := g.host + "/some/thing:v1"
 		d.forgetImage(t, ref)
 		out := d.ok(t, "pull", ref)
-		for _, want := range []string{"v1: Pulling from some/thing\n", ": Pull complete\n", "Digest: " + digest.FromBytes(g.manifest).String(), "Status: Downloaded newer image for " + ref} {
+		for _, want := range []string{"v1: Pulling from some/thing\n", ": Pull complete\n",
+			"Digest: " + digest.FromBytes(g.manifest).String(), "Status: Downloaded newer image for " + ref} {
 			if !strings.Contains(out, want) {
 				t.Errorf("docker pull does not say %q:\n%s", want, out)
 			}
@@ -201,7 +208,8 @@ func TestRunPulls(t *testing.T) {
 		ref := newRegistry(t, "", smallTar(t, t.Name())).host + "/thing:v1"
 		d.forgetImage(t, ref)
 		r := d.run(t, alone(ref)...)
-		if r.code != 0 || r.stdout != "pulled\n" || !strings.Contains(r.stderr, "Unable to find image") || !strings.Contains(r.stderr, "Downloaded newer image") {
+		if r.code != 0 || r.stdout != "pulled\n" || !strings.Contains(r.stderr, "Unable to find image") ||
+			!strings.Contains(r.stderr, "Downloaded newer image") {
 			t.Errorf("docker run: %+v", r)
 		}
 	})

@@ -13,7 +13,8 @@ import (
 
 func TestLogs(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo error >&2; printf unfinished")
+		name := d.detached(t, "busybox", "sh", "-c",
+			"for i in 1 2 3 4 5; do echo line $i; done; echo error >&2; printf unfinished")
 		d.ok(t, "wait", name)
 		all := "line 1\nline 2\nline 3\nline 4\nline 5\nunfinished"
 		if r := d.run(t, "logs", name); r != (result{all, "error\n", 0}) {
@@ -25,7 +26,8 @@ func TestLogs(t *testing.T) {
 		if r := d.run(t, "logs", "--tail", "0", name); r != (result{}) {
 			t.Errorf("docker logs --tail 0: %+v", r)
 		}
-		if r := d.run(t, "logs", "--tail", "3", name); strings.Count(r.stdout+r.stderr, "\n") != 2 || !strings.Contains(r.stdout, "unfinished") {
+		if r := d.run(t, "logs", "--tail", "3", name); strings.Count(r.stdout+r.stderr, "\n") != 2 ||
+			!strings.Contains(r.stdout, "unfinished") {
 			t.Errorf("docker logs --tail 3: %+v", r)
 		}
 		stamped := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z line \d$`)
@@ -98,7 +100,8 @@ func counts(text string, n int) bool {
 // the first one sends.
 func TestAttach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "-i", "busybox", "sh", "-c", `echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
+		name := d.detached(t, "-i", "busybox", "sh", "-c",
+			`echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
 		await(t, "its first word is said", func() bool { return d.ok(t, "logs", name) == "before" })
 		in, feeder := pipe(t)
 		first := d.background(t, in, "attach", name)
@@ -108,11 +111,13 @@ func TestAttach(t *testing.T) {
 		await(t, "both clients are attached", func() bool {
 			say++
 			_, _ = fmt.Fprintln(feeder, "line", say)
-			return strings.Contains(first.stdout.String(), "got line") && strings.Contains(second.stdout.String(), "got line")
+			return strings.Contains(first.stdout.String(), "got line") &&
+				strings.Contains(second.stdout.String(), "got line")
 		})
 		_, _ = fmt.Fprintln(feeder, "end")
 		for _, b := range []*running{first, second} {
-			if r := b.wait(t); r.code != 5 || !strings.HasSuffix(r.stdout, fmt.Sprintf("got line %d\nend\n", say)) || strings.Contains(r.stdout, "before") {
+			if r := b.wait(t); r.code != 5 || !strings.HasSuffix(r.stdout, fmt.Sprintf("got line %d\nend\n", say)) ||
+				strings.Contains(r.stdout, "before") {
 				t.Errorf("%s: %+v", b.what, r)
 			}
 		}

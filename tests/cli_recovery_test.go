@@ -18,7 +18,8 @@ func TestRecovery(t *testing.T) {
 	r := ownRig(t)
 	d := oneDocker(t, r)
 	sleeps := d.sleeper(t)
-	ends := d.detached(t, "busybox", "sh", "-c", "echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
+	ends := d.detached(t, "busybox", "sh", "-c",
+		"echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
 	d.background(t, nil, "logs", "-f", ends).await(t, "first words\n")
 	pid, since := d.inspect(t, ends).State.Pid, time.Now().Unix()
 	sleeping := d.inspect(t, sleeps).State.Pid
@@ -39,13 +40,15 @@ func TestRecovery(t *testing.T) {
 		return d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}")
 	}
 	await(t, "the exit is known", func() bool { return strings.Contains(status(), ends+" Exited (7) ") })
-	if out := status(); !strings.Contains(out, sleeps+" Up ") || d.inspect(t, sleeps).State.Pid != sleeping || !alive(sleeping) {
+	if out := status(); !strings.Contains(out, sleeps+" Up ") || d.inspect(t, sleeps).State.Pid != sleeping ||
+		!alive(sleeping) {
 		t.Errorf("docker ps -a: %s", out)
 	}
 	if out := d.ok(t, "logs", ends); out != "first words\nlast words" {
 		t.Errorf("docker logs: %q", out)
 	}
-	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"event=die",
 		"--format", "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}} {{.Actor.Attributes.recovered}}")
 	if out != ends+" 7 true" {
 		t.Errorf("die events: %q", out)
@@ -70,7 +73,8 @@ func TestCtr(t *testing.T) {
 	c := d.inspect(t, d.sleeper(t))
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "ctr", "-a", filepath.Join(d.runDir(), "runtimed.sock"), "-n", "engine-lite", "task", "ls").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ctr", "-a", filepath.Join(d.runDir(), "runtimed.sock"), "-n", "engine-lite",
+		"task", "ls").CombinedOutput()
 	if err != nil || !hasLine(string(out), c.ID, fmt.Sprint(c.State.Pid), "RUNNING") {
 		t.Errorf("ctr task ls: %v\n%s", err, out)
 	}

@@ -18,14 +18,17 @@ func TestReducedLimits(t *testing.T) {
 	const score, files = "the OOM score adjustment is 0, not -500: this host withholds CAP_SYS_RESOURCE",
 		"the hard limit RLIMIT_NOFILE is 2000, not 4000: this host withholds CAP_SYS_RESOURCE"
 	name := d.name(t)
-	got := d.run(t, "run", "--network", "none", "--name", name, "--oom-score-adj", "-500", "--ulimit", "nofile=100:4000", "busybox",
+	got := d.run(t, "run", "--network", "none", "--name", name, "--oom-score-adj", "-500", "--ulimit",
+		"nofile=100:4000", "busybox",
 		"sh", "-c", "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj")
-	if want := (result{"100\n2000\n0\n", "WARNING: " + files + "\nWARNING: " + score + "\n", 0}); sortedLines(got) != sortedLines(want) {
+	if want := (result{"100\n2000\n0\n",
+		"WARNING: " + files + "\nWARNING: " + score + "\n", 0}); sortedLines(got) != sortedLines(want) {
 		t.Errorf("run: %+v\nwant: %+v", got, want)
 	}
 	d.ok(t, "start", "-a", name)
 	warned := func(name, action string) string {
-		return d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container="+name, "--filter", "event="+action,
+		return d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+			"container="+name, "--filter", "event="+action,
 			"--format", "{{.Actor.Attributes.warning}}")
 	}
 	if got, want := warned(name, "start"), score+"; "+files; got != want+"\n"+want {
@@ -41,7 +44,8 @@ func TestReducedLimits(t *testing.T) {
 	if log := r.logs("engine.log"); !strings.Contains(log, score) {
 		t.Errorf("the engine's log says nothing:\n%s", log)
 	}
-	if got := d.run(t, alone("--oom-score-adj", "500", "--ulimit", "nofile=100:2000", "busybox", "true")...); got != (result{}) {
+	if got := d.run(t, alone("--oom-score-adj", "500", "--ulimit",
+		"nofile=100:2000", "busybox", "true")...); got != (result{}) {
 		t.Errorf("with what can be had: %+v", got)
 	}
 }

@@ -61,8 +61,10 @@ func TestNotThereYet(t *testing.T) {
 	} {
 		r.refused(t, 501, name, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{`+host+`}}`)
 	}
-	for runtime, status := range map[string]int{"io.containerd.kata.v2": 501, "kata": 400, "/bin/true": 400, "../x": 400, "io.containerd.x/../y.v2": 400} {
-		r.refused(t, status, runtime, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
+	for runtime, status := range map[string]int{"io.containerd.kata.v2": 501, "kata": 400, "/bin/true": 400,
+		"../x": 400, "io.containerd.x/../y.v2": 400} {
+		r.refused(t, status, runtime, "POST", "/containers/create",
+			`{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
 	}
 	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
 	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
@@ -97,7 +99,8 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))
 	for mode, warns := range map[string]bool{"": true, "default": true, "bridge": true, "none": false, "host": false} {
-		a := d.call("POST", "/containers/create?name="+d.name(t), `{"Image":"busybox","HostConfig":{"NetworkMode":"`+mode+`"}}`)
+		a := d.call("POST", "/containers/create?name="+d.name(t),
+			`{"Image":"busybox","HostConfig":{"NetworkMode":"`+mode+`"}}`)
 		if a.status != 201 || strings.Contains(a.body, "loopback") != warns {
 			t.Errorf("network %q: %+v", mode, a)
 		}

@@ -37,7 +37,8 @@ func TestRestartPolicies(t *testing.T) {
 	if out := d.ok(t, "logs", "fails"); out != "run\nrun\nrun\nrun" {
 		t.Errorf("docker logs: %q", out)
 	}
-	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container=fails", "--format", "{{.Action}}")
+	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"container=fails", "--format", "{{.Action}}")
 	if want := "create" + strings.Repeat("\nstart\ndie", 4); out != want {
 		t.Errorf("docker events: %q", out)
 	}

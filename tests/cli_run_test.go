@@ -26,7 +26,8 @@ func TestRunAttached(t *testing.T) {
 func TestRunDetached(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
-		id := d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
+		id := d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c",
+			"echo out; echo err >&2; exit 3")
 		if code := d.ok(t, "wait", id); code != "3" {
 			t.Errorf("docker wait: %q", code)
 		}
@@ -169,9 +170,11 @@ func TestRunNetworks(t *testing.T) {
 		}{
 			{nil, true}, {[]string{"--network", "bridge"}, true}, {[]string{"--network", "none"}, false},
 		} {
-			args := append(append([]string{"run", "--rm"}, c.options...), "busybox", "sh", "-c", "ls /sys/class/net; cat /sys/class/net/lo/operstate; ip -o addr show lo")
+			args := append(append([]string{"run", "--rm"}, c.options...), "busybox", "sh", "-c",
+				"ls /sys/class/net; cat /sys/class/net/lo/operstate; ip -o addr show lo")
 			r := d.run(t, args...)
-			if r.code != 0 || !strings.HasPrefix(r.stdout, "lo\n") || !strings.Contains(r.stdout, "127.0.0.1/8") || strings.Contains(r.stdout, "eth") {
+			if r.code != 0 || !strings.HasPrefix(r.stdout, "lo\n") || !strings.Contains(r.stdout, "127.0.0.1/8") ||
+				strings.Contains(r.stdout, "eth") {
 				t.Errorf("%v: %+v", c.options, r)
 			}
 			if strings.Contains(r.stderr, warning) != c.warns {

@@ -36,7 +36,8 @@ func (d docker) terminal(t testing.TB, args ...string) *terminal {
 	}
 	defer slave.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	term.running = &running{what: fmt.Sprintf("docker %q", args), cmd: d.command(ctx, args...), ended: make(chan struct{})}
+	term.running = &running{what: fmt.Sprintf("docker %q", args), cmd: d.command(ctx, args...),
+		ended: make(chan struct{})}
 	term.cmd.Stdin, term.cmd.Stdout, term.cmd.Stderr = slave, slave, slave
 	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	term.read = make(chan struct{})
@@ -138,8 +139,10 @@ func TestTerminalDetach(t *testing.T) {
 			t.Errorf("docker logs: %q", out)
 		}
 		d.ok(t, "top", name)
-		out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container="+name,
-			"--filter", "event=resize", "--filter", "event=top", "--format", "{{.Action}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}")
+		out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+			"container="+name,
+			"--filter", "event=resize", "--filter", "event=top", "--format",
+			"{{.Action}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}")
 		if !strings.HasPrefix(out, "resize 25 81\n") || !strings.HasSuffix(out, "\ntop <no value> <no value>") {
 			t.Errorf("docker events:\n%s", out)
 		}
@@ -159,7 +162,8 @@ func TestExecTerminal(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", r.code, r.stdout)
 		}
 		// Older clients send the size after the start.
-		term = d.terminal(t, "exec", "-t", name, "sh", "-c", `until [ "$(stty size)" = "25 81" ]; do sleep 0.05; done; stty size`)
+		term = d.terminal(t, "exec", "-t", name, "sh", "-c",
+			`until [ "$(stty size)" = "25 81" ]; do sleep 0.05; done; stty size`)
 		if r := term.wait(t); r.code != 0 {
 			t.Errorf("docker exec -t: exit code %d:\n%s", r.code, r.stdout)
 		}

@@ -22,9 +22,12 @@ var beyondRunscShim = []libcontainerdtest.Without{
 // unprovedOnRunscShim are cases that may fail or pass by chance, or that leave something
 // that can't be removed.
 var unprovedOnRunscShim = []libcontainerdtest.Without{
-	{Case: "state/ids that begin alike", Reason: "runsc takes an id for an abbreviation, and the shims give all of a namespace one root: such a task can't be deleted"},
-	{Case: "race/two hundred closes of stdin", Reason: "takes longer than its minute where two hundred shims and sandboxes start; it runs on runtimed"},
-	{Case: "race/two callers at once", Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
+	{Case: "state/ids that begin alike",
+		Reason: "runsc takes an id for an abbreviation, and the shims give all of a namespace one root: such a task can't be deleted"},
+	{Case: "race/two hundred closes of stdin",
+		Reason: "takes longer than its minute where two hundred shims and sandboxes start; it runs on runtimed"},
+	{Case: "race/two callers at once",
+		Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
 }
 
 // ranElsewhere limits the time: only a long run has the whole suite, on 2.4. Other runs
@@ -32,7 +35,8 @@ var unprovedOnRunscShim = []libcontainerdtest.Without{
 var ranElsewhere = func() []libcontainerdtest.Without {
 	var groups []libcontainerdtest.Without
 	for _, group := range []string{"run/", "stdin/", "failure/", "event/", "restore/", "checkpoint/"} {
-		groups = append(groups, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
+		groups = append(groups,
+			libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
 	}
 	return groups
 }()

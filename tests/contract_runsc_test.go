@@ -164,7 +164,8 @@ func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Wit
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
+	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups,
+		"|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), variable+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {

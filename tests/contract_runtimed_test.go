@@ -30,16 +30,19 @@ func TestContractOnRuntimed(t *testing.T) {
 		without    []libcontainerdtest.Without
 	}{
 		{"runc", nil, nil},
-		{"crun", withoutUnified, []libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
+		{"crun", withoutUnified,
+			[]libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
 	} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{}, c.without...)
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{},
+				c.without...)
 		})
 	}
 }
 
 // runContract runs the suite on a runtimed, each case in a namespace of its own.
-func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options libcontainerd.CreateOptions,
+	without ...libcontainerdtest.Without) {
 	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {

@@ -23,7 +23,8 @@ func TestContractOnContainerd(t *testing.T) {
 	})
 }
 
-func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, options libcontainerd.CreateOptions,
+	without ...libcontainerdtest.Without) {
 	daemon := startContainerd(t, release)
 	groups := newGroups(t)
 	var namespaces atomic.Int64

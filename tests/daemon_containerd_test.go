@@ -24,7 +24,8 @@ func TestContainerdRefusals(t *testing.T) {
 		d := c.dial(t, namespace)
 		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
-		running, stopped := bareTask(ctx, t, d, rootfs, "running", "sleep 1000"), bareTask(ctx, t, d, rootfs, "stopped", "exit 3")
+		running, stopped := bareTask(ctx, t, d, rootfs, "running", "sleep 1000"),
+			bareTask(ctx, t, d, rootfs, "stopped", "exit 3")
 		if exit, err := d.Wait(ctx, stopped, libcontainerd.InitProcess); err != nil || exit.Code != 3 {
 			t.Fatal(exit, err)
 		}
@@ -33,10 +34,13 @@ func TestContainerdRefusals(t *testing.T) {
 			err error
 			is  func(error) bool
 		}{
-			"container twice":       {d.CreateContainer(ctx, libcontainerd.Record{ID: running, Spec: scriptSpec(rootfs, "")}), errdefs.IsAlreadyExists},
-			"no such container":     {d.DeleteContainer(ctx, "none"), errdefs.IsNotFound},
-			"no container's task":   {second(d.CreateTask(ctx, "none", libcontainerd.TaskConfig{})), errdefs.IsNotFound},
-			"task twice":            {second(d.CreateTask(ctx, running, libcontainerd.TaskConfig{})), errdefs.IsAlreadyExists},
+			"container twice": {d.CreateContainer(ctx,
+				libcontainerd.Record{ID: running, Spec: scriptSpec(rootfs, "")}), errdefs.IsAlreadyExists},
+			"no such container": {d.DeleteContainer(ctx, "none"), errdefs.IsNotFound},
+			"no container's task": {second(d.CreateTask(ctx, "none", libcontainerd.TaskConfig{})),
+				errdefs.IsNotFound},
+			"task twice": {second(d.CreateTask(ctx, running, libcontainerd.TaskConfig{})),
+				errdefs.IsAlreadyExists},
 			"no such task":          {second(d.Process(ctx, "none", init)), errdefs.IsNotFound},
 			"no such exec":          {second(d.Process(ctx, running, "none")), errdefs.IsNotFound},
 			"wait for no task":      {second(d.Wait(ctx, "none", init)), errdefs.IsNotFound},
@@ -88,7 +92,8 @@ func bareTask(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs, id, s
 // removeTask kills a task if it runs, and deletes the task and its container.
 func removeTask(ctx context.Context, t *testing.T, d *remote.Daemon, id string) {
 	t.Helper()
-	if err := d.Kill(ctx, id, libcontainerd.InitProcess, syscall.SIGKILL, true); err != nil && !errdefs.IsNotFound(err) {
+	if err := d.Kill(ctx, id, libcontainerd.InitProcess, syscall.SIGKILL, true); err != nil &&
+		!errdefs.IsNotFound(err) {
 		t.Error(err)
 	}
 	if _, err := d.Wait(ctx, id, libcontainerd.InitProcess); err != nil {

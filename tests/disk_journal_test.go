@@ -71,7 +71,8 @@ func commitAll(t *testing.T, j *journal.Journal, change func(tx *journal.Tx, key
 		err := j.Commit(t.Context(), func(tx *journal.Tx) error {
 			key := fmt.Sprintf("%064d", i)
 			change(tx, key)
-			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Attributes: map[string]string{"exitCode": "0", "image": "busybox"}})
+			tx.Append(journal.Event{Type: "container", Action: "die", ID: key,
+				Attributes: map[string]string{"exitCode": "0", "image": "busybox"}})
 			return nil
 		})
 		if err != nil {

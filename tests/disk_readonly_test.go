@@ -77,7 +77,8 @@ func testReadOnlyDisk(t *testing.T, d docker, f *blockFile) {
 	if out := d.ok(t, "wait", second); out != "7" {
 		t.Errorf("docker wait, of the next engine: %s", out)
 	}
-	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--filter", "container="+first, "--filter", "container="+second,
+	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+		"--filter", "container="+first, "--filter", "container="+second,
 		"--format", "{{.Actor.Attributes.exitCode}}")
 	if dies != "7\n7" {
 		t.Errorf("die events: %q", dies)

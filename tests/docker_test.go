@@ -138,7 +138,8 @@ func (d docker) fails(t testing.TB, code int, why string, args ...string) {
 	t.Helper()
 	r := d.run(t, args...)
 	if r.code != code || !strings.Contains(r.stderr, why) {
-		t.Errorf("docker %q: exit code %d, want %d and %q\nstdout: %s\nstderr: %s", args, r.code, code, why, r.stdout, r.stderr)
+		t.Errorf("docker %q: exit code %d, want %d and %q\nstdout: %s\nstderr: %s", args, r.code, code, why, r.stdout,
+			r.stderr)
 	}
 }
 

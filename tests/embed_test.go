@@ -69,13 +69,15 @@ func TestEmbedder(t *testing.T) {
 		t.Errorf("exec: %+v, %q", exit, said)
 	}
 	const flood = "i=0; while [ $i -lt 50000 ]; do echo 0123456789; i=$((i+1)); done; exit 4"
-	exit, err = e.client.RunContainer(e.ctx, "flood", groups.place(scriptSpec(rootfs, flood)), libcontainerd.CreateOptions{},
+	exit, err = e.client.RunContainer(e.ctx, "flood", groups.place(scriptSpec(rootfs, flood)),
+		libcontainerd.CreateOptions{},
 		libcontainerd.StartOptions{})
 	e.must(err)
 	if _, to := backend.of("flood", libcontainerd.InitProcess).Kept(); exit.Code != 4 || to != 50000*11 {
 		t.Errorf("flood: %+v, %d bytes", exit, to)
 	}
-	if _, err := backend.of("flood", libcontainerd.InitProcess).Reader(0).Read(make([]byte, 1)); !errdefs.IsOutOfRange(err) {
+	if _, err := backend.of("flood",
+		libcontainerd.InitProcess).Reader(0).Read(make([]byte, 1)); !errdefs.IsOutOfRange(err) {
 		t.Errorf("a reader that was too late: %v", err)
 	}
 	exit, err = ctr.Stop(e.ctx, libcontainerd.StopOptions{Grace: -1})

@@ -59,7 +59,8 @@ func TestConsumeOverKills(t *testing.T) {
 		for i := range 4 {
 			name := fmt.Sprintf("c%d-%d", round, i)
 			codes[name] = fmt.Sprint(10*round + i)
-			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", fmt.Sprintf("sleep 0.%d; exit %s", i, codes[name]))
+			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c",
+				fmt.Sprintf("sleep 0.%d; exit %s", i, codes[name]))
 		}
 		r.kill(t, r.enginePid())
 		if err := r.start(); err != nil {

@@ -55,14 +55,16 @@ func (r *rig) must(t *testing.T, into any, method, path, body string) {
 func (r *rig) runs(t *testing.T, script, hostConfig string) string {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": json.RawMessage(hostConfig), "OpenStdin": true,
+		"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": json.RawMessage(hostConfig),
+		"OpenStdin": true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c inspected
 	r.must(t, &c, "POST", "/containers/create", string(body))
-	if unkillable := strings.Contains(hostConfig, "OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OOM killer") {
+	if unkillable := strings.Contains(hostConfig,
+		"OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OOM killer") {
 		t.Errorf("warnings %q for %s", c.Warnings, hostConfig)
 	}
 	r.must(t, nil, "POST", "/containers/"+c.ID+"/start", "")
@@ -100,7 +102,8 @@ func engineLimits(t *testing.T, r *rig) {
 		PidsStats   struct{ Current, Limit uint64 } `json:"pids_stats"`
 	}
 	r.must(t, &stats, "GET", "/containers/"+id+"/stats?stream=0", "")
-	if stats.MemoryStats.Usage == 0 || stats.MemoryStats.Limit != 64<<20 || stats.PidsStats.Current != 1 || stats.PidsStats.Limit != 33 {
+	if stats.MemoryStats.Usage == 0 || stats.MemoryStats.Limit != 64<<20 || stats.PidsStats.Current != 1 ||
+		stats.PidsStats.Limit != 33 {
 		t.Errorf("stats %+v", stats)
 	}
 	r.must(t, nil, "POST", "/containers/"+id+"/pause", "")

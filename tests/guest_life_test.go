@@ -26,7 +26,8 @@ func pausedReally(g *guest) {
 	if n := g.number(s, "cgroup.events", "frozen"); n != 1 {
 		g.Errorf("frozen is %d after a signal", n)
 	}
-	if task, err := g.daemon.Process(g.ctx, "paused", libcontainerd.InitProcess); err != nil || task.Status != libcontainerd.TaskPaused {
+	if task, err := g.daemon.Process(g.ctx, "paused", libcontainerd.InitProcess); err != nil ||
+		task.Status != libcontainerd.TaskPaused {
 		g.Errorf("runtimed says %+v, %v", task, err)
 	}
 	g.must(ctr.Resume(g.ctx))
@@ -71,7 +72,8 @@ func pauseOutlives(g *guest) {
 // statsAgree compares the statistics with the kernel's counters.
 func statsAgree(g *guest) {
 	// The file is in a tmpfs. Its memory is charged to the first writer.
-	s := g.spec("dd if=/dev/zero of=/dev/fill bs=64k count=128; echo ready; read line; exit 0", limits(64<<20, 33, 50_000))
+	s := g.spec("dd if=/dev/zero of=/dev/fill bs=64k count=128; echo ready; read line; exit 0",
+		limits(64<<20, 33, 50_000))
 	for i, m := range s.Mounts {
 		if m.Destination == "/dev" {
 			s.Mounts[i].Options = []string{"nosuid", "mode=755", "size=16m"}
@@ -83,7 +85,8 @@ func statsAgree(g *guest) {
 	stats, err := ctr.Stats(g.ctx)
 	g.must(err)
 	after := g.number(s, "cpu.stat", "usage_usec")
-	if cpu := stats.CPUTotal / 1000; cpu < before || cpu > after || stats.CPUTotal == 0 || stats.CPUUser+stats.CPUKernel == 0 {
+	if cpu := stats.CPUTotal / 1000; cpu < before || cpu > after || stats.CPUTotal == 0 ||
+		stats.CPUUser+stats.CPUKernel == 0 {
 		g.Errorf("CPU: %+v, want %d to %d µs", stats, before, after)
 	}
 	if stats.MemoryUsage < 8<<20 || stats.MemoryUsage > 64<<20 || stats.MemoryLimit != 64<<20 {
@@ -180,7 +183,8 @@ func nestedGroups(g *guest) {
 // process leaves behind are killed.
 func hostPidsEnd(g *guest) {
 	s := g.spec("sleep 1000 & echo $!; exit 0", nil)
-	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
 	ctr := g.start("rest", s, libcontainerd.StdioConfig{})
 	var left int
 	if _, err := fmt.Sscan(g.ends(ctr), &left); err != nil {

@@ -36,8 +36,10 @@ func limitsShown(g *guest) {
 	s.Process.Args = append(append(s.Process.Args, "sh"), limitFiles...)
 	ctr := g.start("limited", s, libcontainerd.StdioConfig{})
 	got := strings.Split(strings.TrimSpace(g.ends(ctr)), "\n")
-	want := []string{"0::/", "memory.max=67108864", "memory.swap.max=33554432", "memory.low=33554432", "pids.max=33", "cpu.max=50000 100000", "cpuset.cpus=0"}
-	if got = slices.DeleteFunc(got, func(line string) bool { return strings.Contains(line, "Read-only file system") }); !slices.Equal(got, want) {
+	want := []string{"0::/", "memory.max=67108864", "memory.swap.max=33554432", "memory.low=33554432", "pids.max=33",
+		"cpu.max=50000 100000", "cpuset.cpus=0"}
+	if got = slices.DeleteFunc(got,
+		func(line string) bool { return strings.Contains(line, "Read-only file system") }); !slices.Equal(got, want) {
 		g.Errorf("inside: %q\nwant %q", got, want)
 	}
 	for _, line := range want[1:] {
@@ -66,11 +68,14 @@ func limitsUpdated(g *guest) {
 		want   map[string]string
 	}{
 		{&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory, Swap: &swap}},
-			map[string]string{"memory.max": "33554432", "memory.swap.max": "8388608", "pids.max": "33", "cpu.max": "50000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "33554432", "memory.swap.max": "8388608", "pids.max": "33",
+				"cpu.max": "50000 100000", "cpu.weight": weight}},
 		{&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}},
-			map[string]string{"memory.max": "33554432", "pids.max": "21", "cpu.max": "50000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "33554432", "pids.max": "21", "cpu.max": "50000 100000",
+				"cpu.weight": weight}},
 		{limits(96<<20, 44, 70_000),
-			map[string]string{"memory.max": "100663296", "memory.swap.max": "50331648", "pids.max": "44", "cpu.max": "70000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "100663296", "memory.swap.max": "50331648", "pids.max": "44",
+				"cpu.max": "70000 100000", "cpu.weight": weight}},
 	} {
 		g.must(ctr.Update(g.ctx, step.change))
 		for file, want := range step.want {
@@ -94,7 +99,8 @@ func limitsUpdated(g *guest) {
 func execJoins(g *guest) {
 	s := g.spec("cat", limits(64<<20, 33, 50_000))
 	ctr := g.start("joined", s, libcontainerd.StdioConfig{Stdin: true})
-	pid, err := ctr.Exec(g.ctx, "e", scriptProcess("cat /proc/self/cgroup /sys/fs/cgroup/pids.max; cat"), libcontainerd.StdioConfig{Stdin: true})
+	pid, err := ctr.Exec(g.ctx, "e", scriptProcess("cat /proc/self/cgroup /sys/fs/cgroup/pids.max; cat"),
+		libcontainerd.StdioConfig{Stdin: true})
 	g.must(err)
 	g.await("the exec tells of its group", func() bool { return g.recorder.Output("joined", "e") == "0::/\n33\n" })
 	members := strings.Fields(g.read(s, "cgroup.procs"))
@@ -136,7 +142,8 @@ func guestWithoutMemory(t *testing.T) {
 	refused(ctr.Update(g.ctx, small()))
 	stats, err := ctr.Stats(g.ctx)
 	g.must(err)
-	if stats.PidsCurrent != 1 || stats.PidsLimit != 33 || stats.CPUTotal == 0 || stats.MemoryUsage != 0 || stats.MemoryLimit != 0 {
+	if stats.PidsCurrent != 1 || stats.PidsLimit != 33 || stats.CPUTotal == 0 || stats.MemoryUsage != 0 ||
+		stats.MemoryLimit != 0 {
 		t.Errorf("stats %+v", stats)
 	}
 	g.must(ctr.Pause(g.ctx))

@@ -42,7 +42,10 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 	for _, c := range guestCases {
 		t.Run(c.name, func(t *testing.T) { c.run(newGuest(t, daemon, rootfs, c.name)) })
 	}
-	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, skippedInMachine...) })
+	t.Run("contract", func(t *testing.T) {
+		runContract(t, daemon, rootfs, libcontainerd.CreateOptions{},
+			skippedInMachine...)
+	})
 }
 
 // guestCases are the tests of runtimed with control groups.
@@ -68,10 +71,13 @@ var skippedInMachine = func() []libcontainerdtest.Without {
 	var list []libcontainerdtest.Without
 	for _, name := range []string{
 		"run/", "exec/", "stdin/", "failure/", "event/", "restore/", "checkpoint/", "race/",
-		"state/two starts at once", "state/start of a running one", "state/command lines", "state/checkpoint is refused", "state/ids",
-		"stop/by its signal", "stop/by force after the grace", "stop/two at once", "stop/with execs", "stop/never ran, has ended, runs again",
+		"state/two starts at once", "state/start of a running one", "state/command lines",
+		"state/checkpoint is refused", "state/ids",
+		"stop/by its signal", "stop/by force after the grace", "stop/two at once", "stop/with execs",
+		"stop/never ran, has ended, runs again",
 	} {
-		list = append(list, libcontainerdtest.Without{Case: name, Reason: "the version of control groups doesn't matter to it"})
+		list = append(list, libcontainerdtest.Without{Case: name,
+			Reason: "the version of control groups doesn't matter to it"})
 	}
 	return list
 }()
@@ -95,7 +101,8 @@ func (g *guest) spec(script string, limits *specs.LinuxResources) *specs.Spec {
 	s := g.groups.place(scriptSpec(g.rootfs, script))
 	s.Mounts = append(s.Mounts,
 		specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
-		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}})
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+			Options: []string{"ro", "nosuid", "noexec", "nodev"}})
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	s.Linux.Resources = limits
 	return s

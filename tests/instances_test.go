@@ -46,10 +46,13 @@ func TestSecondInstances(t *testing.T) {
 	}
 	r.second(t, "another keeper has the directory "+r.runDir()+"/keeper", "keeper", "--dir", r.runDir()+"/keeper")
 	asRuntimed := func(root, address string) []string {
-		return []string{"--root", root, "--address", address, "--keeper", r.runDir() + "/keeper/keeper.sock", "--runtime", "runc"}
+		return []string{"--root", root, "--address", address, "--keeper", r.runDir() + "/keeper/keeper.sock",
+			"--runtime", "runc"}
 	}
-	r.second(t, "another runtimed serves "+r.runDir()+"/runtimed", "runtimed", asRuntimed(r.runDir()+"/runtimed", other("s"))...)
-	r.second(t, fmt.Sprintf("keeper %d is not what started this process", keeper), "runtimed", asRuntimed(other("runtimed"), other("s"))...)
+	r.second(t, "another runtimed serves "+r.runDir()+"/runtimed", "runtimed",
+		asRuntimed(r.runDir()+"/runtimed", other("s"))...)
+	r.second(t, fmt.Sprintf("keeper %d is not what started this process", keeper), "runtimed",
+		asRuntimed(other("runtimed"), other("s"))...)
 
 	r.endSecondKeeper(t, pidIn(other("run/keeper/keeper.pid")))
 	for _, name := range []string{"root", "run", "runtimed", "file"} {
@@ -57,7 +60,8 @@ func TestSecondInstances(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := [3]int{r.enginePid(), r.runtimedPid(), r.keeperPid()}; got != [3]int{engine, runtimed, keeper} || !alive(engine) {
+	if got := [3]int{r.enginePid(), r.runtimedPid(), r.keeperPid()}; got != [3]int{engine, runtimed, keeper} ||
+		!alive(engine) {
 		t.Errorf("processes %v, were %v", got, [3]int{engine, runtimed, keeper})
 	}
 	if s := r.state(t, m.id).State; s.Pid != m.pid || !s.Running {
@@ -86,7 +90,8 @@ func TestStaleSockets(t *testing.T) {
 	m := r.runScript(t, "exec sleep 1000", nil)
 	keeper := r.keeperPid()
 	old := []int{r.runtimedPid(), r.enginePid(), keeper}
-	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil { // it would start the next runtimed, and its end would end the others in peace
+	// it would start the next runtimed, and its end would end the others in peace
+	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	for _, pid := range old {

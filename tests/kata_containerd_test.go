@@ -42,7 +42,8 @@ func TestKata(t *testing.T) {
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		dir := t.TempDir()
 		record, bin := filepath.Join(dir, "record"), filepath.Join(dir, "bin")
-		c := startContainerd(t, release, "ENGINE_LITE_SHIM="+record, "PATH="+bin+":"+filepath.Dir(release.binary)+":"+os.Getenv("PATH"))
+		c := startContainerd(t, release, "ENGINE_LITE_SHIM="+record,
+			"PATH="+bin+":"+filepath.Dir(release.binary)+":"+os.Getenv("PATH"))
 		t.Cleanup(func() { noEngineState(t) })
 		r := startRig(t, &rig{args: []string{"--containerd", c.address}})
 		d := oneDocker(t, r)
@@ -65,7 +66,8 @@ func TestKata(t *testing.T) {
 		c.passesOptions(t, record)
 		// The engine's own runtime, by its names.
 		for _, runtime := range []string{"runc", "io.containerd.runc.v2"} {
-			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n", "", 0}) {
+			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n",
+				"", 0}) {
 				t.Errorf("docker run --runtime %s: %+v", runtime, r)
 			}
 		}
@@ -114,8 +116,11 @@ func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	d := c.dial(t, fmt.Sprintf("kata-%s-%d", c.release.version, os.Getpid()))
-	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options", ConfigPath: "/etc/kata-containers/small.toml"}
-	err := d.CreateContainer(ctx, libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType, RuntimeOptions: opts})
+	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options",
+		ConfigPath: "/etc/kata-containers/small.toml"}
+	err := d.CreateContainer(ctx,
+		libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType,
+			RuntimeOptions: opts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +132,8 @@ func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 		t.Error(err)
 	}
 	in, err := os.ReadFile(filepath.Join(record, "start", "stdin"))
-	if err != nil || !strings.Contains(string(in), "runtimeoptions.v1.Options") || !strings.Contains(string(in), opts.ConfigPath) {
+	if err != nil || !strings.Contains(string(in), "runtimeoptions.v1.Options") ||
+		!strings.Contains(string(in), opts.ConfigPath) {
 		t.Errorf("the shim's stdin: %q, %v", in, err)
 	}
 }

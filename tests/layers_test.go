@@ -39,15 +39,18 @@ var graphLimits = []limit{
 	{path: "cmd/runtimed", never: noClient},
 	{path: "runtimed/internal/cgroup", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt"}},
 	{path: "runtimed/internal/broker", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt", "os/exec"}},
-	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
+	{path: "internal/span", never: embedder,
+		others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/ocilog", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
 	{path: "internal/hostlimits", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
-	{path: "cmd/engine-lite-oci", never: []string{"net/http"}, others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
+	{path: "cmd/engine-lite-oci", never: []string{"net/http"},
+		others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
 	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http", "os/exec"}},
 	{path: "cmd/engine-lite/internal/engine/logs", never: []string{"net/http"}},
-	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
+	{path: "cmd/engine-lite/internal/engine/record",
+		never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
 	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http", "os/exec"}},
 }
 
@@ -133,7 +136,8 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 			}
 		}
 		if want := slices.Sorted(maps.Keys(direct)); !slices.Equal(want, slices.Sorted(slices.Values(r.imports))) {
-			faults = append(faults, fmt.Sprintf("the row of %s should list these imports: `%s`", r.packages[0], strings.Join(want, "`, `")))
+			faults = append(faults,
+				fmt.Sprintf("the row of %s should list these imports: `%s`", r.packages[0], strings.Join(want, "`, `")))
 		}
 		for _, dep := range r.imports {
 			if !above[dep] {
@@ -149,7 +153,8 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 	}
 	for _, p := range slices.Sorted(maps.Keys(graph)) {
 		name, ours := strings.CutPrefix(p, module+"/")
-		if free := []string{"hack", "tests", "examples"}; ours && !above[name] && !slices.Contains(free, strings.Split(name, "/")[0]) {
+		if free := []string{"hack", "tests", "examples"}; ours && !above[name] &&
+			!slices.Contains(free, strings.Split(name, "/")[0]) {
 			faults = append(faults, name+" has no row in docs/design.md: add it, and a rule to .golangci.yml")
 		}
 	}
@@ -160,8 +165,9 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 func TestLayersNotice(t *testing.T) {
 	t.Parallel()
 	graph := map[string]*listed{
-		module + "/a": {Imports: []string{module + "/b", "os"}, Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
-		"net/http":    {Standard: true}, "os": {Standard: true},
+		module + "/a": {Imports: []string{module + "/b", "os"},
+			Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
+		"net/http": {Standard: true}, "os": {Standard: true},
 		"example.com/m/p": {Module: &struct{ Path string }{"example.com/m"}},
 		module + "/b":     {Module: &struct{ Path string }{module}},
 	}
@@ -181,7 +187,8 @@ func TestLayersNotice(t *testing.T) {
 	}
 	for table, want := range map[string]int{
 		"| `b` | | nothing |\n| `a` | | `b` |": 0, "| `a` | | `b` |\n| `b` | | |": 1, "| `b` | | |\n| `a` | | |": 1,
-		"| `b` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `c` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `b` | | |": 1,
+		"| `b` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `c` | | |": 1,
+		"| `b` | | |\n| `a` | | `b` |\n| `b` | | |": 1,
 	} {
 		rows := layerTable("| Package | Holds | Imports of ours |\n|---|---|---|\n"+table+"\n\n", graph)
 		if got := compareLayers(rows, graph); len(got) != want {
@@ -229,7 +236,8 @@ type listed struct {
 // importGraph asks the go command about packages.
 func importGraph(t *testing.T, args ...string) map[string]*listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Dir,Name,Standard,Module,Imports,Deps,GoFiles"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go",
+		append([]string{"list", "-json=ImportPath,Dir,Name,Standard,Module,Imports,Deps,GoFiles"}, args...)...)
 	cmd.Dir = ".."
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -94,7 +94,8 @@ func hugeContainer(t *testing.T, dial dialer) {
 	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: "huge", Spec: paddedSpec(hugeSpec)}); err != nil {
 		t.Error(err)
 	}
-	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: "too-large", Spec: paddedSpec(tooLargeSpec)}); !errdefs.IsResourceExhausted(err) {
+	if err := d.CreateContainer(ctx,
+		libcontainerd.Record{ID: "too-large", Spec: paddedSpec(tooLargeSpec)}); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("a spec that is too large: %v", err)
 	}
 	if got := containersOf(ctx, t, d); !slices.Equal(got, []string{"huge"}) {

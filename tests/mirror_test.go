@@ -19,18 +19,21 @@ func TestMirror(t *testing.T) {
 	d := oneDocker(t, r)
 	early := d.sleeper(t)
 	program := filepath.Join(t.TempDir(), "mirror")
-	if out, err := exec.Command("go", "build", "-race", "-o", program, "../examples/mirror").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-o", program,
+		"../examples/mirror").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &running{what: "mirror", cmd: exec.CommandContext(ctx, program, "--socket", r.socket()), ended: make(chan struct{})}
+	m := &running{what: "mirror", cmd: exec.CommandContext(ctx, program, "--socket", r.socket()),
+		ended: make(chan struct{})}
 	m.cmd.Stdout, m.cmd.Stderr = &m.stdout, &m.stderr
 	m.start(t, cancel)
 	m.await(t, "running "+early+"\n")
 
 	want := map[string]string{early: "running"}
 	for round := range 2 {
-		ends, paused, removed := fmt.Sprintf("ends-%d", round), fmt.Sprintf("paused-%d", round), fmt.Sprintf("removed-%d", round)
+		ends, paused, removed := fmt.Sprintf("ends-%d", round), fmt.Sprintf("paused-%d", round),
+			fmt.Sprintf("removed-%d", round)
 		for _, name := range []string{ends, paused, removed} {
 			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "1000")
 		}
@@ -51,7 +54,8 @@ func TestMirror(t *testing.T) {
 		want[ends], want[paused], want[removed] = "exited", "paused", "removed"
 	}
 	for name, status := range want {
-		await(t, fmt.Sprintf("%s is %s", name, status), func() bool { return lastLine(m.stdout.String(), name) == status })
+		await(t, fmt.Sprintf("%s is %s", name, status),
+			func() bool { return lastLine(m.stdout.String(), name) == status })
 		if status != "removed" && d.inspect(t, name).State.Status != status {
 			t.Errorf("%s is not %s", name, status)
 		}

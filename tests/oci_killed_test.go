@@ -21,7 +21,8 @@ func TestOCIKilled(t *testing.T) {
 	program := r.file("bin/killable")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "../cmd/engine-lite-oci").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program,
+		"../cmd/engine-lite-oci").CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { newOCI(t, r, "", nil).clean(t) })
@@ -176,7 +177,8 @@ func TestOCIKeeperAway(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.rootfs, "tmp", "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the container's process is gone", func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); return err != nil })
+	await(t, "the container's process is gone",
+		func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); return err != nil })
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,8 @@ func (p podman) ok(t *testing.T, args ...string) string {
 // alone is a "podman run" without a network, and with limits that a host without
 // CAP_SYS_RESOURCE allows.
 func (podman) alone(args ...string) []string {
-	return append([]string{"run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}, args...)
+	return append([]string{"run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"},
+		args...)
 }
 
 // TestPodman runs podman's containers by the OCI command line: exit codes, output,
@@ -73,7 +74,8 @@ func TestPodman(t *testing.T) {
 	r := sharedRig(t)
 	p := newPodman(t, r)
 	box := filepath.Join(t.TempDir(), "box.tar")
-	if out, err := exec.CommandContext(t.Context(), "tar", "-C", busyboxRootfs(t), "-cf", box, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "tar", "-C", busyboxRootfs(t), "-cf",
+		box, ".").CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
 	p.ok(t, "import", box, "box")
@@ -84,14 +86,16 @@ func TestPodman(t *testing.T) {
 			t.Errorf("run: %+v", got)
 		}
 	}
-	if got := p.run(t, p.alone("--rm", "--tty", "box", "sh", "-c", "echo out; exit 4")...); got.code != 4 || got.stdout != "out\r\n" {
+	if got := p.run(t, p.alone("--rm", "--tty", "box", "sh", "-c", "echo out; exit 4")...); got.code != 4 ||
+		got.stdout != "out\r\n" {
 		t.Errorf("run --tty: %+v", got)
 	}
 	if got := p.run(t, p.alone("--rm", "box", "nosuch")...); got.code != 127 {
 		t.Errorf("a command that isn't there: %+v", got)
 	}
 
-	id := p.ok(t, p.alone("--detach", "box", "sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")...)
+	id := p.ok(t, p.alone("--detach", "box", "sh", "-c",
+		"trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")...)
 	await(t, "its output", func() bool { return p.run(t, "logs", id).stdout == "up\n" })
 	if got := p.run(t, "exec", id, "sh", "-c", "echo in; exit 5"); got.code != 5 || got.stdout != "in\n" {
 		t.Errorf("exec: %+v", got)

@@ -18,14 +18,19 @@ var ociOperations = []struct {
 	{[]string{"create", "--bundle", "BUNDLE"}, nil, map[string]string{"absent": "created"}},
 	{[]string{"run", "--detach", "--bundle", "BUNDLE"}, nil, map[string]string{"absent": "running"}},
 	{[]string{"start"}, nil, map[string]string{"created": "running"}},
-	{[]string{"state"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused", "stopped": "stopped"}},
-	{[]string{"kill"}, []string{"0"}, map[string]string{"created": "created", "running": "running", "paused": "paused"}},
+	{[]string{"state"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused",
+		"stopped": "stopped"}},
+	{[]string{"kill"}, []string{"0"},
+		map[string]string{"created": "created", "running": "running", "paused": "paused"}},
 	{[]string{"delete"}, nil, map[string]string{"stopped": "absent"}},
-	{[]string{"delete", "--force"}, nil, map[string]string{"absent": "absent", "created": "absent", "running": "absent", "paused": "absent", "stopped": "absent"}},
+	{[]string{"delete", "--force"}, nil,
+		map[string]string{"absent": "absent", "created": "absent", "running": "absent", "paused": "absent",
+			"stopped": "absent"}},
 	{[]string{"pause"}, nil, map[string]string{"running": "paused"}},
 	{[]string{"resume"}, nil, map[string]string{"paused": "running"}},
 	{[]string{"ps"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused"}},
-	{[]string{"exec"}, []string{"/bin/sh", "-c", "exit 0"}, map[string]string{"created": "created", "running": "running"}},
+	{[]string{"exec"}, []string{"/bin/sh", "-c", "exit 0"},
+		map[string]string{"created": "created", "running": "running"}},
 }
 
 type ociSetup struct {
@@ -69,11 +74,13 @@ func TestOCIStates(t *testing.T) {
 						t.Errorf("%s of a container that is %s: no reason", strings.Join(op.args, " "), way.state)
 					case !legal || next == way.state:
 						if after := o.run(t, "state", id).stdout; after != before {
-							t.Errorf("%s of a container that is %s changed it: %s\nbefore: %s", strings.Join(op.args, " "), way.state, after, before)
+							t.Errorf("%s of a container that is %s changed it: %s\nbefore: %s",
+								strings.Join(op.args, " "), way.state, after, before)
 						}
 						continue
 					case o.statusOrAbsent(t, id) != next:
-						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state, o.statusOrAbsent(t, id))
+						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state,
+							o.statusOrAbsent(t, id))
 					}
 					o.ok(t, "delete", "--force", id)
 					o.legalEvents(t, id)

@@ -150,7 +150,8 @@ func (o ociTool) clean(t *testing.T) {
 	t.Helper()
 	var left []string
 	ok := holds(func() bool {
-		left = slices.DeleteFunc(namesIn(o.file("run/oci")), func(name string) bool { return name == "wake" || name == "state" })
+		left = slices.DeleteFunc(namesIn(o.file("run/oci")),
+			func(name string) bool { return name == "wake" || name == "state" })
 		return len(left) == 0
 	})
 	for _, dir := range []string{"runc", "crun"} {
@@ -201,16 +202,19 @@ func TestOCILife(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			id, again := ociID(), 2
 			for range again { // the id of a deleted container can be used again
-				bundle, pidFile := o.bundle(t, "echo out; echo err >&2; read x; exit 7"), filepath.Join(t.TempDir(), "pid")
+				bundle, pidFile := o.bundle(t, "echo out; echo err >&2; read x; exit 7"),
+					filepath.Join(t.TempDir(), "pid")
 				o.ok(t, "create", "--bundle", bundle, "--pid-file", pidFile, id)
 				s := o.state(t, id)
-				want := ociStatus{OCIVersion: s.OCIVersion, ID: id, Status: "created", Pid: pidIn(pidFile), Bundle: bundle, Annotations: map[string]string{"color": "red"}}
+				want := ociStatus{OCIVersion: s.OCIVersion, ID: id, Status: "created", Pid: pidIn(pidFile),
+					Bundle: bundle, Annotations: map[string]string{"color": "red"}}
 				if fmt.Sprint(s) != fmt.Sprint(want) || s.Pid == 0 || s.OCIVersion == "" {
 					t.Errorf("state: %+v, want %+v", s, want)
 				}
 				o.ok(t, "kill", id, "0")
 				o.ok(t, "start", id)
-				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" }) // its stdin is /dev/null
+				// its stdin is /dev/null
+				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" })
 				o.ok(t, "delete", id)
 			}
 			events := []string{"create", "start", "die 7", "destroy"}
@@ -228,7 +232,8 @@ func TestOCIRun(t *testing.T) {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			id := ociID()
-			got := o.runWith(t, func(cmd *exec.Cmd) { cmd.Dir = o.bundle(t, "echo out; echo err >&2; exit 9") }, "run", id)
+			got := o.runWith(t, func(cmd *exec.Cmd) { cmd.Dir = o.bundle(t, "echo out; echo err >&2; exit 9") }, "run",
+				id)
 			if got != (result{"out\n", "err\n", 9}) {
 				t.Errorf("run: %+v", got)
 			}
@@ -257,7 +262,8 @@ func TestOCIRun(t *testing.T) {
 			r.awaitEvents(t, id, "create", "start", "die 11", "destroy")
 
 			id = ociID()
-			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle", o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
+			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle",
+				o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -303,9 +309,12 @@ func TestOCIRefused(t *testing.T) {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			bundle := o.bundle(t, "exit 0")
-			for _, id := range []string{"../x", "", "a/b", ".", "..", "naïve", "容器", "a b", "a\n", strings.Repeat("x", 4096)} {
-				for _, args := range [][]string{{"create", "--bundle", bundle}, {"run", "--bundle", bundle}, {"start"}, {"state"}, {"kill"}, {"delete", "--force"}, {"pause"}, {"resume"}, {"ps"}, {"exec"}} {
-					if got := o.run(t, append(args, "--", id)...); got.code == 0 || !strings.Contains(got.stderr, "invalid container id") {
+			for _, id := range []string{"../x", "", "a/b", ".", "..", "naïve", "容器", "a b", "a\n",
+				strings.Repeat("x", 4096)} {
+				for _, args := range [][]string{{"create", "--bundle", bundle}, {"run", "--bundle", bundle}, {"start"},
+					{"state"}, {"kill"}, {"delete", "--force"}, {"pause"}, {"resume"}, {"ps"}, {"exec"}} {
+					if got := o.run(t, append(args, "--", id)...); got.code == 0 ||
+						!strings.Contains(got.stderr, "invalid container id") {
 						t.Errorf("%q of %.20q: %+v", args, id, got)
 					}
 				}
@@ -318,9 +327,12 @@ func TestOCIRefused(t *testing.T) {
 			noProcess := scriptSpec(o.rootfs, "")
 			noProcess.Process = nil
 			for _, args := range [][]string{
-				{"create", "--bundle", t.TempDir(), id}, {"create", "--bundle", "/nowhere", id}, {"create", "--bundle", broken, id},
-				{"run", "--bundle", writeBundle(t, scriptSpec("/nowhere", "exit 0")), id}, {"create", "--nosuch", id}, {"create"}, {"create", id, id}, {"nosuch", id},
-				{"create", "--bundle", bundle, "--pid-file", "/nowhere/pid", id}, {"--runtime", "/nowhere", "create", "--bundle", bundle, id},
+				{"create", "--bundle", t.TempDir(), id}, {"create", "--bundle", "/nowhere", id},
+				{"create", "--bundle", broken, id},
+				{"run", "--bundle", writeBundle(t, scriptSpec("/nowhere", "exit 0")), id}, {"create", "--nosuch", id},
+				{"create"}, {"create", id, id}, {"nosuch", id},
+				{"create", "--bundle", bundle, "--pid-file", "/nowhere/pid", id},
+				{"--runtime", "/nowhere", "create", "--bundle", bundle, id},
 			} {
 				if got := o.run(t, args...); got.code == 0 || got.stderr == "" {
 					t.Errorf("%q: %+v", args, got)
@@ -330,11 +342,13 @@ func TestOCIRefused(t *testing.T) {
 				t.Errorf("events: %q", got)
 			}
 			log := filepath.Join(t.TempDir(), "log")
-			if got := o.run(t, "--log", log, "--log-format", "json", "create", "--bundle", bundle, "../x"); got.code == 0 {
+			if got := o.run(t, "--log", log, "--log-format", "json", "create",
+				"--bundle", bundle, "../x"); got.code == 0 {
 				t.Errorf("a bad id: %+v", got)
 			}
 			var line struct{ Level, Msg string }
-			if data, err := os.ReadFile(log); err != nil || json.Unmarshal(data, &line) != nil || line.Level != "error" || !strings.Contains(line.Msg, "../x") {
+			if data, err := os.ReadFile(log); err != nil || json.Unmarshal(data, &line) != nil ||
+				line.Level != "error" || !strings.Contains(line.Msg, "../x") {
 				t.Errorf("log: %s, %v", data, err)
 			}
 			o.clean(t)
@@ -347,7 +361,8 @@ func TestOCIOfTheEngine(t *testing.T) {
 	t.Parallel()
 	o := newOCI(t, sharedRig(t), "runc", nil)
 	id := ociID()
-	cmd := exec.CommandContext(t.Context(), o.file("bin/engine-lite"), "oci", "--run", o.runDir(), "--runtime", o.runtime,
+	cmd := exec.CommandContext(t.Context(), o.file("bin/engine-lite"), "oci", "--run", o.runDir(), "--runtime",
+		o.runtime,
 		"run", "--bundle", o.bundle(t, "echo words; exit 7"), id)
 	out, err := cmd.Output()
 	if string(out) != "words\n" || cmd.ProcessState.ExitCode() != 7 {

@@ -63,7 +63,8 @@ exec runc "$@"
 	}
 	r.comesBack(t)
 	await(t, "the runtime hangs again", func() bool { return isFile(hangs) })
-	if out := d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}"); !strings.Contains(out, stuck.name+" Exited (7) ") || !strings.Contains(out, sleeps+" Up ") {
+	if out := d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}"); !strings.Contains(out,
+		stuck.name+" Exited (7) ") || !strings.Contains(out, sleeps+" Up ") {
 		t.Errorf("docker ps -a: %s", out)
 	}
 	d.works(t, sleeps, d.inspect(t, sleeps).State.Pid)

@@ -26,7 +26,8 @@ func TestContainerdRandomKills(t *testing.T) {
 		var work sync.WaitGroup
 		var creating sync.RWMutex
 		for i := range users {
-			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}, creating: creating.RLocker()}
+			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i),
+				runs: map[string]int{}, creating: creating.RLocker()}
 			users[i] = u
 			work.Go(func() { u.useContainers(stop) })
 		}

@@ -16,7 +16,8 @@ type ender struct {
 
 func (d docker) ender(t testing.TB) ender {
 	t.Helper()
-	name := d.detached(t, "busybox", "sh", "-c", "echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
+	name := d.detached(t, "busybox", "sh", "-c",
+		"echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
 	d.background(t, nil, "logs", "-f", name).await(t, "first words\n")
 	return ender{name, d.inspect(t, name).State.Pid}
 }
@@ -83,7 +84,8 @@ func TestContainerdKilled(t *testing.T) {
 		d.works(t, sleeps, pid)
 
 		e = d.ender(t)
-		exec := d.background(t, nil, "exec", sleeps, "sh", "-c", "echo in; until [ -e /done ]; do sleep 0.05; done; echo out; exit 5")
+		exec := d.background(t, nil, "exec", sleeps, "sh", "-c",
+			"echo in; until [ -e /done ]; do sleep 0.05; done; echo out; exit 5")
 		exec.await(t, "in\n")
 		c.kill(t)
 		e.end(t)

@@ -22,7 +22,8 @@ func (r *rig) keeperDies(t *testing.T, between func()) {
 		t.Fatal("the engine outlives its keeper")
 	}
 	await(t, "runtimed ends", func() bool { return !alive(runtimed) })
-	if log := r.logs("engine.log"); !strings.Contains(log, "the keeper is gone: restart engine-lite, containers run on") {
+	if log := r.logs("engine.log"); !strings.Contains(log,
+		"the keeper is gone: restart engine-lite, containers run on") {
 		t.Errorf("the engine doesn't say why it ended:\n%s", log)
 	}
 	between()
@@ -85,7 +86,8 @@ func TestKeeperKilledUnderEngine(t *testing.T) {
 // dies are the exit codes and reasons of a container's die events.
 func (d docker) dies(t *testing.T, id string) (lines string) {
 	t.Helper()
-	out := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--filter", "container="+id, "--format", "{{json .Actor.Attributes}}")
+	out := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+		"--filter", "container="+id, "--format", "{{json .Actor.Attributes}}")
 	for line := range strings.Lines(out) {
 		var a struct{ ExitCode, ExitUnknown string }
 		if err := json.Unmarshal([]byte(line), &a); err != nil {

@@ -132,7 +132,8 @@ func (r *rig) attach(t *testing.T, m *testContainer) *attachedClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = fmt.Fprintf(conn, "POST /containers/%s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", m.id)
+	_, err = fmt.Fprintf(conn,
+		"POST /containers/%s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", m.id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,8 @@ func TestClientsFailWithEngine(t *testing.T) {
 	d := oneDocker(t, r)
 	name := d.detached(t, "-i", "busybox", "sh", "-c", "echo here; cat")
 	clients := map[string]*running{}
-	for _, args := range [][]string{{"logs", "-f", name}, {"wait", name}, {"attach", name}, {"events", "--since", "1"}} {
+	for _, args := range [][]string{{"logs", "-f", name}, {"wait", name}, {"attach", name},
+		{"events", "--since", "1"}} {
 		in, out, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -229,7 +231,8 @@ func TestWriterWaitsForEngine(t *testing.T) {
 	const lines, width = 90_000, 1000
 	r := ownRig(t)
 	r.useFastEngine(t)
-	m := r.runScript(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines), nil)
+	m := r.runScript(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines),
+		nil)
 	r.kill(t, r.enginePid())
 	m.signalGo(t)
 	raws, err := filepath.Glob(filepath.Join(r.root(), "containers", m.id, "raw", "*"))

@@ -119,7 +119,8 @@ func TestRandomKills(t *testing.T) {
 	users := make([]*user, 3)
 	var work sync.WaitGroup
 	for i := range users {
-		u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}}
+		u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i),
+			runs: map[string]int{}}
 		users[i] = u
 		work.Go(func() { u.useContainers(stop) })
 	}
@@ -219,7 +220,8 @@ func (r *rig) possibleEvents(events string, code int, listed bool) bool {
 			return true
 		}
 	}
-	return code == 0 && strings.HasPrefix(events, "create") // the create had no answer, so the user did not start the container
+	// the create had no answer, so the user did not start the container
+	return code == 0 && strings.HasPrefix(events, "create")
 }
 
 // eventsByContainer returns the events of each container: create, start, die with its

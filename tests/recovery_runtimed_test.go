@@ -280,7 +280,8 @@ func killWhileCreating(t *testing.T, r *privateRuntimed, hooks *specs.Hooks) {
 				t.Fatal(err)
 			}
 			creates.Go(func() {
-				if _, err := d.CreateTask(ctx, id, libcontainerd.TaskConfig{}); err != nil && !errdefs.IsUnavailable(err) {
+				if _, err := d.CreateTask(ctx, id, libcontainerd.TaskConfig{}); err != nil &&
+					!errdefs.IsUnavailable(err) {
 					t.Errorf("create %s: %v", id, err)
 				}
 			})
@@ -332,7 +333,8 @@ func TestRuntimedKilledWhileStarting(t *testing.T) {
 	r := startRuntimed(t, buildRuntimed(t), slowStart(t))
 	rootfs, groups := busyboxRootfs(t), newGroups(t)
 	e := newEngine(t, r.dial(t, "killed-starting"))
-	e.must(e.daemon.CreateContainer(e.ctx, libcontainerd.Record{ID: "c", Spec: groups.place(scriptSpec(rootfs, "exec sleep 1000"))}))
+	e.must(e.daemon.CreateContainer(e.ctx,
+		libcontainerd.Record{ID: "c", Spec: groups.place(scriptSpec(rootfs, "exec sleep 1000"))}))
 	_, err := e.daemon.CreateTask(e.ctx, "c", libcontainerd.TaskConfig{})
 	e.must(err)
 	started := make(chan error, 1)
@@ -341,7 +343,8 @@ func TestRuntimedKilledWhileStarting(t *testing.T) {
 		started <- err
 	}()
 	e.await("the OCI runtime is at work", func() bool {
-		return slices.ContainsFunc(processesOf(r.root()), func(line string) bool { return strings.Contains(line, " start ") })
+		return slices.ContainsFunc(processesOf(r.root()),
+			func(line string) bool { return strings.Contains(line, " start ") })
 	})
 	e.must(syscall.Kill(r.runtimedPid(t), syscall.SIGKILL))
 	if err := <-started; !errdefs.IsUnavailable(err) {

@@ -29,14 +29,21 @@ type stopping struct {
 func TestStopOverKill(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none",
+		"RestartPolicy": map[string]any{"Name": "always"}}}
 	cases := map[string]*stopping{
-		"stop":           {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
-		"always":         {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop", code: 137},
-		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(ignoresTerm, "echo got TERM", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
-		"paused":         {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop", code: 137},
-		"restart":        {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart", runs: true},
-		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop start restart", runs: true},
+		"stop": {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
+		"always": {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop",
+			code: 137},
+		"for ever": {path: "stop?t=-1",
+			script: strings.ReplaceAll(ignoresTerm, "echo got TERM", "sleep 7; exit 3"), want: "kill:15 die:3 stop",
+			code: 3},
+		"paused": {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop",
+			code: 137},
+		"restart": {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart",
+			runs: true},
+		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always,
+			want: "kill:15 die:137 stop start restart", runs: true},
 	}
 	members := map[string]*testContainer{}
 	for name, c := range cases {
@@ -69,7 +76,8 @@ func TestStopOverKill(t *testing.T) {
 		if s.Running != c.runs || !c.runs && s.ExitCode != c.code {
 			t.Errorf("%s: %+v", name, s)
 		}
-		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want, "die:137") {
+		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want,
+			"die:137") {
 			t.Errorf("%s: %d events of SIGKILL", name, n)
 		}
 		if died := r.diedAt(t, m.id); died.Sub(begin) < 5*time.Second {
@@ -167,7 +175,8 @@ func (r *rig) output(t *testing.T, id string) string {
 func TestStopBetweenRuns(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none",
+		"RestartPolicy": map[string]any{"Name": "always"}}}
 	var members []*testContainer
 	for range 4 {
 		members = append(members, r.runScript(t, "exit 3", always))

@@ -54,7 +54,8 @@ func (r *rig) do(t testing.TB, method, path string, body, into any) {
 // runScript starts a container with a shell script.
 func (r *rig) runScript(t testing.TB, script string, more map[string]any) *testContainer {
 	t.Helper()
-	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": map[string]any{"NetworkMode": "none"}}
+	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script},
+		"HostConfig": map[string]any{"NetworkMode": "none"}}
 	for key, value := range more {
 		config[key] = value
 	}
@@ -74,7 +75,8 @@ func (r *rig) state(t testing.TB, id string) (c containerJSON) {
 func (r *rig) addExec(t testing.TB, id, script string) *testContainer {
 	t.Helper()
 	var made struct{ ID string }
-	r.do(t, http.MethodPost, "/containers/"+id+"/exec", map[string]any{"Cmd": []string{"sh", "-c", script}, "AttachStdout": true}, &made)
+	r.do(t, http.MethodPost, "/containers/"+id+"/exec",
+		map[string]any{"Cmd": []string{"sh", "-c", script}, "AttachStdout": true}, &made)
 	r.do(t, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Detach": true}, nil)
 	return &testContainer{id: made.ID}
 }
@@ -149,7 +151,8 @@ func (c *workload) ends(m *testContainer, code int) {
 	c.t.Helper()
 	var end struct{ StatusCode int }
 	c.do(c.t, http.MethodPost, "/containers/"+m.id+"/wait", nil, &end)
-	if s := c.state(c.t, m.id).State; end.StatusCode != code || s.Status != "exited" || s.ExitCode != code || s.Error != "" {
+	if s := c.state(c.t, m.id).State; end.StatusCode != code || s.Status != "exited" || s.ExitCode != code ||
+		s.Error != "" {
 		c.t.Errorf("container %s: %d, %+v, want code %d", m.id, end.StatusCode, s, code)
 	}
 }
@@ -253,7 +256,8 @@ func (c *workload) useTerminals() {
 // checkDieEvents checks that each exit has one event.
 func (c *workload) checkDieEvents(since int64) {
 	c.t.Helper()
-	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--format", "{{.Actor.ID}}")
+	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"event=die", "--format", "{{.Actor.ID}}")
 	got := strings.Fields(out)
 	var want []string
 	for _, m := range slices.Concat(c.terminals, c.writers, c.short, c.stdinReaders) {

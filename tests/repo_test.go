@@ -30,7 +30,8 @@ func TestPackageDocs(t *testing.T) {
 		}
 		var with []string
 		for _, name := range p.GoFiles {
-			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil,
+				parser.PackageClauseOnly|parser.ParseComments)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +75,8 @@ func TestPromisedDependencies(t *testing.T) {
 		}
 		used := false
 		for path, p := range graph {
-			used = used || !within(path, module+"/internal/depseed") && slices.ContainsFunc(p.Imports, func(i string) bool { return within(i, want) })
+			used = used || !within(path, module+"/internal/depseed") &&
+				slices.ContainsFunc(p.Imports, func(i string) bool { return within(i, want) })
 		}
 		if !used {
 			t.Errorf("%s is used by no package", want)
@@ -144,8 +146,10 @@ func TestChangelog(t *testing.T) {
 		}
 		title, rest, _ := strings.Cut(string(data), "\n")
 		kind, summary, ok := strings.Cut(title, ": ")
-		if !ok || !slices.Contains(changeKinds, kind) || summary == "" || len(title) > 80 || !strings.HasPrefix(rest, "\n") {
-			t.Errorf("%s: want a first line %q of 80 bytes at most, one of %q, then an empty line", path, "Kind: what changed", changeKinds)
+		if !ok || !slices.Contains(changeKinds, kind) || summary == "" || len(title) > 80 ||
+			!strings.HasPrefix(rest, "\n") {
+			t.Errorf("%s: want a first line %q of 80 bytes at most, one of %q, then an empty line", path,
+				"Kind: what changed", changeKinds)
 		}
 	}
 }

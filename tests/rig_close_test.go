@@ -205,7 +205,8 @@ func (r *rig) files(ids []string) []string {
 		}
 		return nil
 	})
-	for _, dir := range []string{"/run", "/var/run", "/var/tmp", "/dev/shm", "/var/lib/engine-lite", "/var/lib/containerd"} {
+	for _, dir := range []string{"/run", "/var/run", "/var/tmp", "/dev/shm", "/var/lib/engine-lite",
+		"/var/lib/containerd"} {
 		left = append(left, named(dir, ids)...)
 	}
 	slices.Sort(left)

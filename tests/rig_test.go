@@ -155,9 +155,11 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"},
+		{"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go",
+			append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
 		cancel()
 		if err != nil {
 			return "", fmt.Errorf("go build: %w\n%s", err, out)

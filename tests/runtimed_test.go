@@ -35,7 +35,8 @@ func buildRuntimed(t *testing.T) string {
 	dir := t.TempDir()
 	args := append([]string{"build", "-o", dir}, raceFlag(t)...)
 	const commands = "github.com/engine-lite/engine-lite/cmd/"
-	out, err := exec.CommandContext(t.Context(), "go", append(args, commands+"keeper", commands+"runtimed")...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go",
+		append(args, commands+"keeper", commands+"runtimed")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -67,7 +68,8 @@ func startRuntimed(t *testing.T, programs, ociRuntime string, wrap ...string) *p
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
 	r := &privateRuntimed{dir: dir, address: filepath.Join(dir, "r.sock"), words: &bytes.Buffer{}}
-	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", filepath.Dir(r.keeperSocket()), "--runtimed-log", r.logFile(), "--",
+	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", filepath.Dir(r.keeperSocket()), "--runtimed-log",
+		r.logFile(), "--",
 		filepath.Join(programs, "runtimed"), "--root", r.root(), "--address", r.address,
 		"--keeper", r.keeperSocket(), "--runtime", ociRuntime, "--log-level", "debug")
 	r.startKeeper(t)
@@ -109,7 +111,8 @@ func (r *privateRuntimed) startKeeper(t *testing.T) {
 // stop stops both and looks for leftovers: processes, mounts, state of the OCI runtime. It
 // also looks for complaints in the log.
 func (r *privateRuntimed) stop(t *testing.T) {
-	mounts, err := os.ReadFile("/proc/" + strconv.Itoa(r.keeper.Process.Pid) + "/mountinfo") // the keeper may have a mount namespace of its own
+	// the keeper may have a mount namespace of its own
+	mounts, err := os.ReadFile("/proc/" + strconv.Itoa(r.keeper.Process.Pid) + "/mountinfo")
 	if err != nil || strings.Contains(string(mounts), " "+r.dir+"/") {
 		t.Errorf("mounts below %s: %v\n%s", r.dir, err, mounts)
 	}
@@ -184,7 +187,8 @@ func (r *privateRuntimed) dial(t *testing.T, namespace string) *remote.Daemon {
 // runtimedPid is the pid of the keeper's child; 0 while there is none.
 func (r *privateRuntimed) runtimedPid(t *testing.T) int {
 	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.keeper.Process.Pid)) // each thread has its own
+	// each thread has its own
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.keeper.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,8 @@ var wrongCommands = map[string]struct {
 // wrongSpecs are containers that are refused for other reasons, with similar texts.
 var wrongSpecs = map[string]func(*specs.Spec){
 	"source of a mount": func(s *specs.Spec) {
-		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/missing/source", Options: []string{"bind"}})
+		s.Mounts = append(s.Mounts,
+			specs.Mount{Destination: "/x", Type: "bind", Source: "/missing/source", Options: []string{"bind"}})
 	},
 	"hook": func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/missing/hook"}}}
@@ -58,7 +59,8 @@ func TestStartErrorTexts(t *testing.T) {
 		return newEngine(t, startRuntimed(t, programs, name, wrap...).dial(t, "words"))
 	}
 	test := func(t *testing.T, e *engine, crun bool, options libcontainerd.CreateOptions, without ...string) {
-		w := failingStarts{engine: e, spec: func() *specs.Spec { return groups.place(scriptSpec(rootfs, "exec sleep 1000")) }, options: options}
+		w := failingStarts{engine: e,
+			spec: func() *specs.Spec { return groups.place(scriptSpec(rootfs, "exec sleep 1000")) }, options: options}
 		w.checkCommands(crun)
 		w.checkSpecs(without)
 	}

@@ -51,7 +51,8 @@ func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptio
 	log.SetLevel(logrus.DebugLevel)
 	log.AddHook(collected)
 	o := remote.SupervisorOptions{
-		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"), Log: logrus.NewEntry(log),
+		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"),
+		Log: logrus.NewEntry(log),
 	}
 	t.Cleanup(func() {
 		if pid := daemonOf(o.Dir); pid > 0 {
@@ -105,7 +106,8 @@ func TestSupervise(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
 		d := dialDaemon(ctx, t, s.Address(), namespace)
-		if name, version, err := d.Version(ctx); err != nil || name != "containerd" || !strings.HasPrefix(version, release.version+".") {
+		if name, version, err := d.Version(ctx); err != nil || name != "containerd" ||
+			!strings.HasPrefix(version, release.version+".") {
 			t.Errorf("%s %s, %v", name, version, err)
 		}
 		bareTask(ctx, t, d, rootfs, "sleeps", "sleep 1000")
@@ -137,7 +139,8 @@ func TestSupervise(t *testing.T) {
 		if s.Pid() != left {
 			t.Errorf("process %d was not taken up, but %d started", left, s.Pid())
 		}
-		if exit, err := d.Wait(ctx, ends, libcontainerd.InitProcess); err != nil || exit.Code != 7 || exit.Unknown != "" {
+		if exit, err := d.Wait(ctx, ends, libcontainerd.InitProcess); err != nil || exit.Code != 7 ||
+			exit.Unknown != "" {
 			t.Errorf("exit %+v, %v", exit, err)
 		}
 		heard := len(messages.since(0))
@@ -201,7 +204,8 @@ func checkShims(t *testing.T, address string, release containerdRelease) {
 		t.Error("there is no shim")
 	}
 	for _, proc := range found {
-		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary), "containerd-shim-runc-v2") {
+		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary),
+			"containerd-shim-runc-v2") {
 			t.Errorf("containerd %s runs the shim %s", release.version, exe)
 		}
 	}

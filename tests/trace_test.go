@@ -21,7 +21,8 @@ func TestTrace(t *testing.T) {
 		"Image": "busybox", "Cmd": []string{"true"}, "HostConfig": map[string]any{"NetworkMode": "none"},
 	}, &made)
 	const trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://engine/containers/"+made.ID+"/start", http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://engine/containers/"+made.ID+"/start", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,8 @@ func TestTrace(t *testing.T) {
 
 	want := map[string]string{ // the service of each step
 		"POST /containers/" + made.ID + "/start": "engine-lite",
-		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite", "start": "engine-lite",
+		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite",
+		"start":           "engine-lite",
 		"runtimed Create": "runtimed", "bundle": "runtimed", "OCI runtime create": "runtimed", "release": "runtimed",
 		"exit": "engine-lite", "clean-up": "engine-lite", "OCI runtime delete": "runtimed", // after the request
 	}

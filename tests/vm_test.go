@@ -166,7 +166,8 @@ func runMachine(t *testing.T, initramfs, kernel string, tests []string) (string,
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-accel", "tcg", "-smp", "1", "-m", "1024",
 		"-kernel", machineFiles+"/vmlinuz", "-initrd", initramfs,
-		"-append", "console=ttyS0 panic=-1 loglevel=1 mitigations=off "+kernel+" -- -test.v -test.run=^("+strings.Join(tests, "|")+")$")
+		"-append", "console=ttyS0 panic=-1 loglevel=1 mitigations=off "+kernel+" -- -test.v -test.run=^("+
+			strings.Join(tests, "|")+")$")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	console, err := cmd.CombinedOutput()
 	if state := cmd.ProcessState; state != nil {

@@ -16,7 +16,8 @@ var trees = []string{
 
 // tops are where whoever forgets something forgets it: directories of which the
 // first level is listed.
-var tops = []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/run/lock", "/var/lib", "/var/log", "/etc", "/usr/sbin", "~"}
+var tops = []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/run/lock", "/var/lib", "/var/log", "/etc",
+	"/usr/sbin", "~"}
 
 // cgroupRoot has all hierarchies of version 1, or the one of version 2.
 const cgroupRoot = "/sys/fs/cgroup"

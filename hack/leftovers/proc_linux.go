@@ -15,7 +15,8 @@ import (
 const markName = "ENGINE_LITE_TEST_RUN"
 
 // programs are the names (/proc/PID/comm, 15 bytes at most) of what the tests start.
-var programs = []string{"engine-lite", "keeper", "runtimed", "runc", "crun", "containerd", "containerd-shim", "ctr", "docker"}
+var programs = []string{"engine-lite", "keeper", "runtimed", "runc", "crun", "containerd", "containerd-shim", "ctr",
+	"docker"}
 
 // processes lists those that would be ours if they were new: see the package.
 func processes() (map[string]string, error) {

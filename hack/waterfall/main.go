@@ -45,7 +45,8 @@ func run(args []string, out io.Writer) error {
 	slices.SortStableFunc(traces, func(a, b []*step) int { return cmp.Compare(requests(a), requests(b)) })
 	middle := traces[(len(traces)-1)/2]
 	if len(traces) > 1 {
-		_, err = fmt.Fprintf(out, "%-52s %8s %8.2f  of %d from %.2f to %.2f\n", "all requests", "", milliseconds(requests(middle)),
+		_, err = fmt.Fprintf(out, "%-52s %8s %8.2f  of %d from %.2f to %.2f\n", "all requests", "",
+			milliseconds(requests(middle)),
 			len(traces), milliseconds(requests(traces[0])), milliseconds(requests(traces[len(traces)-1])))
 		if err != nil {
 			return err
@@ -186,7 +187,8 @@ func (s *step) draw(w *strings.Builder, zero time.Time, whole time.Duration, dep
 	at := func(d time.Duration) int { return int(int64(d) * width / max(1, int64(whole))) }
 	bar := max(1, at(from+took)-at(from))
 	name := strings.Repeat("  ", depth) + id.ReplaceAllString(s.name, "ID")
-	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took), strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
+	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took),
+		strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
 	if s.failed != "" {
 		fmt.Fprintf(w, "  failed: %s", s.failed)
 	}

@@ -155,7 +155,8 @@ func TestListIsAHint(t *testing.T) {
 			{{ID: id, Pid: pid + 1, Status: libcontainerd.TaskRunning}},
 			{{ID: id, Pid: -4, Status: libcontainerd.TaskRunning}},
 			{{ID: id, Pid: 0, Status: 99}},
-			{{ID: id, Pid: pid, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 1 << 31, Time: long}}},
+			{{ID: id, Pid: pid, Status: libcontainerd.TaskStopped,
+				Exit: libcontainerd.Exit{Code: 1 << 31, Time: long}}},
 			{{ID: id, Pid: pid, Status: libcontainerd.TaskRunning},
 				{ID: id, Pid: 1, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 9}}},
 			{{ID: ""}, {ID: "../x"}},
@@ -309,7 +310,8 @@ func TestShutDownDuringStart(t *testing.T) {
 				caller.Go(func() {
 					err := requestsByCall()[map[string]string{"Start": "CreateTask", "CreateTask": "CreateTask",
 						"AddExec": "AddExec", "CreateContainer": "Stats"}[op]](e.ctx, e, ctr)
-					e.refused(err, func(err error) bool { return errdefs.IsUnavailable(err) || errdefs.IsFailedPrecondition(err) })
+					e.refused(err,
+						func(err error) bool { return errdefs.IsUnavailable(err) || errdefs.IsFailedPrecondition(err) })
 				})
 				<-time.After(100 * time.Millisecond)
 				e.stop()

@@ -55,8 +55,9 @@ func play(t *testing.T, seed uint64, steps int) {
 		}
 	}
 	bubble(t, slow, func(e *env) {
-		w := &randomSequence{env: e, rng: rand.New(rand.NewPCG(seed, 1)), callbackRandom: rand.New(rand.NewPCG(seed, 2)),
-			panicked: map[string]bool{}}
+		w := &randomSequence{env: e, rng: rand.New(rand.NewPCG(seed, 1)),
+			callbackRandom: rand.New(rand.NewPCG(seed, 2)),
+			panicked:       map[string]bool{}}
 		e.recorder.OnEvent, e.recorder.OnAttach = w.callback, w.attach
 		for id := range 3 {
 			w.create(id)

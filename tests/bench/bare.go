@@ -110,7 +110,8 @@ func (b *bare) container(args []string) (*bareContainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, unix.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", b.image.dir, upper, work))
+	return c, unix.Mount("overlay", root, "overlay", 0,
+		fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", b.image.dir, upper, work))
 }
 
 func (c *bareContainer) remove() error {

@@ -30,7 +30,8 @@ func TestStatistics(t *testing.T) {
 		{"95th of four", quantile(even, 0.95), 4},
 		{"5th of four", quantile(even, 0.05), 1},
 		{"half of four", quantile(even, 0.5), 2},
-		{"ratio, of common rounds only", ratio(map[int]float64{1: 2, 2: 9, 3: 8}, map[int]float64{1: 1, 3: 2, 4: 7}), 3},
+		{"ratio, of common rounds only", ratio(map[int]float64{1: 2, 2: 9, 3: 8}, map[int]float64{1: 1, 3: 2, 4: 7}),
+			3},
 		{"ratio without a common round", ratio(map[int]float64{1: 2}, map[int]float64{2: 1}), 0},
 	} {
 		if tt.got != tt.want {
@@ -65,7 +66,8 @@ func TestVerdicts(t *testing.T) {
 		{row: "memory", figure: 40, runtime: "runc", want: reached},
 		{row: "commit", figure: 40, want: noGoal},
 	} {
-		if got := rowNamed(tt.row).compareWithGoal(tt.figure, tt.ratio, tt.runtime, tt.commit, tt.docker); got != tt.want {
+		if got := rowNamed(tt.row).compareWithGoal(tt.figure, tt.ratio,
+			tt.runtime, tt.commit, tt.docker); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
 	}
@@ -181,7 +183,8 @@ func TestFrames(t *testing.T) {
 		s.close()
 	}
 	refused := []byte("HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nnope")
-	if _, err := answering(t, refused).hijack(t.Context(), "/x", ""); err == nil || !strings.Contains(err.Error(), "nope") {
+	if _, err := answering(t, refused).hijack(t.Context(), "/x", ""); err == nil ||
+		!strings.Contains(err.Error(), "nope") {
 		t.Errorf("a refusal: %v", err)
 	}
 }
@@ -239,7 +242,8 @@ func TestReport(t *testing.T) {
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "12.5 missed (1.39 × that with 10)", "1000 missed", "77", "not run: crun: two"} {
+	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "12.5 missed (1.39 × that with 10)",
+		"1000 missed", "77", "not run: crun: two"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
@@ -263,11 +267,14 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := string(data)
-	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"\nafter\n") || strings.Contains(got, "outdated") {
+	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"\nafter\n") ||
+		strings.Contains(got, "outdated") {
 		t.Errorf("got %s", got)
 	}
 	for _, want := range []string{
-		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms", "| 1000 | **12.5** (1.39 × that with 10) | 0.00 | **1000** |", "| 77 |", "| 1.25 (2.50) |", "| 100 | 0.00 | 3.25 |", "* crun: two lines",
+		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms",
+		"| 1000 | **12.5** (1.39 × that with 10) | 0.00 | **1000** |", "| 77 |", "| 1.25 (2.50) |",
+		"| 100 | 0.00 | 3.25 |", "* crun: two lines",
 	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("not once: %q in\n%s", want, got)

@@ -149,7 +149,8 @@ func (c *client) pid(ctx context.Context, id string) (int, error) {
 
 // importImage makes the image from a tar stream.
 func (c *client) importImage(ctx context.Context, rootfs io.Reader) error {
-	answer, err := c.ask(ctx, http.MethodPost, "/images/create?fromSrc=-&repo="+image+"&tag=latest&changes=ENV%20PATH=/bin", rootfs)
+	answer, err := c.ask(ctx, http.MethodPost,
+		"/images/create?fromSrc=-&repo="+image+"&tag=latest&changes=ENV%20PATH=/bin", rootfs)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,8 @@ func startCounting(ctx context.Context, d *daemon) (countingContainers, error) {
 
 func (c *countingContainer) begin(ctx context.Context, d *daemon) error {
 	var err error
-	if c.id, err = d.create(ctx, container{args: []string{"sh", "-c", fmt.Sprintf(countScript, c.code)}, logged: true}); err != nil {
+	if c.id, err = d.create(ctx,
+		container{args: []string{"sh", "-c", fmt.Sprintf(countScript, c.code)}, logged: true}); err != nil {
 		return err
 	}
 	if err = d.start(ctx, c.id); err != nil {
@@ -64,7 +65,8 @@ func (c *countingContainer) begin(ctx context.Context, d *daemon) error {
 	if c.fd, err = unix.PidfdOpen(pid, 0); err != nil {
 		return err
 	}
-	if c.shm, err = unix.Open(fmt.Sprintf("/proc/%d/root/dev/shm", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+	if c.shm, err = unix.Open(fmt.Sprintf("/proc/%d/root/dev/shm", pid),
+		unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
 	return until(ctx, waitLimit, func() error { // the trap is set by then

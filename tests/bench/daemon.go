@@ -61,9 +61,11 @@ func newDocker(p *place, program, containerd string) target {
 	d := newDaemon(p, "runc")
 	d.program, d.path = program, containerd+":"
 	d.args = []string{
-		"--data-root", p.disk, "--exec-root", p.run, "--pidfile", filepath.Join(p.run, "pid"), "--host", "unix://" + p.socket(),
+		"--data-root", p.disk, "--exec-root", p.run, "--pidfile", filepath.Join(p.run, "pid"), "--host",
+		"unix://" + p.socket(),
 		"--config-file", filepath.Join(p.run, "daemon.json"), "--cgroup-parent", p.cgroup(), "--log-level", "warn",
-		"--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
+		"--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+		"--bridge=none",
 	}
 	d.more = []string{filepath.Join(containerd, "containerd")}
 	return d

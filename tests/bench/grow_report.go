@@ -39,15 +39,18 @@ func (r *report) growth(bold func(text string, missed bool) string) grid {
 	if len(r.Growth) == 0 {
 		return nil
 	}
-	g := grid{{"containers", "one more start, ms", "list, ms", "restart, ms", "memory, MB", "descriptors", "threads", "processes", "the engine's goroutines"}}
+	g := grid{{"containers", "one more start, ms", "list, ms", "restart, ms", "memory, MB", "descriptors", "threads",
+		"processes", "the engine's goroutines"}}
 	for _, n := range r.Growth {
 		start := bold(fmt.Sprintf("%.1f", n.Start), r.startMissed(n))
 		if ratio := r.startRatio(n); ratio > 0 {
 			start += fmt.Sprintf(" (%.2f × that with %d)", ratio, growFew)
 		}
 		g = append(g, []string{
-			fmt.Sprint(n.Containers), start, fmt.Sprintf("%.2f", n.List), bold(fmt.Sprintf("%.0f", n.Restart), n.restartMissed()),
-			fmt.Sprintf("%.1f", n.Memory), fmt.Sprint(n.Descriptors), fmt.Sprint(n.Threads), fmt.Sprint(n.Processes), fmt.Sprint(n.Goroutines),
+			fmt.Sprint(n.Containers), start, fmt.Sprintf("%.2f", n.List),
+			bold(fmt.Sprintf("%.0f", n.Restart), n.restartMissed()),
+			fmt.Sprintf("%.1f", n.Memory), fmt.Sprint(n.Descriptors), fmt.Sprint(n.Threads), fmt.Sprint(n.Processes),
+			fmt.Sprint(n.Goroutines),
 		})
 	}
 	return g
@@ -69,12 +72,14 @@ func (r *report) historyTable() grid {
 		return nil
 	}
 	g := grid{{
-		"events in the journal", "ready, ms", "append, ms", "from the start: first event, ms", "all events, s", "since the middle: first event, ms",
+		"events in the journal", "ready, ms", "append, ms", "from the start: first event, ms", "all events, s",
+		"since the middle: first event, ms",
 		"journal, MB", "memory, MB",
 	}}
 	for _, h := range r.Histories {
 		g = append(g, []string{
-			fmt.Sprint(h.Events), h.Ready.String(), h.Append.String(), h.First.String(), fmt.Sprintf("%.3f", h.All), h.Since.String(),
+			fmt.Sprint(h.Events), h.Ready.String(), h.Append.String(), h.First.String(), fmt.Sprintf("%.3f", h.All),
+			h.Since.String(),
 			fmt.Sprintf("%.1f", h.File), fmt.Sprintf("%.1f", h.Memory),
 		})
 	}
@@ -94,7 +99,8 @@ func (r *report) printGrowth(w *bytes.Buffer) {
 	for _, t := range []struct {
 		title string
 		grid  grid
-	}{{growTarget + ". " + growGoal, g}, {growTarget, r.subscribersTable()}, {fmt.Sprintf(pastText, growTarget), r.historyTable()}} {
+	}{{growTarget + ". " + growGoal, g}, {growTarget, r.subscribersTable()},
+		{fmt.Sprintf(pastText, growTarget), r.historyTable()}} {
 		if t.grid != nil {
 			fmt.Fprintf(w, "\n%s\n", t.title)
 		}

@@ -45,7 +45,8 @@ type history struct {
 	Append spread  `json:"append"` // ms of a request that is one commit with one event
 	First  spread  `json:"first"`  // ms from the request for all events until the first is there
 	All    float64 `json:"all"`    // … until the last is, in seconds
-	Since  spread  `json:"since"`  // ms from the request for those since a moment in the middle until the first is there
+	// ms from the request for those since a moment in the middle until the first is there
+	Since  spread  `json:"since"`
 	File   float64 `json:"file"`   // MB of the disk that the journal takes
 	Memory float64 `json:"memory"` // MB, the engine's processes after all that
 }
@@ -159,14 +160,17 @@ func (d *daemon) measureHistory(ctx context.Context, n int, middle journal.Event
 		return h, err
 	}
 	i := 0
-	if h.Append, err = spreadOf(historyAppends, func() (float64, error) { i++; return d.timedRename(ctx, id, i) }); err != nil {
+	if h.Append, err = spreadOf(historyAppends,
+		func() (float64, error) { i++; return d.timedRename(ctx, id, i) }); err != nil {
 		return h, err
 	}
-	if h.First, err = spreadOf(historyRequests, func() (float64, error) { return d.firstEvent(ctx, "cursor=0", 1) }); err != nil {
+	if h.First, err = spreadOf(historyRequests,
+		func() (float64, error) { return d.firstEvent(ctx, "cursor=0", 1) }); err != nil {
 		return h, err
 	}
 	since := "since=" + unixTime(middle.Time)
-	if h.Since, err = spreadOf(historyRequests, func() (float64, error) { return d.firstEvent(ctx, since, middle.Seq) }); err != nil {
+	if h.Since, err = spreadOf(historyRequests,
+		func() (float64, error) { return d.firstEvent(ctx, since, middle.Seq) }); err != nil {
 		return h, err
 	}
 	if h.All, err = d.allEvents(ctx, n); err != nil {

@@ -52,7 +52,10 @@ func TestReadEvents(t *testing.T) {
 		"one":      {"{\"seq\":1}\n", true, false},
 		"none":     {"", false, false},
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tt.answer)) }))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = w.Write([]byte(tt.answer))
+		}))
 		d := &daemon{client: &client{http: server.Client()}}
 		d.http.Transport = toServer{server}
 		if ms, err := d.firstEvent(t.Context(), "cursor=0", 1); (err == nil) != tt.first || ms <= 0 {

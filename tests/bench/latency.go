@@ -128,7 +128,8 @@ func execDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 // startExec starts a process in a container, and returns its id and its output, which the caller closes.
 func (c *client) startExec(ctx context.Context, id string, args []string) (string, *stream, error) {
 	var made struct{ ID string }
-	err := c.post(ctx, "/containers/"+id+"/exec", map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": args}, &made)
+	err := c.post(ctx, "/containers/"+id+"/exec",
+		map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": args}, &made)
 	if err != nil {
 		return "", nil, err
 	}

@@ -47,7 +47,8 @@ func thisMachine(ctx context.Context) machine {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%d × %s, %.0f GB, %s, Linux %s, control groups of %s", m.Processors, m.Processor, m.Memory, m.System, m.Kernel, m.Cgroups)
+	return fmt.Sprintf("%d × %s, %.0f GB, %s, Linux %s, control groups of %s", m.Processors, m.Processor, m.Memory,
+		m.System, m.Kernel, m.Cgroups)
 }
 
 // fieldOf finds the first line of a file with a name, and returns the text after its ":"

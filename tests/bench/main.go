@@ -73,7 +73,8 @@ func (o *options) write(r *report) error {
 		errs = append(errs, r.draw(o.svg))
 	}
 	if o.docs != "" {
-		errs = append(errs, r.writeJSON(filepath.Join(o.docs, "bench.json")), r.draw(o.docs), r.writeDocs(filepath.Join(o.docs, "performance.md")))
+		errs = append(errs, r.writeJSON(filepath.Join(o.docs, "bench.json")), r.draw(o.docs),
+			r.writeDocs(filepath.Join(o.docs, "performance.md")))
 	}
 	return errors.Join(errs...)
 }

@@ -48,7 +48,8 @@ type session struct {
 func measure(ctx context.Context, o *options) (*report, error) {
 	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
 	var err error
-	for _, step := range []func(context.Context) error{s.prepare, s.measureMemoryOfAll, s.commits, s.rounds, s.growth, s.histories} {
+	for _, step := range []func(context.Context) error{s.prepare, s.measureMemoryOfAll, s.commits, s.rounds, s.growth,
+		s.histories} {
 		if err = step(ctx); err != nil {
 			break
 		}

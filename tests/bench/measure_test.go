@@ -27,7 +27,8 @@ func TestOwnProcess(t *testing.T) {
 // TestFeed feeds a reader that writes "ready", reads everything and ends.
 func TestFeed(t *testing.T) {
 	t.Parallel()
-	for greeting, want := range map[string]string{"ready\n": "", "ready\nmore": "4 bytes more", "what?\n": `"what?\n"`} {
+	for greeting, want := range map[string]string{"ready\n": "", "ready\nmore": "4 bytes more",
+		"what?\n": `"what?\n"`} {
 		outRead, outWrite := io.Pipe()
 		inRead, inWrite := io.Pipe()
 		took := make(chan int, 1)
@@ -106,7 +107,8 @@ func TestMachine(t *testing.T) {
 		t.Errorf("%v of %v ticks", busy, all)
 	}
 	m := thisMachine(t.Context())
-	if m.Processors < 1 || m.Processor == "" || m.Memory <= 0 || m.Kernel == "" || m.System == "" || m.BusyBefore < 0 || m.BusyBefore > 1 {
+	if m.Processors < 1 || m.Processor == "" || m.Memory <= 0 || m.Kernel == "" || m.System == "" ||
+		m.BusyBefore < 0 || m.BusyBefore > 1 {
 		t.Errorf("%+v", m)
 	}
 }

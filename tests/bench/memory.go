@@ -69,7 +69,8 @@ func (d *daemon) measureMemory(ctx context.Context, n int) (figures, error) {
 	}
 	with, err := d.settled(ctx)
 	_, e := d.removeMany(ctx, ids)
-	return figures{"memory": fresh.pss / 1e6, "memory-each": (with.pss - before.pss) / 1e6 / float64(n)}, errors.Join(err, e)
+	return figures{"memory": fresh.pss / 1e6, "memory-each": (with.pss - before.pss) / 1e6 / float64(n)},
+		errors.Join(err, e)
 }
 
 // settled measures a daemon's memory until three measurements in a row are within 1 %.
@@ -117,7 +118,8 @@ func (s *session) commits(ctx context.Context) (err error) {
 		err := j.Commit(ctx, func(tx *journal.Tx) error {
 			key := fmt.Sprintf("%064d", i%50)
 			tx.Put("container", key, record)
-			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Generation: 1, Attributes: map[string]string{"exitCode": "0"}})
+			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Generation: 1,
+				Attributes: map[string]string{"exitCode": "0"}})
 			return nil
 		})
 		if err != nil {

@@ -45,7 +45,8 @@ type noise struct {
 }
 
 // echoes measures the time of lines, with noise and without.
-func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind string) (*noise, error)) (figures, error) {
+func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind string) (*noise, error)) (figures,
+	error) {
 	times := map[string][]float64{}
 	for range echoBlocks {
 		for _, kind := range []string{"echo", besideLogged, besideNull} {
@@ -57,11 +58,13 @@ func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind st
 		}
 	}
 	alone := median(times["echo"])
-	return figures{"echo": alone, besideLogged: median(times[besideLogged]) / alone, besideNull: median(times[besideNull]) / alone}, nil
+	return figures{"echo": alone, besideLogged: median(times[besideLogged]) / alone,
+		besideNull: median(times[besideNull]) / alone}, nil
 }
 
 // block sends lines one after the other, and returns the time of each.
-func block(ctx context.Context, in io.Writer, out io.Reader, kind string, begin func(kind string) (*noise, error)) (all []float64, err error) {
+func block(ctx context.Context, in io.Writer, out io.Reader, kind string,
+	begin func(kind string) (*noise, error)) (all []float64, err error) {
 	if kind != "echo" {
 		n, err := begin(kind)
 		if err != nil {
@@ -188,7 +191,8 @@ func (b *bare) noise(ctx context.Context, kind string) (*noise, error) {
 
 // detached starts a container with the given ends of pipes. It returns its pid and a
 // function that removes it.
-func (b *bare) detached(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (pid int, remove func() error, err error) {
+func (b *bare) detached(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (pid int,
+	remove func() error, err error) {
 	c, err := b.container(args)
 	if err != nil {
 		return 0, nil, err

@@ -62,7 +62,8 @@ func TestEchoes(t *testing.T) {
 	if err != nil || len(f) != 3 || f["echo"] <= 0 || f[besideLogged] <= 0 || f[besideNull] <= 0 {
 		t.Errorf("%v, %v", f, err)
 	}
-	if want := strings.TrimSpace(strings.Repeat(besideLogged+" "+besideNull+" ", echoBlocks)); strings.Join(begun, " ") != want || ended != len(begun) {
+	if want := strings.TrimSpace(strings.Repeat(besideLogged+" "+besideNull+" ", echoBlocks)); strings.Join(begun,
+		" ") != want || ended != len(begun) {
 		t.Errorf("%v begun, %d ended", begun, ended)
 	}
 }

@@ -33,9 +33,11 @@ func (f outcome) check(v victim) error {
 		got, want int
 	}{
 		{"right states", f.States, countingSize}, {"containers alive", f.Alive, countingSize - endingEarly},
-		{"right exit codes", f.Codes, endingEarly}, {"die events", f.Deaths, endingEarly}, {"right codes in them", f.DeathCodes, endingEarly},
+		{"right exit codes", f.Codes, endingEarly}, {"die events", f.Deaths, endingEarly},
+		{"right codes in them", f.DeathCodes, endingEarly},
 		{"right exit codes afterwards", f.Later, countingSize - endingEarly},
-		{"bytes of logs missing", f.Missing, 0}, {"bytes of logs repeated", f.Repeated, 0}, {"strange bytes in logs", f.Strange, 0},
+		{"bytes of logs missing", f.Missing, 0}, {"bytes of logs repeated", f.Repeated, 0},
+		{"strange bytes in logs", f.Strange, 0},
 	} {
 		if c.got != c.want {
 			errs = append(errs, fmt.Errorf("%s, %s killed: %s: %d, not %d", v.name, v.killed, c.what, c.got, c.want))
@@ -91,7 +93,8 @@ func (f *outcomes) time(of func(outcome) float64) string {
 	return fmt.Sprintf("%.0f", median(all))
 }
 
-var outcomeColumns = []string{"", "killed", "list answered, ms", "all states right, ms", "states right", "alive", "exit codes", "die events", "… with the right code", "exit codes later", "log bytes missing", "repeated"}
+var outcomeColumns = []string{"", "killed", "list answered, ms", "all states right, ms", "states right", "alive",
+	"exit codes", "die events", "… with the right code", "exit codes later", "log bytes missing", "repeated"}
 
 func (f *outcomes) cells() []string {
 	return []string{

@@ -34,14 +34,20 @@ type victim struct {
 
 var victims = []victim{
 	{name: "engine-lite, runtimed", must: true, short: true, killed: "engine", make: ownDaemon("")},
-	{name: "engine-lite, runtimed", must: true, short: true, killed: "engine and runtimed", also: "runtimed", make: ownDaemon("")},
+	{name: "engine-lite, runtimed", must: true, short: true, killed: "engine and runtimed", also: "runtimed",
+		make: ownDaemon("")},
 	{name: "engine-lite, containerd 2.4", killed: "engine", make: ownDaemon(".cache/containerd-2.4/containerd")},
-	{name: "engine-lite, containerd 1.6", killed: "engine and containerd", also: "containerd", make: ownDaemon("/usr/bin/containerd")},
-	{name: "engine-lite, containerd 2.4", killed: "engine and containerd", also: "containerd", make: ownDaemon(".cache/containerd-2.4/containerd")},
+	{name: "engine-lite, containerd 1.6", killed: "engine and containerd", also: "containerd",
+		make: ownDaemon("/usr/bin/containerd")},
+	{name: "engine-lite, containerd 2.4", killed: "engine and containerd", also: "containerd",
+		make: ownDaemon(".cache/containerd-2.4/containerd")},
 	{name: "docker 20.10", killed: "dockerd", make: dockerOn(".cache/docker-debian/dockerd", "/usr/bin", true)},
-	{name: "docker 20.10", short: true, killed: "dockerd and containerd", also: "containerd", make: dockerOn(".cache/docker-debian/dockerd", "/usr/bin", false)},
-	{name: "docker newest", rare: true, killed: "dockerd", make: dockerOn(".cache/dockerd-newest/dockerd", ".cache/containerd-2.4", true)},
-	{name: "docker newest", rare: true, killed: "dockerd and containerd", also: "containerd", make: dockerOn(".cache/dockerd-newest/dockerd", ".cache/containerd-2.4", false)},
+	{name: "docker 20.10", short: true, killed: "dockerd and containerd", also: "containerd",
+		make: dockerOn(".cache/docker-debian/dockerd", "/usr/bin", false)},
+	{name: "docker newest", rare: true, killed: "dockerd",
+		make: dockerOn(".cache/dockerd-newest/dockerd", ".cache/containerd-2.4", true)},
+	{name: "docker newest", rare: true, killed: "dockerd and containerd", also: "containerd",
+		make: dockerOn(".cache/dockerd-newest/dockerd", ".cache/containerd-2.4", false)},
 }
 
 func ownDaemon(containerd string) func(*options, *place) *daemon {
@@ -88,7 +94,8 @@ func measureReliability(ctx context.Context, o *options) (*reliabilityReport, er
 			progress("round %d of %d: %s, %s killed", round+1, o.rounds, v.name, v.killed)
 			f, failed := s.killOne(ctx, v, fmt.Sprintf("v%d", i))
 			if failed != nil {
-				all.NotRun = append(all.NotRun, notRun{Target: v.name, Row: v.killed, Why: failed.Error(), must: v.must})
+				all.NotRun = append(all.NotRun,
+					notRun{Target: v.name, Row: v.killed, Why: failed.Error(), must: v.must})
 			} else {
 				all.add(v, f)
 			}
@@ -166,10 +173,12 @@ func (d *daemon) startBelow(ctx context.Context) error {
 		return nil
 	}
 	config := filepath.Join(d.run, "containerd.toml")
-	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+	if err := os.WriteFile(config,
+		[]byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command(d.below, "--config", config, "--address", d.belowSocket(), "--root", d.disk+"-c", "--state", d.run+"/c", "--log-level", "warn")
+	cmd := exec.Command(d.below, "--config", config, "--address", d.belowSocket(), "--root", d.disk+"-c", "--state",
+		d.run+"/c", "--log-level", "warn")
 	cmd.Env = append(os.Environ(), tag+"="+d.target, "PATH="+d.path+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -54,7 +54,8 @@ func (r *report) add(target, runtime string, round int, f figures) {
 	for name, v := range f {
 		s := r.series(name, target)
 		if s == nil {
-			s = &series{Row: name, Target: target, Runtime: runtime, Unit: rowNamed(name).unit, Samples: map[int]float64{}}
+			s = &series{Row: name, Target: target, Runtime: runtime, Unit: rowNamed(name).unit,
+				Samples: map[int]float64{}}
 			r.Series = append(r.Series, s)
 		}
 		s.Samples[round] = v
@@ -135,7 +136,8 @@ func (r *report) print(out io.Writer) error {
 			if row.more {
 				bad = "p5"
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\n", s.Target, row.format(s.Median), bad, row.format(s.P95), ratioText(s), r.goalResultOf(s))
+			fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\n", s.Target, row.format(s.Median), bad, row.format(s.P95),
+				ratioText(s), r.goalResultOf(s))
 		}
 	}
 	r.printGrowth(w)
@@ -150,7 +152,8 @@ func (r *report) print(out io.Writer) error {
 
 func sortByTarget(line []*series) {
 	order := targetNames()
-	slices.SortStableFunc(line, func(a, b *series) int { return slices.Index(order, a.Target) - slices.Index(order, b.Target) })
+	slices.SortStableFunc(line,
+		func(a, b *series) int { return slices.Index(order, a.Target) - slices.Index(order, b.Target) })
 }
 
 func ratioText(s *series) string {
@@ -166,7 +169,8 @@ func (v goalResult) String() string {
 
 // circumstances says where and how the figures were measured.
 func (r *report) circumstances() string {
-	text := fmt.Sprintf("%s, commit %s, %d rounds, %s; %s", r.Date.Format(time.DateTime+" MST"), r.Commit, r.Rounds, r.Took, r.Machine)
+	text := fmt.Sprintf("%s, commit %s, %d rounds, %s; %s", r.Date.Format(time.DateTime+" MST"), r.Commit, r.Rounds,
+		r.Took, r.Machine)
 	if r.provisional() {
 		text += fmt.Sprintf("; provisional: other work took %.0f %% of the processors' time", 100*r.busy())
 	}

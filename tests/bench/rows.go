@@ -10,29 +10,41 @@ type row struct {
 	name, title, unit string
 	more              bool               // more is better
 	versusBare        map[string]float64 // the goal as a factor of the bare runtime, by the runtime below the engine
-	base              string             // the bare runtime that all are compared with; empty for the one below the engine
-	limit             float64            // the goal itself; 0 if there is none
-	limitOf           string             // the only runtime that the limit is for; empty for any
-	goal              string             // in words
+	// the bare runtime that all are compared with; empty for the one below the engine
+	base    string
+	limit   float64 // the goal itself; 0 if there is none
+	limitOf string  // the only runtime that the limit is for; empty for any
+	goal    string  // in words
 }
 
 // rows are the table of the goals of engine-lite, in order. After them come rows that
 // explain the others.
 var rows = []row{
-	{name: "run", title: "create, start, wait, delete", unit: "ms", versusBare: map[string]float64{"runc": 1.5, "crun": 2}, goal: "≤ 1.5 × bare `run` with runc, ≤ 2 × with crun"},
-	{name: "start", title: "start alone", unit: "ms", versusBare: map[string]float64{"runc": 1.25, "crun": 1.25}, goal: "≤ 1.25 × bare `create` + `start`"},
-	{name: "exec", title: "exec: create, start, EOF, exit code", unit: "ms", versusBare: map[string]float64{"runc": 1.3, "crun": 2}, goal: "≤ 1.3 × bare `exec` with runc, ≤ 2 × with crun"},
-	{name: "die", title: "end of the process → `die` at a subscriber", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
+	{name: "run", title: "create, start, wait, delete", unit: "ms",
+		versusBare: map[string]float64{"runc": 1.5, "crun": 2}, goal: "≤ 1.5 × bare `run` with runc, ≤ 2 × with crun"},
+	{name: "start", title: "start alone", unit: "ms", versusBare: map[string]float64{"runc": 1.25, "crun": 1.25},
+		goal: "≤ 1.25 × bare `create` + `start`"},
+	{name: "exec", title: "exec: create, start, EOF, exit code", unit: "ms",
+		versusBare: map[string]float64{"runc": 1.3, "crun": 2}, goal: "≤ 1.3 × bare `exec` with runc, ≤ 2 × with crun"},
+	{name: "die", title: "end of the process → `die` at a subscriber", unit: "ms", limit: 2.5,
+		goal: "≤ 2.5 ms + a commit"},
 	{name: "wait", title: "end of the process → `wait` returns", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
-	{name: "stdout", title: "stdout to an attached client, log driver none", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 2, "crun": 2}, base: "runc", goal: "≥ 2 × bare runc"},
-	{name: "logs", title: "the same through json-file, lines of text", unit: "MB/s", more: true, limit: 400, goal: "≥ 400, ≥ 6 × dockerd"},
-	{name: "stdin", title: "stdin to `cat >/dev/null`", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 1, "crun": 1}, base: "runc", goal: "≥ 1.0 × bare runc"},
+	{name: "stdout", title: "stdout to an attached client, log driver none", unit: "MB/s", more: true,
+		versusBare: map[string]float64{"runc": 2, "crun": 2}, base: "runc", goal: "≥ 2 × bare runc"},
+	{name: "logs", title: "the same through json-file, lines of text", unit: "MB/s", more: true, limit: 400,
+		goal: "≥ 400, ≥ 6 × dockerd"},
+	{name: "stdin", title: "stdin to `cat >/dev/null`", unit: "MB/s", more: true,
+		versusBare: map[string]float64{"runc": 1, "crun": 1}, base: "runc", goal: "≥ 1.0 × bare runc"},
 	{name: "echo", title: "a line to `cat` and back, through attach", unit: "ms"},
-	{name: besideLogged, title: "… beside a container that writes through json-file as fast as it can", unit: "× the time alone", limit: 1.5, goal: "≤ 1.5 ×"},
+	{name: besideLogged, title: "… beside a container that writes through json-file as fast as it can",
+		unit: "× the time alone", limit: 1.5, goal: "≤ 1.5 ×"},
 	{name: besideNull, title: "… beside the same program writing to /dev/null", unit: "× the time alone"},
-	{name: "many", title: "create+start, 8 at a time", unit: "/s", more: true, versusBare: map[string]float64{"runc": 0.7, "crun": 0.7}, goal: "≥ 0.7 × bare `create` + `start`"},
-	{name: "remove", title: "kill+remove, 8 at a time", unit: "/s", more: true, limit: 100, limitOf: "crun", goal: "≥ 100 with crun"},
-	{name: "memory", title: "memory (PSS) of the engine's processes, no container", unit: "MB", limit: 40, goal: "≤ 40 MB"},
+	{name: "many", title: "create+start, 8 at a time", unit: "/s", more: true,
+		versusBare: map[string]float64{"runc": 0.7, "crun": 0.7}, goal: "≥ 0.7 × bare `create` + `start`"},
+	{name: "remove", title: "kill+remove, 8 at a time", unit: "/s", more: true, limit: 100, limitOf: "crun",
+		goal: "≥ 100 with crun"},
+	{name: "memory", title: "memory (PSS) of the engine's processes, no container", unit: "MB", limit: 40,
+		goal: "≤ 40 MB"},
 	{name: "memory-each", title: "… more per running container", unit: "MB", limit: 0.1, goal: "≤ 0.10 MB"},
 
 	{name: "life", title: "bare `create` + `start` + `delete`", unit: "ms"},

@@ -123,7 +123,8 @@ func (k *soak) churn(ctx context.Context, minute int) error {
 		random := rand.New(rand.NewPCG(k.seed, uint64(minute*concurrency+i)))
 		users.Go(func() {
 			for errs[i] == nil && time.Now().Before(end) {
-				errs[i] = errors.Join(k.runScenario(ctx, scenarios[random.IntN(len(scenarios))], random), context.Cause(ctx))
+				errs[i] = errors.Join(k.runScenario(ctx, scenarios[random.IntN(len(scenarios))], random),
+					context.Cause(ctx))
 			}
 		})
 	}

@@ -24,7 +24,8 @@ type gauge struct {
 // gauges have slack if Go's collector or the rounding of a file system decides how much
 // free space is kept.
 var gauges = []gauge{
-	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0}, {"engine-lite goroutines", "gor.", 0},
+	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0},
+	{"engine-lite goroutines", "gor.", 0},
 	{"runtimed memory", "runtimed MB", 5}, {"runtimed descriptors", "fds", 0}, {"runtimed goroutines", "gor.", 0},
 	{"keeper memory", "keeper MB", 2}, {"keeper descriptors", "fds", 0}, {"keeper goroutines", "gor.", 0},
 	{"processes", "processes", 0}, {"mounts", "mounts", 0}, {"cgroups", "cgroups", 0}, {"files", "files", 0},
@@ -65,7 +66,9 @@ func compare(first, last *reading) error {
 			errs = append(errs, fmt.Errorf("%s: %.1f MB, and %.1f after the first minute: more than %.0f more",
 				g.name, last.figures[g.name], first.figures[g.name], g.slack))
 		case g.slack == 0 && after.count() > before.count():
-			errs = append(errs, fmt.Errorf("%s: %d, and %d after the first minute:%s", g.name, after.count(), before.count(), after.beyond(before)))
+			errs = append(errs,
+				fmt.Errorf("%s: %d, and %d after the first minute:%s", g.name, after.count(), before.count(),
+					after.beyond(before)))
 		}
 	}
 	return errors.Join(errs...)

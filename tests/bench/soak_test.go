@@ -60,7 +60,8 @@ func TestSoakDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := between(string(data), soakMarkdown(sample(), "heading\nrow\n"))
-	if err != nil || !strings.Contains(got, "before it, 0 % after it:\n\n    heading\n    row\n\n"+endMark) || len(got) < len(data)/2 {
+	if err != nil || !strings.Contains(got, "before it, 0 % after it:\n\n    heading\n    row\n\n"+endMark) ||
+		len(got) < len(data)/2 {
 		t.Errorf("%v\n%s", err, got)
 	}
 }
@@ -74,7 +75,8 @@ func TestLeast(t *testing.T) {
 	} {
 		least.least(r)
 	}
-	if least.figures["a"] != 1 || least.figures["b"] != 1 || least.things["x"].count() != 1 || least.things["x"]["one"] != 1 || least.things["y"].count() != 1 {
+	if least.figures["a"] != 1 || least.figures["b"] != 1 || least.things["x"].count() != 1 ||
+		least.things["x"]["one"] != 1 || least.things["y"].count() != 1 {
 		t.Errorf("%+v", least)
 	}
 }
@@ -111,7 +113,8 @@ func TestMakers(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	for _, tt := range []struct{ a, b string }{
 		{"pipe:[123]", "pipe:[45678]"},
-		{"/run/b/stdio/6dcf0d4db30583888fd3e4bb233d531670d7/out", "/run/b/stdio/aacf0d4db30583888fd3e4bb233d531670d0/out"},
+		{"/run/b/stdio/6dcf0d4db30583888fd3e4bb233d531670d7/out",
+			"/run/b/stdio/aacf0d4db30583888fd3e4bb233d531670d0/out"},
 	} {
 		if anonymous(tt.a) != anonymous(tt.b) {
 			t.Errorf("%s and %s", anonymous(tt.a), anonymous(tt.b))

@@ -165,7 +165,8 @@ func stdinDaemon(ctx context.Context, d *daemon, z sizes) (figures, error) {
 }
 
 // attached runs a container with a client at its stdin and stdout, and removes it.
-func (d *daemon) attached(ctx context.Context, args []string, use func(*stream) (figures, error)) (f figures, err error) {
+func (d *daemon) attached(ctx context.Context, args []string, use func(*stream) (figures, error)) (f figures,
+	err error) {
 	id, err := d.create(ctx, container{args: args, stdin: true})
 	if err != nil {
 		return nil, err

@@ -96,7 +96,8 @@ func panel(b *bytes.Buffer, x, y int, row row, bars []*series) int {
 	for i, s := range bars {
 		top := y + (i+1)*lineHeight + 8
 		words(b, x, top+12, "", s.Target)
-		fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", x+nameWidth, top, max(s.Median*scale, 0.5), lineHeight-4, colour(s.Target))
+		fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", x+nameWidth, top,
+			max(s.Median*scale, 0.5), lineHeight-4, colour(s.Target))
 		end := min(s.P95, 1.1*longest) * scale
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#333"/>`+"\n",
 			float64(x+nameWidth)+s.Median*scale, float64(x+nameWidth)+end, top+lineHeight/2-2, top+lineHeight/2-2)

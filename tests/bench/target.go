@@ -31,9 +31,12 @@ type targetKind struct {
 var targetKinds = []targetKind{
 	{name: "runc", must: true, make: func(_ *options, p *place) target { return newBare("runc", p) }},
 	{name: "crun", must: true, make: func(_ *options, p *place) target { return newBare("crun", p) }},
-	{name: "engine-lite+runc", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "") }},
-	{name: "engine-lite+crun", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "crun", "") }},
-	{name: "engine-lite+containerd-1.6", make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "/usr/bin/containerd") }},
+	{name: "engine-lite+runc", must: true,
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "") }},
+	{name: "engine-lite+crun", must: true,
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "crun", "") }},
+	{name: "engine-lite+containerd-1.6",
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "/usr/bin/containerd") }},
 	{name: "engine-lite+containerd-2.4", make: func(o *options, p *place) target {
 		return newEngineLite(o, p, "runc", filepath.Join(o.work, ".cache/containerd-2.4/containerd"))
 	}},
@@ -41,7 +44,8 @@ var targetKinds = []targetKind{
 		return newDocker(p, filepath.Join(o.work, ".cache/docker-debian/dockerd"), "/usr/bin")
 	}},
 	{name: "docker-newest", rare: true, make: func(o *options, p *place) target {
-		return newDocker(p, filepath.Join(o.work, ".cache/dockerd-newest/dockerd"), filepath.Join(o.work, ".cache/containerd-2.4"))
+		return newDocker(p, filepath.Join(o.work, ".cache/dockerd-newest/dockerd"),
+			filepath.Join(o.work, ".cache/containerd-2.4"))
 	}},
 }
 

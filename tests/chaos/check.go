@@ -55,7 +55,8 @@ func (w *world) compare(ctx context.Context) error {
 			w.sums.kinds[c.kind] = t
 		}
 		for _, d := range w.checkContainer(c, byID[c.id], t) {
-			w.difference("container %s (%.12s): %s\n  events: %s\n  runs: %+v", c.name, c.id, d, brief(byID[c.id]), w.reports.runsOf(c.name, false))
+			w.difference("container %s (%.12s): %s\n  events: %s\n  runs: %+v", c.name, c.id, d, brief(byID[c.id]),
+				w.reports.runsOf(c.name, false))
 		}
 		delete(byID, c.id)
 	}
@@ -239,7 +240,8 @@ func (w *world) checkRun(c *container, r runEvents, reported *run, t *counts, fa
 		t.sigkilled++
 	case c.stopped && !reported.ended && reported.out+reported.err == 0 && code == noHandlerYet:
 	default:
-		fault("run %d: its events have exit code %s and %d oom; its reports: %+v", r.start.Generation, code, r.oom, *reported)
+		fault("run %d: its events have exit code %s and %d oom; its reports: %+v", r.start.Generation, code, r.oom,
+			*reported)
 	}
 }
 
@@ -278,7 +280,8 @@ func (c *container) checkLastState(runs []runEvents, t *counts, fault func(strin
 		return
 	}
 	end, s := runs[len(runs)-1], c.final.State
-	if code := end.die.Attributes["exitCode"]; s.Status != "exited" || strconv.Itoa(s.ExitCode) != code || s.OOMKilled != (end.oom > 0) {
+	if code := end.die.Attributes["exitCode"]; s.Status != "exited" || strconv.Itoa(s.ExitCode) != code ||
+		s.OOMKilled != (end.oom > 0) {
 		fault("its last state is %+v, its last exit was %s with %d oom", s, code, end.oom)
 	}
 	if c.waitedCode != nil && *c.waitedCode != s.ExitCode {
@@ -359,7 +362,8 @@ func (c *container) checkLogs(reported []run, matched map[string]bool, cut int, 
 			}
 			var token, of string
 			var n int
-			if _, err := fmt.Sscanf(string(line), "%s %s %d ", &token, &of, &n); err != nil || of != name || n != count[token]+1 {
+			if _, err := fmt.Sscanf(string(line), "%s %s %d ", &token, &of, &n); err != nil || of != name ||
+				n != count[token]+1 {
 				fault("log of std%s: after line %d of run %s: %q", name, count[token], token, line)
 				break
 			}
@@ -368,7 +372,8 @@ func (c *container) checkLogs(reported []run, matched map[string]bool, cut int, 
 		}
 		for _, r := range reported {
 			n := map[string]int{"out": r.out, "err": r.err}[name]
-			if got := count[r.token]; matched[r.token] && (got < n || r.ended && got != n) || got > 0 && !matched[r.token] && r.ended && got > n {
+			if got := count[r.token]; matched[r.token] && (got < n || r.ended && got != n) || got > 0 &&
+				!matched[r.token] && r.ended && got > n {
 				fault("log of std%s has %d lines of run %s, which wrote %d", name, got, r.token, n)
 			}
 			delete(count, r.token)

@@ -31,7 +31,8 @@ type consumer struct {
 // all the time.
 func (w *world) startConsumers() error {
 	w.consumers = []*consumer{
-		{name: "fast"}, {name: "slow", args: []string{"--slow", "20ms"}}, {name: "reconnecting", args: []string{"--reconnect", "300ms"}},
+		{name: "fast"}, {name: "slow", args: []string{"--slow", "20ms"}},
+		{name: "reconnecting", args: []string{"--reconnect", "300ms"}},
 	}
 	var errs []error
 	for _, c := range w.consumers {
@@ -87,7 +88,8 @@ func (c *consumer) end(w *world) {
 func (c *consumer) compare(ctx context.Context, w *world, history []events.Event) {
 	newest := history[len(history)-1].Seq
 	if !waitUntil(ctx, func() bool { return c.last(w) >= newest }) {
-		w.difference("the %s consumer stays behind: at %d of %d events; %s", c.name, c.last(w), newest, w.tail(c.name+".log"))
+		w.difference("the %s consumer stays behind: at %d of %d events; %s", c.name, c.last(w), newest,
+			w.tail(c.name+".log"))
 		return
 	}
 	data, err := os.ReadFile(w.file(c.name + "/" + recordFile))
@@ -107,13 +109,15 @@ func (c *consumer) compare(ctx context.Context, w *world, history []events.Event
 			c.again++
 		}
 		if next < len(history) && !sameEvent(e, history[next]) {
-			w.difference("event %[2]d of the %[1]s consumer is %+[3]v, in the journal %+[4]v", c.name, next, e, history[next])
+			w.difference("event %[2]d of the %[1]s consumer is %+[3]v, in the journal %+[4]v", c.name, next, e,
+				history[next])
 			return
 		}
 		next, c.read = next+1, c.read+1
 	}
 	if next < len(history) || c.again >= c.started {
-		w.difference("the %s consumer, started %d times, has %d events of %d, %d of them twice", c.name, c.started, c.read, len(history), c.again)
+		w.difference("the %s consumer, started %d times, has %d events of %d, %d of them twice", c.name, c.started,
+			c.read, len(history), c.again)
 	}
 }
 

@@ -40,7 +40,8 @@ type userExec struct {
 func (w *world) runContainers(acting, ctx context.Context, k kind, number int) {
 	random := w.random(number)
 	for n := 0; acting.Err() == nil; n++ {
-		c := &container{kind: k.name, name: fmt.Sprintf("%s-%d-%d", k.name, number, n), random: random, done: map[string]int{}}
+		c := &container{kind: k.name, name: fmt.Sprintf("%s-%d-%d", k.name, number, n), random: random,
+			done: map[string]int{}}
 		if err := w.runContainer(acting, ctx, k, c); err != nil && ctx.Err() == nil {
 			w.difference("container %s: %v", c.name, err)
 			sleep(acting, time.Second)
@@ -149,7 +150,8 @@ func (w *world) finish(ctx context.Context, c *container, method, path, action s
 	var failed error
 	ok := waitUntil(ctx, func() bool {
 		last = c.countDone(w.call(ctx, method, path, ""), action)
-		if !last.done() && !last.unclear() && last.status != http.StatusNotModified && last.status != http.StatusConflict {
+		if !last.done() && !last.unclear() && last.status != http.StatusNotModified &&
+			last.status != http.StatusConflict {
 			failed = fmt.Errorf("%s: %d %s", action, last.status, last.body)
 			return true
 		}

@@ -67,7 +67,8 @@ func (p *process) end() error {
 // spawnEngine starts the engine without waiting until it answers.
 func (w *world) spawnEngine() error {
 	var err error
-	w.engine, err = w.spawn("engine.log", filepath.Join(w.bin, "engine-lite"), "--root", w.file("root"), "--run", w.runDir())
+	w.engine, err = w.spawn("engine.log", filepath.Join(w.bin, "engine-lite"), "--root", w.file("root"), "--run",
+		w.runDir())
 	return err
 }
 

@@ -42,7 +42,8 @@ var containerKinds = []kind{
 	{name: "idles", whileRunning: endWithin(40)}, {name: "idles", whileRunning: endWithin(200)},
 	{name: "idles", whileRunning: pause}, {name: "idles", whileRunning: pause},
 	{name: "idles", whileRunning: startExecs}, {name: "idles", whileRunning: startExecs},
-	{name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(60)},
+	{name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(25)},
+	{name: "writes", whileRunning: endWithin(60)},
 	{name: "reads", stdin: true, whileRunning: typeLines}, {name: "reads", stdin: true, whileRunning: typeLines},
 	{name: "eats", memory: 48 << 20},
 	{name: "fails", restart: "on-failure", retries: retries}, {name: "fails", restart: "on-failure", retries: retries},
@@ -136,7 +137,8 @@ func startExecs(w *world, acting, ctx context.Context, c *container) error {
 // started.
 func (w *world) runExec(ctx context.Context, c *container) error {
 	x := &userExec{token: rand.Text()[:10]}
-	body, err := json.Marshal(map[string]any{"Cmd": []string{"/chaos", "program", "exec", x.token}, "AttachStdout": true, "AttachStderr": true})
+	body, err := json.Marshal(map[string]any{"Cmd": []string{"/chaos", "program", "exec", x.token},
+		"AttachStdout": true, "AttachStderr": true})
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,9 @@ func (w *world) attach(ctx context.Context, c *container) net.Conn {
 		return nil
 	}
 	conn.SetDeadline(time.Now().Add(waitLimit))
-	_, wrote := fmt.Fprintf(conn, "POST %s/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", c.path())
+	_, wrote := fmt.Fprintf(conn,
+		"POST %s/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+		c.path())
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if wrote != nil || err != nil || response.StatusCode != http.StatusSwitchingProtocols {
 		conn.Close()

@@ -16,7 +16,8 @@ import (
 // crashes in the logs of the daemons.
 func (w *world) checkLeftovers(ctx context.Context) {
 	var list []struct{ ID string }
-	if a := w.callUntilAnswered(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil || len(list) > 0 {
+	if a := w.callUntilAnswered(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil ||
+		len(list) > 0 {
 		w.difference("containers at the end: %d %s %v", a.status, a.body, a.err)
 	}
 	var left []string

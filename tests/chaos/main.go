@@ -45,7 +45,8 @@ func main() {
 // runChaos runs the program. Its error has the number of differences.
 func runChaos() error {
 	minutes := flag.Float64("minutes", 2, "how long processes are killed")
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the random decisions of the killer and of the containers' users")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()),
+		"of the random decisions of the killer and of the containers' users")
 	bin := flag.String("bin", "bin", "where engine-lite, keeper and runtimed are")
 	keep := flag.Bool("keep", false, "keep the directory when there are differences")
 	flag.Parse()

@@ -71,11 +71,13 @@ func newProgram(args []string) (*program, error) {
 		return nil, err
 	}
 	token := rand.Text()[:10]
-	p := &program{conn: conn, report: report{Name: os.Getenv(nameVariable), Run: token, Created: created}, term: make(chan os.Signal, 1)}
+	p := &program{conn: conn, report: report{Name: os.Getenv(nameVariable), Run: token, Created: created},
+		term: make(chan os.Signal, 1)}
 	if args[0] == "exec" && len(args) > 1 {
 		p.report.Run, p.report.Exec = "", args[1]
 	}
-	p.out, p.err = lineWriter{file: os.Stdout, run: token, stream: "out"}, lineWriter{file: os.Stderr, run: token, stream: "err"}
+	p.out, p.err = lineWriter{file: os.Stdout, run: token, stream: "out"},
+		lineWriter{file: os.Stderr, run: token, stream: "err"}
 	signal.Notify(p.term, syscall.SIGTERM)
 	return p, nil
 }

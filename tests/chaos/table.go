@@ -56,12 +56,15 @@ func (w *world) printDifferences(to io.Writer) error {
 }
 
 func (k *counts) row(to *bytes.Buffer, name string) {
-	fmt.Fprintf(to, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, k.containers, k.runs, k.compared, k.sigkilled, k.oom,
+	fmt.Fprintf(to, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, k.containers, k.runs, k.compared,
+		k.sigkilled, k.oom,
 		k.restarts, k.failed, k.withoutEvents, k.withoutReport, k.unknown, k.execs, k.lines)
 }
 
 func (k *counts) add(o *counts) {
-	k.containers, k.runs, k.compared, k.sigkilled, k.oom = k.containers+o.containers, k.runs+o.runs, k.compared+o.compared, k.sigkilled+o.sigkilled, k.oom+o.oom
-	k.restarts, k.failed, k.withoutEvents, k.withoutReport = k.restarts+o.restarts, k.failed+o.failed, k.withoutEvents+o.withoutEvents, k.withoutReport+o.withoutReport
+	k.containers, k.runs, k.compared, k.sigkilled, k.oom = k.containers+o.containers, k.runs+o.runs,
+		k.compared+o.compared, k.sigkilled+o.sigkilled, k.oom+o.oom
+	k.restarts, k.failed, k.withoutEvents, k.withoutReport = k.restarts+o.restarts, k.failed+o.failed,
+		k.withoutEvents+o.withoutEvents, k.withoutReport+o.withoutReport
 	k.unknown, k.execs, k.lines = k.unknown+o.unknown, k.execs+o.execs, k.lines+o.lines
 }

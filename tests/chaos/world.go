@@ -70,7 +70,8 @@ func (w *world) copyPrograms(from string) error {
 		return err
 	}
 	w.self = filepath.Join(w.bin, filepath.Base(self))
-	for _, path := range []string{filepath.Join(from, "engine-lite"), filepath.Join(from, "keeper"), filepath.Join(from, "runtimed"), self} {
+	for _, path := range []string{filepath.Join(from, "engine-lite"), filepath.Join(from, "keeper"),
+		filepath.Join(from, "runtimed"), self} {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err

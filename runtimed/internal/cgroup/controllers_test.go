@@ -17,10 +17,13 @@ func TestRequireControllers(t *testing.T) {
 		resources *specs.LinuxResources
 		lacking   string // the controller that is missing; empty for none
 	}{
-		"no resources":     {nil, ""},
-		"no limits":        {&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, ""},
-		"zero":             {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(0))}, CPU: &specs.LinuxCPU{Shares: ptr(uint64(0))}, BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(0))}}, ""},
-		"unlimited":        {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-1)), Swap: ptr(int64(-1))}, CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))}}, ""},
+		"no resources": {nil, ""},
+		"no limits": {&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+			Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, ""},
+		"zero": {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(0))},
+			CPU: &specs.LinuxCPU{Shares: ptr(uint64(0))}, BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(0))}}, ""},
+		"unlimited": {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-1)),
+			Swap: ptr(int64(-1))}, CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))}}, ""},
 		"memory":           {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20))}}, "memory"},
 		"swap":             {&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(1 << 20))}}, "memory"},
 		"swappiness":       {&specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(0))}}, "memory"},
@@ -31,10 +34,11 @@ func TestRequireControllers(t *testing.T) {
 		"weight":           {&specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(100))}}, "blkio"},
 		"throttled device": {&specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{}}}}, "blkio"},
 		"pids":             {&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(10))}}, "pids"},
-		"huge pages":       {&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}}}, "hugetlb"},
-		"class":            {&specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(1))}}, "net_cls"},
-		"priorities":       {&specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{}}}}, "net_prio"},
-		"rdma":             {&specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"x": {}}}, "rdma"},
+		"huge pages": {&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}}},
+			"hugetlb"},
+		"class":      {&specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(1))}}, "net_cls"},
+		"priorities": {&specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{}}}}, "net_prio"},
+		"rdma":       {&specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"x": {}}}, "rdma"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			none := func() ([]string, error) { return nil, nil }

@@ -15,8 +15,10 @@ import (
 func TestTransitions(t *testing.T) {
 	all := []status{added, creating, created, starting, running, stopped}
 	want := map[[2]status]bool{
-		{added, starting}: true, {added, stopped}: true, {creating, created}: true, {created, starting}: true, {created, stopped}: true,
-		{starting, running}: true, {starting, created}: true, {starting, added}: true, {starting, stopped}: true, {running, stopped}: true,
+		{added, starting}: true, {added, stopped}: true, {creating, created}: true, {created, starting}: true,
+		{created, stopped}:  true,
+		{starting, running}: true, {starting, created}: true, {starting, added}: true, {starting, stopped}: true,
+		{running, stopped}: true,
 	}
 	for _, from := range all {
 		for _, to := range all {

@@ -60,7 +60,8 @@ func FuzzStateFiles(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(record, []byte(`{"stdin":"/x","asked":"2026-01-02T03:04:05Z"}`), []byte(`{"pid":7,"start":8,"groups":{"v1":{"pids":"/x"}}}`))
+	f.Add(record, []byte(`{"stdin":"/x","asked":"2026-01-02T03:04:05Z"}`),
+		[]byte(`{"pid":7,"start":8,"groups":{"v1":{"pids":"/x"}}}`))
 	f.Add([]byte("\n\x01d"), []byte(`{"terminal":7}`), []byte(`{"pid":-1}`))
 	f.Add([]byte{0xff}, []byte(`null`), []byte(`{"pid":0}`))
 	log := logrus.New()
@@ -71,7 +72,8 @@ func FuzzStateFiles(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, record, process, start []byte) {
-		for name, data := range map[string][]byte{containerFile: record, "init/process.json": process, "init/start": start} {
+		for name, data := range map[string][]byte{containerFile: record, "init/process.json": process,
+			"init/start": start} {
 			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -81,7 +81,8 @@ func FuzzPipeData(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for out, drop := range map[*bytes.Buffer]func(uint32) bool{&none: func(uint32) bool { return true }, &one: func(x uint32) bool { return x == id }} {
+		for out, drop := range map[*bytes.Buffer]func(uint32) bool{&none: func(uint32) bool { return true },
+			&one: func(x uint32) bool { return x == id }} {
 			if err := copyPipeData(bytes.NewReader(image), out, drop); err != nil {
 				t.Fatal(err)
 			}

@@ -31,7 +31,8 @@ func TestRequireSystemd(t *testing.T) {
 	if err := RequireSystemd(dir); err != nil {
 		t.Error(err)
 	}
-	if err := RequireSystemd(filepath.Join(dir, "x")); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "systemd") {
+	if err := RequireSystemd(filepath.Join(dir, "x")); !errdefs.IsFailedPrecondition(err) ||
+		!strings.Contains(err.Error(), "systemd") {
 		t.Errorf("without systemd: %v", err)
 	}
 }
@@ -96,16 +97,20 @@ func TestUnknownOption(t *testing.T) {
 
 func TestBuiltWithSeccomp(t *testing.T) {
 	for text, lacks := range map[string]bool{
-		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n": false, "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP\n": true,
-		"runc version 1.1.5\nlibseccomp: 2.5.4\n": false, "runsc version release\n": false, "": false, "crun ": true,
+		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n": false,
+		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP\n":                true,
+		"runc version 1.1.5\nlibseccomp: 2.5.4\n":                         false, "runsc version release\n": false,
+		"": false, "crun ": true,
 	} {
 		if parseVersion(text) != lacks {
 			t.Errorf("%q lacks seccomp: %v", text, !lacks)
 		}
 	}
 	for text, want := range map[string][2]bool{
-		`{"linux":{"seccomp":{"enabled":true}}}`: {false, true}, `{"linux":{"seccomp":{"enabled":false}}}`: {true, true},
-		`{"linux":{"seccomp":{}}}`: {}, `{"linux":{}}`: {}, `{}`: {}, `null`: {}, `[]`: {}, "garbage": {}, "": {},
+		`{"linux":{"seccomp":{"enabled":true}}}`:  {false, true},
+		`{"linux":{"seccomp":{"enabled":false}}}`: {true, true},
+		`{"linux":{"seccomp":{}}}`:                {}, `{"linux":{}}`: {}, `{}`: {}, `null`: {}, `[]`: {},
+		"garbage": {}, "": {},
 	} {
 		if lacks, known := parseFeatures([]byte(text)); lacks != want[0] || known != want[1] {
 			t.Errorf("%q: %v, %v", text, lacks, known)

@@ -42,7 +42,8 @@ func TestRetry(t *testing.T) {
 					return errRefused
 				})
 				if calls != c.calls || errors.Is(err, errRefused) != c.fails || time.Since(began) > c.within {
-					t.Errorf("%d calls, want %d, in %v, at most %v: %v", calls, c.calls, time.Since(began), c.within, err)
+					t.Errorf("%d calls, want %d, in %v, at most %v: %v", calls, c.calls, time.Since(began), c.within,
+						err)
 				}
 			})
 		})

@@ -57,7 +57,8 @@ func FuzzAmend(f *testing.F) {
 		delete(changed, inner)
 		delete(before, outer)
 		delete(after, outer)
-		if len(old)+len(changed) > 0 && !reflect.DeepEqual(old, changed) || len(before)+len(after) > 0 && !reflect.DeepEqual(before, after) {
+		if len(old)+len(changed) > 0 && !reflect.DeepEqual(old, changed) || len(before)+len(after) > 0 &&
+			!reflect.DeepEqual(before, after) {
 			t.Fatalf("%q became %q", doc, got)
 		}
 	})

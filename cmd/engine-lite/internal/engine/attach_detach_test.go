@@ -25,7 +25,8 @@ func TestDetachEvents(t *testing.T) {
 	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || !got.Running {
 		t.Errorf("the exec: %+v, %v", got, err)
 	}
-	want := []string{"create", "start", "attach", "detach", "exec_create: sh -c cat", "exec_start: sh -c cat", "exec_detach"}
+	want := []string{"create", "start", "attach", "detach", "exec_create: sh -c cat", "exec_start: sh -c cat",
+		"exec_detach"}
 	if got := r.actions(id); !slices.Equal(got, want) {
 		t.Errorf("events %q, want %q", got, want)
 	}

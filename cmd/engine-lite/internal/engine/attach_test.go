@@ -235,9 +235,13 @@ func TestClientGone(t *testing.T) {
 			func(v containers.View) bool {
 				return v.Record.Status == record.StatusExited && v.Announced == v.Record.Exits
 			}},
-		{"CreateTask", true, func(ctx context.Context, id string) error { return r.e.ContainerRestart(ctx, id, StopOptions{}) },
+		{"CreateTask", true, func(ctx context.Context, id string) error {
+			return r.e.ContainerRestart(ctx, id,
+				StopOptions{})
+		},
 			func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 }},
-		{"Pause", true, r.e.ContainerPause, func(v containers.View) bool { return v.Record.Status == record.StatusPaused }},
+		{"Pause", true, r.e.ContainerPause,
+			func(v containers.View) bool { return v.Record.Status == record.StatusPaused }},
 	} {
 		id := r.create("", "sleep 1000")
 		if c.running {
@@ -296,7 +300,8 @@ func TestRequestsInPairs(t *testing.T) {
 						t.Errorf("%s and %s (running %v): the %d. says %v", first, second, running, i+1, err)
 					}
 				}
-				if err := r.e.ContainerRemove(ctx, id, RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+				if err := r.e.ContainerRemove(ctx, id, RemoveOptions{Force: true}); err != nil &&
+					!errdefs.IsNotFound(err) {
 					t.Fatalf("%s and %s: remove: %v", first, second, err)
 				}
 			}

@@ -13,7 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// BenchmarkSpec makes the runtime spec of a container, seccomp profile and users of the image included: once for each start.
+// BenchmarkSpec makes the runtime spec of a container, seccomp profile and users of the image included: once for each
+// start.
 func BenchmarkSpec(b *testing.B) {
 	r := newRig(b)
 	id := r.create("", "exit 0")

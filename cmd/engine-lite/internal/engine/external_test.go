@@ -58,7 +58,8 @@ func (f *outsider) created() ocilog.Line {
 	f.t.Helper()
 	start, err := keeper.StartTime(f.cmd.Process.Pid)
 	must(f.t, err)
-	return ocilog.Line{Action: ocilog.Create, Step: ocilog.Done, Process: &ocilog.Process{Pid: f.cmd.Process.Pid, Start: start}}
+	return ocilog.Line{Action: ocilog.Create, Step: ocilog.Done,
+		Process: &ocilog.Process{Pid: f.cmd.Process.Pid, Start: start}}
 }
 
 func done(action string) ocilog.Line { return ocilog.Line{Action: action, Step: ocilog.Done} }
@@ -132,7 +133,8 @@ func TestExternalLifecycle(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created())
 	f.events("create")
-	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause), done(ocilog.Unpause))
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause),
+		done(ocilog.Unpause))
 	f.events("create", "start", "pause", "unpause")
 	f.exit()
 	f.events("create", "start", "pause", "unpause", "die 7")
@@ -170,7 +172,8 @@ func TestExternalNeverStarted(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created())
 	f.exit()
-	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun},
+		ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
 	f.destroy()
 	f.events("create", "destroy")
 	f.gone()
@@ -181,7 +184,8 @@ func TestExternalNeverStarted(t *testing.T) {
 func TestExternalCommandKilled(t *testing.T) {
 	f := newOutsider(t)
 	status := uint32(3 << 8)
-	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status}, done(ocilog.Destroy))
+	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status},
+		done(ocilog.Destroy))
 	f.events("create", "start", "die 3", "destroy")
 	must(t, f.log.Close())
 	f.gone()
@@ -208,7 +212,8 @@ func TestExternalLost(t *testing.T) {
 		ended bool
 		want  []string
 	}{
-		"running":   {ocilog.State{Created: true, Started: true}, false, []string{"die 255 recovered", "destroy recovered"}},
+		"running": {ocilog.State{Created: true, Started: true}, false,
+			[]string{"die 255 recovered", "destroy recovered"}},
 		"ended":     {ocilog.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
 		"created":   {ocilog.State{Created: true}, false, []string{"destroy recovered"}},
 		"announced": {ocilog.State{Created: true, Destroyed: true}, true, nil},
@@ -218,7 +223,8 @@ func TestExternalLost(t *testing.T) {
 			must(t, f.log.Discard())
 			tt.state.Container = ocilog.Container{Run: "r1", ID: "c1"}
 			f.reopen(func(tx *store.Tx) error {
-				return external.Records.Put(tx, "r1", external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
+				return external.Records.Put(tx, "r1",
+					external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})
 			f.events(tt.want...)
 			f.gone()

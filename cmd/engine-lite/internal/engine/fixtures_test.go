@@ -24,8 +24,10 @@ func TestRecordsV1(t *testing.T) {
 	raw := read("container.json")
 	r := new(record.Record)
 	must(t, store.Unmarshal(raw, r))
-	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
-		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 || r.Config.Labels["a"] != "b" ||
+	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 ||
+		r.ExitUnknown != "a reason" ||
+		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 ||
+		r.Config.Labels["a"] != "b" ||
 		r.Health.Status != "healthy" || r.Health.Log[0].ExitCode != 1 || r.Health.Due.Second() != 35 {
 		t.Errorf("%+v", r)
 	}

@@ -84,7 +84,8 @@ func (r *rig) stored(want ...string) {
 // execs. It must find only those.
 func TestLeftoverExecs(t *testing.T) {
 	t.Parallel()
-	e, o := &Engine{opts: Options{Root: t.TempDir()}}, &task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
+	e, o := &Engine{opts: Options{Root: t.TempDir()}},
+		&task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
 	leftover := e.execDir(o.ID, "leftover")
 	if err := os.MkdirAll(leftover, 0o700); err != nil {
 		t.Fatal(err)

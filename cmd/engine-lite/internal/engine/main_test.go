@@ -61,7 +61,8 @@ func newRig(t testing.TB) *rig {
 		r.daemon.Close()
 	})
 	r.open()
-	err := r.e.ImageImport(t.Context(), bytes.NewReader(imageTree(t)), "box", "", []string{`CMD ["sh", "-c", "sleep 1000"]`},
+	err := r.e.ImageImport(t.Context(), bytes.NewReader(imageTree(t)), "box", "",
+		[]string{`CMD ["sh", "-c", "sleep 1000"]`},
 		func(jsonstream.Message) error { return nil })
 	must(t, err)
 	return r

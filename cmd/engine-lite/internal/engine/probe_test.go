@@ -24,7 +24,8 @@ import (
 func checked(script string, more ...func(*container.HealthConfig)) func(*container.CreateRequest) {
 	return func(req *container.CreateRequest) {
 		req.Shell = []string{"sh", "-c"}
-		req.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", script}, Interval: 10 * time.Second, Timeout: 5 * time.Second, Retries: 2}
+		req.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", script}, Interval: 10 * time.Second,
+			Timeout: 5 * time.Second, Retries: 2}
 		for _, fn := range more {
 			fn(req.Healthcheck)
 		}
@@ -79,18 +80,23 @@ func TestProbes(t *testing.T) {
 		"success": {checked("echo fine"), "healthy", 0, "fine\n",
 			[]string{"exec_create: sh -c echo fine", "exec_start: sh -c echo fine", "exec_die 0"}, 0},
 		"failure": {checked("echo oh; sleep 2; exit 3"), "unhealthy", 3, "oh\n",
-			[]string{"exec_create: sh -c echo oh; sleep 2; exit 3", "exec_start: sh -c echo oh; sleep 2; exit 3", "exec_die 3"}, 2 * time.Second},
+			[]string{"exec_create: sh -c echo oh; sleep 2; exit 3", "exec_start: sh -c echo oh; sleep 2; exit 3",
+				"exec_die 3"}, 2 * time.Second},
 		"timeout": {checked("sleep 1000"), "unhealthy", -1, "Health check exceeded timeout (5s)",
 			[]string{"exec_create: sh -c sleep 1000", "exec_start: sh -c sleep 1000", "exec_die 137"}, 5 * time.Second},
-		"timeout with output": {checked("echo slow; sleep 1000"), "unhealthy", -1, "Health check exceeded timeout (5s): slow\n",
-			[]string{"exec_create: sh -c echo slow; sleep 1000", "exec_start: sh -c echo slow; sleep 1000", "exec_die 137"}, 5 * time.Second},
+		"timeout with output": {checked("echo slow; sleep 1000"), "unhealthy", -1,
+			"Health check exceeded timeout (5s): slow\n",
+			[]string{"exec_create: sh -c echo slow; sleep 1000", "exec_start: sh -c echo slow; sleep 1000",
+				"exec_die 137"}, 5 * time.Second},
 		"killed": {checked("kill -9 $$"), "unhealthy", 137, "",
 			[]string{"exec_create: sh -c kill -9 $$", "exec_start: sh -c kill -9 $$", "exec_die 137"}, 0},
 		"all that is kept": {checked("echo " + long), "healthy", 0, long + "\n",
 			[]string{"exec_create: sh -c echo " + long, "exec_start: sh -c echo " + long, "exec_die 0"}, 0},
 		"more than is kept": {checked("echo " + long + "; echo y"), "healthy", 0, long + "\n...",
-			[]string{"exec_create: sh -c echo " + long + "; echo y", "exec_start: sh -c echo " + long + "; echo y", "exec_die 0"}, 0},
-		"no such command": {checked("", command("CMD", "nosuch")), "unhealthy", -1, "executable file not found in $PATH",
+			[]string{"exec_create: sh -c echo " + long + "; echo y", "exec_start: sh -c echo " + long + "; echo y",
+				"exec_die 0"}, 0},
+		"no such command": {checked("", command("CMD", "nosuch")), "unhealthy", -1,
+			"executable file not found in $PATH",
 			[]string{"exec_create: nosuch"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +109,8 @@ func TestProbes(t *testing.T) {
 				h := r.probed(id, c.status, 2)
 				first, second := h.Log[0], h.Log[1]
 				for _, result := range h.Log {
-					if result.ExitCode != c.code || !strings.Contains(result.Output, c.output) || len(c.output) > 0 && strings.HasPrefix(c.output, "x") && result.Output != c.output {
+					if result.ExitCode != c.code || !strings.Contains(result.Output, c.output) || len(c.output) > 0 &&
+						strings.HasPrefix(c.output, "x") && result.Output != c.output {
 						t.Errorf("%d, %q", result.ExitCode, result.Output)
 					}
 					if took := result.End.Sub(result.Start); took != c.took && c.code != 137 {
@@ -153,7 +160,8 @@ func (r *rig) actionsWithCodes(id string) []string {
 		if code, ok := ev.Attributes["exitCode"]; ok {
 			action += " " + code
 		}
-		if exec, ok := ev.Attributes["execID"]; ok && (len(exec) != 64 || (strings.HasPrefix(action, "exec_create") == (execs[exec] != ""))) {
+		if exec, ok := ev.Attributes["execID"]; ok &&
+			(len(exec) != 64 || (strings.HasPrefix(action, "exec_create") == (execs[exec] != ""))) {
 			r.t.Errorf("%s has execID %q", action, exec)
 		} else if ok {
 			execs[exec] = action
@@ -286,7 +294,8 @@ func TestLeftoverProbe(t *testing.T) {
 			id := r.run("", "sleep 1000", checked("exit 0"))
 			r.close()
 			process := probePrefix + strings.Repeat("ab", 32)
-			streams, err := r.streams.Create(t.Context(), libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
+			streams, err := r.streams.Create(t.Context(),
+				libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
 			must(t, err)
 			must(t, r.daemon.AddExec(t.Context(), id, process, libcontainerd.ExecConfig{
 				Process: &specs.Process{Args: []string{"sh", "-c", "sleep 1000"}}, Stdio: streams.Paths(),

@@ -67,7 +67,8 @@ func TestAutoRemoveIsTriedAgain(t *testing.T) {
 			go func() { started <- r.e.ContainerStart(t.Context(), id) }()
 			for range 2 {
 				ends <- errBusy
-				if got := receive(t, removed); got.StatusCode != c.code || got.Error == nil || !strings.Contains(got.Error.Message, errBusy.Error()) {
+				if got := receive(t, removed); got.StatusCode != c.code || got.Error == nil ||
+					!strings.Contains(got.Error.Message, errBusy.Error()) {
 					t.Errorf("%+v", got)
 				}
 				removed = r.wait(id, container.WaitConditionRemoved)

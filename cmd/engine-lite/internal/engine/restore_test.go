@@ -32,7 +32,8 @@ func TestRestore(t *testing.T) {
 	must(t, err)
 	r.open()
 	r.ended(ends)
-	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited, paused: record.StatusPaused, idle: record.StatusCreated} {
+	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited,
+		paused: record.StatusPaused, idle: record.StatusCreated} {
 		if got := r.task(id).Record(); got.Status != want {
 			t.Errorf("%s is %s", got.Name, got.Status)
 		}
@@ -74,14 +75,16 @@ func TestRestoreAfterReboot(t *testing.T) {
 	for _, c := range []string{id, removed} {
 		r.daemon.Forget(c)
 		must(t, r.daemon.DeleteContainer(t.Context(), c))
-		s, err := r.streams.Restore(t.Context(), libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
+		s, err := r.streams.Restore(t.Context(),
+			libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
 		must(t, err)
 		must(t, s.Close())
 	}
 	r.keeper = newFakeKeeper()
 	r.open()
 	r.ended(id)
-	if rec := r.task(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
+	if rec := r.task(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" ||
+		rec.ShownExitCode() != 255 {
 		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.ShownExitCode(), rec.ExitUnknown)
 	}
 	eventually(t, func() bool { _, err := r.e.find(removed); return errdefs.IsNotFound(err) })
@@ -108,7 +111,8 @@ func TestStartWithoutEvent(t *testing.T) {
 func TestExitHalfDone(t *testing.T) {
 	for _, auto := range []bool{false, true} {
 		r := newRig(t)
-		id := r.run("", "cat; echo last words; exit 3", withStdin, func(req *container.CreateRequest) { req.HostConfig.AutoRemove = auto })
+		id := r.run("", "cat; echo last words; exit 3", withStdin,
+			func(req *container.CreateRequest) { req.HostConfig.AutoRemove = auto })
 		r.close()
 		must(t, r.daemon.CloseIO(t.Context(), id, libcontainerd.InitProcess))
 		_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
@@ -155,7 +159,11 @@ func TestRemovalHalfDone(t *testing.T) {
 	id := r.run("", "sleep 1000")
 	created := r.create("", "exit 0")
 	r.reopen(
-		edit(id, func(rec *record.Record) { rec.SetExited(0, "", false, time.Now()); rec.Status = record.StatusRemoving }),
+		edit(id, func(rec *record.Record) {
+			rec.SetExited(0, "", false,
+				time.Now())
+			rec.Status = record.StatusRemoving
+		}),
 		edit(created, func(rec *record.Record) { rec.Status, rec.Version = record.StatusRemoving, 0 }))
 	r.empty()
 	if got := r.actions(id); got[len(got)-1] != "destroy" {
@@ -190,7 +198,8 @@ func TestRemovalThatFails(t *testing.T) {
 func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	running, ends, idle, unrecorded := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"), r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
+	running, ends, idle, unrecorded := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"),
+		r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
 	r.close()
 	for _, exec := range []string{ends, unrecorded} {
 		must(t, r.daemon.CloseIO(t.Context(), id, exec))
@@ -201,14 +210,16 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, unrecorded); return nil })
 	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
-	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + running + ":stderr", id + "/" + running + ":stdout", "someone-else/a/b:stdout"}
+	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + running + ":stderr",
+		id + "/" + running + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
 	eventually(t, func() bool { return slices.Equal(r.keeper.keys(), want) && len(r.streams.Left()) == 2 })
 	for _, exec := range []string{ends, unrecorded} {
 		eventually(t, func() bool { _, err := r.daemon.Process(t.Context(), id, exec); return errdefs.IsNotFound(err) })
 	}
 	for exec, code := range map[string]int{running: -1, ends: 6} {
-		if x, err := r.e.ExecInspect(t.Context(), exec); err != nil || x.Running != (code < 0) || !x.Running && *x.ExitCode != code || x.Pid == 0 {
+		if x, err := r.e.ExecInspect(t.Context(), exec); err != nil || x.Running != (code < 0) || !x.Running &&
+			*x.ExitCode != code || x.Pid == 0 {
 			t.Errorf("%+v, %v", x, err)
 		}
 	}
@@ -299,10 +310,11 @@ func TestStdinOverRestart(t *testing.T) {
 				finish = end
 				opened := make(chan struct{})
 				go func() {
-					attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-						close(opened)
-						return Streams{Stdin: input, Stdout: io.Discard}, nil
-					}})
+					attached <- r.e.ContainerAttach(ctx, id,
+						AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+							close(opened)
+							return Streams{Stdin: input, Stdout: io.Discard}, nil
+						}})
 				}()
 				receive(t, notify(opened))
 			}

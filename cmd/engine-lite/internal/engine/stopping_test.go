@@ -21,12 +21,17 @@ func TestStopOverEngines(t *testing.T) {
 		ended   bool // without an event of the stop
 		actions []string
 	}{
-		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
-		"no deadline":     {stop: record.Stop{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
-		"deadline over":   {stop: record.Stop{Signal: syscall.SIGHUP, Deadline: soon, Sent: true}, actions: []string{"kill", "die", "stop"}},
-		"ended":           {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true, actions: []string{"stop"}},
-		"restart":         {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, restart: true, actions: []string{"kill", "die", "stop", "start", "restart"}},
-		"restart, ended":  {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true, ended: true, actions: []string{"stop", "start", "restart"}},
+		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later},
+			actions: []string{"kill", "die", "stop"}},
+		"no deadline": {stop: record.Stop{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
+		"deadline over": {stop: record.Stop{Signal: syscall.SIGHUP, Deadline: soon, Sent: true},
+			actions: []string{"kill", "die", "stop"}},
+		"ended": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true,
+			actions: []string{"stop"}},
+		"restart": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, restart: true,
+			actions: []string{"kill", "die", "stop", "start", "restart"}},
+		"restart, ended": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true,
+			ended: true, actions: []string{"stop", "start", "restart"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -93,7 +98,8 @@ func TestTwoStops(t *testing.T) {
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.second, time.Time{}))
 			got := o.Record().Stop.Deadline
-			if test.want < 0 != got.IsZero() || test.want > 0 && (got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
+			if test.want < 0 != got.IsZero() || test.want > 0 &&
+				(got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
 				t.Errorf("deadline %s", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))

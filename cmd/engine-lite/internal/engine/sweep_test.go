@@ -89,7 +89,8 @@ func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 		whole("a waiter for the next exit")
 	}()
 	go func() {
-		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)}, func(eventstream.Event) error { return containers.ErrUnchanged })
+		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)},
+			func(eventstream.Event) error { return containers.ErrUnchanged })
 		if !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("events: %v", err)
 		}
@@ -124,7 +125,8 @@ func TestStopEventOnceAfterTheSweep(t *testing.T) {
 	r.reopen(crash)
 	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_ = r.task(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil }) // the record must keep its stop
+	// the record must keep its stop
+	_ = r.task(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil })
 	r.daemon.Release()
 	must(t, r.task(id).awaitSwept(t.Context()))
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -152,10 +154,11 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	opened, attached := make(chan struct{}), make(chan error, 1)
 	go func() {
-		attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-			close(opened)
-			return Streams{Stdout: io.Discard}, nil
-		}})
+		attached <- r.e.ContainerAttach(ctx, id,
+			AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+				close(opened)
+				return Streams{Stdout: io.Discard}, nil
+			}})
 	}()
 	select {
 	case <-opened: // early enough to lose its files
@@ -249,7 +252,8 @@ func TestLogsOfAnEndedContainer(t *testing.T) {
 		go func() {
 			var out bytes.Buffer
 			err := r.e.ContainerLogs(t.Context(), id, LogsOptions{
-				Stdout: true, Tail: -1, Follow: follow, Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
+				Stdout: true, Tail: -1, Follow: follow,
+				Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
 			})
 			if err != nil {
 				t.Error(err)
@@ -279,10 +283,11 @@ func TestAttachToAnEndedContainer(t *testing.T) {
 	opened, attached := make(chan struct{}), make(chan error, 1)
 	var out bytes.Buffer
 	go func() {
-		attached <- r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-			close(opened)
-			return Streams{Stdout: &out}, nil
-		}})
+		attached <- r.e.ContainerAttach(t.Context(), id,
+			AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+				close(opened)
+				return Streams{Stdout: &out}, nil
+			}})
 	}()
 	select {
 	case <-opened:

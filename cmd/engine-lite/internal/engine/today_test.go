@@ -25,7 +25,8 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// unpackJournal unpacks testdata/v1/journal.db.gz: the journal that an engine of format 1 left when it was closed. It has
+// unpackJournal unpacks testdata/v1/journal.db.gz: the journal that an engine of format 1 left when it was closed. It
+// has
 // containers in each state, an exec that runs, containers that were removed, and external ones.
 func unpackJournal(t *testing.T, path string) {
 	t.Helper()
@@ -75,7 +76,8 @@ func TestMigrateTodaysJournal(t *testing.T) {
 	kinds := map[string]int{}
 	for name, value := range before {
 		kind, key, _ := strings.Cut(name, "/")
-		if to, ok := map[string]string{"bygone": "exit-record", "bygone-order": "exit-record-order", "foreign": "external-container"}[kind]; ok {
+		if to, ok := map[string]string{"bygone": "exit-record", "bygone-order": "exit-record-order",
+			"foreign": "external-container"}[kind]; ok {
 			kind = to
 		}
 		want[kind+"/"+key] = value
@@ -101,8 +103,10 @@ func rewrite(t *testing.T, s *store.Store, before map[string]string) {
 		return firstError(
 			record.Containers.ForEach(tx, func(_ string, r *record.Record) error { return r.Put(tx) }),
 			record.Execs.ForEach(tx, func(id string, x record.Exec) error { return record.Execs.Put(tx, id, x) }),
-			record.RemovedExits.ForEach(tx, func(id string, x *record.RemovedExit) error { return record.RemovedExits.Put(tx, id, x) }),
-			external.Records.ForEach(tx, func(id string, x external.Record) error { return external.Records.Put(tx, id, x) }),
+			record.RemovedExits.ForEach(tx,
+				func(id string, x *record.RemovedExit) error { return record.RemovedExits.Put(tx, id, x) }),
+			external.Records.ForEach(tx,
+				func(id string, x external.Record) error { return external.Records.Put(tx, id, x) }),
 		)
 	}))
 	after, _ := wholeJournal(t, s)

@@ -57,7 +57,8 @@ func (w *world) compareStates(i *engineInstance) {
 			says = ""
 		}
 		if answer.State.Status != "restarting" && says != tasks[c.ID] {
-			w.violation("%s is %s (%s), at the daemon %q: %+v", short(c.ID), answer.State.Status, says, tasks[c.ID], w.model.history(c.ID))
+			w.violation("%s is %s (%s), at the daemon %q: %+v", short(c.ID), answer.State.Status, says, tasks[c.ID],
+				w.model.history(c.ID))
 		}
 		delete(tasks, c.ID)
 	}

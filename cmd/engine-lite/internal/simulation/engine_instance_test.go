@@ -49,8 +49,9 @@ type engineInstance struct {
 
 func (w *world) newEngineInstance(root string) *engineInstance {
 	i := &engineInstance{
-		w: w, root: root, opened: make(chan error, 1), ending: make(chan struct{}), crashed: make(chan struct{}), unblocked: make(chan struct{}),
-		streams: map[*streamsTap]bool{},
+		w: w, root: root, opened: make(chan error, 1), ending: make(chan struct{}), crashed: make(chan struct{}),
+		unblocked: make(chan struct{}),
+		streams:   map[*streamsTap]bool{},
 	}
 	i.beginEnd = sync.OnceFunc(func() { close(i.ending) })
 	i.ctx, i.cancel = context.WithCancel(context.Background())
@@ -195,7 +196,8 @@ func (w *world) copyRoot(killed *engineInstance, root string) error {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(killed.root, "containers"), filepath.Join(root, "containers")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(filepath.Join(killed.root, "containers"), filepath.Join(root, "containers")); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	err := copySparse(filepath.Join(killed.root, "journal.db"), filepath.Join(root, "journal.db"))

@@ -70,7 +70,8 @@ type recordView struct {
 }
 
 func newModel(w *world) *model {
-	return &model{w: w, processes: map[int]*processTruth{}, containers: map[string]*history{}, execs: map[string]*execHistory{}}
+	return &model{w: w, processes: map[int]*processTruth{}, containers: map[string]*history{},
+		execs: map[string]*execHistory{}}
 }
 
 // daemonEvent records an event of the daemon. The daemon's lock is held.
@@ -193,7 +194,8 @@ func (m *model) addEvent(s *journal.Snapshot, ev journal.Event) {
 		m.containers[ev.ID] = h
 	}
 	if err := m.applyEvent(s, h, ev); err != nil {
-		m.w.violation("event %d, %s of %s %s: %v; before: %+v", ev.Seq, ev.Action, short(ev.ID), ev.Attributes["name"], err, *h)
+		m.w.violation("event %d, %s of %s %s: %v; before: %+v", ev.Seq, ev.Action, short(ev.ID), ev.Attributes["name"],
+			err, *h)
 	}
 }
 
@@ -351,7 +353,8 @@ func (m *model) compare(s *journal.Snapshot, id string) {
 	case "created":
 		follows = r.Status == "created" || r.Status == "removing"
 	case "exited":
-		follows = (r.Status == "exited" || r.Status == "restarting" || r.Status == "removing") && r.Exits == h.generation && r.Pid == 0
+		follows = (r.Status == "exited" || r.Status == "restarting" || r.Status == "removing") &&
+			r.Exits == h.generation && r.Pid == 0
 	case "running", "paused":
 		follows = r.Status == h.status && r.Pid == h.pid && r.OOMKilled == h.oom
 	}

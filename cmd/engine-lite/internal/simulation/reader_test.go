@@ -38,7 +38,9 @@ func (r *reader) run(ctx context.Context) {
 			defer context.AfterFunc(ctx, cancel)()
 			defer cancel()
 			after := r.position()
-			return struct{}{}, e.Events(calls, eventstream.Options{After: &after}, func(ev eventstream.Event) error { return r.take(i, ev) })
+			return struct{}{},
+				e.Events(calls, eventstream.Options{After: &after},
+					func(ev eventstream.Event) error { return r.take(i, ev) })
 		})
 		r.w.note("reader", r.name+" was ended", fmt.Sprint(r.position()))
 		if err != nil && !i.isEnding() && ctx.Err() == nil {
@@ -56,7 +58,8 @@ func (r *reader) take(i *engineInstance, ev eventstream.Event) error {
 	if r.slow && !r.w.noFaults.Load() {
 		longest = 3 * time.Second
 	}
-	r.w.delay(context.Background(), "reader", r.name, func(d *dice) time.Duration { return d.between(time.Microsecond, longest) })
+	r.w.delay(context.Background(), "reader", r.name,
+		func(d *dice) time.Duration { return d.between(time.Microsecond, longest) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i.isEnding() {
@@ -65,7 +68,8 @@ func (r *reader) take(i *engineInstance, ev eventstream.Event) error {
 	r.w.model.read(i.journal) // the event may come before its commit has returned
 	committed, ok := r.w.model.event(ev.Seq)
 	if ev.Seq != r.at+1 || !ok || committed != (eventKey{string(ev.Action), ev.Actor.ID}) {
-		r.w.violation("the %s reader has %d, %s, after %d; committed is %+v", r.name, ev.Seq, ev.Action, r.at, committed)
+		r.w.violation("the %s reader has %d, %s, after %d; committed is %+v", r.name, ev.Seq, ev.Action, r.at,
+			committed)
 	}
 	r.at = ev.Seq
 	return nil

@@ -46,7 +46,8 @@ func (w *world) run() {
 	var causing sync.WaitGroup
 	causing.Go(func() { w.causeFaults(ctx) })
 	for n := range w.plan.users {
-		u := &user{w: w, name: fmt.Sprintf("user%d", n), lifecycles: (w.plan.lifecycles + w.plan.users - 1) / w.plan.users}
+		u := &user{w: w, name: fmt.Sprintf("user%d", n),
+			lifecycles: (w.plan.lifecycles + w.plan.users - 1) / w.plan.users}
 		w.acting.Go(u.run)
 	}
 	readers := []*reader{{w: w, name: "fast"}, {w: w, name: "slow", slow: true}}

@@ -15,9 +15,10 @@ import (
 var (
 	seedFlag       = flag.Uint64("simulation.seed", 0, "first seed")
 	strideFlag     = flag.Uint64("simulation.stride", 1, "distance of a seed from the next")
-	lifecyclesFlag = flag.Int("simulation.lifecycles", 3000, "how many lifecycles, of all seeds together; 1 is one seed")
-	untilFlag      = flag.Duration("simulation.for", 0, "how long, in place of a number of lifecycles")
-	traceFlag      = flag.Bool("simulation.trace", false, "print all that happened")
+	lifecyclesFlag = flag.Int("simulation.lifecycles", 3000,
+		"how many lifecycles, of all seeds together; 1 is one seed")
+	untilFlag = flag.Duration("simulation.for", 0, "how long, in place of a number of lifecycles")
+	traceFlag = flag.Bool("simulation.trace", false, "print all that happened")
 )
 
 // The size of the run of one seed. A seed repeats a run only with the same sizes.
@@ -54,14 +55,16 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("seed %d, %s", seed, text)
 		}
 		if t.Failed() {
-			t.Logf("found by seed %d, after %d lifecycles; again, with all that happened: hack/simulate --seed %d", seed, lifecycles+r.first, seed)
+			t.Logf("found by seed %d, after %d lifecycles; again, with all that happened: hack/simulate --seed %d",
+				seed, lifecycles+r.first, seed)
 		}
 		lifecycles += r.lifecycles
 		if enough(lifecycles, time.Since(begin)) {
 			break
 		}
 	}
-	fmt.Printf("simulated %d lifecycles, seeds %d to %d by %d, in %.1f s\n", lifecycles, *seedFlag, seed, *strideFlag, time.Since(begin).Seconds())
+	fmt.Printf("simulated %d lifecycles, seeds %d to %d by %d, in %.1f s\n", lifecycles, *seedFlag, seed, *strideFlag,
+		time.Since(begin).Seconds())
 	for _, kind := range kinds {
 		fmt.Printf("fault %8d %s\n", total[kind], kind)
 		if total[kind] == 0 && lifecycles >= 1000 && !t.Failed() {

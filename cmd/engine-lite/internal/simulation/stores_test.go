@@ -167,7 +167,8 @@ func (i *engineInstance) step(ctx context.Context, what, id string) error {
 		return i.block()
 	}
 	name := what + " " + short(id)
-	d, passed := i.w.delay(ctx, "step", name, func(d *dice) time.Duration { return d.between(time.Microsecond, 5*time.Millisecond) })
+	d, passed := i.w.delay(ctx, "step", name,
+		func(d *dice) time.Duration { return d.between(time.Microsecond, 5*time.Millisecond) })
 	switch {
 	case i.isKilled():
 		return i.block()

@@ -59,7 +59,10 @@ func (u *user) attachForLastCut(inc *engineInstance, next time.Duration) {
 		return
 	}
 	if h.status == "paused" {
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerUnpause(ctx, id) })
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine,
+			id string) error {
+			return e.ContainerUnpause(ctx, id)
+		})
 	}
 	u.attachStdin(inc, u.dice("visit").between(0, next))
 	if !h.alive() {

@@ -124,7 +124,8 @@ func (u *user) turn() bool {
 }
 
 // call makes a request and traces its result.
-func call[T any](u *user, inc *engineInstance, what string, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
+func call[T any](u *user, inc *engineInstance, what string,
+	fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
 	u.w.note("user", u.name+" asks for "+what, short(u.id))
 	answer, err := do(inc, fn)
 	u.w.note("user", u.name+" has "+what, fmt.Sprint(err))
@@ -132,15 +133,18 @@ func call[T any](u *user, inc *engineInstance, what string, fn func(ctx context.
 }
 
 // call makes a request that has no answer but an error.
-func (u *user) call(inc *engineInstance, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) error {
+func (u *user) call(inc *engineInstance, what string,
+	fn func(ctx context.Context, e *engine.Engine, id string) error) error {
 	id := u.id
-	_, err := call(u, inc, what, func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
+	_, err := call(u, inc, what,
+		func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
 	return err
 }
 
 func (u *user) create(inc *engineInstance) {
 	req := container.CreateRequest{
-		Config:     &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.kind.script}, OpenStdin: u.kind.stdin, StdinOnce: u.kind.stdin},
+		Config: &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.kind.script}, OpenStdin: u.kind.stdin,
+			StdinOnce: u.kind.stdin},
 		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.kind.autoRemove},
 	}
 	if n := u.kind.restarts; n > 0 {
@@ -180,7 +184,8 @@ func (u *user) notRunning(inc *engineInstance, h history) {
 
 func (u *user) start(inc *engineInstance) {
 	before := u.w.model.history(u.id)
-	err := u.call(inc, "start", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
+	err := u.call(inc, "start",
+		func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
 	if after := u.w.model.history(u.id); err == nil && after.starts == before.starts {
 		u.w.violation("%s was started, but the journal has no event of it: %+v", short(u.id), after)
 	}
@@ -196,7 +201,10 @@ func (u *user) running(inc *engineInstance, h history) {
 	case n < 3:
 		u.exec(inc, d)
 	case n < 5:
-		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerPause(ctx, id) })
+		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error {
+			return e.ContainerPause(ctx,
+				id)
+		})
 	case n < 7:
 		u.stop(inc, d, h)
 	case n == 7:
@@ -233,7 +241,10 @@ func (u *user) paused(inc *engineInstance) {
 	case 2:
 		u.remove(inc, true)
 	default:
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerUnpause(ctx, id) })
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine,
+			id string) error {
+			return e.ContainerUnpause(ctx, id)
+		})
 	}
 }
 
@@ -261,7 +272,8 @@ func (u *user) stop(inc *engineInstance, d *dice, before history) {
 }
 
 func (u *user) kill(inc *engineInstance, signal string) {
-	u.ask(inc, "kill "+signal, func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
+	u.ask(inc, "kill "+signal,
+		func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
 }
 
 func (u *user) remove(inc *engineInstance, force bool) {
@@ -300,10 +312,12 @@ func (u *user) wait(inc *engineInstance, d *dice, before history) {
 }
 
 func (u *user) exec(inc *engineInstance, d *dice) {
-	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()), "sleep 1000000", "echo x; exit 0"}[d.below(4)]
+	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()),
+		"sleep 1000000", "echo x; exit 0"}[d.below(4)]
 	id := u.id
 	exec, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
-		exec, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
+		exec, err := e.ExecCreate(ctx, id,
+			container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
 		if err != nil {
 			return "", err
 		}

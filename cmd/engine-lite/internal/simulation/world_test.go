@@ -113,8 +113,10 @@ func (w *world) seedOf(actor string, step uint64) uint64 {
 
 // kinds are all kinds of faults.
 var kinds = []string{
-	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty", "daemon restarted with its tasks",
-	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late", "event lost",
+	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty",
+	"daemon restarted with its tasks",
+	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late",
+	"event lost",
 	"event reordered", "event repeated", "out of memory", "paused by another client", "resumed by another client",
 	"streams or files failed", "subscription cut", "write failed",
 }
@@ -145,7 +147,8 @@ func (w *world) violation(format string, args ...any) {
 	if len(w.violations) == 0 {
 		w.first = w.model.lifecycles()
 	}
-	w.violations = append(w.violations, fmt.Sprintf("after %d lifecycles and %v: %s", w.model.lifecycles(), time.Since(w.trace.begin), text))
+	w.violations = append(w.violations,
+		fmt.Sprintf("after %d lifecycles and %v: %s", w.model.lifecycles(), time.Since(w.trace.begin), text))
 }
 
 // sleep waits. It is false if ctx ended first.

@@ -86,7 +86,8 @@ func kept(t *testing.T, req *container.CreateRequest) bool {
 	var h record.HostConfig
 	stored(t, request.Config(req.Config), &c)
 	stored(t, request.HostConfig(req.HostConfig), &h)
-	return reflect.DeepEqual(inspect.Config(&c), req.Config) && reflect.DeepEqual(inspect.HostConfig(&h), req.HostConfig)
+	return reflect.DeepEqual(inspect.Config(&c), req.Config) &&
+		reflect.DeepEqual(inspect.HostConfig(&h), req.HostConfig)
 }
 
 // stored writes a value in its stored form and reads it.
@@ -104,7 +105,8 @@ func stored(t *testing.T, from, to any) {
 // An empty list and no list are different: clients see [] and null.
 func TestEmptyIsNotNone(t *testing.T) {
 	req := emptyRequest()
-	for _, v := range []reflect.Value{reflect.ValueOf(req.Config).Elem(), reflect.ValueOf(req.HostConfig).Elem(), reflect.ValueOf(&req.HostConfig.Resources).Elem()} {
+	for _, v := range []reflect.Value{reflect.ValueOf(req.Config).Elem(), reflect.ValueOf(req.HostConfig).Elem(),
+		reflect.ValueOf(&req.HostConfig.Resources).Elem()} {
 		for i := range v.NumField() {
 			f, tag := v.Field(i), v.Type().Field(i).Tag.Get("json")
 			switch {
@@ -244,7 +246,8 @@ func TestInspectAsBefore(t *testing.T) {
 	same(t, "everything-list.json", s)
 	r.Status = record.StatusExited
 	same(t, "everything-inspect.json", inspect.Container(r, inspect.Place{
-		Dir: "/ROOT/containers/" + r.ID, LogPath: "/ROOT/containers/" + r.ID + "/" + r.ID + "-json.log", Snapshotter: "overlayfs",
+		Dir: "/ROOT/containers/" + r.ID, LogPath: "/ROOT/containers/" + r.ID + "/" + r.ID + "-json.log",
+		Snapshotter: "overlayfs",
 	}))
 }
 

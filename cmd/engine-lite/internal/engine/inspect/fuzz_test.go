@@ -37,7 +37,8 @@ func FuzzRecord(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	f.Add([]byte(`{"ID":"` + id + `","Status":"running","Config":{},"HostConfig":{"PortBindings":{"x":null},"Dns":["x"]},"Health":{"Log":null}}`))
+	f.Add([]byte(`{"ID":"` + id +
+		`","Status":"running","Config":{},"HostConfig":{"PortBindings":{"x":null},"Dns":["x"]},"Health":{"Log":null}}`))
 	f.Add([]byte(`{"Config":null,"HostConfig":7}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		journal := oneRecord{record.Containers.Name, id, raw}

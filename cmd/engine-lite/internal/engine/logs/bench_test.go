@@ -137,7 +137,9 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	record, _ := appendRecords(nil, []byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout, time.Now(), true)
+	record, _ := appendRecords(nil,
+		[]byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout,
+		time.Now(), true)
 	var d decoder
 	b.SetBytes(int64(len(record)))
 	b.ReportAllocs()

@@ -232,7 +232,8 @@ func TestDirectClientGoes(t *testing.T) {
 				d.readFrame()
 			}
 			leave(d)
-			if err := <-d.copied; !errors.Is(err, context.Canceled) && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+			if err := <-d.copied; !errors.Is(err, context.Canceled) && !errors.Is(err, unix.EPIPE) &&
+				!errors.Is(err, unix.ECONNRESET) {
 				t.Errorf("Copy: %v", err)
 			}
 			must(t, d.f.Close())

@@ -182,7 +182,8 @@ type joined struct {
 }
 
 func join(o *Output, enough int) *joined {
-	c := &joined{f: o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true}), enough: enough, copied: make(chan error, 1)}
+	c := &joined{f: o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true}), enough: enough,
+		copied: make(chan error, 1)}
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
 	go func() { c.copied <- c.f.Copy(ctx, &c.out, &c.err) }()
@@ -245,7 +246,8 @@ func TestFollowBeforeStart(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
 	o, out, errs := p.open(0), newStream(t), newStream(t)
-	both, one := o.Follow(FollowOptions{Stdout: true, Stderr: true}), o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true})
+	both, one := o.Follow(FollowOptions{Stdout: true, Stderr: true}),
+		o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true})
 	want := numbered(0, 50000)
 	o.Start(out, errs)
 	var wg sync.WaitGroup
@@ -269,7 +271,8 @@ func TestCopyEnds(t *testing.T) {
 	o, s := p.open(0), newStream(t)
 	o.Start(s, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	f, broken, late := o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true})
+	f, broken, late := o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true}),
+		o.Follow(FollowOptions{Stdout: true})
 	copied := make(chan error, 3)
 	go func() { copied <- f.Copy(ctx, io.Discard, nil) }()
 	cancel()

@@ -140,7 +140,8 @@ type stream struct {
 
 func newStream(t testing.TB) *stream {
 	t.Helper()
-	set, err := fifo.Create(filepath.Join(t.TempDir(), "io"), fifo.Config{UID: os.Geteuid(), GID: os.Getegid(), Stdout: true})
+	set, err := fifo.Create(filepath.Join(t.TempDir(), "io"),
+		fifo.Config{UID: os.Geteuid(), GID: os.Getegid(), Stdout: true})
 	must(t, err)
 	reader, err := set.OpenStdout(context.Background())
 	must(t, err)

@@ -27,7 +27,8 @@ func assertText(t testing.TB, what, got, want string) {
 	for i < min(len(got), len(want)) && got[i] == want[i] {
 		i++
 	}
-	t.Errorf("%s: %d bytes, want %d; from byte %d on: %.60q, want %.60q", what, len(got), len(want), i, got[i:], want[i:])
+	t.Errorf("%s: %d bytes, want %d; from byte %d on: %.60q, want %.60q", what, len(got), len(want), i, got[i:],
+		want[i:])
 }
 
 // waitLogged waits until the log has so many bytes of stream i.

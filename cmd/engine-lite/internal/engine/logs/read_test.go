@@ -66,9 +66,11 @@ func TestRead(t *testing.T) {
 		"tail, since, until": {ReadOptions{Stdout: true, Stderr: true, Tail: 2, Since: at(1), Until: at(5)}, "45"},
 	} {
 		for tail, more := range map[string]string{
-			"": "", " torn": `{"log":"torn`, " torn before newline": `{"log":"x","stream":"stdout","time":"2026-02-03T04:05:06Z"}`,
-			" garbage": "garbage\n\n\x00\n", " long garbage": strings.Repeat("\x00", 3*longestRecord+5) + "\n",
-			" endless garbage": strings.Repeat("y", 2*longestRecord),
+			"": "", " torn": `{"log":"torn`,
+			" torn before newline": `{"log":"x","stream":"stdout","time":"2026-02-03T04:05:06Z"}`,
+			" garbage":             "garbage\n\n\x00\n",
+			" long garbage":        strings.Repeat("\x00", 3*longestRecord+5) + "\n",
+			" endless garbage":     strings.Repeat("y", 2*longestRecord),
 		} {
 			t.Run(name+tail, func(t *testing.T) {
 				if got := readLog(t, writeLog(t, more), c.o); got != c.want {
@@ -83,10 +85,12 @@ func TestRead(t *testing.T) {
 func TestReadAroundGarbage(t *testing.T) {
 	first, err := os.ReadFile(writeLog(t, ""))
 	must(t, err)
-	for _, garbage := range []string{"x\n", strings.Repeat("\x00", longestRecord) + "\n", strings.Repeat("z", 5*longestRecord) + "\n"} {
+	for _, garbage := range []string{"x\n", strings.Repeat("\x00", longestRecord) + "\n",
+		strings.Repeat("z", 5*longestRecord) + "\n"} {
 		path := filepath.Join(t.TempDir(), "log")
 		must(t, os.WriteFile(path, append(append(bytes.Clone(first), garbage...), first...), 0o600))
-		for tail, want := range map[int]string{-1: "01234567890123456789", 12: "890123456789", 10: "0123456789", 11: "90123456789"} {
+		for tail, want := range map[int]string{-1: "01234567890123456789", 12: "890123456789", 10: "0123456789",
+			11: "90123456789"} {
 			if got := readLog(t, path, ReadOptions{Stdout: true, Stderr: true, Tail: tail}); got != want {
 				t.Errorf("tail %d around %d bytes: %q, want %q", tail, len(garbage), got, want)
 			}
@@ -182,7 +186,8 @@ func TestReadFollowEnds(t *testing.T) {
 		"cancelled": {end: func(_ *Output, cancel context.CancelFunc) { cancel() }, want: context.Canceled},
 		"closed":    {end: func(o *Output, _ context.CancelFunc) { _ = o.Close() }},
 		"removed":   {end: func(o *Output, _ context.CancelFunc) { _ = o.Remove() }},
-		"until":     {end: func(*Output, context.CancelFunc) {}, o: ReadOptions{Until: time.Now().Add(20 * time.Millisecond)}},
+		"until": {end: func(*Output, context.CancelFunc) {},
+			o: ReadOptions{Until: time.Now().Add(20 * time.Millisecond)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

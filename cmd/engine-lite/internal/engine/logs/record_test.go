@@ -61,7 +61,8 @@ func TestRecordForm(t *testing.T) {
 
 // FuzzEscape compares with encoding/json, and decodes what was encoded.
 func FuzzEscape(f *testing.F) {
-	for _, s := range []string{"", "plain text of some length", "\x00\x1f \"&<>\\\x7f\x80\xff", "€ü\u2028\u2029\ufffd\U0001f600",
+	for _, s := range []string{"", "plain text of some length", "\x00\x1f \"&<>\\\x7f\x80\xff",
+		"€ü\u2028\u2029\ufffd\U0001f600",
 		"1234567\n", "12345678\n", "123456789\n", "\xe2\x82", "aaaaaaa\xc3\xbc<", "\xed\xa0\x80"} {
 		f.Add([]byte(s))
 	}
