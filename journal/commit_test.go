@@ -191,8 +191,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 		"delete":      func(tx *Tx) { tx.Delete("", "k") },
 		"large value": func(tx *Tx) { tx.Put("n", "k", make([]byte, maxRecordBytes+1)) },
 		"large event": func(tx *Tx) {
-			tx.Append(Event{Attributes: map[string]string{"a": strings.Repeat("x",
-				1<<20)}})
+			tx.Append(Event{Attributes: map[string]string{"a": strings.Repeat("x", 1<<20)}})
 		},
 		"distant event": func(tx *Tx) { tx.Append(Event{Time: farFuture}) },
 	} {

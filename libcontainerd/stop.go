@@ -20,6 +20,19 @@ type StopOptions struct {
 	// Grace is how long Stop waits after that before it kills the container. 0 is
 	// DefaultGrace; with a negative Grace, Stop sends SIGKILL only.
 	Grace time.Duration
+	// AskedBefore tells that the stop signal was sent before, such as by an engine that
+	// has died since: Stop does not send the signal again.
+	AskedBefore bool
+	// Signaled is called after a signal was sent: the stop signal, then SIGKILL. The
+	// process may have ended by then. An error ends Stop. nil is for nobody.
+	Signaled func(ctx context.Context, sig syscall.Signal) error
+}
+
+func (o StopOptions) signaled(ctx context.Context, sig syscall.Signal) error {
+	if o.Signaled == nil {
+		return nil
+	}
+	return o.Signaled(ctx, sig)
 }
 
 // Stop ends the container, and returns its exit after the backend has taken it. Stop
@@ -31,8 +44,9 @@ type StopOptions struct {
 // returns its last exit.
 //
 // Errors: InvalidArgument for a negative signal; FailedPrecondition for a container
-// that never ran, or is being started; the cause of ctx. When ctx ends, Stop returns;
-// signals that were sent take effect all the same.
+// that never ran, or is being started; Unavailable while the daemon is away; the cause
+// of ctx; what Signaled returned. When ctx ends, Stop returns; signals that were sent
+// take effect all the same.
 func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
 	if o.Signal < 0 {
 		return Exit{}, fmt.Errorf("cannot stop container %q by signal %d: %w",
@@ -45,7 +59,15 @@ func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
 	if err := ctr.askToExit(ctx, p, o); err != nil {
 		return Exit{}, ctr.failed("stop", err)
 	}
-	if err := ctr.killAndWait(ctx, p); err != nil {
+	if !p.hasEnded() {
+		if err := ctr.killProcess(ctx, p); err != nil {
+			return Exit{}, ctr.failed("stop", err)
+		}
+		if err := o.signaled(ctx, syscall.SIGKILL); err != nil {
+			return Exit{}, err
+		}
+	}
+	if err := ctr.awaitKilled(ctx, p); err != nil {
 		return Exit{}, ctr.failed("stop", err)
 	}
 	return p.result()
@@ -76,8 +98,13 @@ func (ctr *Container) askToExit(ctx context.Context, p *process, o StopOptions) 
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
-	if err := ctr.signalToExit(ctx, p, sig, false); err != nil {
-		return err
+	if !o.AskedBefore {
+		if err := ctr.signalToExit(ctx, p, sig, false); err != nil {
+			return err
+		}
+		if err := o.signaled(ctx, sig); err != nil {
+			return err
+		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
@@ -86,18 +113,29 @@ func (ctr *Container) askToExit(ctx context.Context, p *process, o StopOptions) 
 }
 
 // killAndWait kills p, or the whole container if p is its init process, and waits
-// until the backend has taken the exit. A container that is paused, or is being
-// paused, is resumed: the freezer of control groups version 1 holds back SIGKILL too,
-// see freezer-subsystem.rst of the kernel's documentation.
+// until the backend has taken the exit.
 func (ctr *Container) killAndWait(ctx context.Context, p *process) error {
-	if all := p.id == InitProcess; !p.hasEnded() {
-		if err := ctr.signalToExit(ctx, p, syscall.SIGKILL, all); err != nil {
+	if !p.hasEnded() {
+		if err := ctr.killProcess(ctx, p); err != nil {
 			return err
 		}
-		if all {
-			if err := ctr.thawUntil(ctx, p); err != nil {
-				return err
-			}
+	}
+	return ctr.awaitKilled(ctx, p)
+}
+
+// killProcess sends SIGKILL to p, or to the whole container if p is its init process.
+func (ctr *Container) killProcess(ctx context.Context, p *process) error {
+	return ctr.signalToExit(ctx, p, syscall.SIGKILL, p.id == InitProcess)
+}
+
+// awaitKilled waits until the backend has taken the exit of p, which was killed. A
+// container that is paused, or is being paused, is resumed: the freezer of control
+// groups version 1 holds back SIGKILL too, see freezer-subsystem.rst of the kernel's
+// documentation.
+func (ctr *Container) awaitKilled(ctx context.Context, p *process) error {
+	if p.id == InitProcess && !p.hasEnded() {
+		if err := ctr.thawUntil(ctx, p); err != nil {
+			return err
 		}
 	}
 	return p.awaitTaken(ctx)

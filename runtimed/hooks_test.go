@@ -22,9 +22,8 @@ func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 			if n == "1" && kind == fails {
 				code = "1"
 			}
-			list = append(list,
-				specs.Hook{Path: "/bin/sh",
-					Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
+			list = append(list, specs.Hook{Path: "/bin/sh",
+				Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
 		}
 		return list
 	}

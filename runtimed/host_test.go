@@ -53,9 +53,8 @@ func TestWithoutSysResource(t *testing.T) {
 		// raise the soft limit at the same time (os/rlimit.go).
 		process.Rlimits[0].Soft = 4000
 		e := d.open("e", false)
-		_, err = d.tasks.Exec(ctx,
-			&tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process),
-				Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
+		_, err = d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process),
+			Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
 		check(t, err)
 		equal(t, "warnings of the exec", strings.Join(trailer.Get("engine-lite-warning"), "\n"), warned)
 		d.start("c", "e")
@@ -86,9 +85,8 @@ func TestMissingController(t *testing.T) {
 	spec = d.spec("other", "exec sleep 1000")
 	spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}}
 	d.runSpec("other", spec)
-	_, err = d.tasks.Update(ctx,
-		&tasks.UpdateTaskRequest{ContainerID: "other",
-			Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
+	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "other",
+		Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
 	equal(t, "code of an update", status.Code(err), codes.FailedPrecondition)
 }
 

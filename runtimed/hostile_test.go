@@ -171,9 +171,8 @@ func TestLargeSpec(t *testing.T) {
 	d.start("large", "")
 	equal(t, "exit status", d.wait("large", ""), 4)
 	d.delete("large")
-	_, err := d.containers.Create(d.ctx(),
-		&containers.CreateContainerRequest{Container: &containers.Container{ID: "c",
-			Spec: &anypb.Any{Value: make([]byte, 17<<20)}}})
+	_, err := d.containers.Create(d.ctx(), &containers.CreateContainerRequest{Container: &containers.Container{ID: "c",
+		Spec: &anypb.Any{Value: make([]byte, 17<<20)}}})
 	equal(t, "code for a message that is too large", status.Code(err), codes.ResourceExhausted)
 
 	score := -500 // this makes runtimed change the bundle's spec
@@ -356,9 +355,8 @@ func TestHostileExecs(t *testing.T) {
 		_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: spec})
 		equal(t, "code for "+name, status.Code(err), codes.InvalidArgument)
 	}
-	_, err := d.tasks.Exec(ctx,
-		&tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
-			Spec: pack(t, specs.Process{Args: []string{"x"}, Cwd: "/"}), Stdout: "relative"})
+	_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
+		Spec: pack(t, specs.Process{Args: []string{"x"}, Cwd: "/"}), Stdout: "relative"})
 	equal(t, "code for a relative stream", status.Code(err), codes.InvalidArgument)
 	equal(t, "what is there", d.traces(), before)
 	d.addExec("c", "e", "exit 6", nil, false)

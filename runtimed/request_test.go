@@ -34,9 +34,8 @@ func TestWrongRequests(t *testing.T) {
 	defer cancel()
 	_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: kata})
 	check(t, err)
-	_, err = d.containers.Create(ctx,
-		&containers.CreateContainerRequest{Container: &containers.Container{ID: "garbage",
-			Spec: &anypb.Any{Value: []byte("{]")}}})
+	_, err = d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: "garbage",
+		Spec: &anypb.Any{Value: []byte("{]")}}})
 	check(t, err)
 	create := func(r *tasks.CreateTaskRequest) func(context.Context) error {
 		return func(ctx context.Context) error { _, err := d.tasks.Create(ctx, r); return err }
@@ -74,9 +73,8 @@ func TestWrongRequests(t *testing.T) {
 			codes.InvalidArgument},
 		{"terminal in one place only", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Terminal: true}),
 			codes.InvalidArgument},
-		{"rootfs that can't be mounted",
-			create(&tasks.CreateTaskRequest{ContainerID: "fifo",
-				Rootfs: []*types.Mount{{Type: "bind", Source: "/nope"}}}), codes.Unknown},
+		{"rootfs that can't be mounted", create(&tasks.CreateTaskRequest{ContainerID: "fifo",
+			Rootfs: []*types.Mount{{Type: "bind", Source: "/nope"}}}), codes.Unknown},
 		{"start again", func(ctx context.Context) error {
 			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c"})
 			return err
@@ -176,9 +174,8 @@ func TestSmallServices(t *testing.T) {
 	check(t, err)
 
 	d.record("c", d.spec("c", "x"))
-	r, err := d.containers.Update(ctx,
-		&containers.UpdateContainerRequest{Container: &containers.Container{ID: "c",
-			Labels: map[string]string{"x": "y"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.x"}}})
+	r, err := d.containers.Update(ctx, &containers.UpdateContainerRequest{Container: &containers.Container{ID: "c",
+		Labels: map[string]string{"x": "y"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.x"}}})
 	check(t, err)
 	equal(t, "labels", r.Container.Labels["x"]+r.Container.Labels["for"], "ytest")
 	list, err := d.containers.List(ctx, &containers.ListContainersRequest{Filters: []string{"labels.x==y"}})

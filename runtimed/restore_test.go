@@ -37,8 +37,7 @@ func TestRestoreFails(t *testing.T) {
 	}
 	for name, call := range map[string]func() error{
 		"kill": func() error {
-			_,
-				err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "c", Signal: 9})
+			_, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "c", Signal: 9})
 			return err
 		},
 		"pause": func() error { _, err := d.tasks.Pause(ctx, &tasks.PauseTaskRequest{ContainerID: "c"}); return err },

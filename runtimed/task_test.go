@@ -132,9 +132,8 @@ func TestExecWithoutProgram(t *testing.T) {
 	d.run("c", "exec sleep 1000", nil)
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.tasks.Exec(ctx,
-		&tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
-			Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
+	_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
+		Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
 	check(t, err)
 	_, err = d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c", ExecID: "e"})
 	if err == nil || !strings.Contains(err.Error(), "/bin/nope") {
@@ -256,9 +255,8 @@ func TestPauseMetricsUpdate(t *testing.T) {
 	_, err = d.tasks.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: "c"})
 	check(t, err)
 	limit := int64(64 << 20)
-	_, err = d.tasks.Update(ctx,
-		&tasks.UpdateTaskRequest{ContainerID: "c",
-			Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
+	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "c",
+		Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
 	check(t, err)
 	m, err := d.tasks.Metrics(ctx, &tasks.MetricsRequest{Filters: []string{"id==c"}})
 	check(t, err)

@@ -43,8 +43,7 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 		t.Run(c.name, func(t *testing.T) { c.run(newGuest(t, daemon, rootfs, c.name)) })
 	}
 	t.Run("contract", func(t *testing.T) {
-		runContract(t, daemon, rootfs, libcontainerd.CreateOptions{},
-			skippedInMachine...)
+		runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, skippedInMachine...)
 	})
 }
 

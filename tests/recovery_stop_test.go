@@ -32,16 +32,13 @@ func TestStopOverKill(t *testing.T) {
 	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none",
 		"RestartPolicy": map[string]any{"Name": "always"}}}
 	cases := map[string]*stopping{
-		"stop": {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
-		"always": {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop",
-			code: 137},
+		"stop":   {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
+		"always": {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop", code: 137},
 		"for ever": {path: "stop?t=-1",
 			script: strings.ReplaceAll(ignoresTerm, "echo got TERM", "sleep 7; exit 3"), want: "kill:15 die:3 stop",
 			code: 3},
-		"paused": {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop",
-			code: 137},
-		"restart": {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart",
-			runs: true},
+		"paused":  {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop", code: 137},
+		"restart": {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart", runs: true},
 		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always,
 			want: "kill:15 die:137 stop start restart", runs: true},
 	}

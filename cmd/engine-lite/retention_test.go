@@ -13,9 +13,8 @@ func TestRetention(t *testing.T) {
 		age   time.Duration
 		bytes int64 // 0: refused
 	}{
-		"default": {nil, 168 * time.Hour, 64 << 20},
-		"set": {[]string{"--events-max-age", "90m", "--events-max-size", "2GiB"}, 90 * time.Minute,
-			2 << 30},
+		"default":          {nil, 168 * time.Hour, 64 << 20},
+		"set":              {[]string{"--events-max-age", "90m", "--events-max-size", "2GiB"}, 90 * time.Minute, 2 << 30},
 		"bounds":           {[]string{"--events-max-age", "1m", "--events-max-size", "1048576"}, time.Minute, 1 << 20},
 		"too young":        {[]string{"--events-max-age", "59s"}, 0, 0},
 		"negative age":     {[]string{"--events-max-age", "-1h"}, 0, 0},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 var stopCases = []contractCase{
 	{name: "stop/by its signal", run: stopBySignal},
 	{name: "stop/by force after the grace", run: stopByForce},
+	{name: "stop/asked before, and who is called", run: stopAskedBefore},
 	{name: "stop/two at once", run: stopTwo},
 	{name: "stop/paused", run: stopPaused},
 	{name: "stop/with execs", run: stopExecs},
@@ -83,6 +85,29 @@ func stopBySignal(e *env) {
 func stopByForce(e *env) {
 	e.stops(e.stopping(ignores), libcontainerd.StopOptions{Grace: 50 * time.Millisecond}, 137)
 	e.stops(e.stopping(obeys), libcontainerd.StopOptions{Grace: -1}, 137)
+}
+
+func stopAskedBefore(e *env) {
+	var sent []syscall.Signal
+	o := libcontainerd.StopOptions{Grace: e.timeout(), Signaled: func(_ context.Context, sig syscall.Signal) error {
+		sent = append(sent, sig)
+		return nil
+	}}
+	e.stops(e.stopping(obeys), o, 5)
+	o.AskedBefore, o.Grace = true, 50*time.Millisecond
+	e.stops(e.stopping(obeys), o, 137)
+	o.AskedBefore = false
+	e.stops(e.stopping(ignores), o, 137)
+	if want := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL}; !slices.Equal(sent, want) {
+		e.Fatalf("signals %v, want %v", sent, want)
+	}
+	refused := errors.New("refused")
+	ctr := e.stopping(ignores)
+	o.Signaled = func(context.Context, syscall.Signal) error { return refused }
+	if _, err := ctr.Stop(e.ctx, o); !errors.Is(err, refused) {
+		e.Fatalf("the error of Signaled: %v", err)
+	}
+	e.stops(ctr, libcontainerd.StopOptions{Grace: -1}, 137)
 }
 
 func stopTwo(e *env) {

@@ -173,8 +173,7 @@ func TestHungComparisonDelaysReadyBriefly(t *testing.T) {
 		var restored []*libcontainerd.Container
 		for i, ctr := range []*libcontainerd.Container{stuck, other} {
 			r, err := e.client.Restore(e.ctx, ctr.ID(),
-				libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1,
-					Pid: pids[i]})
+				libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1, Pid: pids[i]})
 			e.must(err)
 			restored = append(restored, r)
 		}
@@ -205,13 +204,11 @@ func TestCallbackHangDelaysNobodyElse(t *testing.T) {
 					}
 				}
 				e.recorder.OnAttach = func(id, _ string, _ libcontainerd.Streams) error {
-					block(id,
-						"attach")
+					block(id, "attach")
 					return nil
 				}
 				e.recorder.OnEvent = func(ev libcontainerd.Event) error {
-					block(ev.ContainerID,
-						ev.Type.String())
+					block(ev.ContainerID, ev.Type.String())
 					return nil
 				}
 				var caller sync.WaitGroup

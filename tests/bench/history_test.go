@@ -53,8 +53,7 @@ func TestReadEvents(t *testing.T) {
 		"none":     {"", false, false},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_,
-				_ = w.Write([]byte(tt.answer))
+			_, _ = w.Write([]byte(tt.answer))
 		}))
 		d := &daemon{client: &client{http: server.Client()}}
 		d.http.Transport = toServer{server}

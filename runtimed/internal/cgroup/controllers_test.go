@@ -34,11 +34,10 @@ func TestRequireControllers(t *testing.T) {
 		"weight":           {&specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(100))}}, "blkio"},
 		"throttled device": {&specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{}}}}, "blkio"},
 		"pids":             {&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(10))}}, "pids"},
-		"huge pages": {&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}}},
-			"hugetlb"},
-		"class":      {&specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(1))}}, "net_cls"},
-		"priorities": {&specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{}}}}, "net_prio"},
-		"rdma":       {&specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"x": {}}}, "rdma"},
+		"huge pages":       {&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}}}, "hugetlb"},
+		"class":            {&specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(1))}}, "net_cls"},
+		"priorities":       {&specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{}}}}, "net_prio"},
+		"rdma":             {&specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"x": {}}}, "rdma"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			none := func() ([]string, error) { return nil, nil }

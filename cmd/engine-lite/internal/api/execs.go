@@ -6,14 +6,14 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
 // Execs are the calls about execs: processes that are added to a running container.
 type Execs interface {
 	ExecCreate(ctx context.Context, ref string, r container.ExecCreateRequest) (id string, err error)
-	ExecStart(ctx context.Context, id string, o engine.ExecStartOptions) error
-	ExecInspect(ctx context.Context, id string) (engine.ExecInspect, error)
+	ExecStart(ctx context.Context, id string, o exec.StartOptions) error
+	ExecInspect(ctx context.Context, id string) (exec.Inspect, error)
 	ExecResize(ctx context.Context, id string, height, width uint32) error
 }
 
@@ -51,7 +51,7 @@ func (h execHandlers) start(w *response, r *request) error {
 	if err := r.decode(&body, true); err != nil {
 		return err
 	}
-	o := engine.ExecStartOptions{Detach: body.Detach, ConsoleSize: body.ConsoleSize}
+	o := exec.StartOptions{Detach: body.Detach, ConsoleSize: body.ConsoleSize}
 	if o.Detach {
 		return okay(w, h.engine.ExecStart(r.Context(), r.name, o))
 	}

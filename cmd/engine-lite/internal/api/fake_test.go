@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
@@ -58,7 +59,7 @@ func withWait(fn func(context.Context) <-chan container.WaitResponse) *fake {
 	return &fake{fakeContainers: fakeContainers{wait: fn}}
 }
 
-func withExecStart(fn func(context.Context, engine.ExecStartOptions) error) *fake {
+func withExecStart(fn func(context.Context, exec.StartOptions) error) *fake {
 	return &fake{fakeExecs: fakeExecs{execStart: fn}}
 }
 
@@ -193,20 +194,20 @@ func (f *fakeContainers) ContainerStats(
 
 type fakeExecs struct {
 	*calls
-	execStart func(ctx context.Context, o engine.ExecStartOptions) error
+	execStart func(ctx context.Context, o exec.StartOptions) error
 }
 
 func (f *fakeExecs) ExecCreate(_ context.Context, ref string, r container.ExecCreateRequest) (string, error) {
 	return "e1", f.note("execCreate", ref, r.Cmd)
 }
-func (f *fakeExecs) ExecStart(ctx context.Context, id string, o engine.ExecStartOptions) error {
+func (f *fakeExecs) ExecStart(ctx context.Context, id string, o exec.StartOptions) error {
 	if err := f.note("execStart", id, o.Detach, o.ConsoleSize != nil); err != nil || f.execStart == nil {
 		return err
 	}
 	return f.execStart(ctx, o)
 }
-func (f *fakeExecs) ExecInspect(_ context.Context, id string) (engine.ExecInspect, error) {
-	return engine.ExecInspect{ID: id}, f.note("execInspect", id)
+func (f *fakeExecs) ExecInspect(_ context.Context, id string) (exec.Inspect, error) {
+	return exec.Inspect{ID: id}, f.note("execInspect", id)
 }
 func (f *fakeExecs) ExecResize(_ context.Context, id string, height, width uint32) error {
 	return f.note("execResize", id, height, width)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
 const (
@@ -281,7 +282,7 @@ func TestAttachShutdownSlowClient(t *testing.T) {
 }
 
 func TestExecStart(t *testing.T) {
-	d := newDaemon(t, withExecStart(func(ctx context.Context, o engine.ExecStartOptions) error {
+	d := newDaemon(t, withExecStart(func(ctx context.Context, o exec.StartOptions) error {
 		return echo(false)(ctx, engine.AttachOptions{Open: o.Open})
 	}))
 	body := `{"Detach":false,"Tty":false}`
@@ -302,7 +303,7 @@ func TestExecStart(t *testing.T) {
 // TestExecClientGone has an exec without stdin, which nobody reads.
 func TestExecClientGone(t *testing.T) {
 	gone := make(chan struct{})
-	d := newDaemon(t, withExecStart(func(ctx context.Context, o engine.ExecStartOptions) error {
+	d := newDaemon(t, withExecStart(func(ctx context.Context, o exec.StartOptions) error {
 		if _, err := o.Open(false); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
@@ -236,8 +237,7 @@ func TestClientGone(t *testing.T) {
 				return v.Record.Status == record.StatusExited && v.Announced == v.Record.Exits
 			}},
 		{"CreateTask", true, func(ctx context.Context, id string) error {
-			return r.e.ContainerRestart(ctx, id,
-				StopOptions{})
+			return r.e.ContainerRestart(ctx, id, StopOptions{})
 		},
 			func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 }},
 		{"Pause", true, r.e.ContainerPause,
@@ -278,7 +278,7 @@ func TestRequestsInPairs(t *testing.T) {
 		"exec": func() error {
 			id, err := r.e.ExecCreate(ctx, name, container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 0.001"}})
 			if err == nil {
-				err = r.e.ExecStart(ctx, id, ExecStartOptions{Detach: true})
+				err = r.e.ExecStart(ctx, id, exec.StartOptions{Detach: true})
 			}
 			return err
 		},

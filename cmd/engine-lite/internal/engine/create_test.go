@@ -25,8 +25,7 @@ func TestRefusals(t *testing.T) {
 		is     func(error) bool
 		says   string
 	}{
-		"no config": {func(req *container.CreateRequest) { req.Config = nil }, errdefs.IsInvalidArgument,
-			"no image"},
+		"no config":     {func(req *container.CreateRequest) { req.Config = nil }, errdefs.IsInvalidArgument, "no image"},
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
 		"volumes": {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} },
@@ -68,8 +67,7 @@ func TestRefusals(t *testing.T) {
 		}, errdefs.IsInvalidArgument, "nope"},
 		"oom score": {func(req *container.CreateRequest) { req.HostConfig.OomScoreAdj = 2000 },
 			errdefs.IsInvalidArgument, "2000"},
-		"memory": {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument,
-			"6MB"},
+		"memory": {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument, "6MB"},
 		"working dir": {func(req *container.CreateRequest) { req.WorkingDir = "here" }, errdefs.IsInvalidArgument,
 			"absolute"},
 		"labels": {func(req *container.CreateRequest) {

@@ -23,7 +23,10 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
@@ -76,6 +79,7 @@ type Engine struct {
 	*system.Service
 	*networks.Networks
 	*eventstream.Stream
+	*exec.Execs
 
 	opts     Options
 	store    *store.Store
@@ -85,7 +89,9 @@ type Engine struct {
 	stdio    *stdio.Holder
 	registry *containers.Registry
 	tasks    tasks
-	execs    execTable
+	// processes routes the client layer's calls.
+	processes process.Table
+	health    *health.Watcher
 
 	// background is what goes on without a caller, clients joins what serves one.
 	background *background.Group
@@ -105,9 +111,9 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 	}
 	e := &Engine{
 		opts: opts, daemon: d, registry: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},
-		execs: execTable{byID: map[string]*execution{}, ended: map[string]ExecInspect{}}, runErr: make(chan error, 1), background: background.New(),
+		runErr: make(chan error, 1), background: background.New(),
 	}
-	e.stdio = &stdio.Holder{Inner: inner, Keeper: hold, Engine: e.background.Context(), Namespace: Namespace, Find: e.processIO}
+	e.stdio = &stdio.Holder{Inner: inner, Keeper: hold, Engine: e.background.Context(), Namespace: Namespace, Find: e.processes.Held}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -124,6 +130,13 @@ func (e *Engine) open(ctx context.Context) error {
 		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(), Snapshotter: e.images.Snapshotter(),
 	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
+	e.Execs = exec.New(exec.Config{
+		Store: e.store, Daemon: e.daemon, Containers: e.registry, Processes: &e.processes, Stdio: e.stdio, Background: e.background,
+		Clients: &e.clients, Dir: e.containerDir, OutputBound: e.opts.OutputBound,
+	})
+	e.health = health.New(health.Config{
+		Daemon: e.daemon, Processes: &e.processes, Stdio: e.stdio, Background: e.background, Quiet: e.opts.QuietProbes,
+	})
 	var err error
 	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
 		return err
@@ -148,7 +161,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	for _, o := range e.all() {
-		e.watchHealth(o)
+		e.health.Watch(o.Container)
 		if o.Record().Stop != nil && o.swept == nil { // else the sweep does it
 			e.resumeStop(o)
 		}
@@ -163,8 +176,8 @@ func (e *Engine) Close() error {
 	e.background.Wait()
 	errs := []error{e.endClient()}
 	e.background.Wait() // what followed exits that were delivered meanwhile
-	for _, o := range e.all() {
-		for _, l := range o.ios() {
+	for _, p := range e.processes.All() {
+		if l, err := p.Held(); err == nil && l != nil {
 			errs = append(errs, l.Suspend())
 		}
 	}

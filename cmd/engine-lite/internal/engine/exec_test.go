@@ -13,31 +13,32 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
 func TestExec(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	exec := r.execCreate(id, "echo hello; exit 4")
-	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode != nil {
+	execID := r.execCreate(id, "echo hello; exit 4")
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode != nil {
 		t.Errorf("before: %+v, %v", got, err)
 	}
 	var out bytes.Buffer
-	err := r.e.ExecStart(t.Context(), exec,
-		ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: &out, Stderr: &out}, nil }})
+	err := r.e.ExecStart(t.Context(), execID,
+		exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: &out, Stderr: &out}, nil }})
 	if err != nil || out.String() != "hello\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
-	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode == nil ||
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil ||
 		*got.ExitCode != 4 {
 		t.Errorf("after: %+v, %v", got, err)
 	}
-	if err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
+	if err := r.e.ExecStart(t.Context(), execID, exec.StartOptions{Detach: true}); !errdefs.IsConflict(err) {
 		t.Errorf("a second start: %v", err)
 	}
-	eventually(t, func() bool { return len(r.task(id).execIDs()) == 0 })
-	if _, err := r.e.execs.find(exec); !errdefs.IsConflict(err) {
+	eventually(t, func() bool { return len(r.e.ExecIDs(id)) == 0 })
+	if _, err := r.e.processes.Find(id, execID); !errdefs.IsNotFound(err) {
 		t.Errorf("its container's memory is held for it: %v", err)
 	}
 	want := []string{"exec_create: sh -c echo hello; exit 4", "exec_start: sh -c echo hello; exit 4", "exec_die"}
@@ -45,7 +46,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("events %q", got)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
-	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.ContainerID != id || got.ExitCode == nil ||
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.ContainerID != id || got.ExitCode == nil ||
 		*got.ExitCode != 4 {
 		t.Errorf("after the container: %+v, %v", got, err)
 	}
@@ -54,12 +55,12 @@ func TestExec(t *testing.T) {
 func TestExecOfMissingCommand(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	exec, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"nosuch"}})
+	execID, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"nosuch"}})
 	must(t, err)
-	if err := r.e.ExecStart(t.Context(), exec, ExecStartOptions{Detach: true}); !errdefs.IsInvalidArgument(err) {
+	if err := r.e.ExecStart(t.Context(), execID, exec.StartOptions{Detach: true}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("start: %v", err)
 	}
-	if got, err := r.e.ExecInspect(t.Context(), exec); err != nil || got.Running || got.ExitCode == nil ||
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil ||
 		*got.ExitCode != 127 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -69,8 +70,8 @@ func TestExecOfMissingCommand(t *testing.T) {
 // noExecsLeft fails the test if anything is left of a container's execs.
 func (r *rig) noExecsLeft(id string) {
 	r.t.Helper()
-	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.task(id).execIDs()) == 0 })
-	if dirs, _ := filepath.Glob(filepath.Join(r.e.containerDir(id), execDirPrefix+"*")); len(dirs) > 0 {
+	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.e.ExecIDs(id)) == 0 })
+	if dirs, _ := filepath.Glob(filepath.Join(r.e.containerDir(id), "exec-*")); len(dirs) > 0 {
 		r.t.Errorf("files are left: %v", dirs)
 	}
 	for _, key := range r.keeper.keys() {
@@ -99,11 +100,11 @@ func TestExecRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := r.e.ExecStart(t.Context(), early, ExecStartOptions{Detach: true}); !errdefs.IsConflict(err) {
+	if err := r.e.ExecStart(t.Context(), early, exec.StartOptions{Detach: true}); !errdefs.IsConflict(err) {
 		t.Errorf("start while paused: %v", err)
 	}
 	must(t, r.e.ContainerUnpause(t.Context(), paused))
-	must(t, r.e.ExecStart(t.Context(), early, ExecStartOptions{Detach: true}))
+	must(t, r.e.ExecStart(t.Context(), early, exec.StartOptions{Detach: true}))
 	if _, err := r.e.ExecInspect(t.Context(), "nosuch"); !errdefs.IsNotFound(err) {
 		t.Errorf("inspect: %v", err)
 	}
@@ -118,11 +119,12 @@ func TestExecsMeetTheExit(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				exec, err := r.e.ExecCreate(t.Context(), id,
+				execID, err := r.e.ExecCreate(t.Context(), id,
 					container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 1000"}, AttachStdout: true})
 				if err == nil {
-					err = r.e.ExecStart(t.Context(), exec,
-						ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: io.Discard}, nil }})
+					err = r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) {
+						return Streams{Stdout: io.Discard}, nil
+					}})
 				}
 				if errdefs.IsInternal(err) {
 					t.Error(err)
@@ -158,14 +160,14 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		})
 		receive(t, notify(opened))
 	}
-	exec := r.execCreate(id, "cat")
+	execID := r.execCreate(id, "cat")
 	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for slow clients
 	all.Go(func() {
-		_ = r.e.ExecStart(t.Context(), exec,
-			ExecStartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
+		_ = r.e.ExecStart(t.Context(), execID,
+			exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
 	})
 	eventually(t, func() bool {
-		got, err := r.e.ExecInspect(t.Context(), exec)
+		got, err := r.e.ExecInspect(t.Context(), execID)
 		return err == nil && got.ExitCode != nil
 	})
 	must(t, r.e.ContainerKill(t.Context(), id, ""))
@@ -185,7 +187,7 @@ func TestExecProcess(t *testing.T) {
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
 	})
-	p, err := r.e.execProcess(r.task(id).Record(), record.ExecRequest{
+	p, err := exec.Process(r.task(id).Record(), record.ExecRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
 	}, nil)
 	must(t, err)

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -19,7 +17,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	}
 	r := o.Record()
 	answer := inspect.Container(r, inspect.Place{
-		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(), ExecIDs: o.execIDs(),
+		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(), ExecIDs: e.ExecIDs(r.ID),
 	})
 	if size {
 		written, err := e.images.Usage(ctx, r.ID)
@@ -29,13 +27,4 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 		answer.SizeRw, answer.SizeRootFs = &written, &written
 	}
 	return answer, nil
-}
-
-func (o *task) execIDs() []string {
-	o.LockState()
-	defer o.UnlockState()
-	if len(o.execs) == 0 {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(o.execs))
 }

@@ -55,8 +55,7 @@ func TestCheckJournal(t *testing.T) {
 		"unexpected end of JSON":      func(tx *store.Tx) error { return rawContainers.Put(tx, id, "{") },
 		`says "die" of container`:     func(tx *store.Tx) error { record.Containers.Delete(tx, id); return nil },
 		"removed container gone has": func(tx *store.Tx) error {
-			return record.KeepExit(tx,
-				&record.Record{ID: "gone", ExitCode: 4}, 1, 1)
+			return record.KeepExit(tx, &record.Record{ID: "gone", ExitCode: 4}, 1, 1)
 		},
 	} {
 		var restored []byte

@@ -1,15 +1,12 @@
 package engine
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
@@ -78,48 +75,4 @@ func (r *rig) stored(want ...string) {
 	if !slices.Equal(got, want) {
 		r.t.Fatalf("the daemon has records of %v, want %v", got, want)
 	}
-}
-
-// TestLeftoverExecs ends execs, one after the other, while an engine looks for leftover
-// execs. It must find only those.
-func TestLeftoverExecs(t *testing.T) {
-	t.Parallel()
-	e, o := &Engine{opts: Options{Root: t.TempDir()}},
-		&task{Container: containers.New(nil, &record.Record{ID: "c"}), execs: map[string]*execution{}}
-	leftover := e.execDir(o.ID, "leftover")
-	if err := os.MkdirAll(leftover, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- endExecs(e, o, 1000) }()
-	for over := false; !over; {
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-			over = true
-		default:
-		}
-		found, err := e.leftoverExecs(o)
-		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"leftover"})) {
-			t.Errorf("leftover execs are %v: %v", found, err)
-		}
-	}
-}
-
-// endExecs ends execs as finishExec does: it removes the directory, then the name.
-func endExecs(e *Engine, o *task, count int) error {
-	for n := range count {
-		id := fmt.Sprintf("exec%d", n)
-		o.Change(func() { o.execs[id] = &execution{id: id} })
-		if err := os.Mkdir(e.execDir(o.ID, id), 0o700); err != nil {
-			return err
-		}
-		if err := os.Remove(e.execDir(o.ID, id)); err != nil {
-			return err
-		}
-		o.Change(func() { delete(o.execs, id) })
-	}
-	return nil
 }

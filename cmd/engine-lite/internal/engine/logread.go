@@ -59,7 +59,7 @@ func (e *Engine) followed(ctx context.Context, o *task, r *record.Record, follow
 	if !follow || (!r.Running() && r.Status != record.StatusCreated) {
 		return nil, none, nil
 	}
-	l, err := o.ioOf(libcontainerd.InitProcess) // lifeOf would be that of a run to come
+	l, err := e.processes.Held(o.ID, libcontainerd.InitProcess) // runIO may be that of a run to come
 	if err != nil && !r.Running() {
 		l, err = e.runIO(ctx, o)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // ContainerRemove removes a container; a running one with Force only.
@@ -60,7 +61,7 @@ func (e *Engine) endForRemoval(ctx context.Context, o *task) error {
 	if !r.Running() {
 		return nil
 	}
-	return containers.IgnoreGone(e.killNow(ctx, o, r.Generation))
+	return containers.IgnoreGone(e.kill(ctx, o, r.Generation))
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
@@ -152,6 +153,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	}
 	e.registry.Remove(o.Container, o.Record().Name)
 	e.tasks.remove(o.ID)
+	e.processes.Remove(o.ID, libcontainerd.InitProcess)
 	o.Change(func() { o.Gone = true })
 	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
-
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
@@ -69,15 +67,3 @@ type LogsOptions struct {
 	// container has a terminal.
 	Open func(terminal bool) (stdout, stderr io.Writer, err error)
 }
-
-// ExecStartOptions says how an exec is started.
-type ExecStartOptions struct {
-	Detach bool
-	// ConsoleSize is height and width in characters.
-	ConsoleSize *[2]uint
-	// Open takes the connection over; not called where Detach is set.
-	Open func(terminal bool) (Streams, error)
-}
-
-// ExecInspect is what is known of an exec.
-type ExecInspect = container.ExecInspectResponse

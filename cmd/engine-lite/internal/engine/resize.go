@@ -7,19 +7,6 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// ExecResize sets the size of an exec's terminal.
-func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint32) error {
-	x, err := e.execs.find(id)
-	if err != nil {
-		return err
-	}
-	ctr, err := x.owner.Live()
-	if err != nil {
-		return err
-	}
-	return ctr.Resize(ctx, x.id, width, height)
-}
-
 // ContainerResize sets the size of the container's terminal.
 func (e *Engine) ContainerResize(ctx context.Context, ref string, height, width uint32) error {
 	o, err := e.find(ref)

@@ -63,19 +63,7 @@ func (e *Engine) endRestarts(ctx context.Context, o *task) error {
 	if err := e.noRestart(ctx, o); err != nil {
 		return err
 	}
-	return e.letStart(ctx, o)
-}
-
-// letStart waits for a start that may be under way.
-func (e *Engine) letStart(ctx context.Context, o *task) error {
-	if o.Record().Running() {
-		return nil
-	}
-	if err := o.Lock(ctx); err != nil {
-		return err
-	}
-	o.Unlock()
-	return nil
+	return o.AwaitStart(ctx)
 }
 
 // noRestart writes down that a user ends this run.

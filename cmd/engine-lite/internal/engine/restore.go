@@ -25,7 +25,7 @@ func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 	if err != nil {
 		return nil, err
 	}
-	execs, err := e.readExecs()
+	execs, err := e.ReadExecs()
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 		}
 		delete(execs, r.ID)
 	}
-	return idle, e.forgetExecs(ctx, slices.Concat(slices.Collect(maps.Values(execs))...))
+	return idle, e.ForgetExecs(ctx, slices.Concat(slices.Collect(maps.Values(execs))...))
 }
 
 // restoreRun takes a container up that ran when the journal last knew. A client
@@ -58,7 +58,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 	}
 	l.SetStdinClosed(r.StdinClosed || r.StdinTaken)
 	o.Change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
-	taken, err := e.restoreExecs(o, execs)
+	taken, err := e.RestoreExecs(o.Container, execs)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
@@ -160,8 +161,7 @@ func TestRemovalHalfDone(t *testing.T) {
 	created := r.create("", "exit 0")
 	r.reopen(
 		edit(id, func(rec *record.Record) {
-			rec.SetExited(0, "", false,
-				time.Now())
+			rec.SetExited(0, "", false, time.Now())
 			rec.Status = record.StatusRemoving
 		}),
 		edit(created, func(rec *record.Record) { rec.Status, rec.Version = record.StatusRemoving, 0 }))
@@ -201,9 +201,9 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	running, ends, idle, unrecorded := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"),
 		r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
 	r.close()
-	for _, exec := range []string{ends, unrecorded} {
-		must(t, r.daemon.CloseIO(t.Context(), id, exec))
-		_, err := r.daemon.Wait(t.Context(), id, exec)
+	for _, execID := range []string{ends, unrecorded} {
+		must(t, r.daemon.CloseIO(t.Context(), id, execID))
+		_, err := r.daemon.Wait(t.Context(), id, execID)
 		must(t, err)
 	}
 	must(t, r.keeper.Hold(t.Context(), Namespace+"/nobody/init", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
@@ -214,20 +214,23 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 		id + "/" + running + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
 	eventually(t, func() bool { return slices.Equal(r.keeper.keys(), want) && len(r.streams.Left()) == 2 })
-	for _, exec := range []string{ends, unrecorded} {
-		eventually(t, func() bool { _, err := r.daemon.Process(t.Context(), id, exec); return errdefs.IsNotFound(err) })
+	for _, execID := range []string{ends, unrecorded} {
+		eventually(t, func() bool {
+			_, err := r.daemon.Process(t.Context(), id, execID)
+			return errdefs.IsNotFound(err)
+		})
 	}
-	for exec, code := range map[string]int{running: -1, ends: 6} {
-		if x, err := r.e.ExecInspect(t.Context(), exec); err != nil || x.Running != (code < 0) || !x.Running &&
+	for execID, code := range map[string]int{running: -1, ends: 6} {
+		if x, err := r.e.ExecInspect(t.Context(), execID); err != nil || x.Running != (code < 0) || !x.Running &&
 			*x.ExitCode != code || x.Pid == 0 {
 			t.Errorf("%+v, %v", x, err)
 		}
 	}
-	for _, exec := range []string{idle, unrecorded} {
-		if _, err := r.e.ExecInspect(t.Context(), exec); !errdefs.IsNotFound(err) {
+	for _, execID := range []string{idle, unrecorded} {
+		if _, err := r.e.ExecInspect(t.Context(), execID); !errdefs.IsNotFound(err) {
 			t.Errorf("an exec that must be unknown: %v", err)
 		}
-		if _, err := os.Stat(r.e.execDir(id, exec)); !os.IsNotExist(err) {
+		if _, err := os.Stat(filepath.Join(r.e.containerDir(id), "exec-"+execID)); !os.IsNotExist(err) {
 			t.Errorf("its directory: %v", err)
 		}
 	}
@@ -270,18 +273,18 @@ func (r *rig) journaledExecs() (ids []string) {
 
 func (r *rig) execCreate(id, script string) string {
 	r.t.Helper()
-	exec, err := r.e.ExecCreate(r.t.Context(), id, container.ExecCreateRequest{
+	execID, err := r.e.ExecCreate(r.t.Context(), id, container.ExecCreateRequest{
 		Cmd: []string{"sh", "-c", script}, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 	})
 	must(r.t, err)
-	return exec
+	return execID
 }
 
 func (r *rig) exec(id, script string) string {
 	r.t.Helper()
-	exec := r.execCreate(id, script)
-	must(r.t, r.e.ExecStart(r.t.Context(), exec, ExecStartOptions{Detach: true}))
-	return exec
+	execID := r.execCreate(id, script)
+	must(r.t, r.e.ExecStart(r.t.Context(), execID, exec.StartOptions{Detach: true}))
+	return execID
 }
 
 // A stdin is closed if its client has gone with an engine, or if the close was asked for

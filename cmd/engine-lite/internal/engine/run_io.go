@@ -114,15 +114,3 @@ func (o *task) endIO() error {
 	}
 	return l.End()
 }
-
-// processLife is the IO of a process that is known; nil for a probe, whose output the keeper does not hold.
-func (e *Engine) processIO(containerID, processID string) (*stdio.IO, error) {
-	if isProbe(processID) {
-		return nil, nil
-	}
-	o, err := e.find(containerID)
-	if err != nil {
-		return nil, err
-	}
-	return o.ioOf(processID)
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -13,6 +12,7 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
@@ -141,7 +141,7 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 // startFailed records why a start failed, tells attached clients that nothing
 // comes, and gives the error the class and words that clients know.
 func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
-	code, text, class := startFailure(cause)
+	code, text, class := process.StartFailure(cause)
 	if err := o.endIO(); err != nil {
 		log.WithError(err).WithField("container", o.ID).Warn("cannot clean up after a start that failed")
 	}
@@ -170,41 +170,6 @@ func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 		}
 	}
 	return refused
-}
-
-// The exit codes, as Docker has them, of a container and of an exec that didn't
-// start for another reason than its command.
-const (
-	failedStart = 128
-	failedExec  = 126
-)
-
-// startFailure gives an error of a start the exit code and the class that Docker
-// gives it. The words that Docker's clients look for are put in where a runtime
-// uses others.
-func startFailure(err error) (code int, text string, class classed.Class) {
-	text = strings.TrimSpace(err.Error())
-	switch code := libcontainerd.StartExitCode(err); {
-	case code == libcontainerd.ExitCommandNotFound:
-		return code, withWords(text, "executable file not found"), errdefs.ErrInvalidArgument
-	case code == libcontainerd.ExitCommandDenied:
-		return code, withWords(text, "permission denied"), errdefs.ErrInvalidArgument
-	case errdefs.IsInvalidArgument(err):
-		return failedStart, text, errdefs.ErrInvalidArgument
-	case errdefs.IsFailedPrecondition(err), errdefs.IsConflict(err):
-		return failedStart, text, errdefs.ErrConflict
-	case errdefs.IsUnavailable(err):
-		return failedStart, text, errdefs.ErrUnavailable
-	default:
-		return failedStart, text, errdefs.ErrInternal
-	}
-}
-
-func withWords(text, words string) string {
-	if strings.Contains(text, words) {
-		return text
-	}
-	return text + ": " + words
 }
 
 // cleaned waits until nothing of an earlier run is left at the runtime daemon.

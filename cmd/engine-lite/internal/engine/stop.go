@@ -46,7 +46,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opts StopOptions
 	if err := e.intend(ctx, o, sig, timeout, time.Time{}); err != nil {
 		return err
 	}
-	if err := e.letStart(ctx, o); err != nil {
+	if err := o.AwaitStart(ctx); err != nil {
 		return err
 	}
 	if err := e.stop(ctx, o); err != nil {
@@ -73,26 +73,6 @@ func stopPlan(r *record.Record, opts StopOptions) (syscall.Signal, time.Duration
 	return sig, timeout, nil
 }
 
-// killNow sends SIGKILL and waits for the exit. A pause that was in flight holds
-// the signal back: the next one thaws. A runtime daemon that is just away comes
-// again.
-func (e *Engine) killNow(ctx context.Context, o *task, generation uint64) error {
-	const tries = 10
-	send := e.signal
-	for range tries {
-		switch err := send(ctx, o, syscall.SIGKILL); {
-		case err == nil:
-			send = e.sendKill // it has its event
-		case !errdefs.IsFailedPrecondition(err) && !errdefs.IsUnavailable(err):
-			return err
-		}
-		if err := o.AwaitExit(ctx, generation, killWait/tries); !errors.Is(err, containers.ErrTooLong) {
-			return err
-		}
-	}
-	return classed.Errorf(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.ID, killWait)
-}
-
 // ContainerKill sends a signal to the container's init process.
 func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	o, err := e.find(ref)
@@ -112,7 +92,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		}
 	}
 	// Who reads what it prints may be faster than its start.
-	if err := e.letStart(ctx, o); err != nil {
+	if err := o.AwaitStart(ctx); err != nil {
 		return err
 	}
 	r := o.Record()
@@ -135,23 +115,10 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	return err
 }
 
-// signal sends a signal and commits its event.
+// signal sends a signal and commits its event. A frozen container is thawed after a signal that is to end it, which the
+// container could not follow otherwise. The container may have ended before that: the exit says whether the signal
+// arrived.
 func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error {
-	if err := e.send(ctx, o, sig, endsContainer(sig, o.Record())); err != nil {
-		return err
-	}
-	return o.Notify(ctx, "kill", map[string]string{"signal": strconv.Itoa(int(sig))})
-}
-
-// sendKill sends SIGKILL, without an event.
-func (e *Engine) sendKill(ctx context.Context, o *task, sig syscall.Signal) error {
-	return e.send(ctx, o, sig, true)
-}
-
-// send sends a signal. A frozen container is thawed after one that is to end it,
-// which it couldn't follow otherwise. It may have ended before that: the exit says
-// whether the signal arrived.
-func (e *Engine) send(ctx context.Context, o *task, sig syscall.Signal, ends bool) error {
 	ctr, err := o.Live()
 	if err != nil {
 		return err
@@ -159,12 +126,17 @@ func (e *Engine) send(ctx context.Context, o *task, sig syscall.Signal, ends boo
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if ends && o.Record().Status == record.StatusPaused {
+	if r := o.Record(); r.Status == record.StatusPaused && endsContainer(sig, r) {
 		if err := ctr.Resume(ctx); err != nil {
 			log.WithError(err).WithField("container", o.ID).Debug("a container that is to end was not resumed")
 		}
 	}
-	return nil
+	return o.Notify(ctx, "kill", signalAttributes(sig))
+}
+
+// signalAttributes are those of the event of a signal.
+func signalAttributes(sig syscall.Signal) map[string]string {
+	return map[string]string{"signal": strconv.Itoa(int(sig))}
 }
 
 // endsContainer tells whether who sends a signal wants the container to end.

@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
-	"strconv"
+	"math"
 	"syscall"
 	"time"
 
@@ -12,6 +12,9 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/internal/retry"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // intend writes down that a user stops the container, and when it is to be started
@@ -39,30 +42,82 @@ func (e *Engine) stop(ctx context.Context, o *task) error {
 	if r.Stop == nil {
 		return nil // another call has done it
 	}
-	if r.Running() && !r.Stop.Sent {
-		if err := e.sendStop(ctx, o, r.Stop.Signal); err != nil && !errdefs.IsFailedPrecondition(err) {
-			return err
-		}
-	}
-	timeout := time.Duration(-1)
-	if !r.Stop.Deadline.IsZero() {
-		timeout = max(0, time.Until(r.Stop.Deadline))
-	}
-	err := o.AwaitExit(ctx, r.Generation, timeout)
-	if errors.Is(err, containers.ErrTooLong) {
-		err = e.killNow(ctx, o, r.Generation)
-	}
+	err := e.end(ctx, o, r.Generation, r.Stop.Deadline, libcontainerd.StopOptions{
+		Signal: r.Stop.Signal, Grace: graceUntil(r.Stop.Deadline), AskedBefore: r.Stop.Sent,
+	})
 	if err != nil {
 		return err
 	}
 	return e.stopped(ctx, o)
 }
 
-// sendStop sends the stop signal and writes down that it went out.
-func (e *Engine) sendStop(ctx context.Context, o *task, sig syscall.Signal) error {
-	if err := e.send(ctx, o, sig, true); err != nil {
-		return err
+// graceUntil is the grace of a stop with a deadline; zero is no deadline.
+func graceUntil(deadline time.Time) time.Duration {
+	if deadline.IsZero() {
+		return math.MaxInt64
 	}
+	return max(1, time.Until(deadline))
+}
+
+// kill ends a run with SIGKILL, and waits until the exit is announced.
+func (e *Engine) kill(ctx context.Context, o *task, generation uint64) error {
+	return e.end(ctx, o, generation, time.Now(), libcontainerd.StopOptions{Grace: -1, AskedBefore: true})
+}
+
+// end has the client layer end a run, commits the events of its signals, and waits until the exit is announced. The
+// grace ends at the deadline; zero is no deadline. A runtime daemon that goes away after the stop signal has killWait,
+// after the deadline, to come again.
+func (e *Engine) end(ctx context.Context, o *task, generation uint64, deadline time.Time, opts libcontainerd.StopOptions) error {
+	bounded := ctx
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeoutCause(ctx, max(0, time.Until(deadline))+killWait, containers.ErrTooLong)
+		defer cancel()
+	}
+	killed := false
+	opts.Signaled = func(ctx context.Context, sig syscall.Signal) error {
+		switch {
+		case !opts.AskedBefore:
+			opts.AskedBefore = true
+			return e.tellStopSignal(ctx, o, sig)
+		case killed:
+			return nil
+		}
+		killed = true
+		return containers.IgnoreGone(o.Notify(ctx, "kill", signalAttributes(sig)))
+	}
+	err := e.stopRun(bounded, o, deadline, &opts)
+	if err == nil {
+		err = o.AwaitExit(bounded, generation, -1)
+	}
+	if err != nil && errors.Is(context.Cause(bounded), containers.ErrTooLong) {
+		return classed.Errorf(errdefs.ErrInternal, "container %s did not end within %s after SIGKILL", o.ID, killWait)
+	}
+	return err
+}
+
+// stopRun has the client layer stop the run under way, again where the runtime daemon was away after the stop signal.
+func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts *libcontainerd.StopOptions) error {
+	for {
+		ctr, err := o.Live()
+		if err != nil {
+			return nil // the run has ended
+		}
+		_, err = ctr.Stop(ctx, *opts)
+		if !opts.AskedBefore || !errdefs.IsUnavailable(err) && !errdefs.IsFailedPrecondition(err) {
+			return containers.IgnoreGone(err)
+		}
+		if err := retry.Sleep(ctx, stopRetry); err != nil {
+			return err
+		}
+		if opts.Grace >= 0 {
+			opts.Grace = graceUntil(deadline)
+		}
+	}
+}
+
+// tellStopSignal commits that the stop signal went out.
+func (e *Engine) tellStopSignal(ctx context.Context, o *task, sig syscall.Signal) error {
 	return e.tellStop(ctx, o, containers.Change{
 		Mutate: func(r *record.Record) error {
 			if r.Stop != nil {
@@ -71,7 +126,7 @@ func (e *Engine) sendStop(ctx context.Context, o *task, sig syscall.Signal) erro
 			return nil
 		},
 		Action:     "kill",
-		Attributes: func(*record.Record) map[string]string { return map[string]string{"signal": strconv.Itoa(int(sig))} },
+		Attributes: func(*record.Record) map[string]string { return signalAttributes(sig) },
 	})
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -106,10 +105,10 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
 	}
 	for _, o := range e.all() {
-		execs, err := e.leftoverExecs(o)
+		execs, err := e.LeftoverExecs(o.ID)
 		reportSweep(o.ID, err)
 		if len(execs) > 0 {
-			asking = append(asking, func(ctx context.Context) { reportSweep(o.ID, e.sweepLeftoverExecs(ctx, o, execs)) })
+			asking = append(asking, func(ctx context.Context) { reportSweep(o.ID, e.SweepExecs(ctx, o.ID, execs)) })
 		}
 	}
 	e.sweepBehind(ctx, asking)
@@ -259,13 +258,13 @@ const sweepRetry = 200 * time.Millisecond
 // containers that are gone, and execs. Streams of living processes stay.
 func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]bool) error {
 	var errs []error
-	o, err := e.find(id)
+	_, err := e.find(id)
 	for _, process := range slices.Sorted(maps.Keys(processes)) {
-		if err == nil && isProbe(process) {
-			e.sweepProbe(o, process)
+		if err == nil && health.IsProbe(process) {
+			e.health.Sweep(id, process)
 			continue
 		}
-		if err == nil && (process == libcontainerd.InitProcess || o.knows(process) || e.execLives(ctx, id, process)) {
+		if err == nil && (e.processes.Has(id, process) || e.ExecLives(ctx, id, process)) {
 			continue
 		}
 		errs = append(errs, e.stdio.Discard(ctx, id, process))
@@ -273,68 +272,8 @@ func (e *Engine) sweepHeld(ctx context.Context, id string, processes map[string]
 	return errors.Join(errs...)
 }
 
-// knows tells whether a process is one that this engine started or took up.
-func (o *task) knows(process string) bool {
-	_, err := o.ioOf(process)
-	return err == nil
-}
-
-// execDirPrefix begins the names of the directories of raw output of execs.
-const execDirPrefix = "exec-"
-
-// sweepExecs removes what is left of execs that this engine doesn't know and
-// that have ended.
+// sweepExecs removes what is left of execs that this engine does not know and that have ended.
 func (e *Engine) sweepExecs(ctx context.Context, o *task) error {
-	execs, err := e.leftoverExecs(o)
-	return errors.Join(err, e.sweepLeftoverExecs(ctx, o, execs))
-}
-
-// leftoverExecs are execs that left raw output and that this engine doesn't know.
-// One that ends meanwhile removes its directory before it is forgotten.
-func (e *Engine) leftoverExecs(o *task) ([]string, error) {
-	dirs, err := filepath.Glob(filepath.Join(e.containerDir(o.ID), execDirPrefix+"*"))
-	if err != nil {
-		return nil, fmt.Errorf("list execs: %w", err)
-	}
-	var left []string
-	for _, dir := range dirs {
-		id := strings.TrimPrefix(filepath.Base(dir), execDirPrefix)
-		if o.knows(id) {
-			continue
-		}
-		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-			left = append(left, id)
-		}
-	}
-	return left, nil
-}
-
-// sweepLeftoverExecs removes what is left of those that have ended. One whose start an
-// earlier engine didn't live to write down keeps its streams while it runs, and
-// the keeper moves its output.
-func (e *Engine) sweepLeftoverExecs(ctx context.Context, o *task, execs []string) error {
-	var errs []error
-	for _, id := range execs {
-		if !e.execLives(ctx, o.ID, id) {
-			dir := filepath.Join(e.containerDir(o.ID), execDirPrefix+id)
-			errs = append(errs, e.stdio.Discard(ctx, o.ID, id), os.RemoveAll(dir))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// execLives tells whether the runtime daemon has a living exec, and deletes
-// there one that has ended. Where it doesn't say, the exec counts as living.
-func (e *Engine) execLives(ctx context.Context, id, exec string) bool {
-	t, err := e.daemon.Process(ctx, id, exec)
-	switch {
-	case errdefs.IsNotFound(err):
-		return false
-	case err != nil, t.Status == libcontainerd.TaskRunning, t.Status == libcontainerd.TaskPaused:
-		return true
-	}
-	if _, err := e.daemon.Delete(ctx, id, exec); err != nil && !errdefs.IsNotFound(err) {
-		log.WithError(err).WithField("exec", exec).Warn("cannot delete an ended exec at the runtime daemon: it goes with its container")
-	}
-	return false
+	execs, err := e.LeftoverExecs(o.ID)
+	return errors.Join(err, e.SweepExecs(ctx, o.ID, execs))
 }

@@ -167,7 +167,7 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	r.daemon.Release()
 	must(t, r.e.ContainerStart(t.Context(), id))
 	receive(t, notify(opened))
-	l, err := r.task(id).ioOf(libcontainerd.InitProcess)
+	l, err := r.e.processes.Held(id, libcontainerd.InitProcess)
 	must(t, err)
 	file, err := l.Output.Raw(logs.Stdout)
 	must(t, err)

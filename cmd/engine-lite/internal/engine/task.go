@@ -7,6 +7,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // task is a container and its init process: the run under way or being started, or the last one. The container's lock
@@ -21,11 +22,6 @@ type task struct {
 	io *stdio.IO
 	// ending is the IO of the run that ended last. Its output may wait for the disk.
 	ending *stdio.IO
-	execs  map[string]*execution
-	// probe is the one under way; nil where there is none.
-	probe *probe
-	// watched is the generation that was last given a monitor of its health.
-	watched uint64
 	// swept is closed when the leftovers of an earlier engine are dealt with; nil where that was before this engine
 	// served. The container's log may lack the end until then.
 	swept chan struct{}
@@ -64,11 +60,12 @@ func (t *tasks) remove(id string) {
 
 // newTask makes the task of a container; register makes it known.
 func (e *Engine) newTask(r *record.Record) *task {
-	return &task{Container: containers.New(e.store, r), execs: map[string]*execution{}}
+	return &task{Container: containers.New(e.store, r)}
 }
 
 func (e *Engine) register(t *task, name string) {
 	e.tasks.add(t)
+	e.processes.Add(t.ID, libcontainerd.InitProcess, initProcess{e, t})
 	e.registry.Add(t.Container, name)
 }
 
@@ -109,18 +106,4 @@ func (o *task) awaitSwept(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// lives are the stdio of the container's processes.
-func (o *task) ios() []*stdio.IO {
-	o.LockState()
-	defer o.UnlockState()
-	var list []*stdio.IO
-	if o.io != nil {
-		list = append(list, o.io)
-	}
-	for _, x := range o.execs {
-		list = append(list, x.io)
-	}
-	return list
 }

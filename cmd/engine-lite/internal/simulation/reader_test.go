@@ -38,9 +38,8 @@ func (r *reader) run(ctx context.Context) {
 			defer context.AfterFunc(ctx, cancel)()
 			defer cancel()
 			after := r.position()
-			return struct{}{},
-				e.Events(calls, eventstream.Options{After: &after},
-					func(ev eventstream.Event) error { return r.take(i, ev) })
+			return struct{}{}, e.Events(calls, eventstream.Options{After: &after},
+				func(ev eventstream.Event) error { return r.take(i, ev) })
 		})
 		r.w.note("reader", r.name+" was ended", fmt.Sprint(r.position()))
 		if err != nil && !i.isEnding() && ctx.Err() == nil {

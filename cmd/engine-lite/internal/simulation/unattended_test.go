@@ -59,8 +59,7 @@ func (u *user) attachForLastCut(inc *engineInstance, next time.Duration) {
 		return
 	}
 	if h.status == "paused" {
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine,
-			id string) error {
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error {
 			return e.ContainerUnpause(ctx, id)
 		})
 	}

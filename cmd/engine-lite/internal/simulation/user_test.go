@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
 // user creates containers and uses them, with one request after the other, until it has
@@ -202,8 +203,7 @@ func (u *user) running(inc *engineInstance, h history) {
 		u.exec(inc, d)
 	case n < 5:
 		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error {
-			return e.ContainerPause(ctx,
-				id)
+			return e.ContainerPause(ctx, id)
 		})
 	case n < 7:
 		u.stop(inc, d, h)
@@ -241,8 +241,7 @@ func (u *user) paused(inc *engineInstance) {
 	case 2:
 		u.remove(inc, true)
 	default:
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine,
-			id string) error {
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error {
 			return e.ContainerUnpause(ctx, id)
 		})
 	}
@@ -315,33 +314,33 @@ func (u *user) exec(inc *engineInstance, d *dice) {
 	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()),
 		"sleep 1000000", "echo x; exit 0"}[d.below(4)]
 	id := u.id
-	exec, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
-		exec, err := e.ExecCreate(ctx, id,
+	execID, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
+		execID, err := e.ExecCreate(ctx, id,
 			container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
 		if err != nil {
 			return "", err
 		}
-		return exec, e.ExecStart(ctx, exec, engine.ExecStartOptions{Detach: true})
+		return execID, e.ExecStart(ctx, execID, exec.StartOptions{Detach: true})
 	})
 	if isCrash(err) {
 		return
 	}
-	if _, ok := u.w.model.exec(exec); err == nil && !ok {
-		u.w.violation("exec %s was started, but the journal has no event of it", short(exec))
+	if _, ok := u.w.model.exec(execID); err == nil && !ok {
+		u.w.violation("exec %s was started, but the journal has no event of it", short(execID))
 	}
 	if err == nil && d.chance(2) {
 		time.Sleep(d.between(time.Second, 7*time.Second))
-		u.inspectExec(inc, exec)
+		u.inspectExec(inc, execID)
 	}
 }
 
 // inspectExec compares an exec's exit code with that of its event.
-func (u *user) inspectExec(inc *engineInstance, exec string) {
-	answer, err := inc.engine.ExecInspect(inc.ctx, exec) // inspect never waits
+func (u *user) inspectExec(inc *engineInstance, execID string) {
+	answer, err := inc.engine.ExecInspect(inc.ctx, execID) // inspect never waits
 	if err != nil || answer.ExitCode == nil {
 		return
 	}
-	if x, _ := u.w.model.exec(exec); !x.ended || x.code != *answer.ExitCode {
-		u.w.violation("exec %s has the exit code %d, by its event %+v", short(exec), *answer.ExitCode, x)
+	if x, _ := u.w.model.exec(execID); !x.ended || x.code != *answer.ExitCode {
+		u.w.violation("exec %s has the exit code %d, by its event %+v", short(execID), *answer.ExitCode, x)
 	}
 }

@@ -73,6 +73,18 @@ func (o *Container) Lock(ctx context.Context) error {
 // Unlock ends the operation that Lock began.
 func (o *Container) Unlock() { <-o.op }
 
+// AwaitStart waits for a start that may be under way. Errors: the end of ctx.
+func (o *Container) AwaitStart(ctx context.Context) error {
+	if o.Record().Running() {
+		return nil
+	}
+	if err := o.Lock(ctx); err != nil {
+		return err
+	}
+	o.Unlock()
+	return nil
+}
+
 // Record returns the newest record. It is not to be written to.
 func (o *Container) Record() *record.Record {
 	o.mu.Lock()

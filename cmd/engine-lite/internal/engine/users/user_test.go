@@ -79,21 +79,17 @@ func TestUpperLayerHides(t *testing.T) {
 		"nothing":   {func(string) error { return nil }, "lower"},
 		"directory": {func(dir string) error { etc(dir); return nil }, "lower"},
 		"file": {func(dir string) error {
-			return os.WriteFile(filepath.Join(etc(dir), "passwd"),
-				[]byte("upper"), 0o600)
+			return os.WriteFile(filepath.Join(etc(dir), "passwd"), []byte("upper"), 0o600)
 		}, "upper"},
 		"whiteout": {func(dir string) error {
-			return unix.Mknod(filepath.Join(etc(dir), "passwd"),
-				unix.S_IFCHR, 0)
+			return unix.Mknod(filepath.Join(etc(dir), "passwd"), unix.S_IFCHR, 0)
 		}, ""},
 		"whiteout of etc": {func(dir string) error { return unix.Mknod(filepath.Join(dir, "etc"), unix.S_IFCHR, 0) },
 			""},
 		"opaque directory": {func(dir string) error {
-			return unix.Setxattr(etc(dir), "trusted.overlay.opaque",
-				[]byte("y"), 0)
+			return unix.Setxattr(etc(dir), "trusted.overlay.opaque", []byte("y"), 0)
 		}, ""},
-		"pipe": {func(dir string) error { return unix.Mkfifo(filepath.Join(etc(dir), "passwd"), 0o600) },
-			""},
+		"pipe":         {func(dir string) error { return unix.Mkfifo(filepath.Join(etc(dir), "passwd"), 0o600) }, ""},
 		"file for etc": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "etc"), nil, 0o600) }, ""},
 		"link within": {func(dir string) error {
 			must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("linked"), 0o600))

@@ -1,9 +1,8 @@
-package engine
+// Package health probes the health of containers by their own commands, and keeps what the probes show in the records.
+package health
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,31 +15,33 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// maxProbeOutput is how many bytes of a probe's output are kept.
-const maxProbeOutput = 4096
+// maxOutput is how many bytes of a probe's output are kept.
+const maxOutput = 4096
 
-// probeStartTimeout bounds the start of a probe, which its own timeout leaves out.
-const probeStartTimeout = 30 * time.Second
+// startTimeout bounds the start of a probe, which the probe's own timeout leaves out.
+const startTimeout = 30 * time.Second
 
-// probePrefix begins the ids of the processes of probes, and of no others: so an
-// engine knows one that another has left. After the prefix comes the exec's id.
-const probePrefix = "probe-"
+// prefix begins the ids of the processes of probes, and of no others: so an engine knows a probe that an earlier engine
+// left. After the prefix comes the exec's id.
+const prefix = "probe-"
 
-func isProbe(processID string) bool { return strings.HasPrefix(processID, probePrefix) }
+// IsProbe tells whether the id of a process is that of a probe.
+func IsProbe(processID string) bool { return strings.HasPrefix(processID, prefix) }
 
 var (
-	errProbeTimeout = errors.New("the probe takes too long")
-	errProbeStart   = errors.New("the probe doesn't start")
+	errTimeout = errors.New("the probe takes too long")
+	errStart   = errors.New("the probe doesn't start")
 )
 
-// probe is one run of a health check's command. It is an exec without what serves
-// a user's: no client, no log, no record, and the keeper doesn't hold its output.
-// It goes with the engine.
+// probe is one run of a health check's command. A probe is an exec without what serves a user's: no client, no log, no
+// record, and the keeper does not hold its output. It ends with the engine.
 type probe struct {
 	id      string // the exec's, for events
 	timeout time.Duration
@@ -57,12 +58,14 @@ type probe struct {
 	truncated bool
 }
 
+var _ process.Process = (*probe)(nil)
+
 func newProbe(timeout time.Duration) (*probe, error) {
-	id := make([]byte, 32)
-	if _, err := rand.Read(id); err != nil {
-		return nil, fmt.Errorf("probe id: %w", err)
+	id, err := exec.NewID()
+	if err != nil {
+		return nil, err
 	}
-	return &probe{id: hex.EncodeToString(id), timeout: timeout, begun: time.Now()}, nil
+	return &probe{id: id, timeout: timeout, begun: time.Now()}, nil
 }
 
 // run runs the command to its end, which ctx or a timeout brings about if it
@@ -71,9 +74,9 @@ func (p *probe) run(ctx context.Context, ctr *libcontainerd.Container, process *
 	ctx, p.cancel = context.WithCancelCause(ctx)
 	defer p.cancel(nil)
 	p.mu.Lock()
-	p.clock = time.AfterFunc(probeStartTimeout, p.overdue)
+	p.clock = time.AfterFunc(startTimeout, p.overdue)
 	p.mu.Unlock()
-	exit, err := ctr.RunExec(ctx, probePrefix+p.id, process, libcontainerd.StdioConfig{})
+	exit, err := ctr.RunExec(ctx, prefix+p.id, process, libcontainerd.StdioConfig{})
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -93,25 +96,40 @@ func (p *probe) overdue() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started {
-		p.cancel(errProbeTimeout)
+		p.cancel(errTimeout)
 	} else {
-		p.cancel(errProbeStart)
+		p.cancel(errStart)
 	}
 }
 
-// start begins the time that the command has, once it runs.
-func (p *probe) start() {
+// Started begins the time that the command has.
+func (p *probe) Started(context.Context, libcontainerd.Event) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started = true
 	p.setClock()
+	return nil
 }
 
-// freeze lets the time stand still while the container is paused, and begins it
-// anew after that.
+// Exited has nothing to commit: run returns the exit, and the monitor commits what the exit means.
+func (p *probe) Exited(context.Context, libcontainerd.Event) error { return nil }
+
+// Drained waits until the output was read. The output ends with the command, or when the engine goes down and closes it.
+func (p *probe) Drained(context.Context) error {
+	p.readers.Wait()
+	return nil
+}
+
+// Held is nil: nobody wants a probe's output after the engine's end.
+func (p *probe) Held() (*stdio.IO, error) { return nil, nil }
+
+// freeze lets the command's time stand still while the container is paused. The time begins anew after that.
 func (p *probe) freeze(frozen bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.frozen == frozen {
+		return
+	}
 	p.frozen = frozen
 	p.setClock()
 }
@@ -126,20 +144,15 @@ func (p *probe) setClock() {
 	}
 }
 
-func (o *task) freezeProbe(frozen bool) {
-	if p := o.probeOf(""); p != nil {
-		p.freeze(frozen)
-	}
-}
-
-// attach reads what the command writes: all of it, so that it never waits.
-func (p *probe) attach(s libcontainerd.Streams) {
+// Attach reads what the command writes: all of it, so that the command never waits.
+func (p *probe) Attach(s libcontainerd.Streams) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.streams = s
 	for _, o := range []libcontainerd.Output{s.Stdout(), s.Stderr()} {
 		p.readers.Go(func() { p.read(o) })
 	}
+	return nil
 }
 
 // read ends with the output, which ends with the command, or when it is closed.
@@ -157,7 +170,7 @@ func (p *probe) read(o libcontainerd.Output) {
 func (p *probe) keep(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := min(len(b), maxProbeOutput-len(p.output))
+	n := min(len(b), maxOutput-len(p.output))
 	p.output = append(p.output, b[:n]...)
 	p.truncated = p.truncated || n < len(b)
 }
@@ -172,31 +185,30 @@ func (p *probe) text() string {
 	return string(p.output)
 }
 
-// verdict is what a probe says of its container.
-type verdict struct {
+// finding is what a probe says of its container.
+type finding struct {
 	result record.ProbeResult
 	// started tells that the command ran.
 	started bool
 	exit    libcontainerd.Exit
 }
 
-// verdict tells what the end of a probe means; nothing where what went wrong
-// is not the container's.
-func (p *probe) verdict(exit libcontainerd.Exit, err error) (verdict, bool) {
-	v := verdict{exit: exit, result: record.ProbeResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
+// finding returns what the end of a probe means; false where the container is not the reason of what went wrong.
+func (p *probe) finding(exit libcontainerd.Exit, err error) (finding, bool) {
+	v := finding{exit: exit, result: record.ProbeResult{Start: p.begun.UTC(), End: time.Now().UTC(), ExitCode: -1}}
 	p.mu.Lock()
 	v.started = p.started
 	p.mu.Unlock()
 	switch {
-	case errors.Is(err, errProbeTimeout):
+	case errors.Is(err, errTimeout):
 		v.result.Output = fmt.Sprintf("Health check exceeded timeout (%s)", p.timeout)
 		if out := p.text(); out != "" {
 			v.result.Output += ": " + out
 		}
-	case errors.Is(err, errProbeStart):
+	case errors.Is(err, errStart):
 		v.result.Output = "timed out starting health check"
 	case err != nil && !ofTheContainer(err), exit.Unknown != "":
-		return verdict{}, false
+		return finding{}, false
 	case err != nil:
 		v.result.Output = err.Error()
 	default:
@@ -216,13 +228,13 @@ func ofTheContainer(err error) bool {
 }
 
 // changes are the events of the probe's exec, as Docker has them.
-func (v verdict) changes(id string, command []string) []containers.Change {
+func (v finding) changes(id string, command []string) []containers.Change {
 	words := strings.Join(command, " ")
-	list := []containers.Change{{Action: "exec_create: " + words, Attributes: execAttributes(id, nil)}}
+	list := []containers.Change{{Action: "exec_create: " + words, Attributes: exec.Attributes(id, nil)}}
 	if v.started {
-		code := map[string]string{"exitCode": strconv.Itoa(shownCode(v.exit))}
-		list = append(list, containers.Change{Action: "exec_start: " + words, Attributes: execAttributes(id, nil)},
-			containers.Change{Action: "exec_die", Attributes: execAttributes(id, code)})
+		code := map[string]string{"exitCode": strconv.Itoa(process.ShownExitCode(v.exit))}
+		list = append(list, containers.Change{Action: "exec_start: " + words, Attributes: exec.Attributes(id, nil)},
+			containers.Change{Action: "exec_die", Attributes: exec.Attributes(id, code)})
 	}
 	return list
 }

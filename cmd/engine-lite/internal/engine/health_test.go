@@ -68,7 +68,7 @@ func TestProbes(t *testing.T) {
 	command := func(test ...string) func(*container.HealthConfig) {
 		return func(h *container.HealthConfig) { h.Test = test }
 	}
-	long := strings.Repeat("x", maxProbeOutput-1)
+	long := strings.Repeat("x", 4096-1 /* that many bytes are kept */)
 	for name, c := range map[string]struct {
 		check  func(*container.CreateRequest)
 		status container.HealthStatus
@@ -134,8 +134,8 @@ func TestProbes(t *testing.T) {
 					t.Errorf("events %q, want %q", got, want)
 				}
 				r.noExecsLeft(id)
-				if n := len(r.e.execs.byID); n != 0 {
-					t.Errorf("%d execs are kept", n)
+				if n := len(r.e.processes.Of(id)); n != 1 {
+					t.Errorf("%d processes are known, not the init process alone", n)
 				}
 			})
 		})
@@ -203,7 +203,7 @@ func TestProbesWhilePaused(t *testing.T) {
 			t.Errorf("the first probe came %v after the pause", after)
 		}
 		time.Sleep(12 * time.Second) // into the next one
-		if r.task(id).probeOf("") == nil {
+		if len(r.e.processes.Of(id)) != 2 {
 			t.Fatal("no probe is under way")
 		}
 		must(t, r.e.ContainerPause(t.Context(), id))
@@ -293,7 +293,7 @@ func TestLeftoverProbe(t *testing.T) {
 			r := newRig(t)
 			id := r.run("", "sleep 1000", checked("exit 0"))
 			r.close()
-			process := probePrefix + strings.Repeat("ab", 32)
+			process := "probe-" + strings.Repeat("ab", 32)
 			streams, err := r.streams.Create(t.Context(),
 				libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
 			must(t, err)

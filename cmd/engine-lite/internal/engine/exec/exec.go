@@ -1,0 +1,443 @@
+// Package exec is the processes that users add to running containers, Docker's "exec instances".
+//
+// An exec is known for some minutes after its end. While it runs, the journal has a record of it, so that the next engine
+// takes it up.
+package exec
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	log "github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/libcontainerd"
+)
+
+// Config is what execs need of the engine. None may be nil.
+type Config struct {
+	Store      *store.Store
+	Daemon     libcontainerd.Daemon
+	Containers *containers.Registry
+	Processes  *process.Table
+	Stdio      *stdio.Holder
+	Background *background.Group
+	// Clients joins the goroutines that read from clients.
+	Clients *sync.WaitGroup
+	// Dir returns the directory of a container.
+	Dir func(container string) string
+	// OutputBound is how many bytes of a stream are kept for clients that lag; 0 is logs.DefaultBound.
+	OutputBound int64
+}
+
+// Execs has the execs of an engine. Its methods may be called from any goroutine.
+type Execs struct {
+	c Config
+
+	mu    sync.Mutex
+	byID  map[string]*instance
+	ended map[string]Inspect // what is left of an exec that has ended; an instance holds all of its container
+}
+
+// New returns a table without execs.
+func New(c Config) *Execs {
+	return &Execs{c: c, byID: map[string]*instance{}, ended: map[string]Inspect{}}
+}
+
+// StartOptions says how an exec is started.
+type StartOptions struct {
+	Detach bool
+	// ConsoleSize is height and width in characters.
+	ConsoleSize *[2]uint
+	// Open takes the connection over; not called where Detach is set.
+	Open func(terminal bool) (stdio.ClientStreams, error)
+}
+
+// Inspect is what is known of an exec.
+type Inspect = container.ExecInspectResponse
+
+// instance is one exec. It is the process.Process of the exec.
+type instance struct {
+	execs   *Execs
+	id      string
+	owner   *containers.Container
+	request record.ExecRequest
+	io      *stdio.IO
+
+	mu      sync.Mutex
+	started bool
+	pid     int
+	// exit is set, and exited closed, when the process has ended or failed to start.
+	exit   *int
+	exited chan struct{}
+	// announced is closed when the exec_start event is in the journal.
+	announced chan struct{}
+}
+
+// failedExec is Docker's exit code of an exec that did not start for another reason than its command.
+const failedExec = 126
+
+// keepEnded is how long an ended exec can still be asked for its exit code.
+const keepEnded = 5 * time.Minute
+
+func (e *Execs) newInstance(id string, owner *containers.Container, req record.ExecRequest, stdinClosed bool) (*instance, error) {
+	l, err := stdio.Open(stdio.Config{
+		Terminal: req.Tty, Stdin: req.AttachStdin, Once: true, StdinClosed: stdinClosed,
+		RawDir: e.dir(owner.ID, id), Bound: e.c.OutputBound, Clients: e.c.Clients,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &instance{
+		execs: e, id: id, owner: owner, request: req, io: l, exited: make(chan struct{}), announced: make(chan struct{}),
+	}, nil
+}
+
+// dir is the directory of an exec's raw output.
+func (e *Execs) dir(container, id string) string {
+	return filepath.Join(e.c.Dir(container), dirPrefix+id)
+}
+
+func (e *Execs) add(x *instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.byID[x.id] = x
+}
+
+func (e *Execs) forget(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.byID, id)
+	delete(e.ended, id)
+}
+
+// find returns an exec that has not ended. Errors: Conflict where the exec has ended, NotFound.
+func (e *Execs) find(id string) (*instance, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x, ok := e.byID[id]; ok {
+		return x, nil
+	}
+	if _, ok := e.ended[id]; ok {
+		return nil, classed.Errorf(errdefs.ErrConflict, "exec %s has already run", id)
+	}
+	return nil, classed.Errorf(errdefs.ErrNotFound, "No such exec instance: %s", id)
+}
+
+// ExecCreate prepares a process for a running container, and returns the exec's id.
+func (e *Execs) ExecCreate(ctx context.Context, ref string, req container.ExecCreateRequest) (string, error) {
+	o, err := e.c.Containers.Find(ref)
+	if err != nil {
+		return "", err
+	}
+	if err := o.AwaitStart(ctx); err != nil {
+		return "", err
+	}
+	r := o.Record()
+	switch err := r.CheckReadable(); {
+	case err != nil:
+		return "", err
+	case len(req.Cmd) == 0:
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
+	}
+	if err := checkRunning(r); err != nil {
+		return "", err
+	}
+	if _, err := stdio.ParseDetachKeys(req.DetachKeys); err != nil {
+		return "", err
+	}
+	if err := e.c.Store.Room(ctx); err != nil {
+		return "", err
+	}
+	id, err := NewID()
+	if err != nil {
+		return "", err
+	}
+	x, err := e.newInstance(id, o, request.Exec(req), false)
+	if err != nil {
+		return "", err
+	}
+	if err := x.join(); err != nil {
+		return "", errors.Join(err, x.io.End())
+	}
+	e.add(x)
+	if err := x.notify(ctx, "exec_create: "+strings.Join(req.Cmd, " ")); err != nil {
+		return "", errors.Join(err, x.abandon())
+	}
+	return x.id, nil
+}
+
+// NewID returns a new id of an exec: 64 hexadecimal digits, at random.
+func NewID() (string, error) {
+	id := make([]byte, 32)
+	if _, err := rand.Read(id); err != nil {
+		return "", fmt.Errorf("exec id: %w", err)
+	}
+	return hex.EncodeToString(id), nil
+}
+
+func checkRunning(r *record.Record) error {
+	switch {
+	case r.Status == record.StatusPaused:
+		return classed.Errorf(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+	case !r.Running():
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
+	}
+	return nil
+}
+
+// join makes an exec one of the container's processes, unless the container has ended meanwhile: then nobody would end
+// the exec.
+func (x *instance) join() error {
+	x.owner.LockState()
+	defer x.owner.UnlockState()
+	if x.owner.Task == nil || !x.owner.Rec.Running() {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", x.owner.ID)
+	}
+	x.execs.c.Processes.Add(x.owner.ID, x.id, x)
+	return nil
+}
+
+func (x *instance) notify(ctx context.Context, action string) error {
+	return x.owner.Notify(ctx, action, Attributes(x.id, nil)(nil))
+}
+
+// Attributes are those of an exec's events; more is added to them.
+func Attributes(id string, more map[string]string) func(*record.Record) map[string]string {
+	a := map[string]string{"execID": id}
+	for key, value := range more {
+		a[key] = value
+	}
+	return func(*record.Record) map[string]string { return a }
+}
+
+// ExecStart runs an exec. Attached, it returns when the output has ended and the exit code is known.
+func (e *Execs) ExecStart(ctx context.Context, id string, opts StartOptions) error {
+	x, err := e.find(id)
+	if err != nil {
+		return err
+	}
+	if err := x.claim(); err != nil {
+		return err
+	}
+	if opts.Detach {
+		return x.run(ctx, opts)
+	}
+	keys, err := stdio.ParseDetachKeys(x.request.DetachKeys)
+	if err != nil {
+		return err
+	}
+	follow := logs.FollowOptions{Stdout: x.request.AttachStdout, Stderr: x.request.AttachStderr}
+	err = x.io.Client(ctx, follow, keys, func() (stdio.ClientStreams, error) {
+		failed := x.run(ctx, opts)
+		streams, err := opts.Open(x.io.Terminal)
+		if failed != nil && err == nil {
+			err = streams.Fail(failed)
+		}
+		return streams, errors.Join(failed, err)
+	})
+	if errors.Is(err, stdio.ErrDetached) {
+		return x.notify(ctx, "exec_detach")
+	}
+	if err != nil {
+		return err
+	}
+	// A client that sees its connection end asks for the exit code next.
+	select {
+	case <-x.exited:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// claim makes sure that an exec is started once.
+func (x *instance) claim() error {
+	r := x.owner.Record()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.started {
+		return classed.Errorf(errdefs.ErrConflict, "exec %s has already run", x.id)
+	}
+	if err := checkRunning(r); err != nil {
+		return err
+	}
+	x.started = true
+	return nil
+}
+
+// run starts the process and returns when the start is in the journal.
+func (x *instance) run(ctx context.Context, opts StartOptions) error {
+	ctx, free := x.execs.c.Background.Outlive(ctx)
+	defer free()
+	err := x.start(ctx, opts.ConsoleSize)
+	if err == nil {
+		return x.awaitAnnounced(ctx)
+	}
+	code, text, class := process.StartFailure(err)
+	if code == process.FailedStart {
+		code = failedExec
+	}
+	if errdefs.IsNotFound(err) && errors.Is(class, errdefs.ErrInternal) {
+		class = errdefs.ErrConflict // the container went meanwhile
+	}
+	x.setExit(code)
+	x.finish()
+	return classed.Errorf(class, "%s", text)
+}
+
+// awaitAnnounced waits until the start is in the journal: a client that was answered finds its event there.
+func (x *instance) awaitAnnounced(ctx context.Context) error {
+	select {
+	case <-x.announced:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (x *instance) start(ctx context.Context, size *[2]uint) error {
+	ctr, err := x.owner.Live()
+	if err != nil {
+		return err
+	}
+	p, err := Process(x.owner.Record(), x.request, size)
+	if err != nil {
+		return err
+	}
+	pid, err := ctr.Exec(ctx, x.id, p, libcontainerd.StdioConfig{Terminal: x.request.Tty, Stdin: x.request.AttachStdin})
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.pid = pid
+	x.mu.Unlock()
+	return nil
+}
+
+// Process is the process of a request in a running container: the container's own process with what the request
+// changes. size is that of the terminal at the start, height and width in characters; nil where nobody gave one.
+func Process(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Process, error) {
+	root := fmt.Sprintf("/proc/%d/root", r.Pid)
+	user, err := users.Resolve([]string{root}, cmp.Or(req.User, r.Config.User), r.HostConfig.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	privileged := *r
+	if req.Privileged && !r.HostConfig.Privileged {
+		h := *r.HostConfig
+		h.CapAdd = []string{"ALL"}
+		privileged.HostConfig = &h
+	}
+	s, err := spec.BuildExec(&privileged, user)
+	if err != nil {
+		return nil, err
+	}
+	p := s.Process
+	p.Args = req.Cmd
+	p.Terminal = req.Tty
+	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)
+	p.Env = request.MergeEnv(req.Env, p.Env)
+	p.ConsoleSize = nil
+	for _, s := range []*[2]uint{req.ConsoleSize, size} {
+		if s != nil && req.Tty {
+			p.ConsoleSize = &specs.Box{Height: s[0], Width: s[1]}
+		}
+	}
+	return p, nil
+}
+
+// ExecInspect returns what is known of an exec.
+func (e *Execs) ExecInspect(_ context.Context, id string) (Inspect, error) {
+	x, err := e.find(id)
+	if err == nil {
+		return x.inspect(), nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if last, ok := e.ended[id]; ok {
+		return last, nil
+	}
+	return Inspect{}, err
+}
+
+func (x *instance) inspect() Inspect {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := record.Exec{ID: x.id, Container: x.owner.ID, Pid: x.pid, Request: x.request}
+	return inspect.Exec(r, x.started && x.exit == nil, x.exit)
+}
+
+// ExecResize sets the size of an exec's terminal, in characters.
+func (e *Execs) ExecResize(ctx context.Context, id string, height, width uint32) error {
+	x, err := e.find(id)
+	if err != nil {
+		return err
+	}
+	ctr, err := x.owner.Live()
+	if err != nil {
+		return err
+	}
+	return ctr.Resize(ctx, x.id, width, height)
+}
+
+func (x *instance) setExit(code int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.exit == nil {
+		x.exit = &code
+		close(x.exited)
+	}
+}
+
+// finish ends the exec's streams, and forgets the exec after a while.
+func (x *instance) finish() {
+	if err := x.io.End(); err != nil {
+		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
+	}
+	e := x.execs
+	e.c.Processes.Remove(x.owner.ID, x.id)
+	last := x.inspect()
+	e.mu.Lock()
+	delete(e.byID, x.id)
+	e.ended[x.id] = last
+	e.mu.Unlock()
+	id := x.id
+	time.AfterFunc(keepEnded, func() { e.forget(id) })
+}
+
+// abandon forgets an exec that was never started.
+func (x *instance) abandon() error {
+	x.mu.Lock()
+	idle := !x.started
+	x.started = true
+	x.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	x.execs.c.Processes.Remove(x.owner.ID, x.id)
+	x.execs.forget(x.id)
+	return x.io.End()
+}
