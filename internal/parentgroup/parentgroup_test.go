@@ -62,7 +62,8 @@ func TestParentOfAKilledEngineGoes(t *testing.T) {
 
 func awaitGone(t *testing.T, parents []string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); isThere(t, parents[0]) || isThere(t, parents[1]); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); isThere(t, parents[0]) ||
+		isThere(t, parents[1]); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the empty parent stays")
 		}
