@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
+	"github.com/engine-lite/engine-lite/internal/flock"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/remote"
 )
@@ -74,11 +75,11 @@ func (k *groupKeeper) Close() error {
 
 // CreateTask is the runtime daemon's, while nobody removes the parent.
 func (k *groupKeeper) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (int, error) {
-	unlock, err := k.locked(unix.LOCK_SH)
+	lock, err := k.locked(func(dir *os.File) error { return flock.Lock(ctx, dir, flock.Shared) })
 	if err != nil {
 		return 0, fmt.Errorf("cannot lock the containers' control group: %w", err)
 	}
-	defer unlock()
+	defer func() { _ = lock.Close() }() // nothing was written
 	return k.Daemon.CreateTask(ctx, id, c)
 }
 
@@ -120,14 +121,14 @@ func (k *groupKeeper) sweep(ctx context.Context) {
 // remove removes the parent where it is empty. It tells whether nobody creates a task: if
 // somebody does, the parent is left for a later call.
 func (k *groupKeeper) remove() (done bool, err error) {
-	unlock, err := k.locked(unix.LOCK_EX | unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	lock, err := k.locked(func(dir *os.File) error { return flock.Try(dir, flock.Exclusive) })
+	if errors.Is(err, flock.ErrTaken) {
 		return false, nil
 	}
 	if err != nil {
 		return true, err
 	}
-	defer unlock()
+	defer func() { _ = lock.Close() }() // nothing was written
 	var errs []error
 	for _, dir := range k.parents {
 		err := unix.Rmdir(dir)
@@ -139,22 +140,16 @@ func (k *groupKeeper) remove() (done bool, err error) {
 	return true, errors.Join(errs...)
 }
 
-// locked takes the lock of all engines, which the function returned gives back.
-func (k *groupKeeper) locked(how int) (func(), error) {
+// locked takes the lock of all engines. Whoever closes the file that is returned gives the lock back.
+func (k *groupKeeper) locked(take func(*os.File) error) (*os.File, error) {
 	dir, err := os.Open(k.lock)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = unix.Flock(int(dir.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
+	if err := take(dir); err != nil {
+		return nil, errors.Join(err, dir.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(&fs.PathError{Op: "flock", Path: k.lock, Err: err}, dir.Close())
-	}
-	return func() { _ = dir.Close() }, nil // nothing was written
+	return dir, nil
 }
 
 // parentGroups are the paths that the parent has in all hierarchies of this machine.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 // groupDirs makes the parents of two hierarchies, the first with a container's group.
@@ -78,14 +78,14 @@ func TestParentStaysWhileATaskIsCreated(t *testing.T) {
 	}
 	k := startGroupKeeper(nil, parents, lock, time.Hour)
 	another := startGroupKeeper(nil, parents, lock, time.Hour)
-	unlock, err := another.locked(unix.LOCK_SH)
+	held, err := another.locked(func(dir *os.File) error { return flock.Try(dir, flock.Shared) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if done, err := k.remove(); done || err != nil || !isThere(t, parents[0]) {
 		t.Errorf("done %t, %v, the parent is there: %t", done, err, isThere(t, parents[0]))
 	}
-	unlock()
+	held.Close()
 	if err := errors.Join(k.Close(), another.Close()); err != nil {
 		t.Error(err)
 	}
