@@ -15,6 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/internal/flock"
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/remote"
 )
@@ -104,9 +105,7 @@ func (k *groupKeeper) sweep(ctx context.Context) {
 			return
 		}
 		for done := false; !done; {
-			select {
-			case <-time.After(k.linger):
-			case <-ctx.Done():
+			if retry.Sleep(ctx, k.linger) != nil {
 				return
 			}
 			var err error
