@@ -17,6 +17,9 @@ import (
 //
 // The part on the right makes allocation rare. On a file system that copies on write, or can't allocate ahead, there is
 // no reserve.
+//
+// The image store allocates behind its databases too, and shares no code with this: containerd's metadata store grows
+// those files, so their sizes must stay, and nobody asks whether the allocation succeeded.
 const (
 	defaultReserve = 4 << 20
 	reserveAhead   = 2 // times the reserve

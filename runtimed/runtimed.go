@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/engine-lite/engine-lite/internal/unixsocket"
 	"github.com/engine-lite/engine-lite/runtimed/internal/core"
 	"github.com/engine-lite/engine-lite/runtimed/internal/criu"
 	"github.com/engine-lite/engine-lite/runtimed/internal/grpcserver"
@@ -75,7 +76,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 // under way are finished. It returns when all that it started has ended. Containers run on. Run may be called once.
 // It fails with class Unavailable when the keeper that started this process dies.
 func (d *Daemon) Run(ctx context.Context) error {
-	listener, err := grpcserver.Listen(ctx, d.address)
+	listener, err := unixsocket.Listen(ctx, "unix", d.address, 0o600) // the root's lock keeps others away
 	if err != nil {
 		return err
 	}

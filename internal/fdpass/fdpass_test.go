@@ -176,3 +176,17 @@ func TestWith(t *testing.T) {
 		t.Error("a closed file is no error")
 	}
 }
+
+// FuzzParse reads what is too short for a descriptor: those of a longer one would be the test's own.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(unix.UnixRights())
+	f.Fuzz(func(t *testing.T, control []byte) {
+		if len(control) >= unix.CmsgLen(descriptorSize) {
+			return
+		}
+		if descriptors := parse(control); len(descriptors) != 0 {
+			t.Fatalf("descriptors from %q: %v", control, descriptors)
+		}
+	})
+}

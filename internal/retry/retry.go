@@ -16,6 +16,7 @@ import (
 type Backoff struct {
 	first, longest time.Duration
 	next           time.Duration
+	taken          bool // a delay was taken since New or the last Reset
 }
 
 // New returns a Backoff whose first delay is first and whose delays are at most longest. Both must be positive.
@@ -28,12 +29,16 @@ func New(first, longest time.Duration) *Backoff {
 // context.
 func (b *Backoff) Next() time.Duration {
 	delay := b.next
-	b.next = min(2*delay, b.longest)
+	b.next, b.taken = min(2*delay, b.longest), true
 	return delay
 }
 
+// First tells whether no delay was taken since New or the last Reset. A caller who logs only the first of several
+// failures asks before the delay.
+func (b *Backoff) First() bool { return !b.taken }
+
 // Reset makes the next delay the first one again. Callers do so after a success.
-func (b *Backoff) Reset() { b.next = b.first }
+func (b *Backoff) Reset() { b.next, b.taken = b.first, false }
 
 // ResetAfter is Reset where the thing worked for a while before it failed: for at least enough.
 func (b *Backoff) ResetAfter(worked, enough time.Duration) {

@@ -28,6 +28,22 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// TestFirst asks before and after a delay, also where all delays are the same.
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	b := New(time.Second, time.Second)
+	for range 2 {
+		if !b.First() {
+			t.Error("no delay was taken, and the next one is not the first")
+		}
+		b.Next()
+		if b.First() {
+			t.Error("a delay was taken, and the next one is the first")
+		}
+		b.Reset()
+	}
+}
+
 // TestResetAfter takes delays of something that works for a time, and fails.
 func TestResetAfter(t *testing.T) {
 	t.Parallel()

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
@@ -120,20 +122,9 @@ func (g *Groups) Thaw() error {
 func (g *Groups) awaitFreezer(ctx context.Context, bound time.Duration, while ...freezerState) freezerState {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	look := time.NewTicker(freezeLook)
-	defer look.Stop()
 	for {
 		s := g.freezerState()
-		waiting := false
-		for _, w := range while {
-			waiting = waiting || s == w
-		}
-		if !waiting {
-			return s
-		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
+		if !slices.Contains(while, s) || retry.Sleep(ctx, freezeLook) != nil {
 			return s
 		}
 	}

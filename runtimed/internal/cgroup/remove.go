@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
@@ -109,8 +110,6 @@ const groupLook = 10 * time.Millisecond
 func Remove(
 	ctx context.Context, dirs []string, otherOwner func(members map[int]uint64) string,
 ) (owner string, err error) {
-	look := time.NewTicker(groupLook)
-	defer look.Stop()
 	for {
 		busy := removeTrees(dirs)
 		if busy == nil {
@@ -123,10 +122,8 @@ func Remove(
 		if err := killMembers(members, dirs); err != nil {
 			return "", err
 		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return "", fmt.Errorf("%w: %w", busy, ctx.Err())
+		if cause := retry.Sleep(ctx, groupLook); cause != nil {
+			return "", fmt.Errorf("%w: %w", busy, cause)
 		}
 	}
 }

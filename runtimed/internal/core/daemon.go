@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/flock"
 	"github.com/engine-lite/engine-lite/internal/parentgroup"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/broker"
@@ -137,7 +138,10 @@ func lockRoot(root string) (_ *os.File, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := flock.Open(filepath.Join(root, "lock"), flock.Patience)
+	if errors.Is(err, flock.ErrTaken) {
+		return nil, fmt.Errorf("another runtimed serves %s (%v): %w", root, err, errdefs.ErrFailedPrecondition)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +150,6 @@ func lockRoot(root string) (_ *os.File, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := keeper.Lock(f); err != nil {
-		return nil, fmt.Errorf("another runtimed serves %s (%v): %w", root, err, errdefs.ErrFailedPrecondition)
-	}
 	tmp := filepath.Join(root, ".tmp")
 	if err := os.RemoveAll(tmp); err != nil {
 		return nil, err

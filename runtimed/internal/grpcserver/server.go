@@ -2,13 +2,9 @@ package grpcserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"path"
-	"time"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
@@ -29,32 +25,6 @@ import (
 const (
 	maxMessage = 16 << 20 // bytes of one request or answer, as containerd has it
 )
-
-// Listen makes the socket, 0600. It may remove one that is there: whoever has the root's lock is the only one to
-// serve it, and an address that somebody answers at is refused.
-func Listen(ctx context.Context, path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("%s is there and no socket: %w", path, errdefs.ErrFailedPrecondition)
-		}
-		dialer := net.Dialer{Timeout: time.Second}
-		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
-			conn.Close() // nothing was sent
-			return nil, fmt.Errorf("somebody serves %s: %w", path, errdefs.ErrFailedPrecondition)
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
 
 // Config is what the server needs beside the core.
 type Config struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 )
@@ -108,16 +109,13 @@ func (l *Link) Do(fn func(context.Context, *keeper.Client) error) error {
 // It fails, with class Unavailable, once the keeper that started this process is dead: another process reaps the
 // containers from then on, so this daemon is of no use. The next keeper starts the next one.
 func (l *Link) Follow(ctx context.Context, onExit func(keeper.Exit) error, adopted func()) error {
-	pause := firstRedial
-	for ctx.Err() == nil {
+	for delay := retry.New(firstRedial, longestRedial); ctx.Err() == nil; {
 		c, err := l.Get()
 		if err == nil {
 			adopted()
 			began := time.Now()
 			err = c.Exits(ctx, onExit)
-			if time.Since(began) > longestRedial {
-				pause = firstRedial
-			}
+			delay.ResetAfter(time.Since(began), longestRedial)
 			l.Drop()
 		}
 		if !descends(l.pid) {
@@ -127,12 +125,9 @@ func (l *Link) Follow(ctx context.Context, onExit func(keeper.Exit) error, adopt
 			return nil
 		}
 		l.Log.WithError(err).Warn("no exits from the keeper, connecting again")
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if delay.Wait(ctx) != nil {
 			return nil
 		}
-		pause = min(2*pause, longestRedial)
 		if err := l.Dial(ctx); err != nil {
 			l.Log.WithError(err).Debug("the keeper doesn't answer")
 		}

@@ -23,7 +23,7 @@ func (r Runtime) Pause(ctx context.Context, c Container) error {
 	g := &c.Groups
 	before := g.AwaitThawed(ctx) // an OCI runtime freezes for a moment to signal all processes
 	once := before != cgroup.Thawed || r.HasOwnKernel(c.ID)
-	return retry(ctx, func(error) bool { return !once && r.isThere() && !c.Over() }, func() error {
+	return repeat(ctx, func(error) bool { return !once && r.isThere() && !c.Over() }, func() error {
 		err := r.pause(ctx, c.ID, c.Dir)
 		switch {
 		case once:
@@ -49,7 +49,7 @@ func (r Runtime) Update(ctx context.Context, c Container, resources *specs.Linux
 		used, known := c.Groups.MemoryUsage()
 		return known && used <= *resources.Memory.Limit
 	}
-	return retry(ctx, passing, func() error { return r.update(ctx, c.ID, c.Dir, resources) })
+	return repeat(ctx, passing, func() error { return r.update(ctx, c.ID, c.Dir, resources) })
 }
 
 // SignalAll sends a signal to all processes of a container.
@@ -61,5 +61,5 @@ func (r Runtime) SignalAll(ctx context.Context, c Container, signal int) error {
 		members, err := c.Groups.Pids()
 		return err == nil && len(members) > 0
 	}
-	return retry(ctx, passing, func() error { return r.killAll(ctx, c.ID, c.Dir, signal) })
+	return repeat(ctx, passing, func() error { return r.killAll(ctx, c.ID, c.Dir, signal) })
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 // An operation that an OCI runtime refuses for a moment is repeated, within a bound. The runtime's message does not say
@@ -33,22 +35,20 @@ const (
 	longestPause = 200 * time.Millisecond
 )
 
-// retry calls fn until one of these is true: fn succeeds; passing says of its error that the reason will not pass;
+// repeat calls fn until one of these is true: fn succeeds; passing says of its error that the reason will not pass;
 // retryBound is over; ctx ends; the request ends that the operation is done for (see WithRequest). It returns the
 // last error of fn.
-func retry(ctx context.Context, passing func(error) bool, fn func() error) error {
+func repeat(ctx context.Context, passing func(error) bool, fn func() error) error {
 	over := time.Now().Add(retryBound)
-	request := requestOf(ctx)
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := fn()
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(requestOf(ctx), cancel)()
+	for delay := retry.New(firstPause, longestPause); ; {
+		err, pause := fn(), delay.Next()
 		if err == nil || ctx.Err() != nil || !passing(err) || time.Now().Add(pause).After(over) {
 			return err
 		}
-		select {
-		case <-time.After(pause):
-		case <-request.Done():
-			return err
-		case <-ctx.Done():
+		if retry.Sleep(waiting, pause) != nil {
 			return err
 		}
 	}

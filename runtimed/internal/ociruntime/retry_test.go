@@ -14,7 +14,7 @@ import (
 
 var errRefused = errors.New("refused")
 
-func TestRetry(t *testing.T) {
+func TestRepeat(t *testing.T) {
 	always := func(error) bool { return true }
 	for name, c := range map[string]struct {
 		passing  func(error) bool
@@ -35,7 +35,7 @@ func TestRetry(t *testing.T) {
 				request, cancel := context.WithTimeout(t.Context(), c.request)
 				defer cancel()
 				began, calls := time.Now(), 0
-				err := retry(WithRequest(t.Context(), request), c.passing, func() error {
+				err := repeat(WithRequest(t.Context(), request), c.passing, func() error {
 					if calls++; calls > c.failures {
 						return nil
 					}
@@ -51,10 +51,10 @@ func TestRetry(t *testing.T) {
 }
 
 // An operation that has ended is not tried again, whatever its last error was.
-func TestRetryEndsWithItsContext(t *testing.T) {
+func TestRepeatEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
-	err := retry(ctx, func(error) bool { return true }, func() error {
+	err := repeat(ctx, func(error) bool { return true }, func() error {
 		calls++
 		cancel()
 		return errRefused

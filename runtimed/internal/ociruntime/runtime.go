@@ -55,7 +55,7 @@ func (r Runtime) run(ctx context.Context, action, dir string, fn func(*runc.Runc
 // run at all.
 func (r Runtime) begin(ctx context.Context, action, dir string, fn func(*runc.Runc) error) error {
 	var cause error
-	return retry(ctx, func(error) bool { return neverBegan(cause) }, func() error {
+	return repeat(ctx, func(error) bool { return neverBegan(cause) }, func() error {
 		return r.run(ctx, action, dir, func(c *runc.Runc) error {
 			cause = fn(c)
 			return cause
@@ -159,7 +159,7 @@ func (r Runtime) Start(ctx context.Context, id, dir string) error {
 // Delete removes the runtime's state of a container and kills the container if it still runs. It is no error if the
 // runtime has no such state.
 func (r Runtime) Delete(ctx context.Context, id, dir string) error {
-	err := retry(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
+	err := repeat(ctx, func(error) bool { return r.isThere() && r.knows(id) }, func() error {
 		return r.run(ctx, "delete", dir,
 			func(c *runc.Runc) error { return c.Delete(ctx, id, &runc.DeleteOpts{Force: true}) })
 	})

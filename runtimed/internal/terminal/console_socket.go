@@ -11,7 +11,12 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/fdpass"
 )
+
+// longestName is how many bytes of the terminal's name an OCI runtime sends with it at most (runc's utils.MaxNameLen).
+const longestName = 4096
 
 // ConsoleSocket is where the OCI runtime delivers the master of a terminal, by SCM_RIGHTS over a connection to a unix
 // socket. The socket of go-runc does not serve here: its ReceiveMaster takes no context, so that a runtime that
@@ -45,53 +50,30 @@ func (s *ConsoleSocket) Receive(ctx context.Context) (*os.File, error) {
 	defer conn.Close()
 	stopConn := context.AfterFunc(ctx, func() { conn.SetDeadline(pastDeadline) })
 	defer stopConn()
-	name, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*4))
-	_, n, _, _, err := conn.ReadMsgUnix(name, oob)
+	_, fds, err := fdpass.Read(conn, make([]byte, longestName), 1)
+	if errors.Is(err, fdpass.ErrTruncated) {
+		return nil, fmt.Errorf("the OCI runtime sent more than a terminal: %w", errdefs.ErrDataLoss)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the OCI runtime sent no terminal: %w", err)
 	}
-	return masterOf(oob[:n])
+	return masterOf(fds)
 }
 
-// masterOf takes the one descriptor out of a control message and makes it non-blocking. What else came is closed.
-func masterOf(oob []byte) (*os.File, error) {
-	fds, err := descriptors(oob)
-	if err == nil && len(fds) != 1 {
-		err = fmt.Errorf("%d descriptors instead of one: %w", len(fds), errdefs.ErrDataLoss)
+// masterOf makes the one descriptor that came non-blocking, or closes it.
+func masterOf(fds []int) (*os.File, error) {
+	if len(fds) == 0 {
+		return nil, fmt.Errorf("the OCI runtime sent a message without a terminal: %w", errdefs.ErrDataLoss)
 	}
-	if err == nil {
-		_, err = unix.IoctlGetWinsize(fds[0], unix.TIOCGWINSZ) // ENOTTY for anything but a terminal
-	}
+	_, err := unix.IoctlGetWinsize(fds[0], unix.TIOCGWINSZ) // ENOTTY for anything but a terminal
 	if err == nil {
 		err = unix.SetNonblock(fds[0], true)
 	}
 	if err != nil {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
+		fdpass.Close(fds)
 		return nil, fmt.Errorf("the OCI runtime sent no terminal: %w", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "terminal"), nil
-}
-
-// descriptors are all that came with a message. They are the caller's, also after an error.
-func descriptors(oob []byte) ([]int, error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil, err
-	}
-	var all []int
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			return all, err
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-		}
-		all = append(all, fds...)
-	}
-	return all, nil
 }
 
 // Close removes the socket.

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/containerd/errdefs"
@@ -12,34 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// failure is an error of this package's own. Its text is the whole message for the
-// client; the class isn't part of the text, and Unwrap returns it.
-type failure struct {
-	text  string
-	class error
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.class }
-
 func invalid(format string, args ...any) error {
-	return &failure{fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument}
+	return classed.Errorf(errdefs.ErrInvalidArgument, format, args...)
 }
 
 func notFound(format string, args ...any) error {
-	return &failure{fmt.Sprintf(format, args...), errdefs.ErrNotFound}
+	return classed.Errorf(errdefs.ErrNotFound, format, args...)
 }
 
 // notSupported is the error for a part of Docker's API that engine-lite doesn't have.
 // The command docker inspect tries containers, images, volumes and so on in turn: where
 // the error has the words "not supported", it goes on with the next one.
 func notSupported(what string) error {
-	return &failure{what + ": not supported: engine-lite does not have it yet", errdefs.ErrNotImplemented}
+	return classed.Errorf(errdefs.ErrNotImplemented, "%s: not supported: engine-lite does not have it yet", what)
 }
 
-var errPageNotFound = &failure{"page not found", errdefs.ErrNotFound}
+var errPageNotFound = notFound("page not found")
 
 // errMethod is the error for a known path with a method that the path doesn't have.
 var errMethod = errors.New("method not allowed")

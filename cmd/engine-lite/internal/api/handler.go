@@ -13,6 +13,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Options configure a Handler. The zero value is usable.
@@ -139,7 +141,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	w := &response{ResponseWriter: rw}
 	h.identify(w.Header())
 	if !h.enter() {
-		h.fail(w, &failure{"engine-lite is shutting down", errdefs.ErrUnavailable})
+		h.fail(w, classed.Errorf(errdefs.ErrUnavailable, "engine-lite is shutting down"))
 		return
 	}
 	defer h.leave()
@@ -210,7 +212,7 @@ func (h *Handler) contain(w *response, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	h.log.Errorf("handler of %s %s panicked: %v\n%s", req.Method, req.URL.Path, p, debug.Stack())
-	h.fail(w, &failure{"internal error", errdefs.ErrInternal})
+	h.fail(w, classed.Errorf(errdefs.ErrInternal, "internal error"))
 }
 
 // release ends the body of a request whose handler panicked.

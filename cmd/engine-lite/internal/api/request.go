@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/registry"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
@@ -158,7 +157,7 @@ func jsonContent(contentType string) error {
 }
 
 // errNoBody is the error for a request without the body that it needs.
-var errNoBody = &failure{"the request has no body", errdefs.ErrInvalidArgument}
+var errNoBody = invalid("the request has no body")
 
 // decodeJSON reads one JSON document and nothing after it.
 func decodeJSON(r io.Reader, v any) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -163,8 +164,7 @@ func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Contai
 // cleanUpTimeout bounds the deletion of an ended task.
 const cleanUpTimeout = 2 * time.Minute
 
-// The delays between tries of the removal that follows an exit: twice as long
-// each time.
+// The delays between tries of the removal that follows an exit.
 const (
 	firstRemovalDelay   = 100 * time.Millisecond
 	longestRemovalDelay = 30 * time.Second
@@ -174,15 +174,15 @@ const (
 // fails: nobody else would. It ends when the container is gone or was started
 // again, or with the engine.
 func (e *Engine) autoRemove(o *task) {
-	for delay := firstRemovalDelay; ; delay = min(2*delay, longestRemovalDelay) {
+	for delay := retry.New(firstRemovalDelay, longestRemovalDelay); ; {
 		err := e.tryAutoRemove(o)
 		if err == nil || e.background.Ended() {
 			return
 		}
-		if delay == firstRemovalDelay {
+		if delay.First() {
 			log.WithError(err).WithField("container", o.ID).Error("cannot remove the container after its exit; it is tried again")
 		}
-		ctx, cancel := context.WithTimeout(e.background.Context(), delay)
+		ctx, cancel := context.WithTimeout(e.background.Context(), delay.Next())
 		_ = o.Await(ctx, func(v containers.View) bool { return v.Gone }) // in time or not, the next try knows
 		cancel()
 	}

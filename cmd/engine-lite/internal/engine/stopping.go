@@ -169,20 +169,15 @@ func (e *Engine) giveUpStop(ctx context.Context, o *task, cause error) error {
 // away.
 func (e *Engine) resumeStop(o *task) {
 	e.background.Go(func() {
-		for {
-			err := e.finishStop(e.background.Context(), o)
+		for ctx := e.background.Context(); ; {
+			err := e.finishStop(ctx, o)
 			switch {
 			case err == nil, e.background.Ended():
 				return
 			case !errdefs.IsUnavailable(err):
 				log.WithError(err).WithField("container", o.ID).Error("cannot go on with the stop that an earlier engine began")
 				return
-			}
-			retry := time.NewTimer(stopRetry)
-			select {
-			case <-retry.C:
-			case <-e.background.Context().Done():
-				retry.Stop()
+			case retry.Sleep(ctx, stopRetry) != nil:
 				return
 			}
 		}

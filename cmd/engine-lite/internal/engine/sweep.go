@@ -15,6 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -240,12 +241,7 @@ func (e *Engine) deleteRemains(ctx context.Context, r *record.Record) error {
 	}
 	for {
 		err := ctr.Delete(ctx, libcontainerd.DeleteOptions{Force: true})
-		if !errdefs.IsUnavailable(err) {
-			return err
-		}
-		select {
-		case <-time.After(sweepRetry):
-		case <-ctx.Done():
+		if !errdefs.IsUnavailable(err) || retry.Sleep(ctx, sweepRetry) != nil {
 			return err
 		}
 	}

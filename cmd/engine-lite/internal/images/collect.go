@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
@@ -60,9 +62,7 @@ func (c *collector) run(ctx context.Context) {
 			c.last()
 			return
 		}
-		select {
-		case <-time.After(c.delay):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, c.delay) != nil {
 			c.request()
 			c.last()
 			return

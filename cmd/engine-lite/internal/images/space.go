@@ -36,7 +36,9 @@ func (s *Store) tidy(ctx context.Context) error {
 }
 
 // holdBehind allocates blocks for the file's holes, and spareBytes behind its end. The
-// file's size stays the same: a database grows by changing it.
+// file's size stays the same: a database grows by changing it. The journal's reserve shares
+// no code with this: it makes its own file larger, behind its highest page, and the engine
+// creates nothing new while that fails.
 func holdBehind(path string) (err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {

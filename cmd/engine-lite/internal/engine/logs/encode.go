@@ -136,20 +136,19 @@ func (o *Output) catchReset(positions [len(streamNames)]int64) error {
 // persist repeats fn with growing delays until it succeeds or the output is
 // closed: a full disk makes the process wait, and loses nothing.
 func (o *Output) persist(fn func() error) error {
-	var delay backoff
-	for {
+	for delay := newBackoff(); ; {
 		err := fn()
 		if err == nil {
-			if !delay.first() {
+			if !delay.First() {
 				o.tookDisk(true)
 			}
 			return nil
 		}
 		o.tookDisk(false)
-		if delay.first() {
+		if delay.First() {
 			o.entry(err).WithField("log", o.config.LogPath).Error("cannot log the output of a process: it waits")
 		}
-		if err := delay.wait(o.ctx); err != nil {
+		if err := delay.Wait(o.ctx); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +8,8 @@ import (
 
 	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 const (
@@ -22,26 +23,25 @@ const (
 
 // move brings the stream to where it is wanted until it ends.
 func (o *Output) move(r *raw, src Source) {
-	var delay backoff
-	for {
+	for delay := newBackoff(); ; {
 		n, err := o.bring(r, src)
 		if errors.Is(err, errClosed) {
 			return // the rest stays where it is
 		}
 		if err != nil && retryable(err) {
 			o.tookDisk(false)
-			if delay.first() {
+			if delay.First() {
 				o.entry(err).Errorf("cannot take the %s of a process: it waits", r.name)
 			}
-			if delay.wait(o.ctx) != nil {
+			if delay.Wait(o.ctx) != nil {
 				return
 			}
 			continue
 		}
-		if !delay.first() {
+		if !delay.First() {
 			o.tookDisk(true)
+			delay.Reset()
 		}
-		delay = 0
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 			o.moved(r, n, nil)
 			o.discard(r.name, src, err)
@@ -189,21 +189,5 @@ func (o *Output) entry(err error) *log.Entry {
 	return log.WithError(err).WithField("dir", o.config.Dir)
 }
 
-// backoff is the time waited last, 0 at first.
-type backoff time.Duration
-
-func (b backoff) first() bool { return b == 0 }
-
-// wait waits twice as long as the last time: between 50 ms and 5 s.
-func (b *backoff) wait(ctx context.Context) error {
-	const shortest, longest = backoff(50 * time.Millisecond), backoff(5 * time.Second)
-	*b = min(max(2**b, shortest), longest)
-	timer := time.NewTimer(time.Duration(*b))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// newBackoff returns the delays between two tries to write to a disk that is full.
+func newBackoff() *retry.Backoff { return retry.New(50*time.Millisecond, 5*time.Second) }

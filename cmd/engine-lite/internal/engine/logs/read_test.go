@@ -212,20 +212,20 @@ func TestReadFollowEnds(t *testing.T) {
 // TestBackoff checks that the pause doubles up to five seconds, and ends with its context.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var delay backoff
-		if !delay.first() {
+		delay := newBackoff()
+		if !delay.First() {
 			t.Error("not the first")
 		}
 		for _, want := range []int{50, 100, 200, 400, 800, 1600, 3200, 5000, 5000} {
 			begin := time.Now()
-			must(t, delay.wait(t.Context()))
-			if got := time.Since(begin).Milliseconds(); got != int64(want) || delay.first() {
+			must(t, delay.Wait(t.Context()))
+			if got := time.Since(begin).Milliseconds(); got != int64(want) || delay.First() {
 				t.Errorf("waited %d ms, want %d", got, want)
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := delay.wait(ctx); !errors.Is(err, context.Canceled) {
+		if err := delay.Wait(ctx); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})

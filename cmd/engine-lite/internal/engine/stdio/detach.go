@@ -49,8 +49,10 @@ func detachKey(key string) (byte, bool) {
 	return 0, false
 }
 
-// detachReader ends with errDetached when the keys were read one after the
-// other. Keys that turn out to be no such sequence are passed on.
+// detachReader ends with ErrDetached when the keys were read one after the
+// other. Keys that turn out to be no such sequence are passed on. The escape proxy of
+// github.com/moby/term does not notice a sequence that begins within a failed one
+// (ctrl-p, ctrl-p, ctrl-q), and drops the keys that it holds back when the input ends.
 type detachReader struct {
 	r    io.Reader
 	keys []byte

@@ -41,6 +41,10 @@ func Layers(mounts []mount.Mount) []string {
 // openIn opens a regular file of the upmost directory that has it. Links are
 // followed within that directory only; nil where no directory has the file, or
 // where the upmost has something else in its place.
+//
+// os.Root follows the links, not RootPath of github.com/containerd/continuity/fs: that
+// returns a path, which a running container may lead elsewhere before it is opened
+// (TestSwappedDirectory).
 func openIn(dirs []string, name string) *os.File {
 	for _, dir := range dirs {
 		root, err := os.OpenRoot(dir)

@@ -1,6 +1,7 @@
 package users
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,8 +99,16 @@ func TestUpperLayerHides(t *testing.T) {
 		"link out": {func(dir string) error {
 			return os.Symlink(filepath.Join(lower, "secret"), filepath.Join(etc(dir), "passwd"))
 		}, ""},
-		"link to nowhere": {func(dir string) error { return os.Symlink("nosuch", filepath.Join(etc(dir), "passwd")) },
-			""},
+		"link to a directory within": {func(dir string) error {
+			must(t, os.MkdirAll(filepath.Join(dir, "usr", "etc"), 0o755))
+			must(t, os.WriteFile(filepath.Join(dir, "usr", "etc", "passwd"), []byte("linked"), 0o600))
+			return os.Symlink("usr/etc", filepath.Join(dir, "etc"))
+		}, "linked"},
+		"link upwards": {func(dir string) error {
+			return os.Symlink("../../"+filepath.Base(lower)+"/secret", filepath.Join(etc(dir), "passwd"))
+		}, ""},
+		"link to itself":  {func(dir string) error { return os.Symlink("passwd", filepath.Join(etc(dir), "passwd")) }, ""},
+		"link to nowhere": {func(dir string) error { return os.Symlink("nosuch", filepath.Join(etc(dir), "passwd")) }, ""},
 	} {
 		upper := t.TempDir()
 		must(t, c.upper(upper))
@@ -114,6 +123,45 @@ func TestUpperLayerHides(t *testing.T) {
 			t.Errorf("%s: %q, not %q", what, got, c.want)
 		}
 	}
+}
+
+// TestSwappedDirectory has a container swap its /etc for a link out of it while the engine looks a user up. The engine
+// opens no file outside.
+func TestSwappedDirectory(t *testing.T) {
+	outside := layer(t, map[string]string{"passwd": "outside"})
+	dir := layer(t, map[string]string{"etc/passwd": "inside"})
+	etc, other := filepath.Join(dir, "etc"), filepath.Join(dir, "other")
+	must(t, os.Symlink("../"+filepath.Base(outside), other))
+	stop, swapped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				swapped <- nil
+				return
+			default:
+			}
+			if err := unix.Renameat2(unix.AT_FDCWD, etc, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
+				swapped <- err
+				return
+			}
+		}
+	}()
+	for inside := 0; inside < 1000; {
+		f := openIn([]string{dir}, "etc/passwd")
+		if f == nil {
+			continue // the link was there
+		}
+		text, err := io.ReadAll(f)
+		closeFiles(f)
+		if string(text) != "inside" || err != nil {
+			t.Errorf("opened a file with %q, %v", text, err)
+			break
+		}
+		inside++
+	}
+	close(stop)
+	must(t, <-swapped)
 }
 
 func FuzzResolveUser(f *testing.F) {
