@@ -94,7 +94,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if d.runtime, note, err = ociruntime.Choose(ctx, opts.Runtime, d.tmp()); err != nil {
 		return nil, err
 	}
-	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
+	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("chose the default OCI runtime")
 	if d.host, err = host.Detect(d.tmp()); err != nil {
 		return nil, err
 	}
@@ -238,7 +238,7 @@ func (c *container) change(ctx context.Context, fn func(context.Context) error) 
 // publish sends an event of a namespace to all subscribers.
 func (d *Daemon) publish(ns, topic string, event any) {
 	if err := d.events.Publish(ns, topic, event); err != nil {
-		d.log.WithError(err).Error("an event could not be published")
+		d.log.WithError(err).Error("cannot publish an event; its subscribers do not get it")
 	}
 }
 
@@ -259,7 +259,7 @@ func (d *Daemon) onExit(e keeper.Exit) error {
 func (d *Daemon) forgetExit(e keeper.Exit) {
 	err := d.keeper.Do(func(ctx context.Context, k *keeper.Client) error { return k.Forget(ctx, e.Pid, e.StartTime) })
 	if err != nil {
-		d.log.WithError(err).WithField("pid", e.Pid).Warn("the keeper didn't forget an exit")
+		d.log.WithError(err).WithField("pid", e.Pid).Warn("cannot delete an exit from the keeper's ledger")
 	}
 }
 
@@ -273,7 +273,8 @@ func (d *Daemon) prepareMigration() {
 	d.work.Go(func() {
 		defer d.migrating.Store(false)
 		if err := cgroup.MigrateInPlace(); err != nil {
-			d.log.WithError(err).Debug("the next change of a control group has to wait")
+			d.log.WithError(err).Debug(
+				"cannot prepare the kernel for a change of a control group; the next change takes longer")
 		}
 	})
 }

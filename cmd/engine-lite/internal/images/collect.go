@@ -83,7 +83,7 @@ func (c *collector) once(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, cancel) })()
 	if err := c.collect(collecting); err != nil && ctx.Err() == nil {
-		c.log.WithError(err).Warn("a collection of image garbage failed; the garbage stays until the next one")
+		c.log.WithError(err).Warn("cannot remove unused image content; it stays until the next collection")
 	}
 }
 

@@ -69,7 +69,8 @@ func (m *migration) run(ctx context.Context) error {
 		return fmt.Errorf("cannot migrate journal %s: %w", m.path, err)
 	}
 	log.WithField("copy", m.path+CopySuffix).Infof(
-		"the journal was migrated from format %d to %d, and %d records to newer schemas; the copy has it as it was", from, Format, older)
+		"migrated the journal from format %d to %d, and %d records to newer schemas; "+
+			"the copy is the journal before the migration", from, Format, older)
 	return nil
 }
 

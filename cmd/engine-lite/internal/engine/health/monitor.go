@@ -138,18 +138,21 @@ func (m *monitor) await(ctx context.Context) bool {
 func (m *monitor) probe(ctx context.Context) {
 	p, err := newProbe(m.check.Timeout)
 	if err != nil {
-		log.WithError(err).WithField("container", m.container.ID).Warn("the container's health is not probed")
+		log.WithError(err).WithField("container", m.container.ID).Warn(
+			"cannot begin a probe of the container's health; trying again at the next interval")
 		return
 	}
 	exit, err := m.execute(ctx, p)
 	v, ok := p.finding(exit, err)
 	if !ok || m.killedWithContainer(ctx, v) {
-		log.WithError(err).WithField("container", m.container.ID).Debug("a probe of the container's health says nothing")
+		log.WithError(err).WithField("container", m.container.ID).Debug(
+			"a probe of the container's health has no result")
 		return
 	}
 	err = m.commit(ctx, v, p.id)
 	if err != nil && !errors.Is(err, containers.ErrUnchanged) && !errdefs.IsNotFound(err) && ctx.Err() == nil {
-		log.WithError(err).WithField("container", m.container.ID).Error("the result of a probe of the container's health is lost")
+		log.WithError(err).WithField("container", m.container.ID).Error(
+			"cannot store the result of a probe of the container's health; the result is dropped")
 	}
 }
 
@@ -242,7 +245,8 @@ func (w *Watcher) Sweep(container, processID string) {
 			err = w.c.Stdio.Discard(ctx, container, processID)
 		}
 		if err != nil && !w.c.Background.Ended() {
-			log.WithError(err).WithField("container", container).Warn("what an earlier engine's probe left goes with its container")
+			log.WithError(err).WithField("container", container).Warn(
+				"cannot remove the probe that an earlier engine left; it is removed together with the container")
 		}
 	})
 }

@@ -65,7 +65,9 @@ func WarningAttributes(ev libcontainerd.Event) map[string]string {
 func Drain(ctx context.Context, container string, l *stdio.IO) error {
 	err := l.Drained(ctx)
 	if errors.Is(err, stdio.ErrStalled) {
-		log.WithField("container", container).Warn("a process has ended, and the disk does not take its last output")
+		log.WithField("container", container).Warn(
+			"the disk does not take the last output of an ended process; " +
+				"the exit is reported now, and the output is logged when the disk has room")
 		return nil
 	}
 	return err
