@@ -23,23 +23,23 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// Options tell a daemon where its state and its keeper are. All but Runtime and Log are required.
+// Options are the options of New. Root and Keeper are required.
 type Options struct {
-	// Root is the state directory, made 0700 if it is missing. An absolute path.
+	// Root is the absolute path of the state directory. New makes it with mode 0700 if it doesn't exist.
 	Root string
-	// Keeper is the path of the keeper's socket. The keeper must be the parent, or a further ancestor, and subreaper
-	// of this process.
+	// Keeper is the absolute path of the keeper's socket. The keeper must be an ancestor of this process, and its child
+	// subreaper.
 	Keeper string
-	// Runtime is an OCI runtime's name or path; empty for crun where it runs on this host, else runc.
+	// Runtime is the name or the path of an OCI runtime. Empty means crun if it runs on this host, else runc.
 	Runtime string
-	// Log takes messages; nil for logrus's standard logger.
+	// Log receives the daemon's messages. nil is logrus' standard logger.
 	Log *logrus.Entry
 }
 
 // runtimeTimeout bounds one call of the OCI runtime, whoever still waits for it.
 const runtimeTimeout = 2 * time.Minute
 
-// Daemon serves one root. Make it with [New], let it work with [Daemon.Run].
+// Daemon has the containers of one root. New makes a Daemon, and HandleExits runs it.
 type Daemon struct {
 	opts    Options
 	log     *logrus.Entry
