@@ -33,9 +33,9 @@ func (e *Engine) mergeAmendments(ctx context.Context) error {
 // askTimeout bounds how long the runtime daemon is asked after a container whose record cannot be read.
 const askTimeout = 5 * time.Second
 
-// adoptUnreadable finds out what became of a container whose record cannot be read, and writes that down beside the record:
-// from the runtime daemon whether the container runs, and from the events how it ended, where the record says neither. It
-// returns what is known of the container then.
+// adoptUnreadable finds out what became of a container whose record cannot be read, and writes that down beside the
+// record: from the runtime daemon whether the container runs, and from the events how it ended, where the record says
+// neither. It returns what is known of the container then.
 func (e *Engine) adoptUnreadable(ctx context.Context, r *record.Record) (*record.Record, error) {
 	log.WithError(r.Unreadable()).WithField("container", r.ID).Error(
 		"cannot read the record of a container; start, restart, exec and rename of the container are refused")
@@ -128,8 +128,8 @@ func (e *Engine) lastSeen(ctx context.Context, id string) (last journal.Event, e
 	return last, ctx.Err()
 }
 
-// deleteUnreadable deletes what the runtime daemon has of a container whose record cannot be read, and that does not run:
-// the sweep leaves such a container alone.
+// deleteUnreadable deletes what the runtime daemon has of a container whose record cannot be read, and that does not
+// run: the sweep leaves such a container alone.
 func (e *Engine) deleteUnreadable(ctx context.Context, o *task) error {
 	left, err := e.findLeftovers(ctx)
 	if err != nil {

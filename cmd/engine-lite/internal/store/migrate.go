@@ -27,8 +27,8 @@ const Format = 2
 // copy of the one before. To go back to the release before, put the copy in the journal's place.
 const CopySuffix = ".before-migration"
 
-// Open returns the store of a journal, after it has brought the journal to the form of this release. What it changes for
-// that is one commit, before which it leaves a copy of the journal beside it. Only records of these kinds can be
+// Open returns the store of a journal, after it has brought the journal to the form of this release. What it changes
+// for that is one commit, before which it leaves a copy of the journal beside it. Only records of these kinds can be
 // written. The store owns the journal, unless Open fails: Close closes it.
 //
 // Records that cannot be read, and those of a newer release, stay as they are.

@@ -1,5 +1,5 @@
-// Package external appends the events of containers that other engines run by the OCI command line. These containers run
-// in the process tree of their caller, which owns them: this engine neither lists nor ends them.
+// Package external appends the events of containers that other engines run by the OCI command line. These containers
+// run in the process tree of their caller, which owns them: this engine neither lists nor ends them.
 //
 // Each container has a log of its own (internal/ocilog), which the commands write. The journal has, together with the
 // events, the place in the log up to which they are appended.

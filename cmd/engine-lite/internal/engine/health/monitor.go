@@ -174,7 +174,8 @@ func (m *monitor) execute(ctx context.Context, p *probe) (libcontainerd.Exit, er
 	return p.run(ctx, ctr, m.process)
 }
 
-// freezes has the time of a probe stand still while its container is paused, until the function that it returns is called.
+// freezes has the time of a probe stand still while its container is paused, until the function that it returns is
+// called.
 func (m *monitor) freezes(ctx context.Context, p *probe) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -203,9 +204,9 @@ func (m *monitor) killedWithContainer(ctx context.Context, v finding) bool {
 
 const killedProbeWait = time.Second
 
-// commit commits what a probe has shown, in one transaction: the container's health, the events of the probe's exec, and
-// that of another status, if there is one. Nothing was committed before, so an engine that dies in a probe leaves no half
-// of a probe.
+// commit commits what a probe has shown, in one transaction: the container's health, the events of the probe's exec,
+// and that of another status, if there is one. Nothing was committed before, so an engine that dies in a probe leaves
+// no half of a probe.
 func (m *monitor) commit(ctx context.Context, v finding, id string) error {
 	var changes []containers.Change
 	_, _, err := m.container.Commit(ctx, containers.Change{
@@ -232,8 +233,9 @@ func (m *monitor) commit(ctx context.Context, v finding, id string) error {
 	return err
 }
 
-// Sweep removes a probe that an earlier engine left in a container that runs. A frozen probe ends when its container goes
-// on, or with the container. The goroutine ends with the probe, or with the engine; the next engine finds the probe again.
+// Sweep removes a probe that an earlier engine left in a container that runs. A frozen probe ends when its container
+// goes on, or with the container. The goroutine ends with the probe, or with the engine; the next engine finds the
+// probe again.
 func (w *Watcher) Sweep(container, processID string) {
 	if w.c.Processes.Has(container, processID) {
 		return // this engine's own
