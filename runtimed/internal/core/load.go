@@ -158,7 +158,8 @@ func (c *container) loadTask(ctx context.Context) (*containerTask, error) {
 	}
 	for _, name := range names {
 		if err := t.loadExec(name); err != nil {
-			d.log.WithError(err).WithField("container", c.id).Errorf("cannot take over process %q", name)
+			d.log.WithError(err).WithField("container", c.id).Errorf(
+				"cannot load process %q; runtimed does not serve the process before its next start", name)
 		}
 	}
 	return t, nil

@@ -84,7 +84,8 @@ func (p *Process) runTerminal(master *os.File, stdinClosed bool) error {
 		stdin = ""
 	}
 	term, err := terminal.New(master, stdin, p.record.Stdout, func(stream string, err error) {
-		d.log.WithError(err).WithField("process", p.String()).Errorf("the terminal's %s broke", stream)
+		d.log.WithError(err).WithField("process", p.String()).Errorf(
+			"the %s of a terminal ended with an error; no more of its bytes are moved", stream)
 	})
 	if err != nil {
 		return err

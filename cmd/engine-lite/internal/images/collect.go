@@ -132,7 +132,7 @@ func (s *Store) hold(ctx context.Context) (held context.Context, release func(),
 		defer cancel()
 		if err := s.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
 			s.log.WithError(err).WithField("lease", lease.ID).
-				Warn("an image lease can't be released; its content stays until the next start")
+				Warn("cannot release an image lease; its content stays until the next start")
 		}
 		s.collector.request()
 	}
