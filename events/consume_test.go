@@ -84,7 +84,8 @@ func (j *journal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			after++
 			if after != j.skip {
 				_, _ = fmt.Fprintf(w, ":\nid: %d\n\nid: %d\ndata: "+`{"Type":"container","Action":"die",`+
-					`"Actor":{"ID":"c%d","Attributes":{"exitCode":"7"}},"timeNano":5,"seq":%d}`+"\n\n", after-1, after, after, after)
+					`"Actor":{"ID":"c%d","Attributes":{"exitCode":"7"}},"timeNano":5,"seq":%d}`+"\n\n", after-1, after,
+					after, after)
 			}
 		}
 		if j.perStream > 0 && sent >= j.perStream {
@@ -282,7 +283,8 @@ func TestCursorThatFails(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := File(path).Load(t.Context()); errdefs.IsDataLoss(err) != broken || (!broken && p != Position{"j", 7}) {
+		if p, err := File(path).Load(t.Context()); errdefs.IsDataLoss(err) != broken ||
+			(!broken && p != Position{"j", 7}) {
 			t.Errorf("%q: %+v, %v", content, p, err)
 		}
 	}

@@ -21,7 +21,8 @@ func FuzzRefusal(f *testing.F) {
 	f.Add(501, []byte(`null`))
 	f.Add(404, []byte(`{"message":7}`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		err := refusal(&http.Response{StatusCode: status, Status: "some status", Body: io.NopCloser(bytes.NewReader(body))})
+		err := refusal(&http.Response{StatusCode: status, Status: "some status",
+			Body: io.NopCloser(bytes.NewReader(body))})
 		var gone *GoneError
 		if errors.As(err, &gone) != (status == http.StatusGone) {
 			t.Errorf("%d is %v", status, err)

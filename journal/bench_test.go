@@ -19,7 +19,8 @@ func exitCommit(key string) func(*Tx) error {
 		tx.Put("container", key, record)
 		tx.Append(Event{
 			Type: "container", Action: "die", ID: key, Generation: 1,
-			Attributes: map[string]string{"exitCode": "0", "image": "busybox", "name": "quiet_hopper", "execDuration": "3"},
+			Attributes: map[string]string{"exitCode": "0", "image": "busybox", "name": "quiet_hopper",
+				"execDuration": "3"},
 		})
 		return nil
 	}

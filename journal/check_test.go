@@ -45,7 +45,8 @@ func TestCheckFinds(t *testing.T) {
 			edit(t, path, c.spoil)
 			for _, opts := range []Options{{}, {ReadOnly: true}} {
 				j := open(t, path, opts)
-				if got := strings.Join(findings(t, j), "\n"); !strings.Contains(got, c.says) || (c.says == "") != (got == "") {
+				if got := strings.Join(findings(t, j), "\n"); !strings.Contains(got, c.says) ||
+					(c.says == "") != (got == "") {
 					t.Errorf("got %q", got)
 				}
 				if err := j.Close(); err != nil {

@@ -184,13 +184,15 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 	j := open(t, newPath(t), unbounded)
 	long := strings.Repeat("x", 32<<10)
 	for name, fn := range map[string]func(*Tx){
-		"empty kind":    func(tx *Tx) { tx.Put("", "k", nil) },
-		"empty key":     func(tx *Tx) { tx.Put("n", "", nil) },
-		"NUL in kind":   func(tx *Tx) { tx.Put("a\x00b", "k", nil) },
-		"long key":      func(tx *Tx) { tx.Put("n", long, nil) },
-		"delete":        func(tx *Tx) { tx.Delete("", "k") },
-		"large value":   func(tx *Tx) { tx.Put("n", "k", make([]byte, maxRecordBytes+1)) },
-		"large event":   func(tx *Tx) { tx.Append(Event{Attributes: map[string]string{"a": strings.Repeat("x", 1<<20)}}) },
+		"empty kind":  func(tx *Tx) { tx.Put("", "k", nil) },
+		"empty key":   func(tx *Tx) { tx.Put("n", "", nil) },
+		"NUL in kind": func(tx *Tx) { tx.Put("a\x00b", "k", nil) },
+		"long key":    func(tx *Tx) { tx.Put("n", long, nil) },
+		"delete":      func(tx *Tx) { tx.Delete("", "k") },
+		"large value": func(tx *Tx) { tx.Put("n", "k", make([]byte, maxRecordBytes+1)) },
+		"large event": func(tx *Tx) {
+			tx.Append(Event{Attributes: map[string]string{"a": strings.Repeat("x", 1<<20)}})
+		},
 		"distant event": func(tx *Tx) { tx.Append(Event{Time: farFuture}) },
 	} {
 		err := j.Commit(t.Context(), func(tx *Tx) error {

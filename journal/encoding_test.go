@@ -39,7 +39,8 @@ func FuzzOpenEvent(f *testing.F) {
 	f.Add([]byte{1}, []byte{2})
 	f.Fuzz(func(t *testing.T, key, sealed []byte) {
 		for _, value := range [][]byte{sealed, seal(key, sealed)} {
-			if e, err := openEvent(key, value); err == nil && e.Seq != seqOf(key) || err != nil && !errdefs.IsDataLoss(err) {
+			if e, err := openEvent(key, value); err == nil && e.Seq != seqOf(key) || err != nil &&
+				!errdefs.IsDataLoss(err) {
 				t.Errorf("got %+v, %v", e, err)
 			}
 		}

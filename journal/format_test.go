@@ -9,7 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// A journal gets the format of who creates it, keeps it with who reads newer ones, and is given a newer one together with
+// A journal gets the format of who creates it, keeps it with who reads newer ones, and is given a newer one together
+// with
 // what is written in that transaction.
 func TestFormat(t *testing.T) {
 	path := newPath(t)
@@ -33,7 +34,8 @@ func TestFormat(t *testing.T) {
 	closing(openAt(0), 1)
 	j := openAt(3)
 	for _, wrong := range []uint32{0, 4} {
-		if err := j.Commit(t.Context(), func(tx *Tx) error { tx.SetFormat(wrong); return nil }); !errdefs.IsInvalidArgument(err) {
+		if err := j.Commit(t.Context(),
+			func(tx *Tx) error { tx.SetFormat(wrong); return nil }); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("format %d: %v", wrong, err)
 		}
 	}
@@ -43,7 +45,8 @@ func TestFormat(t *testing.T) {
 	}
 	closing(j, 1)
 	j = openAt(3)
-	if err := j.Commit(t.Context(), func(tx *Tx) error { tx.SetFormat(2); tx.Put("k", "a", nil); return nil }); err != nil {
+	if err := j.Commit(t.Context(),
+		func(tx *Tx) error { tx.SetFormat(2); tx.Put("k", "a", nil); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	closing(j, 2)

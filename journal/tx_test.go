@@ -162,7 +162,8 @@ func TestAnEventKeepsAllItsFields(t *testing.T) {
 		}
 	})
 	got := allEvents(t, j)
-	if len(got) != 2 || got[1].Time.Before(before.Round(0)) || got[1].Time.After(time.Now()) || got[1].Attributes != nil {
+	if len(got) != 2 || got[1].Time.Before(before.Round(0)) || got[1].Time.After(time.Now()) ||
+		got[1].Attributes != nil {
 		t.Fatalf("got %+v", got)
 	}
 	e.Seq, e.Time = 1, e.Time.UTC()

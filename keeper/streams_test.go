@@ -126,7 +126,8 @@ func TestBoundBlocksWriter(t *testing.T) {
 		t.Fatalf("%d bytes written and %d allocated with a bound of %d", total, got, bound)
 	}
 	// What an encoder has read gives its space back, and the writer goes on.
-	if err := unix.Fallocate(rawFD(t, raw), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, bound/2); err != nil {
+	if err := unix.Fallocate(rawFD(t, raw),
+		unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, bound/2); err != nil {
 		t.Fatal(err)
 	}
 	before := total
@@ -290,7 +291,8 @@ func TestListAll(t *testing.T) {
 	_, fifo := makeFIFO(t, "stdout")
 	const n = 3*128 + 7
 	for i := range n {
-		if err := c.Hold(t.Context(), fmt.Sprintf("%0*d", wire.MaxKey, i), Stdin, fifo, nil, HoldOptions{}); err != nil {
+		if err := c.Hold(t.Context(), fmt.Sprintf("%0*d", wire.MaxKey, i), Stdin,
+			fifo, nil, HoldOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

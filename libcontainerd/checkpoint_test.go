@@ -66,7 +66,8 @@ func TestCheckpointIsThereWholeOrNotAtAll(t *testing.T) {
 // makes or deletes one.
 func TestCheckpointAfterKill(t *testing.T) {
 	root := t.TempDir()
-	for _, dir := range []string{filepath.Join(root, "a"), partial(root, "a", "c1"), partial(root, "b", "c1"), partial(root, "a", "")} {
+	for _, dir := range []string{filepath.Join(root, "a"), partial(root, "a", "c1"), partial(root, "b", "c1"),
+		partial(root, "a", "")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +97,8 @@ func TestCheckpointAfterKill(t *testing.T) {
 func TestCheckpointsPassesOverWhatIsNone(t *testing.T) {
 	root := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(root, "file"), []byte("x"), 0o600),
-		os.Symlink(t.TempDir(), filepath.Join(root, "link")), os.Mkdir(filepath.Join(root, "a b"), 0o700), fill(filepath.Join(root, "a b"))); err != nil {
+		os.Symlink(t.TempDir(), filepath.Join(root, "link")), os.Mkdir(filepath.Join(root, "a b"), 0o700),
+		fill(filepath.Join(root, "a b"))); err != nil {
 		t.Fatal(err)
 	}
 	named(t, root)

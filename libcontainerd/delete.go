@@ -34,10 +34,7 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	if err != nil {
 		return err
 	}
-	err = ctr.sweep(ctx)
-	if err == nil {
-		err = ignoreNotFound(ctr.client.daemon.DeleteContainer(ctx, ctr.id))
-	}
+	err = ctr.deleteRecord(ctx)
 	if r, ok := ctr.client.stdio.(StreamRemover); ok && err == nil && !ctr.client.options.noClean {
 		if err := r.RemoveStreams(ctx, ctr.id); err != nil {
 			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
@@ -53,6 +50,27 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	ctr.rec.transition(StatusDeleted)
 	ctr.client.remove(ctr)
 	return nil
+}
+
+// deleteRecord deletes the container's record at the daemon, after the leftovers of
+// failed starts. A daemon that refuses since the container has a task has completed a
+// create whose answer nobody got, after its leftovers were deleted: that task is
+// another leftover.
+func (ctr *Container) deleteRecord(ctx context.Context) error {
+	if err := ctr.sweep(ctx); err != nil {
+		return err
+	}
+	err := ctr.client.daemon.DeleteContainer(ctx, ctr.id)
+	if errdefs.IsFailedPrecondition(err) {
+		ctr.mu.Lock()
+		ctr.rec.addLeftover(InitProcess)
+		ctr.mu.Unlock()
+		if err := ctr.sweep(ctx); err != nil {
+			return err
+		}
+		err = ctr.client.daemon.DeleteContainer(ctx, ctr.id)
+	}
+	return ignoreNotFound(err)
 }
 
 // addForcedDelete counts the forced deletes in progress. Meanwhile other requests may

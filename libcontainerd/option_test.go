@@ -92,7 +92,8 @@ func TestNoPivotRootOnARamdisk(t *testing.T) {
 	if d := runOnce(t, &libcontainerdtest.Stdio{}, libcontainerd.CreateOptions{}); d.config.NoPivotRoot {
 		t.Error("a pivot is left out for no reason")
 	}
-	if d := runOnce(t, &libcontainerdtest.Stdio{}, libcontainerd.CreateOptions{NoPivotRoot: true}); !d.config.NoPivotRoot {
+	if d := runOnce(t, &libcontainerdtest.Stdio{},
+		libcontainerd.CreateOptions{NoPivotRoot: true}); !d.config.NoPivotRoot {
 		t.Error("the option does nothing")
 	}
 	t.Setenv("DOCKER_RAMDISK", "yes")

@@ -75,7 +75,7 @@ func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptio
 		return err
 	}
 	u.add(func() { ctr.destroyLater(InitProcess) })
-	pid, err := ctr.client.daemon.CreateTask(ctx, ctr.id, ctr.taskConfig(p, streams, opts))
+	pid, err := ctr.createTask(ctx, ctr.taskConfig(p, streams, opts))
 	if err != nil {
 		return notStarted(err)
 	}
@@ -88,6 +88,19 @@ func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptio
 		return err
 	}
 	return ctr.started(p, EventStart)
+}
+
+// createTask has the daemon create the task. A task that is there already is a leftover:
+// a create whose answer nobody got was completed after its leftovers were deleted.
+func (ctr *Container) createTask(ctx context.Context, c TaskConfig) (pid int, err error) {
+	pid, err = ctr.client.daemon.CreateTask(ctx, ctr.id, c)
+	if !errdefs.IsAlreadyExists(err) {
+		return pid, err
+	}
+	if err := ctr.client.destroy(ctx, ctr.id, InitProcess); err != nil {
+		return 0, err
+	}
+	return ctr.client.daemon.CreateTask(ctx, ctr.id, c)
 }
 
 // run has the daemon start p, and sets its pid, which may not have been known

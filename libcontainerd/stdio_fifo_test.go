@@ -165,7 +165,8 @@ func TestFIFOCreateWhileOthersClose(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				id := string(rune('a'+ids.Add(1)%26)) + string(rune('a'+ids.Add(1)/26%26)) + string(rune('a'+ids.Add(1)/676))
+				id := string(rune('a'+ids.Add(1)%26)) + string(rune('a'+ids.Add(1)/26%26)) +
+					string(rune('a'+ids.Add(1)/676))
 				st, err := FIFO(root).Create(t.Context(), StdioConfig{ContainerID: "c", ProcessID: id})
 				if err != nil {
 					t.Error(err)

@@ -43,7 +43,8 @@ func TestFIFOSwapped(t *testing.T) {
 					t.Errorf("the symlink's target holds %q, %v", text, err)
 				}
 				closed(t, files.Stdin, files.Stdout, files.Stderr)
-				if err := st.Close(); (err != nil) != (name == "directory") { // a directory is no stream, and isn't removed
+				// a directory is no stream, and isn't removed
+				if err := st.Close(); (err != nil) != (name == "directory") {
 					t.Error(err)
 				}
 				if after := descriptors(t); after != before {

@@ -195,7 +195,8 @@ func good(t *testing.T, e libcontainerd.Exit) {
 
 func TestHostileAnswers(t *testing.T) {
 	h := &hostile{
-		trailer: metadata.Pairs(TrailerUnknown, "", TrailerUnknown, "second", TrailerOOM, "perhaps", TrailerOOM, "true"),
+		trailer: metadata.Pairs(TrailerUnknown, "", TrailerUnknown, "second", TrailerOOM, "perhaps", TrailerOOM,
+			"true"),
 		wait:    &tasksapi.WaitResponse{ExitStatus: 1 << 31, ExitedAt: &timestamppb.Timestamp{Seconds: -1}},
 		start:   &tasksapi.StartResponse{Pid: math.MaxUint32},
 		metrics: []*types.Metric{{}, {ID: "other", Data: &anypb.Any{TypeUrl: "x"}}, {ID: "c"}},
@@ -236,10 +237,11 @@ func TestHostileStreams(t *testing.T) {
 	for name, cut := range map[string]error{"end": nil, "error": status.Error(codes.DataLoss, "no"),
 		"no code": errors.New("no")} {
 		t.Run(name, func(t *testing.T) {
-			h := &hostile{cut: cut, containers: []*containersapi.Container{nil, {}, {ID: "c"}}, events: []*types.Envelope{
-				{}, {Event: &anypb.Any{}}, {Event: &anypb.Any{TypeUrl: "\x00"}},
-				{Event: &anypb.Any{TypeUrl: "containerd.events.TaskExit", Value: []byte("\xff\xff")}}, exitEvent,
-			}}
+			h := &hostile{cut: cut, containers: []*containersapi.Container{nil, {}, {ID: "c"}},
+				events: []*types.Envelope{
+					{}, {Event: &anypb.Any{}}, {Event: &anypb.Any{TypeUrl: "\x00"}},
+					{Event: &anypb.Any{TypeUrl: "containerd.events.TaskExit", Value: []byte("\xff\xff")}}, exitEvent,
+				}}
 			d, _ := h.serve(t)
 			s, err := d.Subscribe(t.Context())
 			if err != nil {

@@ -63,7 +63,8 @@ func TestMarksOfPidNamespace(t *testing.T) {
 	for pid, want := range map[int]bool{init.Process.Pid: true, child: true, stranger.Process.Pid: false,
 		os.Getpid(): false, 1: false, 0: false} {
 		if got := m.has(pid); got != want {
-			t.Errorf("process %d (init %d, child %d, stranger %d): %t", pid, init.Process.Pid, child, stranger.Process.Pid, got)
+			t.Errorf("process %d (init %d, child %d, stranger %d): %t", pid, init.Process.Pid, child,
+				stranger.Process.Pid, got)
 		}
 	}
 }
@@ -151,7 +152,8 @@ func FuzzControlGroups(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file string) {
 		for hierarchy, path := range parseControlGroups(file) {
-			if !strings.Contains(file, hierarchy+":"+path) || !strings.HasPrefix(path, "/") || strings.Contains(path, "\n") {
+			if !strings.Contains(file, hierarchy+":"+path) || !strings.HasPrefix(path, "/") ||
+				strings.Contains(path, "\n") {
 				t.Fatalf("%q: %q of %q", path, hierarchy, file)
 			}
 		}

@@ -9,7 +9,8 @@ import (
 
 func TestParseCommandLine(t *testing.T) {
 	for line, want := range map[string][]string{
-		"": nil, "sh\x00": {"sh"}, "sh\x00-c\x00\x00": {"sh", "-c", ""}, "nginx: worker": {"nginx: worker"}, "\x00": {""},
+		"": nil, "sh\x00": {"sh"}, "sh\x00-c\x00\x00": {"sh", "-c", ""}, "nginx: worker": {"nginx: worker"},
+		"\x00": {""},
 	} {
 		if got := parseCommandLine([]byte(line)); !slices.Equal(got, want) {
 			t.Errorf("%q: %q", line, got)

@@ -101,7 +101,8 @@ func TestTaskStatuses(t *testing.T) {
 		tasktypes.Status_PAUSED: libcontainerd.TaskPaused, tasktypes.Status_PAUSING: libcontainerd.TaskPaused,
 		99: libcontainerd.TaskUnknown,
 	} {
-		if got := task("c", &tasktypes.Process{Pid: 5, Status: wire}); got.Status != want || got.Pid != 5 || got.ID != "c" {
+		if got := task("c", &tasktypes.Process{Pid: 5, Status: wire}); got.Status != want || got.Pid != 5 ||
+			got.ID != "c" {
 			t.Errorf("%v: %+v", wire, got)
 		}
 	}
@@ -114,7 +115,8 @@ func TestEvents(t *testing.T) {
 		process string
 		pid     int
 	}{
-		{&apievents.TaskExit{ContainerID: "c", ID: "c", Pid: 4}, libcontainerd.DaemonExit, libcontainerd.InitProcess, 4},
+		{&apievents.TaskExit{ContainerID: "c", ID: "c", Pid: 4}, libcontainerd.DaemonExit, libcontainerd.InitProcess,
+			4},
 		{&apievents.TaskExit{ContainerID: "c", ID: "e", Pid: 5}, libcontainerd.DaemonExit, "e", 5},
 		{&apievents.TaskDelete{ContainerID: "c", Pid: 4}, libcontainerd.DaemonDeleted, libcontainerd.InitProcess, 4},
 		{&apievents.TaskOOM{ContainerID: "c"}, libcontainerd.DaemonOOM, libcontainerd.InitProcess, 0},

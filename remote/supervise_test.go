@@ -21,7 +21,8 @@ func TestSuperviseRefuses(t *testing.T) {
 	for name, o := range map[string]SupervisorOptions{
 		"nothing": {}, "relative binary": {Binary: "containerd", Root: dir, Dir: dir}, "relative root": {Binary: "/x",
 			Root: "r", Dir: dir},
-		"relative directory": {Binary: "/x", Root: dir, Dir: "d"}, "long directory": {Binary: "/x", Root: dir, Dir: long},
+		"relative directory": {Binary: "/x", Root: dir, Dir: "d"},
+		"long directory":     {Binary: "/x", Root: dir, Dir: long},
 	} {
 		if _, err := Supervise(t.Context(), o); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", name, err)
@@ -210,7 +211,8 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add("", "x", "")
 	f.Fuzz(func(t *testing.T, text, key, value string) {
 		parseMessage(text) // whatever it is
-		if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == '=' || r == '"' || r > '~' }) ||
+		if key == "" || strings.ContainsFunc(key,
+			func(r rune) bool { return r <= ' ' || r == '=' || r == '"' || r > '~' }) ||
 			key == "time" || key == "level" || key == "msg" {
 			return
 		}

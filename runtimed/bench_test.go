@@ -12,7 +12,8 @@ import (
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 )
 
-// BenchmarkTask is the whole life of a container over gRPC; BenchmarkBareRuntime is the same done with runc alone.
+// BenchmarkTask creates, starts and deletes a container over gRPC. BenchmarkBareRuntime
+// does the same with runc alone.
 func BenchmarkTask(b *testing.B) {
 	d := startDaemon(b, "runc")
 	ctx := d.ctx()

@@ -18,9 +18,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// standIn writes an OCI runtime that is runc but for one command, for which it runs a script with $pidfile, $log and
-// "$@" (to run runc with). It returns its path.
-func (d *daemon) standIn(name, command, script string) string {
+// standIn writes a fake OCI runtime: runc, except for one command, for which it runs a
+// script with $pidfile, $log and "$@" (the arguments for runc). It returns its path.
+func (d *daemon) fakeRuntime(name, command, script string) string {
 	d.t.Helper()
 	path := filepath.Join(d.dir, name)
 	text := fmt.Sprintf(`#!/bin/sh
@@ -36,7 +36,7 @@ fi
 exec runc "$@"
 `, command, script)
 	check(d.t, os.WriteFile(path+".new", []byte(text), 0o755))
-	check(d.t, os.Rename(path+".new", path)) // not written in place: the old one may run
+	check(d.t, os.Rename(path+".new", path)) // renamed, since the old one may be running
 	return path
 }
 
@@ -47,10 +47,10 @@ func (d *daemon) createWith(runtime, id string) error {
 	return err
 }
 
-// However an OCI runtime fails to create a container, the caller gets an error that says so, nothing is left, and
-// nobody else notices.
+// If an OCI runtime fails to create a container, in any way, the caller gets an error that
+// says so, nothing is left, and other containers are not affected.
 func TestBrokenCreate(t *testing.T) {
-	t.Parallel() // it waits for bounds most of the time
+	t.Parallel() // it waits for time limits most of the time
 	d := startDaemon(t, "runc")
 	other := d.run("other", "exec sleep 1000", nil)
 	keeper, err := os.ReadFile(filepath.Join(d.dir, "keeper", "keeper.pid"))
@@ -81,7 +81,7 @@ func TestBrokenCreate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d.record("c", d.spec("c", "exec sleep 1000"))
-			err := d.createWith(d.standIn("broken", "create", c.script), "c")
+			err := d.createWith(d.fakeRuntime("broken", "create", c.script), "c")
 			if code := status.Code(err); code != codes.Unknown && code != codes.DataLoss {
 				t.Fatalf("code %v: %v", code, err)
 			}
@@ -103,13 +103,13 @@ func TestBrokenCreate(t *testing.T) {
 	d.await("all descriptors are closed", func() bool { return len(d.descriptors()) <= open })
 }
 
-// A runtime that hangs when a new runtimed asks it for a state keeps the others from being served for a bounded time
-// only.
+// A runtime that hangs when a new runtimed asks for a state delays the others only for a
+// limited time.
 func TestHangingState(t *testing.T) {
-	t.Parallel() // it waits for bounds most of the time
+	t.Parallel() // it waits for time limits most of the time
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 5"))
-	check(t, d.createWith(d.standIn("mute", "state", "sleep 1000"), "c"))
+	check(t, d.createWith(d.fakeRuntime("mute", "state", "sleep 1000"), "c"))
 	d.run("other", "exec sleep 1000", nil)
 	d.killRuntimed()
 	d.start("c", "")
@@ -125,11 +125,12 @@ func (d *daemon) pids(id string) []*task.ProcessInfo {
 	return r.Processes
 }
 
-// However an OCI runtime fails to run an exec, its container runs on, and so does everybody else's.
+// If an OCI runtime fails to run an exec, in any way, the container runs on, and others
+// are not affected.
 func TestBrokenExec(t *testing.T) {
 	d := startDaemon(t, "runc")
 	other := d.run("other", "exec sleep 1000", nil)
-	runtime := d.standIn("broken", "none", ":")
+	runtime := d.fakeRuntime("broken", "none", ":")
 	d.record("c", d.spec("c", "exec sleep 1000"))
 	check(t, d.createWith(runtime, "c"))
 	init := d.start("c", "")
@@ -146,7 +147,7 @@ func TestBrokenExec(t *testing.T) {
 		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, init), "exit status 1"},
 		{fmt.Sprintf(`printf %d >$pidfile; exit 1`, other), "exit status 1"},
 	} {
-		d.standIn("broken", "exec", c.script)
+		d.fakeRuntime("broken", "exec", c.script)
 		exec := fmt.Sprint("e", i)
 		d.addExec("c", exec, "exec sleep 1000", nil, false)
 		before := len(d.pids("c"))
@@ -162,7 +163,7 @@ func TestBrokenExec(t *testing.T) {
 		check(t, err)
 		cancel()
 	}
-	d.standIn("broken", "none", ":")
+	d.fakeRuntime("broken", "none", ":")
 	for _, id := range []string{"c", "other"} {
 		d.addExec(id, "well", "exit 8", nil, false)
 		d.start(id, "well")
@@ -170,7 +171,8 @@ func TestBrokenExec(t *testing.T) {
 	}
 }
 
-// A runtime that can do nothing at all, not even delete, leaves a record that can be deleted.
+// A runtime that fails with every command, even delete, leaves a record that can be
+// deleted.
 func TestBrokenForAll(t *testing.T) {
 	d := startDaemon(t, "runc")
 	path := filepath.Join(d.dir, "broken")
@@ -184,11 +186,11 @@ func TestBrokenForAll(t *testing.T) {
 	equal(t, "files", strings.Join(left, " "), filepath.Join(d.dir, "root", testNamespace, "c", "container.pb"))
 }
 
-// What a runtime prints at a start, however much, costs the daemon a bounded amount of memory.
+// The output of a runtime at a start, however much, takes limited memory in the daemon.
 func TestLoudStart(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
-	check(t, d.createWith(d.standIn("loud", "start", "head -c 100000000 /dev/zero; exit 1"), "c"))
+	check(t, d.createWith(d.fakeRuntime("loud", "start", "head -c 100000000 /dev/zero; exit 1"), "c"))
 	ctx, cancel := d.within()
 	defer cancel()
 	_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c"})
@@ -200,7 +202,8 @@ func TestLoudStart(t *testing.T) {
 	}
 }
 
-// peakMemory is the most that runtimed ever had resident, in KB (proc(5), /proc/PID/status, VmHWM).
+// peakMemory is the maximum of runtimed's resident memory, in KB (proc(5),
+// /proc/PID/status, VmHWM).
 func (d *daemon) peakMemory() int {
 	d.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.runtimedPid()))
@@ -211,19 +214,42 @@ func (d *daemon) peakMemory() int {
 	return kb
 }
 
-// A poststart hook or a shim may leave a process that keeps the runtime's output open. It runs on, and nobody waits
-// for it.
+// A delete that comes while the task is being made waits for the task: "not found" would be true for a moment only.
+func TestDeleteDuringCreate(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "runc")
+	d.record("c", d.spec("c", "exec sleep 1000"))
+	creating := filepath.Join(d.dir, "creating")
+	slow := d.fakeRuntime("slow", "create", `touch `+creating+`; sleep 1`)
+	created := make(chan error, 1)
+	go func() { created <- d.createWith(slow, "c") }()
+	for _, err := os.Stat(creating); err != nil; _, err = os.Stat(creating) {
+		if t.Context().Err() != nil {
+			t.Fatal("no create begins")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	d.delete("c")
+	check(t, <-created)
+	ctx, cancel := d.within()
+	defer cancel()
+	_, err := d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: "c"})
+	equal(t, "a second delete", status.Code(err), codes.NotFound)
+}
+
+// A poststart hook or a shim may leave a process that keeps the runtime's output open.
+// That process runs on, and no call waits for it.
 func TestRuntimeLeavesAProcess(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exec sleep 1000"))
-	check(t, d.createWith(d.standIn("stray", "start", `setsid sleep 1000 & echo $! >`+d.dir+`/stray.pid`), "c"))
+	check(t, d.createWith(d.fakeRuntime("orphan", "start", `setsid sleep 1000 & echo $! >`+d.dir+`/orphan.pid`), "c"))
 	d.start("c", "")
 	ctx, cancel := d.within()
 	defer cancel()
 	r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "c"})
 	check(t, err)
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
-	text, err := os.ReadFile(filepath.Join(d.dir, "stray.pid"))
+	text, err := os.ReadFile(filepath.Join(d.dir, "orphan.pid"))
 	check(t, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	check(t, err)
@@ -232,10 +258,11 @@ func TestRuntimeLeavesAProcess(t *testing.T) {
 	check(t, p.Kill())
 }
 
-// A runtime that hangs is given up by its caller at once and by the daemon after a bound, and what it was doing is
-// taken back. In the meantime the container can be looked at and killed, and others don't notice.
+// A caller can give up a runtime that hangs at once. The daemon gives it up after a limit,
+// and undoes what it was doing. Meanwhile the container can be inspected and killed, and
+// others are not affected.
 func TestHangingRuntime(t *testing.T) {
-	t.Parallel() // it waits for bounds most of the time
+	t.Parallel() // it waits for time limits most of the time
 	d := startDaemon(t, "runc")
 	const hang = "sleep 1000; sleep 1000"
 	hangs := map[string]string{"create": hang, "start": hang, "begun": hang, "exec": hang, "ran": hang, "delete": hang}
@@ -248,7 +275,7 @@ func TestHangingRuntime(t *testing.T) {
 			command, script = "exec", `runc "$@"; `+hang
 		}
 		d.record(id, d.spec(id, "exec sleep 1000"))
-		runtime := d.standIn("hang-"+id, command, script)
+		runtime := d.fakeRuntime("hang-"+id, command, script)
 		if id != "create" {
 			check(t, d.createWith(runtime, id))
 		}
@@ -264,7 +291,8 @@ func TestHangingRuntime(t *testing.T) {
 	var work sync.WaitGroup
 	for id, call := range map[string]func(context.Context) error{
 		"create": func(ctx context.Context) error {
-			_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "create", RuntimePath: filepath.Join(d.dir, "hang-create")})
+			_, err := d.tasks.Create(ctx,
+				&tasks.CreateTaskRequest{ContainerID: "create", RuntimePath: filepath.Join(d.dir, "hang-create")})
 			return err
 		},
 		"start": func(ctx context.Context) error {
@@ -316,7 +344,7 @@ func TestHangingRuntime(t *testing.T) {
 		}
 		return true
 	})
-	d.standIn("hang-delete", "none", ":")
+	d.fakeRuntime("hang-delete", "none", ":")
 	d.delete("delete")
 	equal(t, "exit status of one that was killed meanwhile", d.wait("exec", ""), 137)
 	d.await("an exec that was given up has ended", func() bool { return len(d.pids("ran")) == 1 })
@@ -325,8 +353,8 @@ func TestHangingRuntime(t *testing.T) {
 		check(t, err)
 		return r.Process.Status == task.Status_RUNNING
 	})
-	d.standIn("hang-start", "none", ":")
-	d.start("start", "") // once the first one is taken back
+	d.fakeRuntime("hang-start", "none", ":")
+	d.start("start", "") // after the first one is undone
 	d.await("a create that was given up has left nothing", func() bool {
 		left, err := filepath.Glob(filepath.Join(d.dir, "root", testNamespace, "create", "*"))
 		check(t, err)

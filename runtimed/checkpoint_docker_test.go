@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// likeDocker is a spec with what Docker's containers have: a root filesystem and files that come as mounts, the
-// kernel's filesystems, masked paths, limits and a seccomp filter.
+// likeDocker is a spec like that of a Docker container: a root filesystem and files that
+// are mounts, the kernel's filesystems, masked paths, limits and a seccomp filter.
 func (d *daemon) likeDocker(t *testing.T, id, script string) (*specs.Spec, []*types.Mount) {
 	t.Helper()
 	dir := filepath.Join(d.dir, "layers-"+id)
@@ -24,22 +24,29 @@ func (d *daemon) likeDocker(t *testing.T, id, script string) (*specs.Spec, []*ty
 	spec := d.spec(id, script)
 	spec.Root = &specs.Root{Path: "rootfs"}
 	spec.Mounts = append(spec.Mounts,
-		specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}},
-		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs",
+			Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+			Options: []string{"ro", "nosuid", "noexec", "nodev"}},
+		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue",
+			Options: []string{"nosuid", "noexec", "nodev"}},
+		specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
+			Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 		specs.Mount{Destination: "/etc/hosts", Type: "bind", Source: hosts, Options: []string{"rbind", "rprivate"}},
 	)
 	memory := int64(64 << 20)
 	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}}
-	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = []string{"/proc/kcore", "/proc/keys"}, []string{"/proc/sys", "/proc/irq"}
-	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"swapon"}, Action: specs.ActErrno}}}
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = []string{"/proc/kcore", "/proc/keys"},
+		[]string{"/proc/sys", "/proc/irq"}
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow,
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"swapon"}, Action: specs.ActErrno}}}
 	return spec, []*types.Mount{{Type: "overlay", Source: "overlay", Options: []string{
 		"lowerdir=" + rootfs, "upperdir=" + filepath.Join(dir, "upper"), "workdir=" + filepath.Join(dir, "work"),
 	}}}
 }
 
-// A container with all that Docker gives to one is restored, with the files of the container that it is restored into.
+// A container like one of Docker's is restored, with the files of the container that it is
+// restored into.
 func TestCheckpointLikeDocker(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -50,7 +57,8 @@ func TestCheckpointLikeDocker(t *testing.T) {
 		ctx, cancel := d.within()
 		defer cancel()
 		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{
-			ContainerID: id, Rootfs: mounts, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout, Options: packOptions(t, opts),
+			ContainerID: id, Rootfs: mounts, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout,
+			Options: packOptions(t, opts),
 		})
 		check(t, err)
 		d.start(id, "")
@@ -68,7 +76,8 @@ func TestCheckpointLikeDocker(t *testing.T) {
 	d.start("second", "e")
 	equal(t, "exit status of the exec", d.wait("second", "e"), 0)
 	equal(t, "files", e.end(), "127.0.0.1 second\n")
-	limit, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/memory", d.spec("second", "").Linux.CgroupsPath, "memory.limit_in_bytes"))
+	limit, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/memory", d.spec("second", "").Linux.CgroupsPath,
+		"memory.limit_in_bytes"))
 	check(t, err)
 	equal(t, "limit", string(limit), "67108864\n")
 }

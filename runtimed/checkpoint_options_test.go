@@ -15,7 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// holder builds the program that holds what a checkpoint has to be told of, and returns a directory with nothing else.
+// holder builds a program with files that a checkpoint needs options for. It returns a
+// directory with only that program.
 func holder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,27 +28,31 @@ func holder(t *testing.T) string {
 	return dir
 }
 
-// oldCRIU is where CRIU 4.1 fails on Linux 6.16 and later, connections or none: they refuse SO_PASSSEC to sockets
-// that it means nothing for.
+// oldCRIU is the text of the failure of CRIU 4.1 on Linux 6.16 and later, with or without
+// connections: that kernel refuses SO_PASSSEC on some sockets.
 const oldCRIU = "Can't get 1:34 opt: Operation not supported"
 
-// What a container holds outside of itself is in a checkpoint only where the options say so, and works after it: a
-// file's lock, a socket that is connected to somebody else's, a connection.
+// A container's resources outside of it are in a checkpoint only if the options say so,
+// and work after it: the lock of a file, a socket that is connected to another process's,
+// a connection.
 func TestCheckpointTakesAlong(t *testing.T) {
 	withCRIU(t)
 	programs, shared := holder(t), t.TempDir()
-	outside, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(shared, "socket")})
+	outside, err := net.ListenUnixgram("unixgram",
+		&net.UnixAddr{Net: "unixgram", Name: filepath.Join(shared, "socket")})
 	check(t, err)
 	defer outside.Close()
 	for what, c := range map[string]struct {
 		path        string
 		option      func(o *options.CheckpointOptions)
-		says        string // of CRIU's words without the option
-		hostNetwork bool   // where CRIU sees the socket at the other end
+		says        string // in CRIU's message without the option
+		hostNetwork bool   // so that CRIU sees the other end of the socket
 	}{
-		"lock":   {path: "/tmp/lock", option: func(o *options.CheckpointOptions) { o.FileLocks = true }, says: "lock"},
-		"socket": {path: filepath.Join(shared, "socket"), option: func(o *options.CheckpointOptions) { o.ExternalUnixSockets = true }, says: "unix", hostNetwork: true},
-		"tcp":    {path: "-", option: func(o *options.CheckpointOptions) { o.OpenTcp = true }, says: "TCP"},
+		"lock": {path: "/tmp/lock", option: func(o *options.CheckpointOptions) { o.FileLocks = true }, says: "lock"},
+		"socket": {path: filepath.Join(shared, "socket"),
+			option: func(o *options.CheckpointOptions) { o.ExternalUnixSockets = true }, says: "unix",
+			hostNetwork: true},
+		"tcp": {path: "-", option: func(o *options.CheckpointOptions) { o.OpenTcp = true }, says: "TCP"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := startDaemon(t, "runc")
@@ -55,11 +60,13 @@ func TestCheckpointTakesAlong(t *testing.T) {
 			spec := func(id string) *specs.Spec {
 				s := d.spec(id, "")
 				if c.hostNetwork {
-					s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+					s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces,
+						func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 				}
 				s.Process.Args = []string{"/tmp/holder/holder", what, c.path}
 				for source, target := range map[string]string{programs: "/tmp/holder", shared: shared} {
-					s.Mounts = append(s.Mounts, specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind"}})
+					s.Mounts = append(s.Mounts,
+						specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind"}})
 				}
 				return s
 			}
@@ -87,7 +94,7 @@ func TestCheckpointTakesAlong(t *testing.T) {
 			err = d.checkpoint(t, "first", opts)
 			if err != nil && what == "tcp" && strings.Contains(err.Error(), oldCRIU) {
 				use("first", first, "held x\nheld x\n")
-				return // CRIU was told, and has come as far as it comes on this kernel
+				return // CRIU got the option, and fails later because of the kernel
 			}
 			check(t, err)
 			d.delete("first")

@@ -25,10 +25,11 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// counter counts the lines of its stdin, so that each step is the test's.
+// counter is a script that counts the lines of its stdin, so that the test controls each
+// step.
 const counter = `trap 'exit 5' TERM; i=0; while read x; do i=$((i+1)); echo $i; done`
 
-// withCRIU puts the CRIU that hack/criu has unpacked into PATH.
+// withCRIU puts the CRIU that hack/criu unpacked into PATH.
 func withCRIU(t *testing.T) {
 	t.Helper()
 	dir, err := filepath.Abs("../.cache/criu")
@@ -83,29 +84,29 @@ func (d *daemon) kill(id string, signal syscall.Signal) {
 }
 
 // typist writes lines to a container's stdin.
-type typist struct {
+type stdinWriter struct {
 	d  *daemon
 	s  *streams
 	in *fifo.Stdin
 }
 
-func (d *daemon) typist(t *testing.T, s *streams) typist {
+func (d *daemon) typist(t *testing.T, s *streams) stdinWriter {
 	t.Helper()
 	in, err := s.set.OpenStdin(t.Context())
 	check(t, err)
 	t.Cleanup(func() { check(t, in.Abort()) })
-	return typist{d: d, s: s, in: in}
+	return stdinWriter{d: d, s: s, in: in}
 }
 
 // line writes a line and waits until all output so far is want.
-func (y typist) line(t *testing.T, want string) {
+func (y stdinWriter) line(t *testing.T, want string) {
 	t.Helper()
 	_, err := y.in.Write([]byte("x\n"))
 	check(t, err)
 	y.d.await("output is "+strconv.Quote(want), func() bool { return y.s.sofar() == want })
 }
 
-// A counter goes on where it was: in the container itself, and in another one that was restored from it.
+// A restored counter goes on from its count: in its own container, and in another one.
 func TestCheckpointLeavesRunning(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -144,8 +145,8 @@ func TestCheckpointLeavesRunning(t *testing.T) {
 	equal(t, "partial images", len(left), 0)
 }
 
-// A task that ends with its checkpoint has one exit, the kill by CRIU; what is restored is a task like any other,
-// also for the next runtimed.
+// A task that ends with its checkpoint has one exit, by CRIU's SIGKILL. A restored task is
+// like any other, also for the next runtimed.
 func TestCheckpointExits(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -154,7 +155,7 @@ func TestCheckpointExits(t *testing.T) {
 	d.run("first", counter, first)
 	d.typist(t, first).line(t, "1\n")
 	images := filepath.Join(d.dir, "images")
-	check(t, os.Mkdir(images, 0o700)) // may be there, and empty
+	check(t, os.Mkdir(images, 0o700)) // an empty directory is allowed
 	check(t, d.checkpoint(t, "first", &options.CheckpointOptions{ImagePath: images, Exit: true}))
 	equal(t, "status", d.state("first").Status, task.Status_STOPPED)
 	equal(t, "exit status", d.wait("first", ""), 128+9)
@@ -167,11 +168,11 @@ func TestCheckpointExits(t *testing.T) {
 	d.record("second", d.spec("second", counter))
 	_, err := d.createFrom(t, "second", images, second)
 	check(t, err)
-	d.killRuntimed() // the create is kept
+	d.killRuntimed() // the create must be remembered
 	pid := d.start("second", "")
 	in := d.typist(t, second)
 	in.line(t, "2\n")
-	d.killRuntimed() // and so is the restored process
+	d.killRuntimed() // and so must the restored process
 	equal(t, "pid", d.state("second").Pid, pid)
 	equal(t, "status", d.state("second").Status, task.Status_RUNNING)
 	in.line(t, "2\n3\n")
@@ -189,15 +190,15 @@ func TestCheckpointExits(t *testing.T) {
 	d.delete("second")
 }
 
-// What nobody had read of the outputs stays in their FIFOs and isn't written again; what the container had not read
-// of stdin is still there for it.
+// Output that was not read yet stays in the FIFOs and isn't written again. Input that the
+// container had not read is still in stdin.
 func TestCheckpointOfFullPipes(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
 	const script = `echo unread; touch /tmp/ready; while [ ! -e /tmp/go ]; do sleep 0.05; done; read x; echo got $x; exit 3`
 	set, err := fifo.Create(filepath.Join(d.dir, "first"), fifo.Config{Stdin: true, Stdout: true})
 	check(t, err)
-	stdout, err := set.OpenStdout(t.Context()) // which nobody reads yet
+	stdout, err := set.OpenStdout(t.Context()) // no reader yet
 	check(t, err)
 	defer stdout.Close()
 	in, err := set.OpenStdin(t.Context())
@@ -227,7 +228,8 @@ func TestCheckpointOfFullPipes(t *testing.T) {
 	equal(t, "output", second.end(), "got word\n")
 }
 
-// CRIU refuses a task with a connection unless it is told to take it along. The task goes on, and nothing is left.
+// CRIU refuses a task with a connection, unless an option includes connections. The task
+// runs on, and nothing is left.
 func TestCheckpointFails(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -236,7 +238,8 @@ func TestCheckpointFails(t *testing.T) {
 	defer l.Close()
 	s := d.open("c", true)
 	spec := d.spec("c", fmt.Sprintf("sleep 1000 | nc 127.0.0.1 %d & ", l.Addr().(*net.TCPAddr).Port)+counter)
-	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 	d.record("c", spec)
 	check(t, d.create("c", s, false))
 	d.start("c", "")
@@ -264,8 +267,8 @@ func TestCheckpointFails(t *testing.T) {
 	in.line(t, "1\n2\n")
 }
 
-// What belongs to a task when its checkpoint is made belongs to it afterwards: an exec and a pause stay in the
-// container, and are not restored.
+// Execs and a pause are not a part of a checkpoint: they stay in the container, and are
+// not restored.
 func TestCheckpointInTheMiddle(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -280,7 +283,9 @@ func TestCheckpointInTheMiddle(t *testing.T) {
 	_, err := d.tasks.Pause(ctx, &tasks.PauseTaskRequest{ContainerID: "first"})
 	check(t, err)
 	images := filepath.Join(d.dir, "images")
-	check(t, d.checkpoint(t, "first", &options.CheckpointOptions{ImagePath: images, FileLocks: true, EmptyNamespaces: []string{"network"}, CgroupsMode: "soft"}))
+	check(t, d.checkpoint(t, "first",
+		&options.CheckpointOptions{ImagePath: images, FileLocks: true, EmptyNamespaces: []string{"network"},
+			CgroupsMode: "soft"}))
 	equal(t, "status", d.state("first").Status, task.Status_PAUSED)
 	_, err = d.tasks.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: "first"})
 	check(t, err)
@@ -297,7 +302,7 @@ func TestCheckpointInTheMiddle(t *testing.T) {
 	d.typist(t, second).line(t, "2\n")
 }
 
-// A restored process has its terminal, a new one.
+// A restored process has a terminal again: a new one.
 func TestCheckpointOnTerminal(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -309,7 +314,8 @@ func TestCheckpointOnTerminal(t *testing.T) {
 		ctx, cancel := d.within()
 		defer cancel()
 		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{
-			ContainerID: id, Terminal: true, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout, Options: packOptions(t, opts),
+			ContainerID: id, Terminal: true, Stdin: s.set.Paths().Stdin, Stdout: s.set.Paths().Stdout,
+			Options: packOptions(t, opts),
 		})
 		check(t, err)
 		d.start(id, "")

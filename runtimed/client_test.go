@@ -23,13 +23,13 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// containerd is its own Go client on our daemon.
+// containerd is containerd's own Go client on our daemon.
 func (d *daemon) containerd() (*containerd.Client, context.Context) {
 	d.t.Helper()
-	c, err := containerd.New(d.address, containerd.WithTimeout(patience))
+	c, err := containerd.New(d.address, containerd.WithTimeout(waitLimit))
 	check(d.t, err)
 	d.t.Cleanup(func() { check(d.t, c.Close()) })
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), testNamespace), 2*patience)
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), testNamespace), 2*waitLimit)
 	d.t.Cleanup(cancel)
 	return c, ctx
 }
@@ -42,14 +42,13 @@ func (d *daemon) exitOf(waiting <-chan containerd.ExitStatus) uint32 {
 		code, _, err := exit.Result()
 		check(d.t, err)
 		return code
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		d.t.Fatal("the wait doesn't end")
 		return 0
 	}
 }
 
-// containerd's client makes a container, talks to it and to an exec in it, and
-// hears how all ends.
+// containerd's client creates a container, uses it and an exec in it, and gets all exits.
 func TestContainerdClient(t *testing.T) {
 	d := startDaemon(t, "runc")
 	c, ctx := d.containerd()
@@ -61,8 +60,10 @@ func TestContainerdClient(t *testing.T) {
 	equal(t, "revision", version.Revision, "engine-lite-runtimed")
 	heard, failed := d.listen(ctx, c)
 
-	// runtimed collects no garbage, so it has no leases: a client that has one asks for none.
-	container, err := c.NewContainer(leases.WithLease(ctx, "none"), "c", containerd.WithSpec(d.spec("c", "cat; exit 7")))
+	// runtimed has no garbage collection and so no leases. A client with a lease does not
+	// create one.
+	container, err := c.NewContainer(leases.WithLease(ctx, "none"), "c",
+		containerd.WithSpec(d.spec("c", "cat; exit 7")))
 	check(t, err)
 	found, err := c.NamespaceService().List(ctx)
 	check(t, err)
@@ -105,8 +106,8 @@ func TestContainerdClient(t *testing.T) {
 	d.heard(heard, failed)
 }
 
-// listen subscribes, and returns when the subscription is there: the client doesn't say, so containers are made until
-// it tells of one.
+// listen subscribes, and returns when the subscription works. The client does not say
+// when, so listen creates containers until an event of one comes.
 func (d *daemon) listen(ctx context.Context, c *containerd.Client) (<-chan *coreevents.Envelope, <-chan error) {
 	d.t.Helper()
 	heard, failed := c.Subscribe(ctx, `namespace==`+testNamespace)
@@ -146,7 +147,7 @@ func (d *daemon) steer(ctx context.Context, task containerd.Task) {
 	}
 }
 
-// heard checks the events of the container's life, in their order.
+// heard checks the events of the container, in order.
 func (d *daemon) heard(from <-chan *coreevents.Envelope, failed <-chan error) {
 	d.t.Helper()
 	var topics []string
@@ -154,7 +155,7 @@ func (d *daemon) heard(from <-chan *coreevents.Envelope, failed <-chan error) {
 		select {
 		case e := <-from:
 			if len(topics) == 0 && e.Topic != "/tasks/create" {
-				continue // of the containers that listen made, and of this one's record
+				continue // of containers that listen made, and of this container's record
 			}
 			topics = append(topics, e.Topic)
 			if e.Topic != "/tasks/exit" {
@@ -163,10 +164,11 @@ func (d *daemon) heard(from <-chan *coreevents.Envelope, failed <-chan error) {
 			event, err := typeurl.UnmarshalAny(e.Event)
 			check(d.t, err)
 			exit := event.(*events.TaskExit)
-			equal(d.t, "exit status in the event of "+exit.ID, exit.ExitStatus, map[string]uint32{"c": 7, "e": 5}[exit.ID])
+			equal(d.t, "exit status in the event of "+exit.ID, exit.ExitStatus,
+				map[string]uint32{"c": 7, "e": 5}[exit.ID])
 		case err := <-failed:
 			d.t.Fatal(err)
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 			d.t.Fatalf("only %v", topics)
 		}
 	}
@@ -174,8 +176,8 @@ func (d *daemon) heard(from <-chan *coreevents.Envelope, failed <-chan error) {
 		"/tasks/exec-added /tasks/exec-started /tasks/exit /tasks/delete /tasks/paused /tasks/resumed /tasks/exit /tasks/delete /containers/delete")
 }
 
-// containerd's client kills a task, and a wait that it had before runtimed was
-// killed ends in an error, not in an exit.
+// containerd's client kills a task. A wait from before a kill of runtimed ends with an
+// error, not with an exit.
 func TestContainerdClientOverRestart(t *testing.T) {
 	d := startDaemon(t, "runc")
 	c, ctx := d.containerd()
@@ -192,7 +194,7 @@ func TestContainerdClientOverRestart(t *testing.T) {
 		if _, _, err := exit.Result(); err == nil {
 			t.Error("runtimed's death is an exit")
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the wait doesn't end")
 	}
 	waiting, err = task.Wait(ctx)

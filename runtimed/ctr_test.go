@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// ctr runs Debian's ctr and returns what it printed and its exit code.
+// ctr runs Debian's ctr and returns its output and exit code.
 func (d *daemon) ctr(args ...string) (string, int) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(d.t.Context(), waitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ctr", append([]string{"-a", d.address, "-n", testNamespace}, args...)...)
 	out, err := cmd.CombinedOutput()
@@ -25,7 +25,7 @@ func (d *daemon) ctr(args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// hasFields tells whether a line of a table has these fields.
+// hasFields is true if a line of a table has these fields.
 func hasFields(table string, fields ...string) bool {
 	for line := range strings.Lines(table) {
 		if got := strings.Fields(line); len(got) >= len(fields) && slices.Equal(got[:len(fields)], fields) {
@@ -43,7 +43,7 @@ func TestCtr(t *testing.T) {
 	for _, c := range []struct {
 		args []string
 		code int
-		want []string // the first fields of a line; none: no line counts
+		want []string // the first fields of a line; nil for any output
 	}{
 		{strings.Fields("version"), 0, []string{"Version:"}},
 		{strings.Fields("namespaces ls"), 0, []string{testNamespace}},
@@ -58,7 +58,8 @@ func TestCtr(t *testing.T) {
 		{strings.Fields("task pause c1"), 0, nil},
 		{strings.Fields("task ls"), 0, []string{"c1", pid, "PAUSED"}},
 		{strings.Fields("task resume c1"), 0, nil},
-		{[]string{"task", "exec", "--fifo-dir", d.dir + "/fifos", "--exec-id", "x", "c1", "/bin/sh", "-c", "pwd; exit 4"}, 4, []string{"/"}},
+		{[]string{"task", "exec", "--fifo-dir", d.dir + "/fifos", "--exec-id", "x", "c1", "/bin/sh", "-c",
+			"pwd; exit 4"}, 4, []string{"/"}},
 		{strings.Fields("task rm c1"), 1, nil},
 		{strings.Fields("containers rm c1"), 1, nil},
 		{strings.Fields("task kill --exec-id e -s SIGTERM c1"), 0, nil},
@@ -84,16 +85,16 @@ func TestCtr(t *testing.T) {
 	}
 }
 
-// ctr prints the events of a container that runs while it listens.
+// ctr prints the events of a container that runs while ctr listens.
 func TestCtrEvents(t *testing.T) {
 	d := startDaemon(t, "runc")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	ctr := exec.CommandContext(ctx, "ctr", "-a", d.address, "-n", testNamespace, "events")
 	out, err := ctr.StdoutPipe()
 	check(t, err)
 	check(t, ctr.Start())
-	defer ctr.Wait() // after cancel: it was killed
+	defer ctr.Wait() // after cancel; ctr was killed
 	defer cancel()
 	lines := make(chan string, 100)
 	go func() {
@@ -110,7 +111,7 @@ func TestCtrEvents(t *testing.T) {
 			return ""
 		}
 	}
-	for n, heard := 0, false; !heard; n++ { // ctr doesn't say when it listens
+	for n, heard := 0, false; !heard; n++ { // ctr does not show when it listens
 		check(t, ctx.Err())
 		d.record("early"+strconv.Itoa(n), d.spec("early", "exit 0"))
 		heard = next() != ""
@@ -120,8 +121,10 @@ func TestCtrEvents(t *testing.T) {
 	d.delete("c")
 	var topics []string
 	for line := range lines {
-		if fields := strings.Fields(line); strings.Contains(line, "/tasks/") && strings.Contains(line, `"container_id":"c"`) {
-			topics = append(topics, fields[slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "/tasks/") })])
+		if fields := strings.Fields(line); strings.Contains(line, "/tasks/") &&
+			strings.Contains(line, `"container_id":"c"`) {
+			topics = append(topics,
+				fields[slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "/tasks/") })])
 		}
 		if strings.Contains(line, "/tasks/delete") {
 			break

@@ -31,8 +31,8 @@ import (
 
 const testNamespace = "test"
 
-// patience bounds every wait of a test.
-const patience = 40 * time.Second
+// waitLimit bounds every wait of a test.
+const waitLimit = 40 * time.Second
 
 // daemon is a keeper with a runtimed, and a client.
 type daemon struct {
@@ -54,7 +54,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 	dir, err := os.MkdirTemp("", "rtd")
 	check(t, err)
 	d := &daemon{t: t, dir: dir, address: filepath.Join(dir, "runtimed.sock")}
-	args := append([]string{"--dir", filepath.Join(dir, "keeper"), "--runtimed-log", filepath.Join(dir, "log"), "--"}, d.argv(runtimeName)...)
+	args := append([]string{"--dir", filepath.Join(dir, "keeper"), "--runtimed-log", filepath.Join(dir, "log"), "--"},
+		d.argv(runtimeName)...)
 	argv := append(append(wrap, filepath.Join(binaries, "keeper")), args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var words bytes.Buffer
@@ -71,7 +72,7 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 		d.checkLog()
 		check(t, os.RemoveAll(dir))
 	})
-	d.await("the socket is there", func() bool { // before the first call, since gRPC tries again only after a second
+	d.await("the socket is there", func() bool { // before the first call: gRPC would try again only after a second
 		conn, err := net.Dial("unix", d.address)
 		if err == nil {
 			conn.Close()
@@ -81,7 +82,8 @@ func startDaemon(t testing.TB, runtimeName string, wrap ...string) *daemon {
 	d.conn, err = grpc.NewClient("unix://"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	check(t, err)
-	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn), eventsapi.NewEventsClient(d.conn)
+	d.containers, d.tasks, d.events = containers.NewContainersClient(d.conn), tasks.NewTasksClient(d.conn),
+		eventsapi.NewEventsClient(d.conn)
 	d.awaitServing()
 	return d
 }
@@ -108,10 +110,10 @@ func (d *daemon) awaitServing() {
 	})
 }
 
-// await waits for a condition that nothing announces.
+// await polls until a condition holds.
 func (d *daemon) await(what string, is func() bool) {
 	d.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitLimit)
 	for !is() {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("in vain: %s", what)
@@ -120,16 +122,16 @@ func (d *daemon) await(what string, is func() bool) {
 	}
 }
 
-// ctx is a context in the test's namespace. It lives until the end of the test's cleanup.
+// ctx is a context in the test's namespace. It ends after the test's cleanup.
 func (d *daemon) ctx() context.Context {
 	return metadata.AppendToOutgoingContext(context.Background(), "containerd-namespace", testNamespace)
 }
 
 func (d *daemon) within() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(d.ctx(), patience)
+	return context.WithTimeout(d.ctx(), waitLimit)
 }
 
-// checkLog fails the test if runtimed complained of anything that no test means to happen.
+// checkLog fails the test if runtimed's log has complaints that no test expects.
 func (d *daemon) checkLog() {
 	d.t.Helper()
 	log, err := os.ReadFile(filepath.Join(d.dir, "log"))
@@ -141,7 +143,7 @@ func (d *daemon) checkLog() {
 	}
 }
 
-// cleanUp ends and deletes everything.
+// cleanUp kills and deletes all containers.
 func (d *daemon) cleanUp() {
 	ctx, cancel := d.within()
 	defer cancel()
@@ -163,7 +165,7 @@ func (d *daemon) cleanUp() {
 
 func (d *daemon) destroy(ctx context.Context, id string) {
 	if _, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: id}); err == nil {
-		d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: 9}) // fails if it has ended
+		d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: 9}) // fails if the task has ended
 		_, err := d.tasks.Wait(ctx, &tasks.WaitRequest{ContainerID: id})
 		check(d.t, err)
 		_, err = d.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
@@ -178,13 +180,15 @@ func (d *daemon) runtimedPid() int {
 	d.t.Helper()
 	text, err := os.ReadFile(filepath.Join(d.dir, "keeper", "keeper.pid"))
 	check(d.t, err)
-	lists, err := filepath.Glob("/proc/" + strings.TrimSpace(string(text)) + "/task/*/children") // each thread has its own
+	// each thread has its own
+	lists, err := filepath.Glob("/proc/" + strings.TrimSpace(string(text)) + "/task/*/children")
 	check(d.t, err)
 	for _, list := range lists {
 		children, err := os.ReadFile(list)
 		check(d.t, err)
 		for _, field := range strings.Fields(string(children)) {
-			if exe, err := os.Readlink("/proc/" + field + "/exe"); err == nil && exe == filepath.Join(binaries, "runtimed") {
+			if exe, err := os.Readlink("/proc/" + field + "/exe"); err == nil &&
+				exe == filepath.Join(binaries, "runtimed") {
 				pid, err := strconv.Atoi(field)
 				check(d.t, err)
 				return pid
@@ -204,7 +208,7 @@ func (d *daemon) signalRuntimed(signal syscall.Signal) (pid int) {
 	return pid
 }
 
-// spec is a confined container that runs a shell script.
+// spec is a confined container with a shell script.
 func (d *daemon) spec(id, script string) *specs.Spec {
 	return &specs.Spec{
 		Version: "1.0.2",
@@ -216,13 +220,15 @@ func (d *daemon) spec(id, script string) *specs.Spec {
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+				Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}},
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"},
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: "/" + groupsName + "/" + filepath.Base(d.dir) + id,
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
 			},
 		},
 	}
@@ -240,11 +246,13 @@ func (d *daemon) record(id string, spec *specs.Spec) {
 	d.t.Helper()
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: pack(d.t, spec), Labels: map[string]string{"for": "test"}}})
+	_, err := d.containers.Create(ctx,
+		&containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: pack(d.t, spec),
+			Labels: map[string]string{"for": "test"}}})
 	check(d.t, err)
 }
 
-// streams are a process's FIFOs with what came out of stdout.
+// streams are a process's FIFOs, and the output that came from stdout.
 type streams struct {
 	set  *fifo.Set
 	out  *fifo.Reader

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An exit is on disk before anybody hears of it. Here the disk is a full FIFO in the place of the record: while that
-// can't be written, the task hasn't ended.
+// An exit is on disk before it is announced. In this test, the record is a full FIFO:
+// while it can't be written, the task has not ended.
 func TestExitIsWrittenFirst(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("c", true)
@@ -30,7 +30,7 @@ func TestExitIsWrittenFirst(t *testing.T) {
 	page := make([]byte, 4096)
 	for err == nil {
 		_, err = unix.Write(int(blocked.Fd()), page)
-		err = errors.Join(err, unix.SetNonblock(int(blocked.Fd()), true)) // Fd has undone it
+		err = errors.Join(err, unix.SetNonblock(int(blocked.Fd()), true)) // Fd has reset it
 	}
 	if !errors.Is(err, unix.EAGAIN) {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestExitIsWrittenFirst(t *testing.T) {
 	equal(t, "exit status", d.wait("c", ""), 7)
 }
 
-// hasOpen tells whether a process has a file open.
+// hasOpen is true if a process has a file open.
 func hasOpen(t *testing.T, pid int, path string) bool {
 	for _, target := range openFiles(t, pid) {
 		if target == path {
@@ -62,9 +62,9 @@ func hasOpen(t *testing.T, pid int, path string) bool {
 	return false
 }
 
-// quickDeath is an OCI runtime that kills what it made and waits until the keeper has reaped that, before it returns
-// from create or exec.
-const quickDeath = `#!/bin/sh
+// quickDeath is an OCI runtime that kills the new process, and waits until the keeper has
+// reaped it, before it returns from create or exec.
+const killedAtOnce = `#!/bin/sh
 runc "$@" || exit
 while [ $# -gt 0 ]; do
 	[ "$1" = --pid-file ] && pid=$(cat "$2")
@@ -75,11 +75,11 @@ kill -9 "$pid"
 while [ -e "/proc/$pid" ]; do sleep 0.01; done
 `
 
-// The exit of a process that is gone before the OCI runtime has returned, so that not even its start time is known,
-// is in the ledger.
+// A process may be gone before the OCI runtime returns, so that its start time is unknown.
+// Its exit is in the keeper's ledger.
 func TestExitBeforeCreateReturns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "runc")
-	check(t, os.WriteFile(path, []byte(quickDeath), 0o700))
+	check(t, os.WriteFile(path, []byte(killedAtOnce), 0o700))
 	d := startDaemon(t, path)
 	d.record("c", d.spec("c", "exit 0"))
 	check(t, d.create("c", nil, false))
@@ -88,7 +88,8 @@ func TestExitBeforeCreateReturns(t *testing.T) {
 	equal(t, "exit status after a restart", d.wait("c", ""), 137)
 }
 
-// Idle terminals share one epoll instance: they take descriptors, no threads. The sockets that they came by are gone.
+// Idle terminals share one epoll instance: they need descriptors, and no threads. The
+// console sockets are gone.
 func TestTerminalsShareOneLoop(t *testing.T) {
 	d := startDaemon(t, "runc")
 	pid := d.runtimedPid()

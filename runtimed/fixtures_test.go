@@ -18,8 +18,8 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// plant puts the recorded files of format 1 below the daemon's root, and the recorded exits into the ledger (as of
-// this boot: without its head).
+// plant puts the recorded files of format 1 below the daemon's root, and the recorded
+// exits into the keeper's ledger, for this boot.
 func (d *daemon) plant() {
 	d.t.Helper()
 	boot, err := keeper.Boot()
@@ -47,7 +47,8 @@ func (d *daemon) plant() {
 	check(d.t, os.WriteFile(filepath.Join(d.dir, "keeper", "ledger"), ledger[head:], 0o600))
 }
 
-// What a runtimed of the first release leaves, today's takes over: the files below testdata/v1 stay as they are.
+// Today's runtimed takes over what one of the first release left. The files below
+// testdata/v1 must not change.
 func TestRootV1(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.killKeeper()
@@ -55,7 +56,8 @@ func TestRootV1(t *testing.T) {
 	d.startKeeper()
 	ctx, cancel := d.within()
 	defer cancel()
-	ns, err := namespacesapi.NewNamespacesClient(d.conn).Get(ctx, &namespacesapi.GetNamespaceRequest{Name: testNamespace})
+	ns, err := namespacesapi.NewNamespacesClient(d.conn).Get(ctx,
+		&namespacesapi.GetNamespaceRequest{Name: testNamespace})
 	check(t, err)
 	equal(t, "the namespace's label", ns.Namespace.Labels["for"], "fixture")
 	list, err := d.containers.List(ctx, &containers.ListContainersRequest{})
@@ -95,7 +97,7 @@ func TestRootV1(t *testing.T) {
 	equal(t, "status of an exec", added.Process.Status, task.Status_CREATED)
 }
 
-// Files that a newer runtimed wrote are left alone, and it is said why.
+// Files of a newer runtimed are not changed, and the log says why.
 func TestNewerRootIsRefused(t *testing.T) {
 	check(t, prepared())
 	dir := t.TempDir()

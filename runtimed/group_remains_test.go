@@ -13,8 +13,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// makeGroup are lines of a script that make the control group $group in every hierarchy, from the root or from here,
-// with one below it and a process in that.
+// makeGroup are lines of a script that make the control group $group in every hierarchy,
+// from the root or from the script's own group, with a process in a group below.
 const makeGroup = `setsid sleep 1000 >/dev/null 2>&1 & member=$!
 for h in /sys/fs/cgroup/*/; do
 	case $h in */unified/|*/cpuset/) continue;; esac
@@ -24,7 +24,8 @@ for h in /sys/fs/cgroup/*/; do
 done
 `
 
-// killRunc are lines that kill runc in its create as soon as it has made the control group in this hierarchy.
+// killRunc are lines that kill runc during its create as soon as it has made the control
+// group in this hierarchy.
 func killRunc(hierarchy string) string {
 	return `runc "$@" & pid=$!
 while kill -0 $pid 2>/dev/null && ! [ -e /sys/fs/cgroup/` + hierarchy + `$group ]; do :; done
@@ -32,18 +33,19 @@ kill -9 $pid; wait $pid
 `
 }
 
-// groupsLeft lists what there is of a container's control groups, wherever these begin.
+// groupsLeft lists the control groups of a container, in any hierarchy.
 func groupsLeft(t *testing.T, path string) string {
 	t.Helper()
 	found, err := exec.CommandContext(t.Context(), "find", "/sys/fs/cgroup", "-type", "d", "-path", "*"+path).Output()
-	if err != nil && len(found) == 0 { // other tests' groups go meanwhile, of which find complains
+	if err != nil && len(found) == 0 { // find complains if groups of other tests are removed meanwhile
 		t.Logf("find: %v", err)
 	}
 	return string(found)
 }
 
-// Wherever an OCI runtime is killed in a create, no control group is left and nobody in one; also where the daemon is
-// killed with it, and where the group's place is the runtime's own choice.
+// If an OCI runtime is killed at any point of a create, no control group is left, and no
+// process in one. The same holds if the daemon is killed, too, and if the runtime chooses
+// the group's place.
 func TestNoGroupsAreLeft(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -80,8 +82,9 @@ func TestNoGroupsAreLeft(t *testing.T) {
 	}
 }
 
-// failToCreate lets a runtime fail with a script that has $group, the control group's path, whose last line ends it;
-// with crash, runtimed is killed before that.
+// failToCreate runs a script in place of the runtime's create. The script has $group, the
+// path of the control group, and its last line ends it. With crash, runtimed is killed
+// before that.
 func (d *daemon) failToCreate(id string, spec *specs.Spec, script string, crash bool) {
 	d.t.Helper()
 	from, group := "root", spec.Linux.CgroupsPath
@@ -94,7 +97,8 @@ func (d *daemon) failToCreate(id string, spec *specs.Spec, script string, crash 
 		script = script[:at] + "touch " + reached + "; until [ -e " + goOn + " ]; do sleep 0.01; done\n" + script[at:]
 	}
 	d.record(id, spec)
-	runtime := d.standIn("broken", "create", "from="+from+" group="+group+" root="+filepath.Join(d.dir, "root", ".oci", testNamespace, id)+"\n"+script)
+	runtime := d.fakeRuntime("broken", "create",
+		"from="+from+" group="+group+" root="+filepath.Join(d.dir, "root", ".oci", testNamespace, id)+"\n"+script)
 	failed := make(chan error, 1)
 	go func() { failed <- d.createWith(runtime, id) }()
 	if crash {
@@ -109,7 +113,7 @@ func (d *daemon) failToCreate(id string, spec *specs.Spec, script string, crash 
 	}
 }
 
-// A control group that was there before the container stays, and so does who is in it.
+// A control group from before the container stays, with the processes in it.
 func TestForeignGroupsAreLeft(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("c", "exit 0")
@@ -130,14 +134,17 @@ func TestForeignGroupsAreLeft(t *testing.T) {
 	d.await("the group can be removed", func() bool { return os.Remove(dir) == nil })
 }
 
-// A container that is being created in a group below another's keeps it when that one's create fails.
+// A container in a group below another's is being created when the create of the other one
+// fails. The group stays.
 func TestGroupOfAnotherIsLeft(t *testing.T) {
 	d := startDaemon(t, "runc")
 	outer, inner := d.spec("c", "exec sleep 1000"), d.spec("inner", "exec sleep 1000")
 	inner.Linux.CgroupsPath = outer.Linux.CgroupsPath + "/inner"
 	made, goOn := filepath.Join(d.dir, "made"), filepath.Join(d.dir, "go")
 	d.record("c", outer)
-	runtime := d.standIn("slow", "create", `mkdir -p /sys/fs/cgroup/pids`+outer.Linux.CgroupsPath+`; touch `+made+`; until [ -e `+goOn+` ]; do sleep 0.01; done; exit 1`)
+	runtime := d.fakeRuntime("slow", "create",
+		`mkdir -p /sys/fs/cgroup/pids`+outer.Linux.CgroupsPath+`; touch `+made+`; until [ -e `+goOn+
+			` ]; do sleep 0.01; done; exit 1`)
 	failed := make(chan error, 1)
 	go func() { failed <- d.createWith(runtime, "c") }()
 	d.await("the outer group is made", func() bool { _, err := os.Stat(made); return err == nil })
@@ -156,7 +163,7 @@ func TestGroupOfAnotherIsLeft(t *testing.T) {
 	})
 }
 
-// removeEmpty removes a control group that the test had made to be left.
+// removeEmpty removes a control group that was expected to be left.
 func removeEmpty(path string) bool {
 	dirs, err := filepath.Glob("/sys/fs/cgroup/*" + path)
 	for _, dir := range dirs {
@@ -167,7 +174,8 @@ func removeEmpty(path string) bool {
 	return err == nil
 }
 
-// What a create couldn't take back is taken back with the container's record, or before its next create.
+// What a failed create could not remove is removed with the container's record, or before
+// its next create.
 func TestRemainsAreFreedLater(t *testing.T) {
 	d := startDaemon(t, "runc")
 	before := d.traces()
@@ -192,7 +200,7 @@ exec runc "$@"
 		text, err := os.ReadFile(log)
 		check(t, err)
 		equal(t, "complaints", strings.Count(string(text), "level=error"), 1)
-		check(t, os.Truncate(log, 0)) // that was meant to happen
+		check(t, os.Truncate(log, 0)) // the complaint is expected
 		check(t, os.Remove(stuck))
 		if again {
 			check(t, d.create("c", nil, false))

@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hookedSpec has two hooks of each kind, which write down their names; the first of one kind fails. Hooks read the
-// state that they are given to its end: crun dies of SIGPIPE when one doesn't.
+// hookedSpec has two hooks of each kind, which record their names. The first hook of one
+// kind fails. Hooks read all of their stdin, since crun dies of SIGPIPE if one does not.
 func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 	spec := d.spec("c", "cat /tmp/hooks; echo ran; exec sleep 1000")
 	hooks := func(kind, log string) []specs.Hook {
@@ -22,25 +22,27 @@ func (d *daemon) hookedSpec(log, fails string) *specs.Spec {
 			if n == "1" && kind == fails {
 				code = "1"
 			}
-			list = append(list, specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
+			list = append(list, specs.Hook{Path: "/bin/sh",
+				Args: []string{"sh", "-c", "cat >/dev/null; echo " + kind + n + " >>" + log + "; exit " + code}})
 		}
 		return list
 	}
 	spec.Hooks = &specs.Hooks{
 		Prestart:      hooks("prestart", log), //nolint:staticcheck // deprecated, and still run by every OCI runtime
 		CreateRuntime: hooks("createRuntime", log), CreateContainer: hooks("createContainer", log),
-		StartContainer: hooks("startContainer", "/tmp/hooks"), Poststart: hooks("poststart", log), Poststop: hooks("poststop", log),
+		StartContainer: hooks("startContainer", "/tmp/hooks"), Poststart: hooks("poststart", log),
+		Poststop: hooks("poststop", log),
 	}
 	return spec
 }
 
-// Every hook runs once, over a restart of runtimed and a start that fails too, and one that fails does what
-// docs/design.md says.
+// Every hook runs once, also over a restart of runtimed and a start that fails. A hook
+// that fails has the effect that docs/design.md describes.
 func TestHooks(t *testing.T) {
 	const made = "prestart1 prestart2 createRuntime1 createRuntime2 createContainer1 createContainer2 "
 	type outcome struct {
-		fails, create string // what the create's error says; empty if there is none
-		exit          uint32 // 0: it runs
+		fails, create string // create is the text of the create's error; empty for none
+		exit          uint32 // 0 if the container runs
 		log           string
 	}
 	all := map[string][]outcome{
@@ -48,7 +50,8 @@ func TestHooks(t *testing.T) {
 			{fails: "", log: made + "poststart1 poststart2 poststop1 poststop2"},
 			{fails: "prestart", create: "hook", log: "prestart1 poststop1 poststop2"},
 			{fails: "createRuntime", create: "hook", log: "prestart1 prestart2 createRuntime1 poststop1 poststop2"},
-			{fails: "createContainer", create: "hook", log: strings.TrimSuffix(made, "createContainer2 ") + "poststop1 poststop2"},
+			{fails: "createContainer", create: "hook",
+				log: strings.TrimSuffix(made, "createContainer2 ") + "poststop1 poststop2"},
 			{fails: "startContainer", exit: 1, log: made + "poststart1 poststart2 poststop1 poststop2"},
 			{fails: "poststart", create: "hook", log: made + "poststart1 poststop1 poststop2"},
 			{fails: "poststop", log: made + "poststart1 poststart2 poststop1"},
@@ -97,7 +100,8 @@ func TestHooks(t *testing.T) {
 	})
 }
 
-// throughLife starts a created task and deletes it, with a restart of runtimed between any two steps if wanted.
+// throughLife starts a created task and deletes it. With restarts, runtimed is restarted
+// between any two steps.
 func (d *daemon) throughLife(id string, s *streams, exit uint32, restart bool) {
 	d.t.Helper()
 	ctx, cancel := d.within()

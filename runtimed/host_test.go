@@ -14,20 +14,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// inMounts wraps a daemon into a mount namespace that a script has changed.
+// inMounts runs a daemon in a mount namespace that a script has changed.
 func inMounts(script string) []string {
 	return []string{"unshare", "-m", "sh", "-ec", script + `; exec "$@"`, "sh"}
 }
 
-// Where CAP_SYS_RESOURCE is withheld a container gets what can be had, and its creator is told what that is; so does
-// an exec.
+// Without CAP_SYS_RESOURCE a container gets lower limits, and a warning in the answer to
+// its create. So does an exec.
 func TestWithoutSysResource(t *testing.T) {
 	test := func(t *testing.T, d *daemon) {
 		const script = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj"
 		score := -500
 		wanted := func(p *specs.Process) {
 			p.OOMScoreAdj = &score
-			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 4000}, {Type: "RLIMIT_CORE", Soft: 0, Hard: 0}}
+			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 4000},
+				{Type: "RLIMIT_CORE", Soft: 0, Hard: 0}}
 		}
 		spec := d.spec("c", script+"; exec sleep 1000")
 		wanted(spec.Process)
@@ -36,7 +37,8 @@ func TestWithoutSysResource(t *testing.T) {
 		ctx, cancel := d.within()
 		defer cancel()
 		var trailer metadata.MD
-		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Stdout: s.set.Paths().Stdout}, grpc.Trailer(&trailer))
+		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Stdout: s.set.Paths().Stdout},
+			grpc.Trailer(&trailer))
 		check(t, err)
 		warned := strings.Join(trailer.Get("engine-lite-warning"), "\n")
 		equal(t, "warnings", warned, "the OOM score adjustment is 0, not -500: this host withholds CAP_SYS_RESOURCE\n"+
@@ -47,11 +49,12 @@ func TestWithoutSysResource(t *testing.T) {
 
 		process := specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}}
 		wanted(&process)
-		// As much as can be had: what is below the hard limit, Go's own start in an exec of runc 1.1.5's may raise at
-		// the same time (os/rlimit.go).
+		// The limit is below the hard limit. Above it, Go's own start in an exec of runc 1.1.5 may
+		// raise the soft limit at the same time (os/rlimit.go).
 		process.Rlimits[0].Soft = 4000
 		e := d.open("e", false)
-		_, err = d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process), Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
+		_, err = d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, process),
+			Stdout: e.set.Paths().Stdout}, grpc.Trailer(&trailer))
 		check(t, err)
 		equal(t, "warnings of the exec", strings.Join(trailer.Get("engine-lite-warning"), "\n"), warned)
 		d.start("c", "e")
@@ -63,7 +66,7 @@ func TestWithoutSysResource(t *testing.T) {
 	t.Run("crun", func(t *testing.T) { test(t, startDaemon(t, "crun", append(withhold, withoutUnified...)...)) })
 }
 
-// A limit without the controller that would enforce it is refused by name, and what asks for none runs.
+// A limit without its controller is refused by name. A container without that limit runs.
 func TestMissingController(t *testing.T) {
 	limit := int64(64 << 20)
 	d := startDaemon(t, "runc", inMounts("umount /sys/fs/cgroup/memory")...)
@@ -82,17 +85,21 @@ func TestMissingController(t *testing.T) {
 	spec = d.spec("other", "exec sleep 1000")
 	spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}}
 	d.runSpec("other", spec)
-	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "other", Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
+	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "other",
+		Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
 	equal(t, "code of an update", status.Code(err), codes.FailedPrecondition)
 }
 
-// Without control groups that can be written to there are no containers: the OCI runtime's words say why, and nothing
-// is left.
+// Without writable control groups there are no containers: the error has the OCI runtime's
+// message, and nothing is left.
 func TestUnusableControlGroups(t *testing.T) {
 	for name, c := range map[string]struct{ runtime, script, says string }{
-		"none, runc":      {"runc", "mount -t tmpfs tmpfs /sys/fs/cgroup", "cgroup"},
-		"read-only, runc": {"runc", `for m in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/self/mounts); do mount -o remount,ro,bind $m; done`, "read-only file system"},
-		"hybrid, crun":    {"crun", "mountpoint -q /sys/fs/cgroup/unified || { mkdir -p /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; }", "hybrid"},
+		"none, runc": {"runc", "mount -t tmpfs tmpfs /sys/fs/cgroup", "cgroup"},
+		"read-only, runc": {"runc",
+			`for m in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/self/mounts); do mount -o remount,ro,bind $m; done`,
+			"read-only file system"},
+		"hybrid, crun": {"crun",
+			"mountpoint -q /sys/fs/cgroup/unified || { mkdir -p /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; }", "hybrid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t, c.runtime, inMounts(c.script)...)
@@ -107,9 +114,11 @@ func TestUnusableControlGroups(t *testing.T) {
 	}
 }
 
-// A profile is applied, or the container is refused: none runs without the confinement that its spec has.
+// A seccomp profile is applied, or the container is refused: no container runs without the
+// confinement of its spec.
 func TestSeccomp(t *testing.T) {
-	profile := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"reboot"}, Action: specs.ActErrno}}}
+	profile := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow,
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"reboot"}, Action: specs.ActErrno}}}
 	eachRuntime(t, func(t *testing.T, d *daemon) {
 		spec := d.spec("c", `while read name value; do [ "$name" = Seccomp: ] && exit $value; done </proc/self/status`)
 		spec.Linux.Seccomp = profile
@@ -121,12 +130,13 @@ func TestSeccomp(t *testing.T) {
 		left, err := filepath.Glob(filepath.Join(d.dir, "root", ".tmp", "*"))
 		check(t, err)
 		equal(t, "temporary files", strings.Join(left, " "), "")
-		err = d.createWith(d.standIn("without", "features", `echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
+		err = d.createWith(d.fakeRuntime("without", "features",
+			`echo '{"linux":{"seccomp":{"enabled":false}}}'; exit 0`), "c")
 		equal(t, "code for a runtime without", status.Code(err), codes.FailedPrecondition)
 		equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "without was built without seccomp"), true)
 		for i, script := range []string{"head -c 30000000 /dev/zero; exit 0", "exit 1", "echo garbage; exit 0"} {
-			name := "mute" + strconv.Itoa(i) // each is asked once
-			check(t, d.createWith(d.standIn(name, "features", script), "c"))
+			name := "mute" + strconv.Itoa(i) // each program is asked once
+			check(t, d.createWith(d.fakeRuntime(name, "features", script), "c"))
 			d.delete("c")
 		}
 	})

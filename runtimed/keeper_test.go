@@ -22,12 +22,12 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// killKeeper kills the keeper and waits until runtimed has ended for that.
+// killKeeper kills the keeper and waits until runtimed has ended because of that.
 func (d *daemon) killKeeper() {
 	d.t.Helper()
 	old := d.runtimedPid()
 	check(d.t, d.keeper.Process.Kill())
-	d.keeper.Wait() // tells that it was killed
+	d.keeper.Wait() // the error says that it was killed
 	d.awaitGone("runtimed", old)
 }
 
@@ -39,10 +39,11 @@ func (d *daemon) awaitGone(what string, pid int) {
 	})
 }
 
-// startKeeper starts the next keeper, run by wrap, after one was killed.
+// startKeeper starts the next keeper after a kill. wrap is a command that runs it.
 func (d *daemon) startKeeper(wrap ...string) {
 	d.t.Helper()
-	args := append(wrap, filepath.Join(binaries, "keeper"), "--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log", filepath.Join(d.dir, "log"), "--")
+	args := append(wrap, filepath.Join(binaries, "keeper"), "--dir", filepath.Join(d.dir, "keeper"), "--runtimed-log",
+		filepath.Join(d.dir, "log"), "--")
 	args = append(args, d.argv("runc")...)
 	d.keeper = exec.Command(args[0], args[1:]...)
 	d.keeper.Stdout, d.keeper.Stderr = d.t.Output(), d.t.Output()
@@ -50,8 +51,9 @@ func (d *daemon) startKeeper(wrap ...string) {
 	d.awaitServing()
 }
 
-// With its keeper dead runtimed ends, so that the next keeper's runtimed takes the containers over. What ended in
-// between is unknown, and said to be.
+// When the keeper is killed, runtimed ends, so that the next keeper's runtimed takes the
+// containers over. The exit of a container that ended in between is unknown, and reported
+// as such.
 func TestKeeperIsKilled(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
@@ -66,16 +68,18 @@ func TestKeeperIsKilled(t *testing.T) {
 	check(t, err)
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
 	equal(t, "pid", r.Process.Pid, long)
-	equal(t, "exit status that nobody saw", d.wait("short", ""), 0xFFFFFFFF)
-	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"), "the process ended while no keeper was its parent")
+	equal(t, "exit status of a process that ended without a keeper", d.wait("short", ""), 0xFFFFFFFF)
+	equal(t, "its reason", d.trailers("short")("engine-lite-exit-unknown"),
+		"the process ended while no keeper was its parent")
 }
 
-// A runtimed whose keeper dies before it has begun to serve ends too: it would have the root's lock and hear of no
-// exit.
+// A runtimed also ends if its keeper dies before runtimed serves. It would have the root's
+// lock and learn of no exit.
 func TestKeeperIsKilledEarly(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
-	leftover := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read x", "sh", "--root", filepath.Join(d.dir, "root", ".oci", testNamespace))
+	leftover := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read x", "sh", "--root",
+		filepath.Join(d.dir, "root", ".oci", testNamespace))
 	in, err := leftover.StdinPipe()
 	check(t, err)
 	check(t, leftover.Start())
@@ -86,7 +90,7 @@ func TestKeeperIsKilledEarly(t *testing.T) {
 		return next != 0 && next != old && hasPidfd(next)
 	})
 	check(t, d.keeper.Process.Kill())
-	d.keeper.Wait() // tells that it was killed
+	d.keeper.Wait() // the error says that it was killed
 	check(t, in.Close())
 	leftover.Wait() // the shell's read found no line
 	d.awaitGone("runtimed", next)
@@ -98,10 +102,10 @@ func TestKeeperIsKilledEarly(t *testing.T) {
 	equal(t, "pid", r.Process.Pid, long)
 }
 
-// hasPidfd tells whether a process waits for another one's end.
+// hasPidfd is true if a process has a pidfd of another one.
 func hasPidfd(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
-	files, _ := os.ReadDir(dir) // it may be gone
+	files, _ := os.ReadDir(dir) // the process may be gone
 	for _, f := range files {
 		if target, err := os.Readlink(filepath.Join(dir, f.Name())); err == nil && strings.Contains(target, "pidfd") {
 			return true
@@ -110,8 +114,8 @@ func hasPidfd(pid int) bool {
 	return false
 }
 
-// A stdin outlives its keeper where the engine has it, and the next keeper holds it as the first one did: the engine
-// may go then.
+// A stdin outlives its keeper if the engine has it, and the next keeper holds it like the
+// first one. Then the engine may end.
 func TestStdinOutlivesItsKeeper(t *testing.T) {
 	d := startDaemon(t, "runc")
 	ins := map[string]*fifo.Stdin{}
@@ -140,7 +144,8 @@ func TestStdinOutlivesItsKeeper(t *testing.T) {
 	equal(t, "exit status after the close", d.wait("open", ""), 4)
 }
 
-// After a boot with the run directory still there nothing of it lives, whoever has the pids by then.
+// After a reboot, with the run directory still there, no recorded process exists, even if
+// its pid does.
 func TestHostIsBooted(t *testing.T) {
 	d := startDaemon(t, "runc")
 	long := d.run("long", "exec sleep 1000", nil)
@@ -161,17 +166,19 @@ func TestHostIsBooted(t *testing.T) {
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + groupsName + "/" + filepath.Base(d.dir) + "*")
 	check(t, err)
 	for _, group := range groups {
-		d.await("a control group is gone, as with a boot", func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
+		d.await("a control group is gone, as with a boot",
+			func() bool { return !errors.Is(os.Remove(group), unix.EBUSY) })
 	}
 	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
 	check(t, stranger.Start())
 	defer func() {
 		check(t, stranger.Process.Kill())
-		stranger.Wait() // tells that it was killed
+		stranger.Wait() // the error says that it was killed
 	}()
 	start, err := keeper.StartTime(stranger.Process.Pid)
 	check(t, err)
-	for _, file := range []string{"long/init", "made/init", "long/execs/exec"} { // its pid and start time come again
+	// a process with the same pid and start time
+	for _, file := range []string{"long/init", "made/init", "long/execs/exec"} {
 		text := fmt.Sprintf(`{"pid":%d,"start":%d}`, stranger.Process.Pid, start)
 		check(t, os.WriteFile(filepath.Join(d.dir, "root", testNamespace, file, "start"), []byte(text), 0o600))
 	}
@@ -186,10 +193,12 @@ func TestHostIsBooted(t *testing.T) {
 	equal(t, "exit status from before", d.wait("ended", ""), 5)
 	ctx, cancel := d.within()
 	defer cancel()
-	if _, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "long", Signal: 9, All: true}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+	if _, err := d.tasks.Kill(ctx,
+		&tasks.KillRequest{ContainerID: "long", Signal: 9, All: true}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("kill: %v", err)
 	}
-	equal(t, "the reason of the unknown", d.trailers("long")("engine-lite-exit-unknown"), "the host was booted anew") // deletes it
+	// trailers deletes the container
+	equal(t, "the reason of the unknown", d.trailers("long")("engine-lite-exit-unknown"), "the host was booted anew")
 	d.delete("made")
 	d.delete("ended")
 	if !alive(stranger.Process.Pid) {
@@ -197,11 +206,11 @@ func TestHostIsBooted(t *testing.T) {
 	}
 	d.run("new", "exit 3", nil)
 	equal(t, "exit status of a new one", d.wait("new", ""), 3)
-	d.killRuntimed() // the same boot by now
+	d.killRuntimed() // now the boot is the same
 	equal(t, "exit status of a new one", d.wait("new", ""), 3)
 }
 
-// startOf reads what is written down of a process's start.
+// startOf reads the recorded start time of a process.
 func (d *daemon) startOf(process string) (r struct{ Pid int }) {
 	d.t.Helper()
 	data, err := os.ReadFile(filepath.Join(d.dir, "root", testNamespace, process, "start"))
@@ -210,7 +219,7 @@ func (d *daemon) startOf(process string) (r struct{ Pid int }) {
 	return r
 }
 
-// alive tells whether there is a process that isn't a zombie.
+// alive is true if there is a process that isn't a zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && !strings.Contains(string(stat), ") Z ")

@@ -16,17 +16,20 @@ import (
 	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
-// What all tests share, made by prepared: the built programs and a root filesystem with nothing but busybox.
+// What all tests share, made by prepared: the programs, and a root filesystem with only
+// busybox.
 var (
 	shared   string
 	binaries string
 	rootfs   string
 )
 
-// groupsName is the control group that the containers' own are in; another run of the tests has another.
+// groupsName is the parent of the containers' control groups. Each run of the tests has
+// another one.
 var groupsName = fmt.Sprintf("engine-lite-runtimed-test-%d", os.Getpid())
 
-// TestMain runs the tests in a place apart: crun and CRIU leave what they made on first use.
+// TestMain runs the tests in namespaces of their own (package apart), since crun and CRIU
+// leave files where they first run.
 func TestMain(m *testing.M) {
 	if code, done := apart.Enter(); done {
 		os.Exit(code)
@@ -47,7 +50,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// prepared makes what the tests share, when the first of them needs it.
+// prepared makes what the tests share when the first test needs it.
 var prepared = sync.OnceValue(func() (err error) {
 	if shared, err = os.MkdirTemp("", "runtimed"); err != nil {
 		return err
@@ -55,7 +58,8 @@ var prepared = sync.OnceValue(func() (err error) {
 	return prepare(shared)
 })
 
-// removeGroups removes the control groups that the containers' own were in. One that isn't empty is an error.
+// removeGroups removes the parents of the containers' control groups. It returns an error
+// if one is not empty.
 func removeGroups() error {
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + groupsName)
 	for _, group := range groups {
@@ -78,7 +82,8 @@ func prepare(dir string) error {
 	if err := os.WriteFile(filepath.Join(rootfs, "bin", "busybox"), busybox, 0o755); err != nil {
 		return err
 	}
-	for _, applet := range []string{"sh", "cat", "sleep", "echo", "stty", "true", "head", "wc", "id", "dd", "tail", "touch", "nc"} {
+	for _, applet := range []string{"sh", "cat", "sleep", "echo", "stty", "true", "head", "wc", "id", "dd", "tail",
+		"touch", "nc"} {
 		if err := os.Symlink("busybox", filepath.Join(rootfs, "bin", applet)); err != nil {
 			return err
 		}

@@ -29,12 +29,14 @@ func (d *daemon) labelled(t *testing.T, id string, spec *specs.Spec, labels map[
 	check(t, err)
 }
 
-// The runtime that the record names gets the arguments of the label before its command, in every call.
+// The runtime of the record gets the arguments of the label before its command, in every
+// call.
 func TestRuntimeOfRecord(t *testing.T) {
 	d := startDaemon(t, "runc")
 	calls, program := filepath.Join(d.dir, "calls"), filepath.Join(d.dir, "runtime")
 	check(t, os.WriteFile(program, fmt.Appendf(nil, "#!/bin/sh\necho \"$@\" >>%s\nexec runc \"$@\"\n", calls), 0o700))
-	d.labelled(t, "c", d.spec("c", "exit 7"), map[string]string{"io.engine-lite.runtime.args": `["--debug","--rootless=false"]`},
+	d.labelled(t, "c", d.spec("c", "exit 7"),
+		map[string]string{"io.engine-lite.runtime.args": `["--debug","--rootless=false"]`},
 		&options.Options{BinaryName: program, NoPivotRoot: true, NoNewKeyring: true})
 	check(t, d.create("c", nil, false))
 	d.start("c", "")
@@ -55,7 +57,8 @@ func TestRuntimeOfRecord(t *testing.T) {
 	}
 }
 
-// A user other than root, with the streams' owner named, opens its outputs anew; so does an exec's.
+// A user other than root can open its outputs again if the options name the owner of the
+// streams. So can an exec's user.
 func TestOwnerOfStreams(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s, e := d.open("c", true), d.open("e", false)
@@ -79,8 +82,8 @@ func TestOwnerOfStreams(t *testing.T) {
 	}
 }
 
-// The bundle and the processes' directories of a container that is not to be cleaned are there for somebody to look
-// at; nothing else is.
+// With the option "no clean", the bundle and the directories of the processes are kept.
+// Nothing else is.
 func TestNoClean(t *testing.T) {
 	d := startDaemon(t, "runc")
 	noClean := map[string]string{"io.engine-lite.noclean": "1"}
@@ -102,27 +105,28 @@ func TestNoClean(t *testing.T) {
 		t.Error("a program that isn't there was started")
 	}
 	kept := filepath.Join(d.dir, "root", ".kept", testNamespace)
-	for _, file := range []string{"c/*-bundle/config.json", "c/*-init/exit", "c/*-execs-e/exit", "bad/*-bundle/config.json", "bad/*-init/process.json"} {
+	for _, file := range []string{"c/*-bundle/config.json", "c/*-init/exit", "c/*-execs-e/exit",
+		"bad/*-bundle/config.json", "bad/*-init/process.json"} {
 		found, err := filepath.Glob(filepath.Join(kept, file))
 		check(t, err)
 		equal(t, "files "+file, len(found), 1)
 	}
-	d.killRuntimed() // which takes nothing that is kept for a container
+	d.killRuntimed() // which keeps the files of the container
 	_, err = d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: "c"})
 	equal(t, "task", status.Code(err), codes.NotFound)
 	left, err := filepath.Glob(filepath.Join(d.dir, "root", testNamespace, "*", "*"))
 	check(t, err)
-	equal(t, "files of the containers", len(left), 2) // their records
+	equal(t, "files of the containers", len(left), 2) // only their records
 }
 
-// What is set and not done here is refused by its name.
+// An option that is set but not supported is refused by its name.
 func TestOptionsRefused(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
 	for name, opts := range map[string]*options.Options{
 		"root": {Root: "/x"}, "shim_cgroup": {ShimCgroup: "/x"}, "task_api_address": {TaskApiAddress: "x"},
 	} {
-		ctx, cancel := context.WithTimeout(d.ctx(), patience)
+		ctx, cancel := context.WithTimeout(d.ctx(), waitLimit)
 		_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, opts)})
 		cancel()
 		equal(t, "code for "+name, status.Code(err), codes.Unimplemented)
@@ -138,17 +142,18 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// Where systemd isn't, nobody would make the control group that the options ask it for: the container is refused, and
+// Without systemd, the control group could not be made: the container is refused, and
 // nothing is left.
 func TestSystemdCgroupWithoutSystemd(t *testing.T) {
 	d := startDaemon(t, "runc", inMounts("[ ! -d /run/systemd/system ] || mount -t tmpfs tmpfs /run/systemd")...)
 	spec := d.spec("c", "exit 0")
-	spec.Linux.CgroupsPath = "system.slice:runtimed:c" // as systemd's are written
+	spec.Linux.CgroupsPath = "system.slice:runtimed:c" // in systemd's form
 	d.record("c", spec)
 	before := d.traces()
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, &options.Options{SystemdCgroup: true})})
+	_, err := d.tasks.Create(ctx,
+		&tasks.CreateTaskRequest{ContainerID: "c", Options: packOptions(t, &options.Options{SystemdCgroup: true})})
 	equal(t, "code", status.Code(err), codes.FailedPrecondition)
 	equal(t, "what "+err.Error()+" says", strings.Contains(err.Error(), "systemd"), true)
 	equal(t, "what is there", d.traces(), before)

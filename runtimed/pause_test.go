@@ -12,9 +12,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestPauseWhileForking pauses and resumes a container whose processes fork all the time. On control groups of
-// version 1 the kernel doesn't freeze such a group at the first try, now and then, which is no reason for a pause to
-// fail.
+// TestPauseWhileForking pauses and resumes a container whose processes fork all the time.
+// On control groups of version 1 the kernel sometimes fails to freeze such a group at the
+// first try. The pause must succeed nevertheless.
 func TestPauseWhileForking(t *testing.T) {
 	period, quota := uint64(100_000), int64(5_000)
 	eachRuntime(t, func(t *testing.T, d *daemon) {
@@ -22,9 +22,10 @@ func TestPauseWhileForking(t *testing.T) {
 			id     string
 			cpu    *specs.LinuxCPU
 			pauses int
-			bound  time.Duration // for all of them, on a machine that is busy
+			bound  time.Duration // for all pauses, on a busy machine
 		}{
-			{"slow", &specs.LinuxCPU{Period: &period, Quota: &quota}, 50, 15 * time.Second}, // whose processes wait for their CPU quota before they freeze
+			// processes that wait for their CPU quota before they freeze
+			{"slow", &specs.LinuxCPU{Period: &period, Quota: &quota}, 50, 15 * time.Second},
 			{"fast", nil, 450, 15 * time.Second},
 		} {
 			spec := d.spec(c.id, "f() { while :; do (:); /bin/true; done; }; f & f & f & f & f & f & f & f & wait")
@@ -47,7 +48,7 @@ func kill(d *daemon, id string) error {
 	return err
 }
 
-// pauseAndResume checks that a pause freezes all, and that nothing is frozen after it is over.
+// pauseAndResume checks that a pause freezes all processes, and that a resume thaws them.
 func (d *daemon) pauseAndResume(id string, n int) {
 	d.t.Helper()
 	ctx, cancel := d.within()

@@ -2,5 +2,5 @@
 
 package runtimed_test
 
-// raceFlags build the programs like the tests.
+// raceFlags are the flags to build the programs like the tests.
 var raceFlags = []string{"-race"}

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Where the OCI runtime refuses a container whose init process has ended, and runtimed hasn't been told of it, the
-// class says so.
+// If the OCI runtime refuses a container whose init process has ended, and runtimed has
+// not been told yet, the error has the right class.
 func TestRefusedAfterTheEnd(t *testing.T) {
 	for name, call := range map[string]func(d *daemon) error{
 		"pause": func(d *daemon) error {
@@ -52,7 +52,7 @@ func TestRefusedAfterTheEnd(t *testing.T) {
 	})
 }
 
-// unreaped kills a process that stays a zombie, since the keeper is stopped until it is sent SIGCONT.
+// unreaped kills a process that stays a zombie, since the keeper is stopped until SIGCONT.
 func unreaped(d *daemon, pid int) {
 	d.t.Helper()
 	check(d.t, d.keeper.Process.Signal(syscall.SIGSTOP))
@@ -72,7 +72,7 @@ func stateOf(pid int) string {
 	return rest[:1]
 }
 
-// A paused container takes no further process: it would be frozen before it runs.
+// A paused container takes no further process, which would be frozen before it runs.
 func TestExecWhilePaused(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, d *daemon) {
 		d.run("c", "exec sleep 1000", nil)

@@ -14,9 +14,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// refusing makes a container whose OCI runtime does one command only after it has failed so many times. It returns a
-// function that counts the calls of the command.
-func (d *daemon) refusing(id, command string, failures int, before string, changes ...func(*specs.Spec)) (calls func() int) {
+// refusing makes a container whose OCI runtime fails a number of times with one command
+// before it succeeds. It returns a function that counts the calls of the command.
+func (d *daemon) refusingRuntime(id, command string, failures int, before string,
+	changes ...func(*specs.Spec)) (calls func() int) {
 	d.t.Helper()
 	spec := d.spec(id, "exec sleep 1000")
 	for _, change := range changes {
@@ -25,7 +26,7 @@ func (d *daemon) refusing(id, command string, failures int, before string, chang
 	d.record(id, spec)
 	log := filepath.Join(d.dir, "calls."+id)
 	script := fmt.Sprintf("echo >>%s; %s; [ $(wc -l <%s) -gt %d ] || exit 1", log, before, log, failures)
-	check(d.t, d.createWith(d.standIn("refusing-"+id, command, script), id))
+	check(d.t, d.createWith(d.fakeRuntime("refusing-"+id, command, script), id))
 	d.start(id, "")
 	return func() int {
 		text, err := os.ReadFile(log)
@@ -44,7 +45,7 @@ func (d *daemon) freezeNow(id string) string {
 	return "echo 1 >/sys/fs/cgroup/" + groupsName + "/" + filepath.Base(d.dir) + id + "/cgroup.freeze"
 }
 
-// What an OCI runtime refuses twice and then does is done.
+// A command that an OCI runtime refuses twice is tried until it succeeds.
 func TestRefusedForAMoment(t *testing.T) {
 	d := startDaemon(t, "runc")
 	const refusals = 2
@@ -57,7 +58,8 @@ func TestRefusedForAMoment(t *testing.T) {
 		"pause": {"pause", nil, func() error {
 			_, err := d.tasks.Pause(d.ctx(), &tasks.PauseTaskRequest{ContainerID: "pause"})
 			equal(t, "freezer", d.freezerState("pause"), "FROZEN")
-			_, resumed := d.tasks.Resume(d.ctx(), &tasks.ResumeTaskRequest{ContainerID: "pause"}) // the frozen can't be killed
+			// a frozen container can't be killed
+			_, resumed := d.tasks.Resume(d.ctx(), &tasks.ResumeTaskRequest{ContainerID: "pause"})
 			check(t, resumed)
 			return err
 		}},
@@ -78,19 +80,19 @@ func TestRefusedForAMoment(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			calls := d.refusing(name, c.command, refusals, ":", c.changes...)
+			calls := d.refusingRuntime(name, c.command, refusals, ":", c.changes...)
 			check(t, c.call())
-			if n := calls(); n < refusals+1 { // a kill is followed by one of what is left
+			if n := calls(); n < refusals+1 { // a kill is followed by one of the other processes
 				t.Errorf("%d calls", n)
 			}
 		})
 	}
 }
 
-// A pause that never succeeds fails within a bound, and leaves nothing frozen.
+// A pause that never succeeds fails after a limit, and leaves nothing frozen.
 func TestRefusedPauseIsThawed(t *testing.T) {
 	d := startDaemon(t, "runc")
-	calls := d.refusing("c", "pause", 1000, d.freezeNow("c"))
+	calls := d.refusingRuntime("c", "pause", 1000, d.freezeNow("c"))
 	began := time.Now()
 	_, err := d.tasks.Pause(d.ctx(), &tasks.PauseTaskRequest{ContainerID: "c"})
 	equal(t, "code", status.Code(err), codes.Unknown)
@@ -103,7 +105,7 @@ func TestRefusedPauseIsThawed(t *testing.T) {
 	equal(t, "exit status of an exec", d.wait("c", "e"), 3)
 }
 
-// A group that somebody else has frozen stays frozen, and takes no exec.
+// A control group that another program has frozen stays frozen, and takes no exec.
 func TestFrozenBySomebodyElse(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
@@ -123,10 +125,11 @@ func TestFrozenBySomebodyElse(t *testing.T) {
 	equal(t, "exit status of the exec", d.wait("c", "e"), 3)
 }
 
-// What would be done twice is asked once, and a refusal that stays comes at once.
+// A command that must not be done twice is run once. A permanent refusal is returned at
+// once.
 func TestRefusedForGood(t *testing.T) {
 	d := startDaemon(t, "runc")
-	limit := int64(4096) // less than is used
+	limit := int64(4096) // less than the usage
 	shares := uint64(512)
 	for name, c := range map[string]struct {
 		command string
@@ -154,13 +157,13 @@ func TestRefusedForGood(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			calls := d.refusing(name, c.command, 1, ":", c.changes...)
+			calls := d.refusingRuntime(name, c.command, 1, ":", c.changes...)
 			equal(t, "code", status.Code(c.call(name)), codes.Unknown)
 			equal(t, "calls", calls(), 1)
 		})
 	}
 	t.Run("no runtime", func(t *testing.T) {
-		calls := d.refusing("gone", "pause", 0, ":")
+		calls := d.refusingRuntime("gone", "pause", 0, ":")
 		check(t, os.Remove(filepath.Join(d.dir, "refusing-gone")))
 		began := time.Now()
 		_, err := d.tasks.Pause(d.ctx(), &tasks.PauseTaskRequest{ContainerID: "gone"})
@@ -168,6 +171,6 @@ func TestRefusedForGood(t *testing.T) {
 		equal(t, "a pause without a runtime fails at once", time.Since(began) < time.Second, true)
 		check(t, os.WriteFile(filepath.Join(d.dir, "calls.gone"), nil, 0o600))
 		equal(t, "calls", calls(), 0)
-		d.standIn("refusing-gone", "none", ":")
+		d.fakeRuntime("refusing-gone", "none", ":")
 	})
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestStartWithoutRuntime starts a container while the OCI runtime is out of the way: it isn't needed for that.
-// Afterwards it finds the container running: it refuses an exec in one that it takes for created.
+// TestStartWithoutRuntime starts a container while the OCI runtime's program is away: the
+// start does not need it. Afterwards the runtime must know that the container runs: it
+// refuses an exec in a created one.
 func TestStartWithoutRuntime(t *testing.T) {
 	test := func(t *testing.T, name string, wrap ...string) {
 		program, err := exec.LookPath(name)

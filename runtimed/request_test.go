@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// No request, however wrong, is answered with anything but its error, and the daemon serves on.
+// A wrong request is answered with an error, and the daemon serves on.
 func TestWrongRequests(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
@@ -28,12 +28,14 @@ func TestWrongRequests(t *testing.T) {
 	noProcess.Process = nil
 	d.record("noprocess", noProcess)
 	d.record("fifo", d.spec("fifo", "exit 0"))
-	kata := &containers.Container{ID: "kata", Spec: pack(t, d.spec("x", "")), Runtime: &containers.Container_Runtime{Name: "io.containerd.kata.v2"}}
+	kata := &containers.Container{ID: "kata", Spec: pack(t, d.spec("x", "")),
+		Runtime: &containers.Container_Runtime{Name: "io.containerd.kata.v2"}}
 	ctx, cancel := d.within()
 	defer cancel()
 	_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: kata})
 	check(t, err)
-	_, err = d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: "garbage", Spec: &anypb.Any{Value: []byte("{]")}}})
+	_, err = d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: "garbage",
+		Spec: &anypb.Any{Value: []byte("{]")}}})
 	check(t, err)
 	create := func(r *tasks.CreateTaskRequest) func(context.Context) error {
 		return func(ctx context.Context) error { _, err := d.tasks.Create(ctx, r); return err }
@@ -60,12 +62,19 @@ func TestWrongRequests(t *testing.T) {
 		{"spec without process", create(&tasks.CreateTaskRequest{ContainerID: "noprocess"}), codes.InvalidArgument},
 		{"spec is garbage", create(&tasks.CreateTaskRequest{ContainerID: "garbage"}), codes.InvalidArgument},
 		{"runtime that needs a shim", create(&tasks.CreateTaskRequest{ContainerID: "kata"}), codes.Unimplemented},
-		{"runtime that isn't there", create(&tasks.CreateTaskRequest{ContainerID: "fifo", RuntimePath: "/nope"}), codes.FailedPrecondition},
-		{"options of another kind", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Options: &anypb.Any{TypeUrl: "x"}}), codes.InvalidArgument},
-		{"stdout is no FIFO", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Stdout: "/etc/passwd"}), codes.InvalidArgument},
-		{"stdout is relative", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Stdout: "x"}), codes.InvalidArgument},
-		{"terminal in one place only", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Terminal: true}), codes.InvalidArgument},
-		{"rootfs that can't be mounted", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Rootfs: []*types.Mount{{Type: "bind", Source: "/nope"}}}), codes.Unknown},
+		{"runtime that isn't there", create(&tasks.CreateTaskRequest{ContainerID: "fifo", RuntimePath: "/nope"}),
+			codes.FailedPrecondition},
+		{"options of another kind",
+			create(&tasks.CreateTaskRequest{ContainerID: "fifo", Options: &anypb.Any{TypeUrl: "x"}}),
+			codes.InvalidArgument},
+		{"stdout is no FIFO", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Stdout: "/etc/passwd"}),
+			codes.InvalidArgument},
+		{"stdout is relative", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Stdout: "x"}),
+			codes.InvalidArgument},
+		{"terminal in one place only", create(&tasks.CreateTaskRequest{ContainerID: "fifo", Terminal: true}),
+			codes.InvalidArgument},
+		{"rootfs that can't be mounted", create(&tasks.CreateTaskRequest{ContainerID: "fifo",
+			Rootfs: []*types.Mount{{Type: "bind", Source: "/nope"}}}), codes.Unknown},
 		{"start again", func(ctx context.Context) error {
 			_, err := d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c"})
 			return err
@@ -107,7 +116,9 @@ func TestWrongRequests(t *testing.T) {
 			return err
 		}, codes.InvalidArgument},
 		{"bad field", func(ctx context.Context) error {
-			_, err := d.containers.Update(ctx, &containers.UpdateContainerRequest{Container: &containers.Container{ID: "c"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"id"}}})
+			_, err := d.containers.Update(ctx,
+				&containers.UpdateContainerRequest{Container: &containers.Container{ID: "c"},
+					UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"id"}}})
 			return err
 		}, codes.InvalidArgument},
 		{"bad topic", func(ctx context.Context) error {
@@ -147,11 +158,13 @@ func TestSmallServices(t *testing.T) {
 	equal(t, "health", h.Status, healthapi.HealthCheckResponse_SERVING)
 
 	n := namespaces.NewNamespacesClient(d.conn)
-	_, err = n.Create(ctx, &namespaces.CreateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other", Labels: map[string]string{"a": "b"}}})
+	_, err = n.Create(ctx, &namespaces.CreateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other",
+		Labels: map[string]string{"a": "b"}}})
 	check(t, err)
 	_, err = n.Create(ctx, &namespaces.CreateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other"}})
 	equal(t, "twice", status.Code(err), codes.AlreadyExists)
-	_, err = n.Update(ctx, &namespaces.UpdateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other", Labels: map[string]string{"c": "d"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.c"}}})
+	_, err = n.Update(ctx, &namespaces.UpdateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other",
+		Labels: map[string]string{"c": "d"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.c"}}})
 	check(t, err)
 	d.killRuntimed()
 	got, err := n.Get(ctx, &namespaces.GetNamespaceRequest{Name: "other"})
@@ -161,7 +174,8 @@ func TestSmallServices(t *testing.T) {
 	check(t, err)
 
 	d.record("c", d.spec("c", "x"))
-	r, err := d.containers.Update(ctx, &containers.UpdateContainerRequest{Container: &containers.Container{ID: "c", Labels: map[string]string{"x": "y"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.x"}}})
+	r, err := d.containers.Update(ctx, &containers.UpdateContainerRequest{Container: &containers.Container{ID: "c",
+		Labels: map[string]string{"x": "y"}}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"labels.x"}}})
 	check(t, err)
 	equal(t, "labels", r.Container.Labels["x"]+r.Container.Labels["for"], "ytest")
 	list, err := d.containers.List(ctx, &containers.ListContainersRequest{Filters: []string{"labels.x==y"}})

@@ -16,7 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// killRuntimed kills runtimed as a crash would and waits for the next one to answer.
+// killRuntimed kills runtimed and waits until the next one answers.
 func (d *daemon) killRuntimed() {
 	d.t.Helper()
 	pid := d.signalRuntimed(syscall.SIGKILL)
@@ -44,7 +44,7 @@ func TestRuntimedIsKilled(t *testing.T) {
 	_, err = d.tasks.Pause(ctx, &tasks.PauseTaskRequest{ContainerID: "paused"})
 	check(t, err)
 
-	d.signalRuntimed(syscall.SIGSTOP) // what follows happens while no runtimed listens
+	d.signalRuntimed(syscall.SIGSTOP) // from here on no runtimed answers
 	_, err = in.Write([]byte("word\n"))
 	check(t, err)
 	d.await("the container went on", func() bool { return strings.Contains(s.sofar(), "after word") })
@@ -77,7 +77,7 @@ func TestRuntimedIsKilled(t *testing.T) {
 	check(t, err)
 }
 
-// An exit that nobody listened to is in the list of the next runtimed at once.
+// An exit during the absence of runtimed is in the list of the next one at once.
 func TestExitWhileRuntimedIsDead(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("long", "exec sleep 1000", nil)
@@ -103,7 +103,7 @@ func TestExitWhileRuntimedIsDead(t *testing.T) {
 	equal(t, "status of seven", list.Tasks[1].Status, task.Status_STOPPED)
 	equal(t, "exit status of seven", list.Tasks[1].ExitStatus, 7)
 	equal(t, "exit status by wait", d.wait("seven", ""), 7)
-	d.killRuntimed() // now from the exit record
+	d.killRuntimed() // now the exit comes from the record
 	equal(t, "exit status from the record", d.wait("seven", ""), 7)
 }
 
@@ -130,14 +130,14 @@ func TestTerminalSurvives(t *testing.T) {
 	equal(t, "output", s.end(), "ready\r\n30 90\r\ngot word\r\n")
 }
 
-// A create that was cut short by a crash leaves nothing to the next runtimed.
+// A create that was interrupted by a crash leaves nothing.
 func TestCreateCutShort(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
 	check(t, d.create("c", nil, false))
 	dir := filepath.Join(d.dir, "root", testNamespace, "c")
 	d.signalRuntimed(syscall.SIGSTOP)
-	check(t, os.Remove(filepath.Join(dir, "init", "start"))) // as if runtimed had died before it wrote it
+	check(t, os.Remove(filepath.Join(dir, "init", "start"))) // as if runtimed had been killed before it wrote the file
 	d.killRuntimed()
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
 	check(t, err)
@@ -145,14 +145,15 @@ func TestCreateCutShort(t *testing.T) {
 	check(t, d.create("c", nil, false))
 }
 
-// So does a delete.
+// The same holds for a delete.
 func TestDeleteCutShort(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
 	dir := filepath.Join(d.dir, "root", testNamespace, "c")
 	d.signalRuntimed(syscall.SIGSTOP)
 	check(t, os.Mkdir(filepath.Join(dir, "rest"), 0o700))
-	check(t, os.Remove(filepath.Join(dir, "container.pb"))) // as if runtimed had died in the middle of removing the directory
+	// as if runtimed had been killed while it removed the directory
+	check(t, os.Remove(filepath.Join(dir, "container.pb")))
 	d.killRuntimed()
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the rest is still there: %v", err)
@@ -187,7 +188,8 @@ func TestTermination(t *testing.T) {
 	equal(t, "status", r.Process.Status, task.Status_RUNNING)
 }
 
-// A container in the host's pid namespace doesn't end its processes by itself: runtimed does.
+// A container in the host's pid namespace does not end its processes by itself. runtimed
+// kills them.
 func TestHostPidNamespace(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("c", false)

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// A restore that fails leaves the task as it was, to be tried again or deleted.
+// A restore that fails leaves the task unchanged: it can be tried again or deleted.
 func TestRestoreFails(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -36,10 +36,14 @@ func TestRestoreFails(t *testing.T) {
 		equal(t, "status", d.state("c").Status, task.Status_CREATED)
 	}
 	for name, call := range map[string]func() error{
-		"kill":  func() error { _, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "c", Signal: 9}); return err },
+		"kill": func() error {
+			_, err := d.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: "c", Signal: 9})
+			return err
+		},
 		"pause": func() error { _, err := d.tasks.Pause(ctx, &tasks.PauseTaskRequest{ContainerID: "c"}); return err },
 		"update": func() error {
-			_, err := d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "c", Resources: &anypb.Any{Value: []byte("{}")}})
+			_, err := d.tasks.Update(ctx,
+				&tasks.UpdateTaskRequest{ContainerID: "c", Resources: &anypb.Any{Value: []byte("{}")}})
 			return err
 		},
 		"checkpoint": func() error {
@@ -49,7 +53,7 @@ func TestRestoreFails(t *testing.T) {
 		equal(t, "code of "+name, status.Code(call()), codes.FailedPrecondition)
 	}
 	d.delete("c")
-	check(t, d.create("c", s, false)) // and now from the beginning
+	check(t, d.create("c", s, false)) // now without the checkpoint
 	d.start("c", "")
 	d.typist(t, s).line(t, "1\n")
 }
@@ -75,8 +79,8 @@ func TestRestoreWithStdinClosed(t *testing.T) {
 	equal(t, "output", second.end(), "")
 }
 
-// What a killed runtimed had begun is ended by the next: a complete checkpoint keeps, a partial one goes, a restore
-// is taken back.
+// The next runtimed finishes what a killed one had begun: it keeps a complete checkpoint,
+// removes a partial one, and undoes a restore.
 func TestCheckpointCutShort(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
@@ -113,7 +117,8 @@ func TestCheckpointCutShort(t *testing.T) {
 	check(t, err)
 	pid := d.start("second", "")
 	d.signalRuntimed(syscall.SIGSTOP)
-	check(t, os.Remove(filepath.Join(dir, "second", "init", "start"))) // as if runtimed had died before it wrote it
+	// as if runtimed had been killed before it wrote the file
+	check(t, os.Remove(filepath.Join(dir, "second", "init", "start")))
 	check(t, os.Remove(filepath.Join(dir, "second", "init", "running")))
 	d.killRuntimed()
 	equal(t, "status", d.state("second").Status, task.Status_CREATED)
@@ -122,16 +127,17 @@ func TestCheckpointCutShort(t *testing.T) {
 	d.typist(t, second).line(t, "2\n")
 }
 
-// Each request that can't be done is refused before anything is.
+// A request that can't be done is refused before it changes anything.
 func TestCheckpointRefused(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
 	d.record("other", d.spec("other", "exit 0"))
-	full := filepath.Join(d.dir, "root") // has something in it
+	full := filepath.Join(d.dir, "root") // not empty
 	damaged := filepath.Join(d.dir, "damaged")
 	check(t, os.Mkdir(damaged, 0o700))
-	check(t, os.WriteFile(filepath.Join(damaged, "engine-lite.json"), []byte(`{"streams":["","fd[1]","--exec"]}`), 0o600))
+	check(t, os.WriteFile(filepath.Join(damaged, "engine-lite.json"), []byte(`{"streams":["","fd[1]","--exec"]}`),
+		0o600))
 	terminal := filepath.Join(d.dir, "terminal")
 	check(t, os.Mkdir(terminal, 0o700))
 	check(t, os.WriteFile(filepath.Join(terminal, "engine-lite.json"), []byte(`{"terminal":true}`), 0o600))
@@ -157,24 +163,30 @@ func TestCheckpointRefused(t *testing.T) {
 			return err
 		}, codes.Unimplemented},
 		{"with a parent in a content store", func(ctx context.Context) error {
-			_, err := d.tasks.Checkpoint(ctx, &tasks.CheckpointTaskRequest{ContainerID: "c", ParentCheckpoint: "sha256:x"})
+			_, err := d.tasks.Checkpoint(ctx,
+				&tasks.CheckpointTaskRequest{ContainerID: "c", ParentCheckpoint: "sha256:x"})
 			return err
 		}, codes.Unimplemented},
-		{"with a parent", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/x", ParentPath: "/tmp/y"}), codes.Unimplemented},
+		{"with a parent", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/x", ParentPath: "/tmp/y"}),
+			codes.Unimplemented},
 		{"relative", checkpoint(&options.CheckpointOptions{ImagePath: "x"}), codes.InvalidArgument},
 		{"not clean", checkpoint(&options.CheckpointOptions{ImagePath: "/tmp/../x"}), codes.InvalidArgument},
-		{"relative work", checkpoint(&options.CheckpointOptions{ImagePath: filepath.Join(d.dir, "x"), WorkPath: "x"}), codes.InvalidArgument},
+		{"relative work", checkpoint(&options.CheckpointOptions{ImagePath: filepath.Join(d.dir, "x"), WorkPath: "x"}),
+			codes.InvalidArgument},
 		{"into a file", checkpoint(&options.CheckpointOptions{ImagePath: d.address}), codes.InvalidArgument},
 		{"onto something", checkpoint(&options.CheckpointOptions{ImagePath: full}), codes.AlreadyExists},
-		{"into nowhere", checkpoint(&options.CheckpointOptions{ImagePath: filepath.Join(d.dir, "no/where")}), codes.NotFound},
+		{"into nowhere", checkpoint(&options.CheckpointOptions{ImagePath: filepath.Join(d.dir, "no/where")}),
+			codes.NotFound},
 		{"from a content store", func(ctx context.Context) error {
-			_, err := d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: "other", Checkpoint: &types.Descriptor{}})
+			_, err := d.tasks.Create(ctx,
+				&tasks.CreateTaskRequest{ContainerID: "other", Checkpoint: &types.Descriptor{}})
 			return err
 		}, codes.Unimplemented},
 		{"from nowhere", restore(&options.Options{CriuImagePath: filepath.Join(d.dir, "x")}), codes.NotFound},
 		{"from a file", restore(&options.Options{CriuImagePath: filepath.Join(d.dir, "log")}), codes.InvalidArgument},
 		{"from a relative path", restore(&options.Options{CriuImagePath: "x"}), codes.InvalidArgument},
-		{"with a relative work path", restore(&options.Options{CriuImagePath: damaged, CriuWorkPath: "x"}), codes.InvalidArgument},
+		{"with a relative work path", restore(&options.Options{CriuImagePath: damaged, CriuWorkPath: "x"}),
+			codes.InvalidArgument},
 		{"from a damaged one", restore(&options.Options{CriuImagePath: damaged}), codes.DataLoss},
 		{"from one on a terminal", restore(&options.Options{CriuImagePath: terminal}), codes.InvalidArgument},
 	} {
@@ -184,17 +196,18 @@ func TestCheckpointRefused(t *testing.T) {
 	}
 }
 
-// Without CRIU both directions are refused, and everything else works.
+// Without CRIU, checkpoint and restore are refused, and everything else works.
 func TestWithoutCRIU(t *testing.T) {
 	bin := t.TempDir()
 	check(t, os.Symlink("/usr/sbin/runc", filepath.Join(bin, "runc")))
-	check(t, prepared()) // which needs more than runc
+	check(t, prepared()) // the tests need more than runc
 	t.Setenv("PATH", bin)
 	d := startDaemon(t, "runc")
 	s := d.open("c", true)
 	d.run("c", counter, s)
 	images := filepath.Join(d.dir, "images")
-	equal(t, "checkpoint", status.Code(d.checkpoint(t, "c", &options.CheckpointOptions{ImagePath: images})), codes.Unimplemented)
+	equal(t, "checkpoint", status.Code(d.checkpoint(t, "c", &options.CheckpointOptions{ImagePath: images})),
+		codes.Unimplemented)
 	left, err := filepath.Glob(filepath.Join(d.dir, "*images*"))
 	check(t, err)
 	equal(t, "files", len(left), 0)
@@ -206,7 +219,7 @@ func TestWithoutCRIU(t *testing.T) {
 	d.typist(t, s).line(t, "1\n")
 }
 
-// Debian's crun is built without CRIU, and says so.
+// Debian's crun is built without CRIU. The error says so.
 func TestCrunWithoutCRIU(t *testing.T) {
 	withCRIU(t)
 	d := startDaemon(t, "runc")

@@ -29,6 +29,10 @@ type Options struct {
 	Keeper string
 	// Runtime is the name or the path of an OCI runtime. Empty means crun if it runs on this host, else runc.
 	Runtime string
+	// ParentGroup is the control group below which all containers are made: its name, which has no slash, below the root
+	// of each hierarchy. The daemon removes the group a second after the last container. If ParentGroup is empty, the
+	// daemon removes no such group.
+	ParentGroup string
 	// Version is the version that the daemon reports to clients.
 	Version string
 	// Trace, if not nil, is called at the beginning of each request. It begins a span, a child of the span that header
@@ -59,7 +63,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		return nil, fmt.Errorf("root %q, address %q and keeper %q must be absolute paths: %w",
 			opts.Root, opts.Address, opts.Keeper, errdefs.ErrInvalidArgument)
 	}
-	c, err := core.New(ctx, core.Options{Root: opts.Root, Keeper: opts.Keeper, Runtime: opts.Runtime, Log: opts.Log})
+	c, err := core.New(ctx, core.Options{
+		Root: opts.Root, Keeper: opts.Keeper, Runtime: opts.Runtime, ParentGroup: opts.ParentGroup, Log: opts.Log,
+	})
 	if err != nil {
 		return nil, err
 	}

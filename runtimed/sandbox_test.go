@@ -26,9 +26,10 @@ const (
 	podKey  = "io.kubernetes.cri.sandbox-id"
 )
 
-// withoutUnified runs a command where crun's is the only kind of control groups: crun 1.8 refuses version 2 beside
-// version 1.
-var withoutUnified = []string{"unshare", "-m", "sh", "-c", `if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
+// withoutUnified runs a command without control groups of version 2 beside version 1,
+// which crun 1.8 refuses.
+var withoutUnified = []string{"unshare", "-m", "sh", "-c",
+	`if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
 
 // eachRuntime runs a test with every OCI runtime.
 func eachRuntime(t *testing.T, test func(t *testing.T, d *daemon)) {
@@ -42,7 +43,7 @@ func (d *daemon) sandboxSpec(id string) *specs.Spec {
 	return spec
 }
 
-// memberSpec is a container of a sandbox.
+// memberSpec is the spec of a container in a sandbox.
 func (d *daemon) memberSpec(id, sandbox string) *specs.Spec {
 	spec := d.spec(id, "exec sleep 1000")
 	spec.Hostname = ""
@@ -51,7 +52,8 @@ func (d *daemon) memberSpec(id, sandbox string) *specs.Spec {
 }
 
 func without(spec *specs.Spec, kinds ...specs.LinuxNamespaceType) *specs.Spec {
-	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return slices.Contains(kinds, n.Type) })
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return slices.Contains(kinds, n.Type) })
 	return spec
 }
 
@@ -73,16 +75,19 @@ func TestSandboxShares(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, d *daemon) {
 		pod := d.runSpec("pod", d.sandboxSpec("pod"))
 		own := d.memberSpec("own", "pod")
-		own.Linux.Namespaces[4].Path = "/proc/self/ns/net" // the host's, as the OCI runtime sees it
+		own.Linux.Namespaces[4].Path = "/proc/self/ns/net" // the host's namespace, as the OCI runtime sees it
 		named := d.memberSpec("named", "pod")
 		named.Hostname = "pod"
 		pids := map[string]uint32{
 			"member": d.runSpec("member", d.memberSpec("member", "pod")),
-			"bare":   d.runSpec("bare", without(d.memberSpec("bare", "pod"), specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace)),
-			"own":    d.runSpec("own", own),
-			"named":  d.runSpec("named", named),
+			"bare": d.runSpec("bare",
+				without(d.memberSpec("bare", "pod"), specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace,
+					specs.PIDNamespace)),
+			"own":   d.runSpec("own", own),
+			"named": d.runSpec("named", named),
 		}
-		for id, shared := range map[string]string{"member": "net ipc uts", "bare": "net ipc uts pid", "own": "ipc uts", "named": "net ipc uts"} {
+		for id, shared := range map[string]string{"member": "net ipc uts", "bare": "net ipc uts pid", "own": "ipc uts",
+			"named": "net ipc uts"} {
 			var got []string
 			for _, kind := range []string{"net", "ipc", "uts", "pid", "mnt"} {
 				if namespaceOf(t, pids[id], kind) == namespaceOf(t, pod, kind) {
@@ -91,7 +96,8 @@ func TestSandboxShares(t *testing.T) {
 			}
 			equal(t, "namespaces that "+id+" shares", strings.Join(got, " "), shared)
 		}
-		equal(t, "network of a spec that names one", namespaceOf(t, pids["own"], "net"), namespaceOf(t, uint32(os.Getpid()), "net"))
+		equal(t, "network of a spec that names one", namespaceOf(t, pids["own"], "net"),
+			namespaceOf(t, uint32(os.Getpid()), "net"))
 		s := d.open("e", false)
 		d.addExec("bare", "e", "echo $(cat /proc/sys/kernel/hostname); kill -0 1 && echo sees 1", s, false)
 		d.start("bare", "e")
@@ -100,8 +106,8 @@ func TestSandboxShares(t *testing.T) {
 	})
 }
 
-// A sandbox that ends takes all of its containers with it, whatever they are doing, and nobody else's. Its own exit
-// is told first.
+// A sandbox that ends kills all of its containers, in any state, and no others. Its own
+// exit is announced first.
 func TestSandboxEndsAll(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, d *daemon) {
 		d.runSpec("pod", d.sandboxSpec("pod"))
@@ -131,9 +137,9 @@ func TestSandboxEndsAll(t *testing.T) {
 			equal(t, "exit status of "+exit.ContainerID, exit.ExitStatus, 137)
 			seen[exit.ContainerID] = true
 			if i == 0 && exit.ContainerID == "shared" {
-				continue // the kernel ends it with the sandbox's init
+				continue // the kernel kills it with the sandbox's init process
 			}
-			equal(t, "the sandbox's exit was told before "+exit.ContainerID+"'s", seen["pod"], true)
+			equal(t, "the sandbox's exit was announced before "+exit.ContainerID+"'s", seen["pod"], true)
 		}
 		for _, id := range []string{"running", "shared", "paused", "created"} {
 			r, err := d.tasks.Get(ctx, &tasks.GetRequest{ContainerID: id})
@@ -147,8 +153,8 @@ func TestSandboxEndsAll(t *testing.T) {
 	})
 }
 
-// A sandbox that was never started takes its containers along too when it is deleted, and another of the same id
-// isn't mistaken for it.
+// A sandbox that was never started also takes its containers along when it is deleted.
+// Another sandbox with the same id is not mistaken for it.
 func TestSandboxIsMadeAgain(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("pod", d.sandboxSpec("pod"))
@@ -166,7 +172,7 @@ func TestSandboxIsMadeAgain(t *testing.T) {
 	equal(t, "status of the new one's container", r.Process.Status, task.Status_RUNNING)
 }
 
-// What can't be put into a sandbox is refused with the reason, and nothing is made.
+// A container that can't be in a sandbox is refused with the reason, and nothing is made.
 func TestSandboxRefuses(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.runSpec("pod", d.sandboxSpec("pod"))
@@ -224,7 +230,8 @@ func TestSandboxRefuses(t *testing.T) {
 	}
 }
 
-// traces lists all that containers of this daemon leave somewhere: directories, control groups, mounts, namespaces.
+// traces lists all that containers of this daemon leave: directories, control groups,
+// mounts, namespaces.
 func (d *daemon) traces() string {
 	d.t.Helper()
 	var all []string
@@ -246,28 +253,28 @@ func (d *daemon) traces() string {
 	}
 	for _, link := range d.descriptors() {
 		if kind, _, ok := strings.Cut(link, ":["); ok && slices.Contains([]string{"net", "ipc", "uts", "pid"}, kind) {
-			all = append(all, link) // an open namespace lives on
+			all = append(all, link) // an open namespace still exists
 		}
 	}
 	return strings.Join(all, "\n")
 }
 
-// descriptors are what runtimed has open.
+// descriptors are the files that runtimed has open.
 func (d *daemon) descriptors() []string {
 	d.t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.runtimedPid()))
 	check(d.t, err)
 	var links []string
 	for _, file := range files {
-		if link, err := os.Readlink(file); err == nil { // else closed in the meantime
+		if link, err := os.Readlink(file); err == nil { // else the descriptor is closed already
 			links = append(links, link)
 		}
 	}
 	return links
 }
 
-// A sandbox lives on over a crash of runtimed, takes new containers in, and takes all with it if it ended while
-// nobody looked.
+// A sandbox survives a crash of runtimed and takes new containers. If it ended while no
+// runtimed ran, all of its containers end.
 func TestSandboxSurvives(t *testing.T) {
 	d := startDaemon(t, "runc")
 	pod := d.runSpec("pod", d.sandboxSpec("pod"))
@@ -291,19 +298,20 @@ func TestSandboxSurvives(t *testing.T) {
 	}
 }
 
-// Containers that are created while their sandbox ends are refused or end with it: none lives on, none is half there.
+// Containers that are created while their sandbox ends are refused, or end with it. None
+// runs on, and none is half made.
 func TestSandboxEndsDuringCreate(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.runSpec("pod", d.sandboxSpec("pod"))
-	const crowd = 8
-	for i := range crowd {
+	const containers = 8
+	for i := range containers {
 		d.record(fmt.Sprint("c", i), d.memberSpec(fmt.Sprint("c", i), "pod"))
 	}
 	ctx, cancel := d.within()
 	defer cancel()
 	var work sync.WaitGroup
-	errs := make([]error, crowd)
-	for i := range crowd {
+	errs := make([]error, containers)
+	for i := range containers {
 		work.Go(func() {
 			_, errs[i] = d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: fmt.Sprint("c", i)})
 		})
@@ -316,7 +324,7 @@ func TestSandboxEndsDuringCreate(t *testing.T) {
 	check(t, err)
 	work.Wait()
 	equal(t, "exit status of the sandbox", d.wait("pod", ""), 137)
-	for i, err := range errs { // with the sandbox not deleted, which would look for them again
+	for i, err := range errs { // the sandbox is not deleted: its delete would look for them again
 		id := fmt.Sprint("c", i)
 		if err != nil {
 			equal(t, "why "+id+" was refused: "+err.Error(), status.Code(err), codes.FailedPrecondition)

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// withUsers gives a spec a user namespace of its own, in which root is root: the test's directories are root's.
+// withUsers gives a spec a user namespace of its own, in which root is root: the test's
+// directories belong to root.
 func withUsers(spec *specs.Spec, size uint32) *specs.Spec {
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: size}}
@@ -19,7 +20,8 @@ func withUsers(spec *specs.Spec, size uint32) *specs.Spec {
 	return spec
 }
 
-// A sandbox's user namespace is that of all in it, whether a container asks for one or not, and execs are in it too.
+// All containers in a sandbox have its user namespace, whether they ask for one or not. So
+// have execs.
 func TestSandboxSharesUsers(t *testing.T) {
 	const ids = 70000
 	eachRuntime(t, func(t *testing.T, d *daemon) {
@@ -30,8 +32,9 @@ func TestSandboxSharesUsers(t *testing.T) {
 		unmapped := withUsers(d.memberSpec("unmapped", "pod"), ids)
 		unmapped.Linux.UIDMappings, unmapped.Linux.GIDMappings = nil, nil
 		for id, spec := range map[string]*specs.Spec{
-			"none": d.memberSpec("none", "pod"), "same": withUsers(d.memberSpec("same", "pod"), ids), "unmapped": unmapped,
-			"pid": without(d.memberSpec("pid", "pod"), specs.PIDNamespace),
+			"none": d.memberSpec("none", "pod"), "same": withUsers(d.memberSpec("same", "pod"), ids),
+			"unmapped": unmapped,
+			"pid":      without(d.memberSpec("pid", "pod"), specs.PIDNamespace),
 		} {
 			pid := d.runSpec(id, spec)
 			for _, kind := range []string{"user", "net", "ipc", "uts"} {
@@ -46,7 +49,8 @@ func TestSandboxSharesUsers(t *testing.T) {
 	})
 }
 
-// What would be in another user namespace than its sandbox is refused, and nothing is left.
+// A container that would have another user namespace than its sandbox is refused, and
+// nothing is left.
 func TestSandboxRefusesUsers(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.runSpec("pod", withUsers(d.sandboxSpec("pod"), 70000))
@@ -59,7 +63,8 @@ func TestSandboxRefusesUsers(t *testing.T) {
 	ctx, cancel := d.within()
 	defer cancel()
 	for id, spec := range map[string]*specs.Spec{
-		"path": path, "groups": groups, "ids": withUsers(d.memberSpec("ids", "pod"), 60000), "brought": withUsers(d.memberSpec("brought", "plain"), 70000),
+		"path": path, "groups": groups, "ids": withUsers(d.memberSpec("ids", "pod"), 60000),
+		"brought": withUsers(d.memberSpec("brought", "plain"), 70000),
 	} {
 		d.record(id, spec)
 		equal(t, "code of "+id, status.Code(d.create(id, nil, false)), codes.InvalidArgument)

@@ -16,7 +16,7 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// openFiles maps the descriptors of a process to what they lead to.
+// openFiles returns the descriptors of a process and the files behind them.
 func openFiles(t *testing.T, pid int) map[string]string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
@@ -24,15 +24,16 @@ func openFiles(t *testing.T, pid int) map[string]string {
 	check(t, err)
 	files := make(map[string]string)
 	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil { // else it is closed by now
+		// else the descriptor is closed already
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
 			files[e.Name()] = target
 		}
 	}
 	return files
 }
 
-// moved is how many bytes a process's threads have read and written (proc(5), /proc/PID/task/TID/io; /proc/PID/io has
-// those of reaped children, too).
+// moved is how many bytes a process's threads have read and written (proc(5),
+// /proc/PID/task/TID/io; /proc/PID/io includes reaped children).
 func moved(t *testing.T, pid int) (n int64) {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/io", pid))
@@ -63,8 +64,8 @@ func (d *daemon) keeperPid() int {
 	return pid
 }
 
-// The FIFOs are the container's own descriptors: nobody else has them open for it, and no byte of 256 MiB passes
-// through runtimed or the keeper.
+// The container has the FIFOs as its own descriptors. No other process has them open for
+// it, and no byte of 256 MiB passes through runtimed or the keeper.
 func TestNoCopyOfOutput(t *testing.T) {
 	const size = 256 << 20
 	d := startDaemon(t, "runc")
@@ -101,7 +102,7 @@ func TestNoCopyOfOutput(t *testing.T) {
 	check(t, err)
 	got := make(chan int64, 1)
 	go func() {
-		n, _ := io.Copy(io.Discard, out) // what is missing is missing in n
+		n, _ := io.Copy(io.Discard, out) // missing bytes are missing in n
 		got <- n
 	}()
 	equal(t, "exit status", d.wait("c", ""), 0)
@@ -114,8 +115,8 @@ func TestNoCopyOfOutput(t *testing.T) {
 	}
 }
 
-// BenchmarkOutput is the throughput of a container's stdout, whose reader discards it; BenchmarkOutputOfPipe that of
-// a process with a plain pipe.
+// BenchmarkOutput is the throughput of a container's stdout with a reader that discards
+// it. BenchmarkOutputOfPipe is that of a process with a plain pipe.
 func BenchmarkOutput(b *testing.B) {
 	d := startDaemon(b, "runc")
 	set, err := fifo.Create(filepath.Join(d.dir, "c"), fifo.Config{Stdout: true})
@@ -133,7 +134,8 @@ func BenchmarkOutputOfPipe(b *testing.B) {
 	defer r.Close()
 	_, err = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20)
 	check(b, err)
-	cat, err := os.StartProcess("/bin/busybox", []string{"cat", "/dev/zero"}, &os.ProcAttr{Files: []*os.File{nil, w, nil}})
+	cat, err := os.StartProcess("/bin/busybox", []string{"cat", "/dev/zero"},
+		&os.ProcAttr{Files: []*os.File{nil, w, nil}})
 	check(b, err)
 	check(b, w.Close())
 	readAll(b, r)

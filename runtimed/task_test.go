@@ -86,7 +86,8 @@ func (d *daemon) addExec(id, exec, script string, s *streams, terminal bool) {
 	d.t.Helper()
 	ctx, cancel := d.within()
 	defer cancel()
-	spec := &specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}, Terminal: terminal}
+	spec := &specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"},
+		Terminal: terminal}
 	r := &tasks.ExecProcessRequest{ContainerID: id, ExecID: exec, Spec: pack(d.t, spec), Terminal: terminal}
 	if s != nil {
 		r.Stdin, r.Stdout = s.set.Paths().Stdin, s.set.Paths().Stdout
@@ -131,7 +132,8 @@ func TestExecWithoutProgram(t *testing.T) {
 	d.run("c", "exec sleep 1000", nil)
 	ctx, cancel := d.within()
 	defer cancel()
-	_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e", Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
+	_, err := d.tasks.Exec(ctx, &tasks.ExecProcessRequest{ContainerID: "c", ExecID: "e",
+		Spec: pack(t, specs.Process{Args: []string{"/bin/nope"}, Cwd: "/"})})
 	check(t, err)
 	_, err = d.tasks.Start(ctx, &tasks.StartRequest{ContainerID: "c", ExecID: "e"})
 	if err == nil || !strings.Contains(err.Error(), "/bin/nope") {
@@ -162,12 +164,13 @@ func TestTerminal(t *testing.T) {
 	equal(t, "output", s.end(), "word\r\n37 91\r\ngot word\r\n")
 }
 
-// All that a process wrote to its terminal is in the FIFO once its exit is known.
+// All output of a process to its terminal is in the FIFO when its exit is known.
 func TestTerminalOutputIsComplete(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("c", "dd if=/dev/zero bs=1000 count=500 2>/tmp/x; echo end")
 	spec.Process.Terminal = true
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
+	spec.Mounts = append(spec.Mounts,
+		specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
 	d.record("c", spec)
 	for range 5 {
 		s := d.open("c", false)
@@ -222,7 +225,7 @@ func TestRootfsMounts(t *testing.T) {
 	d.delete("c")
 }
 
-// A created task that was never started can be deleted, and its exit is told.
+// A created task that was never started can be deleted, and its exit has an event.
 func TestDeleteCreated(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.record("c", d.spec("c", "exit 0"))
@@ -252,7 +255,8 @@ func TestPauseMetricsUpdate(t *testing.T) {
 	_, err = d.tasks.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: "c"})
 	check(t, err)
 	limit := int64(64 << 20)
-	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "c", Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
+	_, err = d.tasks.Update(ctx, &tasks.UpdateTaskRequest{ContainerID: "c",
+		Resources: pack(t, specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})})
 	check(t, err)
 	m, err := d.tasks.Metrics(ctx, &tasks.MetricsRequest{Filters: []string{"id==c"}})
 	check(t, err)
@@ -270,7 +274,8 @@ func TestOOM(t *testing.T) {
 	spec := d.spec("c", "tail /dev/zero")
 	limit := int64(16 << 20)
 	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
+	spec.Mounts = append(spec.Mounts,
+		specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
 	d.record("c", spec)
 	check(t, d.create("c", nil, false))
 	d.start("c", "")
@@ -286,8 +291,8 @@ func TestOOM(t *testing.T) {
 	}
 }
 
-// trailers asks for the exit of a container that has ended, in all ways, and deletes it. It returns what each
-// answer's trailer said, which must be the same.
+// trailers asks for the exit of a container that has ended, by each call, and deletes the
+// container. It returns what the trailer of each answer says, which must be the same.
 func (d *daemon) trailers(id string) func(key string) string {
 	d.t.Helper()
 	ctx, cancel := d.within()
@@ -340,7 +345,8 @@ func TestFiftyAtOnce(t *testing.T) {
 			ctx, cancel := d.within()
 			defer cancel()
 			spec := pack(t, d.spec(id, "exit 5"))
-			_, err := d.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: spec}})
+			_, err := d.containers.Create(ctx,
+				&containers.CreateContainerRequest{Container: &containers.Container{ID: id, Spec: spec}})
 			if err == nil {
 				_, err = d.tasks.Create(ctx, &tasks.CreateTaskRequest{ContainerID: id})
 			}
@@ -360,7 +366,8 @@ func TestFiftyAtOnce(t *testing.T) {
 	work.Wait()
 }
 
-// crun refuses control groups of version 2 beside version 1, so it gets a mount namespace without the former.
+// crun refuses control groups of version 2 beside version 1, so it runs in a mount
+// namespace without version 2.
 func TestCrun(t *testing.T) {
 	d := startDaemon(t, "", withoutUnified...)
 	log, err := os.ReadFile(filepath.Join(d.dir, "log"))

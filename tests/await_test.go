@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// patience bounds each wait for something that happens outside of the test.
-	patience = 60 * time.Second
-	// pollEvery is the pause between two looks at it.
+	// waitLimit bounds each wait for something that happens outside of the test.
+	waitLimit = 60 * time.Second
+	// pollEvery is the pause between two polls.
 	pollEvery = 10 * time.Millisecond
 )
 
-// await polls until the condition holds, and fails the test when it doesn't come.
+// await polls until the condition is true, and fails the test if that takes too long.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	if !holds(condition) {
-		t.Fatalf("not within %s: %s", patience, what)
+		t.Fatalf("not within %s: %s", waitLimit, what)
 	}
 }
 
-// holds polls until the condition holds, and tells whether it did in time.
+// holds polls until the condition is true, and reports whether that happened in time.
 func holds(condition func() bool) bool {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitLimit)
 	for !condition() {
 		if time.Now().After(deadline) {
 			return false
@@ -34,7 +34,7 @@ func holds(condition func() bool) bool {
 	return true
 }
 
-// buffer is a bytes.Buffer that one goroutine writes and another reads.
+// buffer is a bytes.Buffer that is safe for a writer and a reader.
 type buffer struct {
 	mu   sync.Mutex
 	data bytes.Buffer

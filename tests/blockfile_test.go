@@ -11,9 +11,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// blockFile is a file in memory that writes down what is written to it, and when
-// it is synced. With a loop device on it, it is a disk whose power can be cut
-// afterwards at any point.
+// blockFile is a file in memory that records all writes and syncs. With a loop device on
+// it, it is a disk whose power can be cut at any point afterwards.
 type blockFile struct {
 	fs.Inode
 	path string
@@ -21,11 +20,11 @@ type blockFile struct {
 	mu   sync.Mutex
 	data []byte
 	log  []blockEvent
-	// refuse is what writes fail with; 0 where they don't.
+	// refuse is the error of all writes; 0 while they succeed.
 	refuse syscall.Errno
 }
 
-// blockEvent is a write, a sync, or a note of the test's.
+// blockEvent is a write, a sync, or a note by the test.
 type blockEvent struct {
 	offset int64
 	data   []byte // a write
@@ -125,21 +124,21 @@ func (f *blockFile) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno 
 	return 0
 }
 
-// note writes down what the test knows at this moment.
+// note records what the test knows at this moment.
 func (f *blockFile) note(what any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.log = append(f.log, blockEvent{note: what})
 }
 
-// setRefuse has writes fail from now on, or succeed again.
+// setRefuse makes all writes fail from now on, or succeed again.
 func (f *blockFile) setRefuse(err syscall.Errno) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refuse = err
 }
 
-// readFile reads a file whole.
+// readFile reads a whole file.
 func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -15,7 +15,7 @@ type reply struct {
 	err    error
 }
 
-// call sends a request to the API, with a body of JSON where it isn't empty.
+// call sends a request to the API. A body that isn't empty is JSON.
 func (r *rig) call(method, path, body string) reply {
 	request, err := http.NewRequest(method, "http://engine"+path, strings.NewReader(body))
 	if err != nil {
@@ -33,12 +33,13 @@ func (r *rig) call(method, path, body string) reply {
 	return reply{response.StatusCode, string(data), err}
 }
 
-// refused checks the status of an error and that its message says a text.
+// refused checks that a request fails with this status and with this text in its message.
 func (r *rig) refused(t testing.TB, status int, text, method, path, body string) {
 	t.Helper()
 	a := r.call(method, path, body)
 	var e struct{ Message string }
-	if a.err != nil || a.status != status || json.Unmarshal([]byte(a.body), &e) != nil || !strings.Contains(e.Message, text) {
+	if a.err != nil || a.status != status || json.Unmarshal([]byte(a.body), &e) != nil ||
+		!strings.Contains(e.Message, text) {
 		t.Errorf("%s %s %s: %d %s %v, want %d and %q", method, path, body, a.status, a.body, a.err, status, text)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestConfined looks from inside at what confines a container.
+// TestConfined checks from inside how a container is confined.
 func TestConfined(t *testing.T) {
 	const script = `
 grep -E '^(CapEff|CapBnd|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status
@@ -28,7 +28,8 @@ echo end`
 		if r := d.run(t, "exec", name, "sh", "-c", script); r.stdout != want || r.code != 0 {
 			t.Errorf("an exec:\n%s%s\nwant:\n%s", r.stdout, r.stderr, want)
 		}
-		out := d.ok(t, alone("-u", "app", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "busybox", "sh", "-c", "grep -E '^(CapEff|CapBnd|NoNewPrivs):' /proc/self/status")...)
+		out := d.ok(t, alone("-u", "app", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "busybox", "sh",
+			"-c", "grep -E '^(CapEff|CapBnd|NoNewPrivs):' /proc/self/status")...)
 		if out != "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1" {
 			t.Errorf("with less: %q", out)
 		}

@@ -11,17 +11,21 @@ import (
 	"time"
 )
 
-// onContainerd are tests of the CLI that are run on each containerd too: those in
-// which the runtime daemon has a part.
+// onContainerd are the tests of the CLI that also run on each containerd: those that
+// depend on the runtime daemon.
 var onContainerd = []string{
-	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled",
-	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec", "TestExecPipe",
-	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach", "TestCreateAndStart",
-	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove", "TestEvents", "TestConfined", "TestHealth",
+	"TestRunAttached", "TestRunDetached", "TestRunPipe", "TestRunWithoutStdin", "TestRunRemoves", "TestRunExitCodes",
+	"TestRunKilled",
+	"TestRunOptions", "TestRunManyLines", "TestTerminal", "TestTerminalDetach", "TestExecTerminal", "TestExec",
+	"TestExecPipe",
+	"TestExecDetached", "TestExecNeedsRunning", "TestExecInspect", "TestLogs", "TestLogsFollow", "TestAttach",
+	"TestCreateAndStart",
+	"TestPs", "TestWait", "TestWaitRemoved", "TestKillSignal", "TestStop", "TestPause", "TestTop", "TestRemove",
+	"TestEvents", "TestConfined", "TestHealth",
 }
 
-// TestOnContainerd runs them again, in a process of their own, on an engine that
-// uses a containerd, with one CLI. 1.6 has its turn in long runs.
+// TestOnContainerd runs these tests in a process of their own, on an engine that uses a
+// containerd, with one CLI. With containerd 1.6 it runs only in long runs.
 func TestOnContainerd(t *testing.T) {
 	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		c := startContainerd(t, release)
@@ -30,7 +34,8 @@ func TestOnContainerd(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.count=1", "-test.parallel=4", "-test.timeout=5m",
 			"-test.run=^("+strings.Join(onContainerd, "|")+")$")
-		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address, "ENGINE_LITE_DOCKER="+dockers(t)[0].path)
+		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address,
+			"ENGINE_LITE_DOCKER="+dockers(t)[0].path)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -43,9 +48,9 @@ func TestOnContainerd(t *testing.T) {
 	})
 }
 
-// noEngineState removes the directory that shims gave runc for the engine's
-// namespace, unless somebody else's engine has containers there: each rig looks for
-// its own by their ids.
+// noEngineState removes the directory that shims gave runc for the engine's namespace,
+// unless another engine has containers there. Each rig finds its own containers by their
+// ids.
 func noEngineState(t *testing.T) {
 	err := os.Remove(filepath.Join("/run/containerd/runc", "engine-lite"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) { // ErrExist: not empty

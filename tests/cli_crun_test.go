@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestCrun runs the engine where crun runs, which it then takes by itself.
+// TestCrun runs the engine on a machine where crun works. The engine then uses crun
+// without being told to.
 func TestCrun(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t, withoutUnified...)
@@ -13,7 +14,8 @@ func TestCrun(t *testing.T) {
 	if log := r.logs("run/runtimed.log"); !strings.Contains(log, "crun runs on this host") {
 		t.Fatalf("runtimed took another runtime:\n%s", log)
 	}
-	if got := d.run(t, alone("busybox", "sh", "-c", "echo out; echo err >&2; exit 3")...); got != (result{"out\n", "err\n", 3}) {
+	if got := d.run(t, alone("busybox", "sh", "-c", "echo out; echo err >&2; exit 3")...); got != (result{"out\n",
+		"err\n", 3}) {
 		t.Errorf("run: %+v", got)
 	}
 	if got := d.feed(t, strings.NewReader("in\n"), alone("-i", "busybox", "cat")...); got != (result{"in\n", "", 0}) {

@@ -16,12 +16,14 @@ func TestEvents(t *testing.T) {
 		since := fmt.Sprint(time.Now().Unix())
 		const format = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.image}} {{.Actor.Attributes.color}} {{.Actor.Attributes.exitCode}}"
 		live := d.background(t, nil, "events", "--since", since, "--filter", "container="+name, "--format", format)
-		d.fails(t, 3, "", "run", "--network", "none", "--name", name, "--label", "color=red", "busybox", "sh", "-c", "exit 3")
+		d.fails(t, 3, "", "run", "--network", "none", "--name", name, "--label", "color=red", "busybox", "sh", "-c",
+			"exit 3")
 		d.ok(t, "rm", name)
 		live.await(t, "destroy "+name)
 		line := func(action, code string) string { return fmt.Sprintf("%s %s busybox red %s", action, name, code) }
 		const none = "<no value>"
-		want := []string{line("create", none), line("attach", none), line("start", none), line("die", "3"), line("destroy", none)}
+		want := []string{line("create", none), line("attach", none), line("start", none), line("die", "3"),
+			line("destroy", none)}
 		normal := func(text string) []string {
 			text = strings.ReplaceAll(text, "red \n", "red "+none+"\n")
 			var lines []string
@@ -37,7 +39,8 @@ func TestEvents(t *testing.T) {
 		}
 		until := fmt.Sprint(time.Now().Unix() + 1)
 		replay := func(filters ...string) string {
-			args := []string{"events", "--since", since, "--until", until, "--format", format, "--filter", "container=" + name}
+			args := []string{"events", "--since", since, "--until", until, "--format", format, "--filter",
+				"container=" + name}
 			return d.ok(t, append(args, filters...)...) + "\n"
 		}
 		if got := normal(replay()); !slices.Equal(got, want) {
@@ -58,7 +61,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestImageEvents has what is told of an image, with the names that Docker gives it.
+// TestImageEvents checks the events of an image, with the names that Docker gives them.
 func TestImageEvents(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		since := fmt.Sprint(time.Now().Unix())
@@ -82,12 +85,14 @@ func TestImageEvents(t *testing.T) {
 		d.ok(t, "pull", "-q", ref+":v1")
 		d.forgetImage(t, ref+":v1")
 		events := func(filter string) []string {
-			out := d.ok(t, "events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "type=image", "--filter", filter,
+			out := d.ok(t, "events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+				"type=image", "--filter", filter,
 				"--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}")
 			return strings.Split(out, "\n")
 		}
 		want := []string{
-			"import " + id + " " + id, "tag " + id + " " + other + ":v2", "save " + id + " " + id, "untag " + id + " " + name + ":latest",
+			"import " + id + " " + id, "tag " + id + " " + other + ":v2", "save " + id + " " + id,
+			"untag " + id + " " + name + ":latest",
 			"untag " + id + " " + other + ":v2", "delete " + id + " " + id, "load " + id + " " + id,
 		}
 		if got := events("image=" + id); !slices.Equal(got, want) {

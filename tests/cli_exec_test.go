@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// sleeper is a container that waits to be executed in.
+// sleeper runs a container that sleeps, for execs.
 func (d docker) sleeper(t testing.TB, options ...string) string {
 	t.Helper()
 	return d.detached(t, append(options, "busybox", "sleep", "1000")...)
@@ -43,7 +43,7 @@ func TestExec(t *testing.T) {
 	})
 }
 
-// shellWords splits at spaces outside of quotes and puts in the container's name.
+// shellWords splits at spaces outside of quotes and inserts the container's name.
 func shellWords(s, name string) []string {
 	var words []string
 	for i, part := range strings.Split(s, "'") {
@@ -95,7 +95,8 @@ func TestExecNeedsRunning(t *testing.T) {
 		d.refused(t, 409, "is not running", "POST", "/containers/"+name+"/exec", `{"Cmd":["true"]}`)
 		d.fails(t, 1, "No such", "exec", "nobody", "true")
 		up := d.sleeper(t)
-		if r := d.run(t, "exec", "-u", "nobody-there", up, "true"); r.code != 126 || !strings.Contains(r.stdout+r.stderr, "unable to find user nobody-there") {
+		if r := d.run(t, "exec", "-u", "nobody-there", up, "true"); r.code != 126 ||
+			!strings.Contains(r.stdout+r.stderr, "unable to find user nobody-there") {
 			t.Errorf("docker exec -u nobody-there: %+v", r)
 		}
 		d.refused(t, 400, "No exec command specified", "POST", "/containers/"+up+"/exec", `{}`)
@@ -103,7 +104,7 @@ func TestExecNeedsRunning(t *testing.T) {
 	})
 }
 
-// TestExecInspect asks for an exec after its end, and starts it twice.
+// TestExecInspect inspects an exec after its end, and starts it twice.
 func TestExecInspect(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// healthJSON is what docker inspect tells of a container's health.
+// healthJSON is the container's health in docker inspect.
 type healthJSON struct {
 	Status        string
 	FailingStreak int
@@ -22,7 +22,7 @@ type probeJSON struct {
 	Output     string
 }
 
-// health is nil where the container has none.
+// health returns nil if the container has no health check.
 func (d docker) health(t testing.TB, name string) (h *healthJSON) {
 	t.Helper()
 	var state struct{ Health *healthJSON }
@@ -46,12 +46,14 @@ func (d docker) awaitHealth(t testing.TB, name, status string) *healthJSON {
 func TestHealth(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		since := fmt.Sprint(time.Now().Unix())
-		name := d.sleeper(t, "--health-cmd", "echo looking; test -f /ok", "--health-interval", "300ms", "--health-retries", "2")
+		name := d.sleeper(t, "--health-cmd", "echo looking; test -f /ok", "--health-interval", "300ms",
+			"--health-retries", "2")
 		if h := d.health(t, name); h == nil || h.Status != "starting" && h.Status != "unhealthy" {
 			t.Errorf("at the start: %+v", h)
 		}
 		h := d.awaitHealth(t, name, "unhealthy")
-		if h.FailingStreak < 2 || len(h.Log) < 2 || h.Log[0].ExitCode != 1 || h.Log[0].Output != "looking\n" || h.Log[0].End.Before(h.Log[0].Start) {
+		if h.FailingStreak < 2 || len(h.Log) < 2 || h.Log[0].ExitCode != 1 || h.Log[0].Output != "looking\n" ||
+			h.Log[0].End.Before(h.Log[0].Start) {
 			t.Errorf("%+v", h)
 		}
 		listed := func(health string) string {
@@ -71,28 +73,31 @@ func TestHealth(t *testing.T) {
 			t.Errorf("docker ps: %q", out)
 		}
 		d.ok(t, "kill", name)
-		if out := d.ok(t, "ps", "-a", "--filter", "name=^"+name+"$", "--format", "{{.Status}}"); strings.Contains(out, "health") {
+		if out := d.ok(t, "ps", "-a", "--filter", "name=^"+name+"$", "--format", "{{.Status}}"); strings.Contains(out,
+			"health") {
 			t.Errorf("docker ps of an ended one: %q", out)
 		}
 		until := fmt.Sprint(time.Now().Unix() + 1)
 		events := func(event string) []string {
-			out := d.ok(t, "events", "--since", since, "--until", until, "--filter", "container="+name, "--filter", "event="+event, "--format", "{{.Action}}")
+			out := d.ok(t, "events", "--since", since, "--until", until, "--filter", "container="+name, "--filter",
+				"event="+event, "--format", "{{.Action}}")
 			return strings.Split(out, "\n")
 		}
-		if got := events("health_status"); !slices.Equal(got, []string{"health_status: unhealthy", "health_status: healthy"}) {
+		if got := events("health_status"); !slices.Equal(got,
+			[]string{"health_status: unhealthy", "health_status: healthy"}) {
 			t.Errorf("events %q", got)
 		}
 		if got := events("exec_create"); len(got) < 3 || got[0] != "exec_create: /bin/sh -c echo looking; test -f /ok" {
 			t.Errorf("events %q", got)
 		}
-		// Each probe that was told of has ended, and the exec of this test too.
+		// Each probe with an event has ended, and the exec of this test too.
 		if created, died := len(events("exec_create")), len(events("exec_die")); created != died {
 			t.Errorf("%d execs were created, %d have ended", created, died)
 		}
 	})
 }
 
-// TestHealthOfImages has a container take its image's health check, change it, or
+// TestHealthOfImages runs containers that take their image's health check, change it, or
 // have none.
 func TestHealthOfImages(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
@@ -108,7 +113,8 @@ func TestHealthOfImages(t *testing.T) {
 		}
 		well := d.detached(t, "-e", "STATE=0", image, "sleep", "1000")
 		ill := d.detached(t, "-e", "STATE=1", image, "sleep", "1000")
-		slow := d.detached(t, "-e", "STATE=1", "--health-cmd", "echo slow; exec sleep 1000", "--health-timeout", "1s", image, "sleep", "1000")
+		slow := d.detached(t, "-e", "STATE=1", "--health-cmd", "echo slow; exec sleep 1000", "--health-timeout", "1s",
+			image, "sleep", "1000")
 		gone := d.detached(t, "--health-cmd", "/nothing", image, "sleep", "1000")
 		none := d.detached(t, "-e", "STATE=1", "--no-healthcheck", image, "sleep", "1000")
 		if h := d.awaitHealth(t, well, "healthy"); h.Log[0].ExitCode != 0 || h.Log[0].Output != "0\n" {
@@ -123,20 +129,22 @@ func TestHealthOfImages(t *testing.T) {
 				return p.ExitCode == -1 && p.Output == "Health check exceeded timeout (1s): slow\n"
 			})
 		})
-		if h := d.awaitHealth(t, gone, "unhealthy"); h.Log[0].ExitCode != 127 || !strings.Contains(h.Log[0].Output, "/nothing") {
+		if h := d.awaitHealth(t, gone, "unhealthy"); h.Log[0].ExitCode != 127 ||
+			!strings.Contains(h.Log[0].Output, "/nothing") {
 			t.Errorf("%+v", h)
 		}
 		if h := d.health(t, none); h != nil {
 			t.Errorf("%+v", h)
 		}
-		if out := d.ok(t, "ps", "--filter", "name=^"+none+"$", "--filter", "health=none", "--format", "{{.Status}}"); out == "" || strings.Contains(out, "(") {
+		if out := d.ok(t, "ps", "--filter", "name=^"+none+"$", "--filter", "health=none",
+			"--format", "{{.Status}}"); out == "" || strings.Contains(out, "(") {
 			t.Errorf("docker ps: %q", out)
 		}
 		d.ok(t, "kill", slow)
 	})
 }
 
-// TestHealthRefused has the checks that can't be meant.
+// TestHealthRefused asks for health checks that are not possible.
 func TestHealthRefused(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -156,14 +164,15 @@ func TestHealthRefused(t *testing.T) {
 	r.refused(t, 400, "health=ill", "GET", `/containers/json?filters={"health":["ill"]}`, "")
 }
 
-// TestHealthRecovery kills the engine: health goes on where it was, and the probe
-// that was under way has gone.
+// TestHealthRecovery kills the engine. The next one goes on with the health checks, and
+// the probe that was running is gone.
 func TestHealthRecovery(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	d := oneDocker(t, r)
 	run := func(name string, args ...string) {
-		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name}, append(args, "busybox", "sleep", "1000")...)...)
+		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name},
+			append(args, "busybox", "sleep", "1000")...)...)
 	}
 	run("well", "--health-cmd", "true", "--health-interval", "3s")
 	run("ill", "--health-cmd", "echo ill; exit 1", "--health-interval", "100ms", "--health-retries", "100000")
@@ -194,7 +203,8 @@ func TestHealthRecovery(t *testing.T) {
 	if h := d.health(t, "well"); h.Status != "healthy" || len(h.Log) == 0 {
 		t.Errorf("the healthy one: %+v", h)
 	}
-	if h := d.health(t, "ill"); h.Status != "starting" || h.FailingStreak < before.FailingStreak || len(h.Log) != 5 || h.Log[0].Output != "ill\n" {
+	if h := d.health(t, "ill"); h.Status != "starting" || h.FailingStreak < before.FailingStreak || len(h.Log) != 5 ||
+		h.Log[0].Output != "ill\n" {
 		t.Errorf("the failing one: %+v, was %+v", h, before)
 	}
 	await(t, "the old probe is gone", func() bool { return !alive(probe) })
@@ -204,7 +214,8 @@ func TestHealthRecovery(t *testing.T) {
 	}
 	streak := d.health(t, "ill").FailingStreak
 	await(t, "more failures", func() bool { return d.health(t, "ill").FailingStreak > streak })
-	if out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=health_status", "--filter", "container=well"); strings.Count(out, "\n") != 0 {
+	if out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"event=health_status", "--filter", "container=well"); strings.Count(out, "\n") != 0 {
 		t.Errorf("docker events: %s", out)
 	}
 }

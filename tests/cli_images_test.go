@@ -16,7 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// imageName is a name for images that nobody has; those are removed at the end of the test.
+// imageName returns an unused name for images. Images with that name are removed at the
+// end of the test.
 func (d docker) imageName(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("image%d", names.Add(1))
@@ -24,7 +25,7 @@ func (d docker) imageName(t testing.TB) string {
 	return name
 }
 
-// forgetImage removes an image at the end of the test, if it is there.
+// forgetImage removes an image at the end of the test if the image exists.
 func (d docker) forgetImage(t testing.TB, name string) {
 	t.Cleanup(func() {
 		if a := d.call("DELETE", "/images/"+name+"?force=1", ""); a.err != nil || a.status != 200 && a.status != 404 {
@@ -33,8 +34,8 @@ func (d docker) forgetImage(t testing.TB, name string) {
 	})
 }
 
-// smallTar is a root filesystem with busybox as echo, and a file that makes its
-// image another one than other tests'.
+// smallTar is a root filesystem with busybox as echo, and a file that makes the image
+// differ from those of other tests.
 func smallTar(t testing.TB, mark string) []byte {
 	t.Helper()
 	binary, err := os.ReadFile("/bin/busybox")
@@ -65,7 +66,8 @@ func tarOf(t testing.TB, files map[string][]byte) []byte {
 func TestImport(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.imageName(t)
-		r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `CMD ["echo","imported"]`, "-c", "ENV PATH=/bin", "-m", "by a test", "-", name+":v1")
+		r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `CMD ["echo","imported"]`, "-c",
+			"ENV PATH=/bin", "-m", "by a test", "-", name+":v1")
 		if r.code != 0 || !regexp.MustCompile(`^sha256:[0-9a-f]{64}\n$`).MatchString(r.stdout) {
 			t.Fatalf("docker import: %+v", r)
 		}
@@ -73,7 +75,8 @@ func TestImport(t *testing.T) {
 		if out := d.ok(t, alone(name+":v1")...); out != "imported" {
 			t.Errorf("docker run: %q", out)
 		}
-		if got := d.ok(t, "image", "inspect", "--format", "{{.Id}} {{.Config.Cmd}}", name+":v1"); got != strings.TrimSpace(r.stdout)+" [echo imported]" {
+		if got := d.ok(t, "image", "inspect", "--format",
+			"{{.Id}} {{.Config.Cmd}}", name+":v1"); got != strings.TrimSpace(r.stdout)+" [echo imported]" {
 			t.Errorf("docker image inspect: %s", got)
 		}
 		d.fails(t, 1, "", "import", filepath.Join(d.dir, "missing.tar"))
@@ -92,9 +95,12 @@ func TestLoad(t *testing.T) {
 		})
 		archive := tarOf(t, map[string][]byte{
 			"config.json": config, "layer.tar": layer,
-			"manifest.json": encoded(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{name + ":latest"}, "Layers": []string{"layer.tar"}}}),
+			"manifest.json": encoded(t,
+				[]map[string]any{{"Config": "config.json", "RepoTags": []string{name + ":latest"},
+					"Layers": []string{"layer.tar"}}}),
 		})
-		if r := d.feed(t, bytes.NewReader(archive), "load"); r.code != 0 || !strings.Contains(r.stdout, "Loaded image: "+name+":latest") {
+		if r := d.feed(t, bytes.NewReader(archive), "load"); r.code != 0 ||
+			!strings.Contains(r.stdout, "Loaded image: "+name+":latest") {
 			t.Fatalf("docker load: %+v", r)
 		}
 		if out := d.ok(t, alone(name)...); out != "loaded" {
@@ -109,7 +115,8 @@ func TestLoad(t *testing.T) {
 func TestImagesTagRmi(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name, other := d.imageName(t), d.imageName(t)
-		if r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c", `ENTRYPOINT ["/bin/echo","x"]`, "-", name); r.code != 0 {
+		if r := d.feed(t, bytes.NewReader(smallTar(t, name)), "import", "-c",
+			`ENTRYPOINT ["/bin/echo","x"]`, "-", name); r.code != 0 {
 			t.Fatalf("docker import: %+v", r)
 		}
 		id := d.ok(t, "images", "-q", "--no-trunc", name)
@@ -144,7 +151,8 @@ func TestPull(t *testing.T) {
 		ref := g.host + "/some/thing:v1"
 		d.forgetImage(t, ref)
 		out := d.ok(t, "pull", ref)
-		for _, want := range []string{"v1: Pulling from some/thing\n", ": Pull complete\n", "Digest: " + digest.FromBytes(g.manifest).String(), "Status: Downloaded newer image for " + ref} {
+		for _, want := range []string{"v1: Pulling from some/thing\n", ": Pull complete\n",
+			"Digest: " + digest.FromBytes(g.manifest).String(), "Status: Downloaded newer image for " + ref} {
 			if !strings.Contains(out, want) {
 				t.Errorf("docker pull does not say %q:\n%s", want, out)
 			}
@@ -162,7 +170,7 @@ func TestPull(t *testing.T) {
 	})
 }
 
-// TestPullProgress reads the lines of the API: a layer's bytes and their sum.
+// TestPullProgress checks the lines of the API: the bytes of each layer and their sum.
 func TestPullProgress(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -194,19 +202,20 @@ func TestPullProgress(t *testing.T) {
 	}
 }
 
-// TestRunPulls runs an image that isn't there yet.
+// TestRunPulls runs an image that the engine must pull first.
 func TestRunPulls(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		ref := newRegistry(t, "", smallTar(t, t.Name())).host + "/thing:v1"
 		d.forgetImage(t, ref)
 		r := d.run(t, alone(ref)...)
-		if r.code != 0 || r.stdout != "pulled\n" || !strings.Contains(r.stderr, "Unable to find image") || !strings.Contains(r.stderr, "Downloaded newer image") {
+		if r.code != 0 || r.stdout != "pulled\n" || !strings.Contains(r.stderr, "Unable to find image") ||
+			!strings.Contains(r.stderr, "Downloaded newer image") {
 			t.Errorf("docker run: %+v", r)
 		}
 	})
 }
 
-// TestPullLogin pulls from a registry that wants a password, which the CLI takes
+// TestPullLogin pulls from a registry that needs a password. The CLI takes the password
 // from its configuration.
 func TestPullLogin(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {

@@ -13,7 +13,8 @@ import (
 
 func TestLogs(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo error >&2; printf unfinished")
+		name := d.detached(t, "busybox", "sh", "-c",
+			"for i in 1 2 3 4 5; do echo line $i; done; echo error >&2; printf unfinished")
 		d.ok(t, "wait", name)
 		all := "line 1\nline 2\nline 3\nline 4\nline 5\nunfinished"
 		if r := d.run(t, "logs", name); r != (result{all, "error\n", 0}) {
@@ -25,7 +26,8 @@ func TestLogs(t *testing.T) {
 		if r := d.run(t, "logs", "--tail", "0", name); r != (result{}) {
 			t.Errorf("docker logs --tail 0: %+v", r)
 		}
-		if r := d.run(t, "logs", "--tail", "3", name); strings.Count(r.stdout+r.stderr, "\n") != 2 || !strings.Contains(r.stdout, "unfinished") {
+		if r := d.run(t, "logs", "--tail", "3", name); strings.Count(r.stdout+r.stderr, "\n") != 2 ||
+			!strings.Contains(r.stdout, "unfinished") {
 			t.Errorf("docker logs --tail 3: %+v", r)
 		}
 		stamped := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z line \d$`)
@@ -36,7 +38,7 @@ func TestLogs(t *testing.T) {
 	})
 }
 
-// TestLogsSince cuts the log between two lines that are apart in time.
+// TestLogsSince reads the log from a time between two lines.
 func TestLogsSince(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.detached(t, "-i", "busybox", "sh", "-c", "echo early; read line; echo late")
@@ -62,8 +64,8 @@ func TestLogsSince(t *testing.T) {
 	})
 }
 
-// TestLogsFollow follows a container's log through the whole of its life and
-// wants every line once.
+// TestLogsFollow follows a container's log from before its start to its end. Each line
+// must come once.
 func TestLogsFollow(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
@@ -83,7 +85,7 @@ func TestLogsFollow(t *testing.T) {
 	})
 }
 
-// counts tells whether the lines are the numbers from 1 to n.
+// counts is true if the lines are the numbers from 1 to n.
 func counts(text string, n int) bool {
 	i := 0
 	for line := range strings.Lines(text) {
@@ -94,25 +96,28 @@ func counts(text string, n int) bool {
 	return i == n
 }
 
-// TestAttach has a second client see what comes after it joined, and what one
-// client sends.
+// TestAttach attaches two clients. The second one gets the output from then on, and what
+// the first one sends.
 func TestAttach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "-i", "busybox", "sh", "-c", `echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
+		name := d.detached(t, "-i", "busybox", "sh", "-c",
+			`echo before; while read line && [ "$line" != end ]; do echo "got $line"; done; echo end; exit 5`)
 		await(t, "its first word is said", func() bool { return d.ok(t, "logs", name) == "before" })
 		in, feeder := pipe(t)
 		first := d.background(t, in, "attach", name)
 		second := d.background(t, nil, "attach", "--no-stdin", name)
-		// An attached client has no sign of being attached but what it gets.
+		// Output is the only sign that a client is attached.
 		say := 0
 		await(t, "both clients are attached", func() bool {
 			say++
 			_, _ = fmt.Fprintln(feeder, "line", say)
-			return strings.Contains(first.stdout.String(), "got line") && strings.Contains(second.stdout.String(), "got line")
+			return strings.Contains(first.stdout.String(), "got line") &&
+				strings.Contains(second.stdout.String(), "got line")
 		})
 		_, _ = fmt.Fprintln(feeder, "end")
 		for _, b := range []*running{first, second} {
-			if r := b.wait(t); r.code != 5 || !strings.HasSuffix(r.stdout, fmt.Sprintf("got line %d\nend\n", say)) || strings.Contains(r.stdout, "before") {
+			if r := b.wait(t); r.code != 5 || !strings.HasSuffix(r.stdout, fmt.Sprintf("got line %d\nend\n", say)) ||
+				strings.Contains(r.stdout, "before") {
 				t.Errorf("%s: %+v", b.what, r)
 			}
 		}
@@ -134,7 +139,7 @@ func pipe(t testing.TB) (io.Reader, io.WriteCloser) {
 	return r, w
 }
 
-// TestReopenStdout writes to /dev/stdout as another user, by path.
+// TestReopenStdout opens /dev/stdout by its path, as another user.
 func TestReopenStdout(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		r := d.run(t, alone("-u", "app", "busybox", "sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr")...)

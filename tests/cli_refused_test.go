@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestErrors checks status and message of the API's own errors.
+// TestErrors checks status and message of errors of the API.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))
@@ -44,7 +44,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestNotThereYet wants 501 and a name for what the engine doesn't have.
+// TestNotThereYet checks that requests that the engine does not support are answered with
+// 501 and the name of what is missing.
 func TestNotThereYet(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -60,8 +61,10 @@ func TestNotThereYet(t *testing.T) {
 	} {
 		r.refused(t, 501, name, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{`+host+`}}`)
 	}
-	for runtime, status := range map[string]int{"io.containerd.kata.v2": 501, "kata": 400, "/bin/true": 400, "../x": 400, "io.containerd.x/../y.v2": 400} {
-		r.refused(t, status, runtime, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
+	for runtime, status := range map[string]int{"io.containerd.kata.v2": 501, "kata": 400, "/bin/true": 400,
+		"../x": 400, "io.containerd.x/../y.v2": 400} {
+		r.refused(t, status, runtime, "POST", "/containers/create",
+			`{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
 	}
 	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
 	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
@@ -69,7 +72,7 @@ func TestNotThereYet(t *testing.T) {
 	r.refused(t, 501, "committing", "POST", "/commit?container=x", "")
 }
 
-// TestNotThereYetCLI wants the name to reach the user.
+// TestNotThereYetCLI checks that the CLI shows that name.
 func TestNotThereYetCLI(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		for _, c := range []struct {
@@ -91,12 +94,13 @@ func TestNotThereYetCLI(t *testing.T) {
 	})
 }
 
-// TestWarnings wants the missing network in the answer to create.
+// TestWarnings checks that the answer to a create warns of the missing network.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	d := oneDocker(t, sharedRig(t))
 	for mode, warns := range map[string]bool{"": true, "default": true, "bridge": true, "none": false, "host": false} {
-		a := d.call("POST", "/containers/create?name="+d.name(t), `{"Image":"busybox","HostConfig":{"NetworkMode":"`+mode+`"}}`)
+		a := d.call("POST", "/containers/create?name="+d.name(t),
+			`{"Image":"busybox","HostConfig":{"NetworkMode":"`+mode+`"}}`)
 		if a.status != 201 || strings.Contains(a.body, "loopback") != warns {
 			t.Errorf("network %q: %+v", mode, a)
 		}

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// TestRestartPolicies has containers restarted by their policies, also while
-// the engine is killed.
+// TestRestartPolicies checks restart policies, also over a kill of the engine.
 func TestRestartPolicies(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -18,10 +17,10 @@ func TestRestartPolicies(t *testing.T) {
 		d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name}, args...)...)
 	}
 	run("fails", "--restart", "on-failure:3", "busybox", "sh", "-c", "echo run; exit 7")
-	run("lives", "--restart", "always", "busybox", "sleep", "1000")
+	run("running", "--restart", "always", "busybox", "sleep", "1000")
 	run("stopped", "--restart", "unless-stopped", "busybox", "sleep", "1000")
 	d.ok(t, "stop", "-t", "0", "stopped")
-	first := d.inspect(t, "lives").State.Pid
+	first := d.inspect(t, "running").State.Pid
 	runtimed := r.runtimedPid()
 	r.kill(t, r.enginePid())
 	r.kill(t, runtimed)
@@ -38,12 +37,13 @@ func TestRestartPolicies(t *testing.T) {
 	if out := d.ok(t, "logs", "fails"); out != "run\nrun\nrun\nrun" {
 		t.Errorf("docker logs: %q", out)
 	}
-	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container=fails", "--format", "{{.Action}}")
+	out := d.ok(t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"container=fails", "--format", "{{.Action}}")
 	if want := "create" + strings.Repeat("\nstart\ndie", 4); out != want {
 		t.Errorf("docker events: %q", out)
 	}
 	await(t, "the killed one runs again", func() bool {
-		c := d.inspect(t, "lives")
+		c := d.inspect(t, "running")
 		return c.State.Running && c.State.Pid != first && c.State.Pid != 0
 	})
 	if c := d.inspect(t, "stopped"); c.State.Status != "exited" {

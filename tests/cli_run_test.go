@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// alone are the arguments of a container that is gone after its end.
+// alone are the arguments to run a container that is removed after its end.
 func alone(args ...string) []string {
 	return append([]string{"run", "--rm", "--network", "none"}, args...)
 }
@@ -26,7 +26,8 @@ func TestRunAttached(t *testing.T) {
 func TestRunDetached(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
-		id := d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
+		id := d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c",
+			"echo out; echo err >&2; exit 3")
 		if code := d.ok(t, "wait", id); code != "3" {
 			t.Errorf("docker wait: %q", code)
 		}
@@ -55,7 +56,7 @@ func TestRunPipe(t *testing.T) {
 	})
 }
 
-// TestRunWithoutStdin wants end of file at once where -i isn't given.
+// TestRunWithoutStdin checks that a container without -i reads end of file at once.
 func TestRunWithoutStdin(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		r := d.feed(t, strings.NewReader("not for it\n"), alone("busybox", "cat")...)
@@ -110,7 +111,7 @@ func TestRunKilled(t *testing.T) {
 	})
 }
 
-// TestRunOptions checks what of the options arrives inside.
+// TestRunOptions checks the effect of the options inside of the container.
 func TestRunOptions(t *testing.T) {
 	const script = "id; pwd; echo $A,$B; hostname"
 	eachDocker(t, func(t *testing.T, d docker) {
@@ -158,8 +159,8 @@ func TestRunLabels(t *testing.T) {
 	})
 }
 
-// TestRunNetworks looks at the interfaces: loopback only, except with the host's
-// network, where they are the host's.
+// TestRunNetworks checks the network interfaces: loopback only, except with the host's
+// network.
 func TestRunNetworks(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		const warning = "no bridged networks yet"
@@ -169,9 +170,11 @@ func TestRunNetworks(t *testing.T) {
 		}{
 			{nil, true}, {[]string{"--network", "bridge"}, true}, {[]string{"--network", "none"}, false},
 		} {
-			args := append(append([]string{"run", "--rm"}, c.options...), "busybox", "sh", "-c", "ls /sys/class/net; cat /sys/class/net/lo/operstate; ip -o addr show lo")
+			args := append(append([]string{"run", "--rm"}, c.options...), "busybox", "sh", "-c",
+				"ls /sys/class/net; cat /sys/class/net/lo/operstate; ip -o addr show lo")
 			r := d.run(t, args...)
-			if r.code != 0 || !strings.HasPrefix(r.stdout, "lo\n") || !strings.Contains(r.stdout, "127.0.0.1/8") || strings.Contains(r.stdout, "eth") {
+			if r.code != 0 || !strings.HasPrefix(r.stdout, "lo\n") || !strings.Contains(r.stdout, "127.0.0.1/8") ||
+				strings.Contains(r.stdout, "eth") {
 				t.Errorf("%v: %+v", c.options, r)
 			}
 			if strings.Contains(r.stderr, warning) != c.warns {
@@ -186,7 +189,7 @@ func TestRunNetworks(t *testing.T) {
 	})
 }
 
-// TestRunManyLines wants each of many lines once and in order.
+// TestRunManyLines checks that each of many lines comes once and in order.
 func TestRunManyLines(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		out := d.ok(t, alone("busybox", "seq", "1", "50000")...)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRuntimeOfRun chooses gVisor for one container of an engine whose default
-// runtime is another one.
+// TestRuntimeOfRun uses gVisor for one container of an engine with another default
+// runtime.
 func TestRuntimeOfRun(t *testing.T) {
 	t.Parallel()
 	args := []string{"--add-runtime", "runsc=" + builtRunsc(t)}
@@ -15,7 +15,9 @@ func TestRuntimeOfRun(t *testing.T) {
 	}
 	d := oneDocker(t, startRig(t, &rig{args: args}))
 	inGVisor := alone("--runtime", "runsc")
-	if got := d.run(t, append(inGVisor, "busybox", "sh", "-c", "busybox dmesg | busybox grep -c gVisor; exit 3")...); got.code != 3 || got.stdout == "0\n" || got.stdout == "" {
+	if got := d.run(t, append(inGVisor, "busybox", "sh", "-c",
+		"busybox dmesg | busybox grep -c gVisor; exit 3")...); got.code != 3 || got.stdout == "0\n" ||
+		got.stdout == "" {
 		t.Errorf("run on gVisor: %+v", got)
 	}
 	d.fails(t, 125, "there is no runtime", alone("--runtime", "other", "busybox", "true")...)
@@ -32,7 +34,8 @@ func TestRuntimeOfRun(t *testing.T) {
 	if code := d.ok(t, "wait", name); code != "137" {
 		t.Errorf("exit code %s after kill", code)
 	}
-	if runtimes := d.ok(t, "info", "--format", "{{range $name, $r := .Runtimes}}{{$name}} {{end}}"); !strings.Contains(runtimes, "runsc") {
+	if runtimes := d.ok(t, "info", "--format",
+		"{{range $name, $r := .Runtimes}}{{$name}} {{end}}"); !strings.Contains(runtimes, "runsc") {
 		t.Errorf("runtimes %q", runtimes)
 	}
 }

@@ -18,7 +18,7 @@ import (
 type terminal struct {
 	*running
 	master console.Console
-	read   chan struct{} // closed when nobody has the terminal any more and all was read
+	read   chan struct{} // closed when the terminal is closed and all output was read
 }
 
 // terminal starts a command on a terminal of 25 lines and 81 columns.
@@ -36,7 +36,8 @@ func (d docker) terminal(t testing.TB, args ...string) *terminal {
 	}
 	defer slave.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	term.running = &running{what: fmt.Sprintf("docker %q", args), cmd: d.command(ctx, args...), ended: make(chan struct{})}
+	term.running = &running{what: fmt.Sprintf("docker %q", args), cmd: d.command(ctx, args...),
+		ended: make(chan struct{})}
 	term.cmd.Stdin, term.cmd.Stdout, term.cmd.Stderr = slave, slave, slave
 	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	term.read = make(chan struct{})
@@ -56,7 +57,7 @@ func (d docker) terminal(t testing.TB, args ...string) *terminal {
 	return term
 }
 
-// wait waits for the end of the command and until its last words were read.
+// wait waits until the command has ended and all of its output was read.
 func (term *terminal) wait(t testing.TB) result {
 	t.Helper()
 	r := term.running.wait(t)
@@ -72,8 +73,8 @@ func (term *terminal) resize(t testing.TB, height, width uint16) {
 	}
 }
 
-// changeSize resizes the terminal until the shell in it sees the size. A client
-// that isn't listening for SIGWINCH yet misses the change: it is made again.
+// changeSize resizes the terminal until the shell in it sees the new size. A client that
+// does not listen for SIGWINCH yet misses the change, so the change is repeated.
 func (term *terminal) changeSize(t testing.TB, height, width uint16) {
 	t.Helper()
 	await(t, "the new size", func() bool {
@@ -91,7 +92,7 @@ func (term *terminal) send(t testing.TB, keys string) {
 	}
 }
 
-// TestTerminal talks to a shell, changes the window's size and ends it.
+// TestTerminal types to a shell, changes the size of the window and ends the shell.
 func TestTerminal(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
@@ -111,8 +112,8 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-// TestTerminalDetach leaves a terminal with the keys for it, twice, and finds the
-// container running.
+// TestTerminalDetach detaches from a terminal with the detach keys, twice. The container
+// runs on.
 func TestTerminalDetach(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
 		name := d.name(t)
@@ -138,8 +139,10 @@ func TestTerminalDetach(t *testing.T) {
 			t.Errorf("docker logs: %q", out)
 		}
 		d.ok(t, "top", name)
-		out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "container="+name,
-			"--filter", "event=resize", "--filter", "event=top", "--format", "{{.Action}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}")
+		out := d.ok(t, "events", "--since", "0", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+			"container="+name,
+			"--filter", "event=resize", "--filter", "event=top", "--format",
+			"{{.Action}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}")
 		if !strings.HasPrefix(out, "resize 25 81\n") || !strings.HasSuffix(out, "\ntop <no value> <no value>") {
 			t.Errorf("docker events:\n%s", out)
 		}
@@ -159,7 +162,8 @@ func TestExecTerminal(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", r.code, r.stdout)
 		}
 		// Older clients send the size after the start.
-		term = d.terminal(t, "exec", "-t", name, "sh", "-c", `until [ "$(stty size)" = "25 81" ]; do sleep 0.05; done; stty size`)
+		term = d.terminal(t, "exec", "-t", name, "sh", "-c",
+			`until [ "$(stty size)" = "25 81" ]; do sleep 0.05; done; stty size`)
 		if r := term.wait(t); r.code != 0 {
 			t.Errorf("docker exec -t: exit code %d:\n%s", r.code, r.stdout)
 		}

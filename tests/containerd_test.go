@@ -17,7 +17,7 @@ import (
 
 // containerdRelease is a containerd that the tests run.
 type containerdRelease struct {
-	version string // as the daemon tells it, up to the last number
+	version string // as the daemon reports it, without the last number
 	binary  string // its shim is in the same directory
 }
 
@@ -49,7 +49,8 @@ func onEach(t *testing.T, releases []containerdRelease, test func(t *testing.T, 
 	}
 }
 
-// environment has containerd find its own shim before another release's.
+// environment is an environment in which containerd finds the shim of its own release
+// first.
 func (c containerdRelease) environment() []string {
 	return append(os.Environ(), "PATH="+filepath.Dir(c.binary)+":"+os.Getenv("PATH"))
 }
@@ -64,8 +65,8 @@ type privateContainerd struct {
 	environment []string
 }
 
-// startContainerd starts a containerd, with further variables of its environment,
-// which ends with the test; so must its shims have by then.
+// startContainerd starts a containerd, with further environment variables. containerd ends
+// with the test. Its shims must have ended by then.
 func startContainerd(t *testing.T, release containerdRelease, environment ...string) *privateContainerd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ctd-")
@@ -85,7 +86,7 @@ func startContainerd(t *testing.T, release containerdRelease, environment ...str
 	return c
 }
 
-// start starts it, again after kill.
+// start starts containerd, also after kill.
 func (c *privateContainerd) start(t *testing.T) {
 	t.Helper()
 	c.cmd = exec.Command(c.release.binary, "--config", filepath.Join(c.dir, "config.toml"), "--log-level", "warn")
@@ -97,13 +98,13 @@ func (c *privateContainerd) start(t *testing.T) {
 	}
 }
 
-// kill ends it with SIGKILL; what it started lives on.
+// kill kills containerd with SIGKILL. Its shims run on.
 func (c *privateContainerd) kill(t *testing.T) {
 	t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.cmd.Wait() // says that it was killed
+	_ = c.cmd.Wait() // the error says that it was killed
 }
 
 func containerdConfig(dir, address string) []byte {
@@ -122,7 +123,7 @@ disabled_plugins = [
 `, filepath.Join(dir, "root"), filepath.Join(dir, "state"), address, filepath.Join(dir, "opt"))
 }
 
-// stop ends containerd once its last shim has gone.
+// stop ends containerd when its last shim has ended.
 func (c *privateContainerd) stop(t *testing.T) {
 	if !holds(func() bool { return len(shimsOf(c.address)) == 0 }) {
 		t.Errorf("shims are left: %q", shimsOf(c.address))
@@ -151,7 +152,7 @@ func shimsOf(address string) []string {
 	return found
 }
 
-// dial connects to it, in a namespace.
+// dial connects to containerd, in a namespace.
 func (c *privateContainerd) dial(t *testing.T, namespace string) *remote.Daemon {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -11,35 +11,39 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// beyondRunscShim are the cases that gVisor can't pass below containerd's shims for
-// runc, whichever release they are of.
+// beyondRunscShim are the cases that gVisor can't pass below the shims of containerd for
+// runc, of any release.
 var beyondRunscShim = []libcontainerdtest.Without{
 	{Case: "state/killed while paused", Reason: "runsc takes no signal for a paused container"},
 	{Case: "state/pids and stats", Reason: "the shim tells the pids inside of the sandbox"},
 	{Case: "state/command lines", Reason: "the shim tells the pids inside of the sandbox"},
 }
 
-// unprovedOnRunscShim are those of which nobody can demand that they fail, or that
-// leave what nobody can remove.
+// unprovedOnRunscShim are cases that may fail or pass by chance, or that leave something
+// that can't be removed.
 var unprovedOnRunscShim = []libcontainerdtest.Without{
-	{Case: "state/ids that begin alike", Reason: "runsc takes an id for an abbreviation, and the shims give all of a namespace one root: such a task can't be deleted"},
-	{Case: "race/two hundred closes of stdin", Reason: "takes longer than its minute where two hundred shims and sandboxes start; it runs on runtimed"},
-	{Case: "race/two callers at once", Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
+	{Case: "state/ids that begin alike",
+		Reason: "runsc takes an id for an abbreviation, and the shims give all of a namespace one root: such a task can't be deleted"},
+	{Case: "race/two hundred closes of stdin",
+		Reason: "takes longer than its minute where two hundred shims and sandboxes start; it runs on runtimed"},
+	{Case: "race/two callers at once",
+		Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
 }
 
-// ranElsewhere keeps the time in bounds: only a long run has the whole suite, on 2.4. Else it
-// is what the shim and the OCI runtime have the most part in.
+// ranElsewhere limits the time: only a long run has the whole suite, on 2.4. Other runs
+// have the cases that depend most on the shim and the OCI runtime.
 var ranElsewhere = func() []libcontainerdtest.Without {
 	var groups []libcontainerdtest.Without
 	for _, group := range []string{"run/", "stdin/", "failure/", "event/", "restore/", "checkpoint/"} {
-		groups = append(groups, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
+		groups = append(groups,
+			libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
 	}
 	return groups
 }()
 
 // TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of
-// containerd's shims for runc: exec, state and stop on 2.4. In long runs that is all of it, and
-// exec, state and stop are for 1.6.
+// containerd's shims for runc: exec, state and stop on 2.4. A long run has the whole suite
+// on 2.4, and exec, state and stop on 1.6.
 func TestContractOnRunscShim(t *testing.T) {
 	criuInPath(t)
 	options := libcontainerd.CreateOptions{RuntimePath: wrappedRunsc(t)}
@@ -56,15 +60,15 @@ func TestContractOnRunscShim(t *testing.T) {
 	})
 }
 
-// TestBeyondRunscShim runs what TestContractOnRunscShim leaves out.
+// TestBeyondRunscShim runs the cases that TestContractOnRunscShim leaves out.
 func TestBeyondRunscShim(t *testing.T) {
 	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		mustFail(t, "TestContractOnRunscShim/"+release.version, beyondRunscToo, beyondRunscShim)
 	})
 }
 
-// wrappedRunsc is a program that runs runsc with runscArgs, which containerd's options
-// for runc have no place for.
+// wrappedRunsc is a program that runs runsc with runscArgs. containerd's options for runc
+// can't have further arguments.
 func wrappedRunsc(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "runsc")

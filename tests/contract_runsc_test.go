@@ -16,11 +16,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// runscArgs are how gVisor runs on any machine: a platform that takes no virtual
-// machine, and no network of its own.
+// runscArgs let gVisor run on any machine: with a platform that needs no virtual machine,
+// and without a network of its own.
 var runscArgs = []string{"--platform=systrap", "--network=none"}
 
-// builtRunsc is the runsc that hack/runsc builds.
+// builtRunsc is the path of the runsc that hack/runsc builds.
 func builtRunsc(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("../hack/runsc")
@@ -36,7 +36,7 @@ func builtRunsc(t *testing.T) string {
 	return path
 }
 
-// beyondRunsc are the cases that gVisor can't pass, each by its name.
+// beyondRunsc are the cases that gVisor can't pass.
 var beyondRunsc = func() []libcontainerdtest.Without {
 	const (
 		inside = "the host sees the sandbox, not what runs in it"
@@ -50,7 +50,8 @@ var beyondRunsc = func() []libcontainerdtest.Without {
 	}
 }()
 
-// beyondRunscToo, in the environment, has the test run what is left out else.
+// beyondRunscToo is an environment variable: with it, the test also runs the cases in
+// beyondRunsc.
 const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
 
 // TestContractOnRunsc runs the client layer's contract suite on runtimed with
@@ -66,8 +67,8 @@ func TestContractOnRunsc(t *testing.T) {
 	runContract(t, daemon, busyboxRootfs(t), libcontainerd.CreateOptions{RuntimeArgs: runscArgs}, without...)
 }
 
-// TestBeyondRunsc runs what TestContractOnRunsc leaves out: what passes must not
-// be left out.
+// TestBeyondRunsc runs the cases that TestContractOnRunsc leaves out. A case that passes
+// must not be left out.
 func TestBeyondRunsc(t *testing.T) {
 	mustFail(t, "TestContractOnRunsc", beyondRunscToo, beyondRunsc)
 }
@@ -91,7 +92,7 @@ func (e *engine) exec(ctr *libcontainerd.Container, id, script string) {
 	e.must(err)
 }
 
-// ends wants the code of a process.
+// ends checks the exit code of a process.
 func (e *engine) ends(ctr *libcontainerd.Container, process string, code int) {
 	e.Helper()
 	if exit := e.wait(ctr, process); exit.Unknown != "" || exit.Code != code {
@@ -99,8 +100,9 @@ func (e *engine) ends(ctr *libcontainerd.Container, process string, code int) {
 	}
 }
 
-// TestRunscSignalsExecs sends signals to execs on gVisor. The host's process of each
-// only waits for the one inside: a signal that ends just that one loses the other.
+// TestRunscSignalsExecs sends signals to execs on gVisor. The exec's process on the host
+// only waits for the process in the sandbox. A signal that ended only the process on the
+// host would lose the other one.
 func TestRunscSignalsExecs(t *testing.T) {
 	_, e, ctr := runscEngine(t)
 	said := func(process string) (words string) {
@@ -128,8 +130,9 @@ func TestRunscSignalsExecs(t *testing.T) {
 	e.must(ctr.Resume(e.ctx))
 }
 
-// TestRunscOutlivesRuntimed kills runtimed while a container on gVisor is paused: the
-// next one knows that it is, can resume it, and its signals reach the exec.
+// TestRunscOutlivesRuntimed kills runtimed while a container on gVisor is paused. The next
+// runtimed knows that the container is paused and can resume it, and its signals reach the
+// exec.
 func TestRunscOutlivesRuntimed(t *testing.T) {
 	daemon, e, ctr := runscEngine(t)
 	e.exec(ctr, "exec", "sleep 1000")
@@ -146,8 +149,8 @@ func TestRunscOutlivesRuntimed(t *testing.T) {
 	e.ends(ctr, libcontainerd.InitProcess, 137)
 }
 
-// mustFail runs cases of a contract test, which may be part of another one, in a
-// process of their own since they are to fail, each of them.
+// mustFail runs cases of a contract test in a process of their own, since each of them
+// must fail. The contract test may be a part of another test.
 func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Without) {
 	var within, groups, names []string
 	for name := range strings.SplitSeq(test, "/") {
@@ -161,7 +164,8 @@ func mustFail(t *testing.T, test, variable string, cases []libcontainerdtest.Wit
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups, "|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
+	cmd := exec.Command(self, "-test.run="+strings.Join(within, "/")+"/^("+strings.Join(groups,
+		"|")+")$/^("+strings.Join(names, "|")+")$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), variable+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {

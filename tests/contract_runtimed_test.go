@@ -14,8 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// withoutUnified runs a command in a mount namespace without version 2 of
-// control groups beside version 1, which crun before 1.9 refuses.
+// withoutUnified runs a command in a mount namespace without control groups of version 2.
+// crun before 1.9 refuses to run where both versions are mounted.
 var withoutUnified = []string{"unshare", "-m", "sh", "-c",
 	`if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
 
@@ -30,16 +30,19 @@ func TestContractOnRuntimed(t *testing.T) {
 		without    []libcontainerdtest.Without
 	}{
 		{"runc", nil, nil},
-		{"crun", withoutUnified, []libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
+		{"crun", withoutUnified,
+			[]libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
 	} {
 		t.Run(c.ociRuntime, func(t *testing.T) {
-			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{}, c.without...)
+			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{},
+				c.without...)
 		})
 	}
 }
 
 // runContract runs the suite on a runtimed, each case in a namespace of its own.
-func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
+func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options libcontainerd.CreateOptions,
+	without ...libcontainerdtest.Without) {
 	groups := newGroups(t)
 	var namespaces atomic.Int64
 	libcontainerdtest.Run(t, func(t *testing.T) libcontainerdtest.Harness {
@@ -55,7 +58,7 @@ func runContract(t *testing.T, daemon *privateRuntimed, rootfs string, options l
 	}, without...)
 }
 
-// groups is a control group of a test's own, of which nothing may be left.
+// groups is a control group of one test. Nothing may be left in it.
 type groups struct {
 	parent string
 	last   atomic.Int64
@@ -75,7 +78,7 @@ func (g *groups) place(spec *specs.Spec) *specs.Spec {
 	return spec
 }
 
-// remove removes the parent, which fails while a container's group is in it.
+// remove removes the parent group. It fails while a container's group is left in it.
 func (g *groups) remove(t *testing.T) {
 	for _, pattern := range []string{"/sys/fs/cgroup" + g.parent, "/sys/fs/cgroup/*" + g.parent} {
 		paths, err := filepath.Glob(pattern)

@@ -23,7 +23,8 @@ func TestContractOnContainerd(t *testing.T) {
 	})
 }
 
-func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, options libcontainerd.CreateOptions, without ...libcontainerdtest.Without) {
+func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string, options libcontainerd.CreateOptions,
+	without ...libcontainerdtest.Without) {
 	daemon := startContainerd(t, release)
 	groups := newGroups(t)
 	var namespaces atomic.Int64
@@ -42,8 +43,7 @@ func contractOnContainerd(t *testing.T, release containerdRelease, rootfs string
 	}, without...)
 }
 
-// criuInPath puts the CRIU that hack/criu fetched into PATH, where runc looks
-// for it.
+// criuInPath puts the CRIU that hack/criu downloads into PATH, where runc looks for it.
 func criuInPath(t *testing.T) {
 	t.Helper()
 	dir, err := filepath.Abs("../.cache/criu")
@@ -99,7 +99,8 @@ func scriptSpec(rootfs, script string) *specs.Spec {
 	}
 }
 
-// scriptProcess is sh -c script; an empty script is a binary that isn't there.
+// scriptProcess runs sh -c script. With an empty script, it runs a program that does not
+// exist.
 func scriptProcess(script string) *specs.Process {
 	args := []string{"/bin/sh", "-c", script}
 	if script == "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// TestContainerdRefusals asks for what can't be, and wants the classes that package
-// libcontainerd promises, whatever the release makes of it.
+// TestContainerdRefusals makes requests that can't be done. The errors must have the
+// classes that package libcontainerd promises, with each release of containerd.
 func TestContainerdRefusals(t *testing.T) {
 	rootfs := busyboxRootfs(t)
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -22,9 +22,10 @@ func TestContainerdRefusals(t *testing.T) {
 		namespace := fmt.Sprintf("refusals-%s-%d", release.version, os.Getpid())
 		t.Cleanup(func() { noRuncState(t, namespace) })
 		d := c.dial(t, namespace)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
-		running, stopped := bareTask(ctx, t, d, rootfs, "running", "sleep 1000"), bareTask(ctx, t, d, rootfs, "stopped", "exit 3")
+		running, stopped := bareTask(ctx, t, d, rootfs, "running", "sleep 1000"),
+			bareTask(ctx, t, d, rootfs, "stopped", "exit 3")
 		if exit, err := d.Wait(ctx, stopped, libcontainerd.InitProcess); err != nil || exit.Code != 3 {
 			t.Fatal(exit, err)
 		}
@@ -33,7 +34,8 @@ func TestContainerdRefusals(t *testing.T) {
 			err error
 			is  func(error) bool
 		}{
-			"container twice":       {d.CreateContainer(ctx, libcontainerd.Record{ID: running, Spec: scriptSpec(rootfs, "")}), errdefs.IsAlreadyExists},
+			"container twice": {d.CreateContainer(ctx,
+				libcontainerd.Record{ID: running, Spec: scriptSpec(rootfs, "")}), errdefs.IsAlreadyExists},
 			"no such container":     {d.DeleteContainer(ctx, "none"), errdefs.IsNotFound},
 			"no container's task":   {second(d.CreateTask(ctx, "none", libcontainerd.TaskConfig{})), errdefs.IsNotFound},
 			"task twice":            {second(d.CreateTask(ctx, running, libcontainerd.TaskConfig{})), errdefs.IsAlreadyExists},
@@ -67,11 +69,11 @@ func TestContainerdRefusals(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// bareTask starts a container's task at the daemon, with nothing for its stdio.
+// bareTask starts a container's task at the daemon, without stdio.
 func bareTask(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs, id, script string) string {
 	t.Helper()
 	spec := scriptSpec(rootfs, script)
-	// By default it is named by the id alone, which other processes have too.
+	// The default name has only the id, which containers of other namespaces may have, too.
 	spec.Linux.CgroupsPath = fmt.Sprintf("/engine-lite-tests-%d-%s", os.Getpid(), id)
 	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: id, Spec: spec}); err != nil {
 		t.Fatal(err)
@@ -85,10 +87,11 @@ func bareTask(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs, id, s
 	return id
 }
 
-// removeTask ends a task, if it runs, and deletes it and its container.
+// removeTask kills a task if it runs, and deletes the task and its container.
 func removeTask(ctx context.Context, t *testing.T, d *remote.Daemon, id string) {
 	t.Helper()
-	if err := d.Kill(ctx, id, libcontainerd.InitProcess, syscall.SIGKILL, true); err != nil && !errdefs.IsNotFound(err) {
+	if err := d.Kill(ctx, id, libcontainerd.InitProcess, syscall.SIGKILL, true); err != nil &&
+		!errdefs.IsNotFound(err) {
 		t.Error(err)
 	}
 	if _, err := d.Wait(ctx, id, libcontainerd.InitProcess); err != nil {

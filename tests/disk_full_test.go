@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// TestFullDisk fills the disk under running containers, kills the engine on it, and
-// frees it again: nothing new is begun, each exit is told, removals work.
+// TestFullDisk fills the disk while containers run, kills the engine, and frees the disk
+// again. On the full disk nothing new begins, each exit is recorded, and containers can be
+// removed.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"tmpfs", "ext4"} {
@@ -35,7 +36,7 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 		}
 	})
 	const waits = "while :; do sleep 0.1; done"
-	// A shell that waits for room in a pipe minds SIGKILL only.
+	// A shell that waits for room in a pipe reacts only to SIGKILL.
 	writes := []string{"busybox", "sh", "-c", "echo ready; while :; do echo a line of some length; sleep 0.02; done"}
 	quiet := d.detached(t, onSignal(7, waits)...)
 	chatty := d.detached(t, writes...)
@@ -46,7 +47,8 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 	d.ok(t, "create", "--name", created, "--network", "none", "busybox", "true")
 	gone := d.inspect(t, goes).ID
 	for _, name := range []string{quiet, chatty, goes, later} {
-		await(t, name+" is ready", func() bool { return strings.Contains(d.ok(t, "logs", "--tail", "1000000", name), "ready") })
+		await(t, name+" is ready",
+			func() bool { return strings.Contains(d.ok(t, "logs", "--tail", "1000000", name), "ready") })
 	}
 	signal := func(name string, sig syscall.Signal) {
 		if err := syscall.Kill(d.inspect(t, name).State.Pid, sig); err != nil {
@@ -82,11 +84,13 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 	if !d.inspect(t, stays).State.Running {
 		t.Error("the container that was left alone has ended")
 	}
-	if a := d.call(http.MethodPost, "/containers/"+gone+"/wait?condition=removed", ""); !strings.Contains(a.body, `"StatusCode":9`) {
+	if a := d.call(http.MethodPost, "/containers/"+gone+"/wait?condition=removed", ""); !strings.Contains(a.body,
+		`"StatusCode":9`) {
 		t.Errorf("late wait: %+v", a)
 	}
 	refusesNewWork(t, d, created, stays)
-	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--format", "{{.Actor.Attributes.exitCode}}")
+	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+		"--format", "{{.Actor.Attributes.exitCode}}")
 	codes := strings.Fields(dies)
 	if slices.Sort(codes); !slices.Equal(codes, []string{"137", "137", "7", "9"}) {
 		t.Errorf("die events: %q", dies)
@@ -102,7 +106,8 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 	}
 }
 
-// refusesNewWork checks that nothing is begun on a full disk, and that all say why.
+// refusesNewWork checks that nothing new begins on a full disk, and that each error says
+// why.
 func refusesNewWork(t *testing.T, d docker, created, running string) {
 	t.Helper()
 	const full = "no space left on device"
@@ -110,8 +115,10 @@ func refusesNewWork(t *testing.T, d docker, created, running string) {
 	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/containers/create", request)
 	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/containers/"+created+"/start", "")
 	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/containers/"+running+"/restart", "")
-	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/containers/"+running+"/exec", `{"Cmd":["true"]}`)
-	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/images/create?fromImage=localhost:1/x&tag=y", "")
+	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/containers/"+running+"/exec",
+		`{"Cmd":["true"]}`)
+	d.refused(t, http.StatusInsufficientStorage, full, http.MethodPost, "/images/create?fromImage=localhost:1/x&tag=y",
+		"")
 	if status := d.inspect(t, created).State.Status; status != "created" {
 		t.Errorf("a start that was refused left it %s", status)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// TestJournalOnAFullDisk commits the ends of a thousand containers where no block is
-// left, and the beginning of others once there are some again.
+// TestJournalOnAFullDisk commits the exits of a thousand containers while the disk has no
+// free block. It commits starts once there are free blocks again.
 func TestJournalOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"tmpfs", "ext4"} {
@@ -64,14 +64,15 @@ func openJournal(t *testing.T, path string) *journal.Journal {
 
 const ends = 1000
 
-// commitAll changes each of so many records in a transaction of its own, with an event.
+// commitAll changes many records, each in a transaction of its own, with an event.
 func commitAll(t *testing.T, j *journal.Journal, change func(tx *journal.Tx, key string)) {
 	t.Helper()
 	for i := range ends {
 		err := j.Commit(t.Context(), func(tx *journal.Tx) error {
 			key := fmt.Sprintf("%064d", i)
 			change(tx, key)
-			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Attributes: map[string]string{"exitCode": "0", "image": "busybox"}})
+			tx.Append(journal.Event{Type: "container", Action: "die", ID: key,
+				Attributes: map[string]string{"exitCode": "0", "image": "busybox"}})
 			return nil
 		})
 		if err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// TestReadOnlyDisk has the disk refuse the journal's writes under running containers:
-// as a file system does that has become read-only. Containers run on, the API says what
-// is wrong, the exit waits for the disk and is told with its code, also by an engine
-// that comes later.
+// TestReadOnlyDisk makes the disk refuse the journal's writes while containers run, as a
+// file system does when it becomes read-only. The containers run on, and the API says what
+// is wrong. An exit waits until the disk works again. Then it is recorded with its code,
+// by this engine or by the next one.
 func TestReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	fs := newDisk(t, "tmpfs", 128)
@@ -77,7 +77,8 @@ func testReadOnlyDisk(t *testing.T, d docker, f *blockFile) {
 	if out := d.ok(t, "wait", second); out != "7" {
 		t.Errorf("docker wait, of the next engine: %s", out)
 	}
-	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--filter", "container="+first, "--filter", "container="+second,
+	dies := d.ok(t, "events", "--since", "1", "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die",
+		"--filter", "container="+first, "--filter", "container="+second,
 		"--format", "{{.Actor.Attributes.exitCode}}")
 	if dies != "7\n7" {
 		t.Errorf("die events: %q", dies)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// docker is one docker CLI that speaks to one engine.
+// docker is a docker CLI that is connected to an engine.
 type docker struct {
 	*rig
 	path, version string
@@ -26,8 +26,8 @@ type docker struct {
 // commandTimeout bounds a command that should end by itself.
 const commandTimeout = 90 * time.Second
 
-// dockers finds the CLIs: what ENGINE_LITE_DOCKER lists (paths with colons between),
-// else the one in PATH and the distribution's, which hack/setup unpacks.
+// dockers finds the CLIs: the paths in ENGINE_LITE_DOCKER, separated by colons. By default
+// these are the one in PATH and the one of the distribution that hack/setup unpacks.
 func dockers(t testing.TB) []docker {
 	t.Helper()
 	paths := filepath.SplitList(os.Getenv("ENGINE_LITE_DOCKER"))
@@ -61,7 +61,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// eachDocker runs a test with each CLI, on the engine that tests share.
+// eachDocker runs a test with each CLI, on the shared engine.
 func eachDocker(t *testing.T, test func(t *testing.T, d docker)) {
 	t.Parallel()
 	r := sharedRig(t)
@@ -74,7 +74,7 @@ func eachDocker(t *testing.T, test func(t *testing.T, d docker)) {
 	}
 }
 
-// oneDocker is the first CLI, for what depends on the engine alone.
+// oneDocker is the first CLI, for tests that depend only on the engine.
 func oneDocker(t *testing.T, r *rig) docker {
 	t.Helper()
 	d := dockers(t)[0]
@@ -99,13 +99,13 @@ func (d docker) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command to its end, whatever that is.
+// run runs a command to its end. Any exit code is accepted.
 func (d docker) run(t testing.TB, args ...string) result {
 	t.Helper()
 	return d.feed(t, nil, args...)
 }
 
-// feed runs a command that reads in.
+// feed runs a command with stdin.
 func (d docker) feed(t testing.TB, in io.Reader, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -123,7 +123,7 @@ func (d docker) feed(t testing.TB, in io.Reader, args ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// ok runs a command that has to succeed, and returns what it printed.
+// ok runs a command that must succeed, and returns its output.
 func (d docker) ok(t testing.TB, args ...string) string {
 	t.Helper()
 	r := d.run(t, args...)
@@ -133,19 +133,20 @@ func (d docker) ok(t testing.TB, args ...string) string {
 	return strings.TrimSuffix(r.stdout, "\n")
 }
 
-// fails runs a command that has to fail with an exit code and say why.
+// fails runs a command that must fail with this exit code and this text.
 func (d docker) fails(t testing.TB, code int, why string, args ...string) {
 	t.Helper()
 	r := d.run(t, args...)
 	if r.code != code || !strings.Contains(r.stderr, why) {
-		t.Errorf("docker %q: exit code %d, want %d and %q\nstdout: %s\nstderr: %s", args, r.code, code, why, r.stdout, r.stderr)
+		t.Errorf("docker %q: exit code %d, want %d and %q\nstdout: %s\nstderr: %s", args, r.code, code, why, r.stdout,
+			r.stderr)
 	}
 }
 
 var names atomic.Int64
 
-// name is a container's name that nobody has; the container is removed at the
-// end of the test, if there is one.
+// name returns an unused name for a container. The container is removed at the end of the
+// test if it exists.
 func (d docker) name(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("t%d", names.Add(1))
@@ -172,7 +173,7 @@ func (d docker) format(t testing.TB, id, template string) string {
 	return d.ok(t, "inspect", "--format", template, id)
 }
 
-// inspect is a part of what docker inspect tells.
+// inspect returns a part of the output of docker inspect.
 func (d docker) inspect(t testing.TB, id string) (c containerJSON) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(d.format(t, id, "{{json .}}")), &c); err != nil {
@@ -209,7 +210,7 @@ type running struct {
 	ended          chan struct{}
 }
 
-// background starts a command that ends by itself or with the test.
+// background starts a command. The command ends by itself or with the test.
 func (d docker) background(t testing.TB, stdin io.Reader, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,8 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// spooler is an engine of somebody else's: it keeps the output of each process
-// in a spool.
+// spooler is an embedding engine: it keeps the output of each process in a spool.
 type spooler struct {
 	libcontainerdtest.Recorder // keeps the events
 	spools                     sync.Map
@@ -42,8 +41,8 @@ func (e *spooler) of(id, process string) *libcontainerd.Spool {
 	return spool.(*libcontainerd.Spool)
 }
 
-// TestEmbedder is a tiny engine on runtimed: run, exec and stop, with several
-// readers on an output, one of which is stuck.
+// TestEmbedder is a small embedding engine on runtimed: run, exec and stop. An output has
+// several readers, and one of them is stuck.
 func TestEmbedder(t *testing.T) {
 	daemon := startRuntimed(t, buildRuntimed(t), "runc")
 	groups, rootfs := newGroups(t), busyboxRootfs(t)
@@ -70,13 +69,15 @@ func TestEmbedder(t *testing.T) {
 		t.Errorf("exec: %+v, %q", exit, said)
 	}
 	const flood = "i=0; while [ $i -lt 50000 ]; do echo 0123456789; i=$((i+1)); done; exit 4"
-	exit, err = e.client.RunContainer(e.ctx, "flood", groups.place(scriptSpec(rootfs, flood)), libcontainerd.CreateOptions{},
+	exit, err = e.client.RunContainer(e.ctx, "flood", groups.place(scriptSpec(rootfs, flood)),
+		libcontainerd.CreateOptions{},
 		libcontainerd.StartOptions{})
 	e.must(err)
 	if _, to := backend.of("flood", libcontainerd.InitProcess).Kept(); exit.Code != 4 || to != 50000*11 {
 		t.Errorf("flood: %+v, %d bytes", exit, to)
 	}
-	if _, err := backend.of("flood", libcontainerd.InitProcess).Reader(0).Read(make([]byte, 1)); !errdefs.IsOutOfRange(err) {
+	if _, err := backend.of("flood",
+		libcontainerd.InitProcess).Reader(0).Read(make([]byte, 1)); !errdefs.IsOutOfRange(err) {
 		t.Errorf("a reader that was too late: %v", err)
 	}
 	exit, err = ctr.Stop(e.ctx, libcontainerd.StopOptions{Grace: -1})
@@ -93,7 +94,7 @@ func TestEmbedder(t *testing.T) {
 	}
 }
 
-// said is all of a spool from the beginning.
+// said returns the whole content of a spool.
 func (e *engine) said(s *libcontainerd.Spool) string {
 	e.Helper()
 	b, err := io.ReadAll(s.Reader(0))

@@ -11,9 +11,9 @@ import (
 	"github.com/engine-lite/engine-lite/events"
 )
 
-// TestConsumeOverKills has a consumer of the events that is right after the
-// engine was killed again and again while containers ended, and that is itself
-// ended and begun again.
+// TestConsumeOverKills runs a consumer of the events. The engine is killed again and again
+// while containers end, and the consumer is ended and started again. The consumer must
+// have each event.
 func TestConsumeOverKills(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -30,7 +30,7 @@ func TestConsumeOverKills(t *testing.T) {
 	}
 
 	const rounds = 3
-	codes := map[string]string{} // by name, what its die has to say
+	codes := map[string]string{} // the exit code of each container's die event, by name
 	seen := map[string]string{}
 	refused := map[string]bool{}
 	last := begin.Seq
@@ -41,7 +41,7 @@ func TestConsumeOverKills(t *testing.T) {
 		name := e.Attributes["name"]
 		if e.Action == "die" && strings.HasPrefix(name, "last-") && !refused[name] {
 			refused[name] = true
-			return errLastEvent // it comes again
+			return errLastEvent // the event comes again
 		}
 		last = e.Seq
 		if e.Action == "die" {
@@ -59,7 +59,8 @@ func TestConsumeOverKills(t *testing.T) {
 		for i := range 4 {
 			name := fmt.Sprintf("c%d-%d", round, i)
 			codes[name] = fmt.Sprint(10*round + i)
-			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", fmt.Sprintf("sleep 0.%d; exit %s", i, codes[name]))
+			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c",
+				fmt.Sprintf("sleep 0.%d; exit %s", i, codes[name]))
 		}
 		r.kill(t, r.enginePid())
 		if err := r.start(); err != nil {
@@ -76,7 +77,7 @@ func TestConsumeOverKills(t *testing.T) {
 		}
 		cancel()
 	}
-	delete(codes, fmt.Sprintf("last-%d", rounds-1)) // nobody consumed after that
+	delete(codes, fmt.Sprintf("last-%d", rounds-1)) // no consumer ran after that
 	for name, code := range codes {
 		if got := seen[name]; got != code {
 			t.Errorf("%s died with %q, not %s", name, got, code)
@@ -86,7 +87,7 @@ func TestConsumeOverKills(t *testing.T) {
 
 var errLastEvent = errors.New("the last event that is wanted")
 
-// history is every event up to now.
+// history returns all events so far.
 func (r *rig) history(t testing.TB) []events.Event {
 	t.Helper()
 	client := events.Unix(r.socket())

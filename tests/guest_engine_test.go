@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// guestEngine runs the engine inside of the machine: what the API's limits
-// become, and what it says of them.
+// guestEngine runs the engine inside of the machine: the effect of the API's limits, and
+// how the engine reports them.
 func guestEngine(t *testing.T) {
 	r := ownRig(t)
 	if log := r.logs("run/runtimed.log"); !strings.Contains(log, "crun runs on this host") {
@@ -24,7 +24,7 @@ func guestEngine(t *testing.T) {
 	t.Run("privileged", func(t *testing.T) { enginePrivileged(t, r) })
 }
 
-// inspected is what these tests look at of a container.
+// inspected is the part of an inspect that these tests check.
 type inspected struct {
 	ID         string   `json:"Id"`
 	Warnings   []string // of the create
@@ -36,7 +36,7 @@ type inspected struct {
 	}
 }
 
-// must makes a request that succeeds, and decodes the answer where it has one.
+// must makes a request that must succeed, and decodes the answer if there is one.
 func (r *rig) must(t *testing.T, into any, method, path, body string) {
 	t.Helper()
 	a := r.call(method, path, body)
@@ -55,14 +55,16 @@ func (r *rig) must(t *testing.T, into any, method, path, body string) {
 func (r *rig) runs(t *testing.T, script, hostConfig string) string {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": json.RawMessage(hostConfig), "OpenStdin": true,
+		"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": json.RawMessage(hostConfig),
+		"OpenStdin": true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c inspected
 	r.must(t, &c, "POST", "/containers/create", string(body))
-	if unkillable := strings.Contains(hostConfig, "OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OOM killer") {
+	if unkillable := strings.Contains(hostConfig,
+		"OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OOM killer") {
 		t.Errorf("warnings %q for %s", c.Warnings, hostConfig)
 	}
 	r.must(t, nil, "POST", "/containers/"+c.ID+"/start", "")
@@ -100,7 +102,8 @@ func engineLimits(t *testing.T, r *rig) {
 		PidsStats   struct{ Current, Limit uint64 } `json:"pids_stats"`
 	}
 	r.must(t, &stats, "GET", "/containers/"+id+"/stats?stream=0", "")
-	if stats.MemoryStats.Usage == 0 || stats.MemoryStats.Limit != 64<<20 || stats.PidsStats.Current != 1 || stats.PidsStats.Limit != 33 {
+	if stats.MemoryStats.Usage == 0 || stats.MemoryStats.Limit != 64<<20 || stats.PidsStats.Current != 1 ||
+		stats.PidsStats.Limit != 33 {
 		t.Errorf("stats %+v", stats)
 	}
 	r.must(t, nil, "POST", "/containers/"+id+"/pause", "")
@@ -119,8 +122,8 @@ func engineOutOfMemory(t *testing.T, r *rig) {
 	}
 }
 
-// enginePrivileged has a container that divides its control group, as a whole
-// system in a container does. It asks for what version 2 doesn't have, too.
+// enginePrivileged runs a container that divides its control group, as an init system in a
+// container does. The container also asks for limits that version 2 does not have.
 func enginePrivileged(t *testing.T, r *rig) {
 	id := r.runs(t, "cd /sys/fs/cgroup && mkdir init && echo 0 > init/cgroup.procs && echo +pids > cgroup.subtree_control && exit 5",
 		`{"Privileged": true, "OomKillDisable": true}`)

@@ -12,8 +12,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// pausedReally has the kernel's word that all processes stand still. A frozen
-// process takes SIGKILL all the same in version 2, and no other signal.
+// pausedReally checks in the kernel's files that all processes are frozen. In version 2, a
+// frozen process can be killed by SIGKILL, but gets no other signal.
 func pausedReally(g *guest) {
 	s := g.spec(`trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done`, nil)
 	ctr := g.start("paused", s, libcontainerd.StdioConfig{})
@@ -26,7 +26,8 @@ func pausedReally(g *guest) {
 	if n := g.number(s, "cgroup.events", "frozen"); n != 1 {
 		g.Errorf("frozen is %d after a signal", n)
 	}
-	if task, err := g.daemon.Process(g.ctx, "paused", libcontainerd.InitProcess); err != nil || task.Status != libcontainerd.TaskPaused {
+	if task, err := g.daemon.Process(g.ctx, "paused", libcontainerd.InitProcess); err != nil ||
+		task.Status != libcontainerd.TaskPaused {
 		g.Errorf("runtimed says %+v, %v", task, err)
 	}
 	g.must(ctr.Resume(g.ctx))
@@ -42,8 +43,8 @@ func pausedReally(g *guest) {
 	}
 }
 
-// pauseOutlives kills runtimed while a container is paused: the next one knows
-// it, and can resume the container.
+// pauseOutlives kills runtimed while a container is paused. The next runtimed knows that
+// it is paused, and can resume it.
 func pauseOutlives(g *guest) {
 	s := g.spec("read line; exit 7", limits(64<<20, 33, 50_000))
 	ctr := g.start("outlives", s, libcontainerd.StdioConfig{Stdin: true})
@@ -68,10 +69,11 @@ func pauseOutlives(g *guest) {
 	}
 }
 
-// statsAgree compares the counters with those that the kernel shows.
+// statsAgree compares the statistics with the kernel's counters.
 func statsAgree(g *guest) {
-	// The file is in a tmpfs, and charged to the one who wrote it first.
-	s := g.spec("dd if=/dev/zero of=/dev/fill bs=64k count=128; echo ready; read line; exit 0", limits(64<<20, 33, 50_000))
+	// The file is in a tmpfs. Its memory is charged to the first writer.
+	s := g.spec("dd if=/dev/zero of=/dev/fill bs=64k count=128; echo ready; read line; exit 0",
+		limits(64<<20, 33, 50_000))
 	for i, m := range s.Mounts {
 		if m.Destination == "/dev" {
 			s.Mounts[i].Options = []string{"nosuid", "mode=755", "size=16m"}
@@ -83,7 +85,8 @@ func statsAgree(g *guest) {
 	stats, err := ctr.Stats(g.ctx)
 	g.must(err)
 	after := g.number(s, "cpu.stat", "usage_usec")
-	if cpu := stats.CPUTotal / 1000; cpu < before || cpu > after || stats.CPUTotal == 0 || stats.CPUUser+stats.CPUKernel == 0 {
+	if cpu := stats.CPUTotal / 1000; cpu < before || cpu > after || stats.CPUTotal == 0 ||
+		stats.CPUUser+stats.CPUKernel == 0 {
 		g.Errorf("CPU: %+v, want %d to %d µs", stats, before, after)
 	}
 	if stats.MemoryUsage < 8<<20 || stats.MemoryUsage > 64<<20 || stats.MemoryLimit != 64<<20 {
@@ -96,8 +99,7 @@ func statsAgree(g *guest) {
 	g.ends(ctr)
 }
 
-// outOfMemory ends a container for want of memory: the kill is told before the
-// exit.
+// outOfMemory runs a container out of memory: the OOM event comes before the exit.
 func outOfMemory(g *guest) {
 	ctr := g.start("greedy", g.spec("exec busybox tail /dev/zero", small()), libcontainerd.StdioConfig{})
 	if exit := g.wait(ctr, libcontainerd.InitProcess); exit.Code != 137 || !exit.OOMKilled {
@@ -109,14 +111,14 @@ func outOfMemory(g *guest) {
 	}
 }
 
-// small is little memory, and no swap.
+// small is a small limit of memory, without swap.
 func small() *specs.LinuxResources {
 	memory := int64(16 << 20)
 	return &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory, Swap: &memory}}
 }
 
-// childOutOfMemory ends a child of the container for want of memory, in a group
-// below the container's, which the container's own count has too.
+// childOutOfMemory runs a child of the container out of memory, in a group below the
+// container's. The count of the container's own group includes that kill.
 func childOutOfMemory(g *guest) {
 	s := writable(g.spec(`mkdir /sys/fs/cgroup/below
 		(echo 0 > /sys/fs/cgroup/below/cgroup.procs; exec busybox tail /dev/zero)
@@ -144,8 +146,8 @@ func writable(s *specs.Spec) *specs.Spec {
 	return s
 }
 
-// nestedGroups has a container that divides its control group, as an init system
-// does: with controllers for the groups below, its own can't have processes.
+// nestedGroups runs a container that divides its control group, as an init system does.
+// Its own group has controllers for the groups below, and can't have processes.
 func nestedGroups(g *guest) {
 	s := writable(g.spec(`cd /sys/fs/cgroup; mkdir init app
 		echo 0 > init/cgroup.procs; echo +memory +pids > cgroup.subtree_control
@@ -177,11 +179,12 @@ func nestedGroups(g *guest) {
 	g.gone(s)
 }
 
-// hostPidsEnd has a container without a pid namespace of its own: what its first
-// process leaves behind ends too.
+// hostPidsEnd runs a container without a pid namespace of its own. Processes that its init
+// process leaves behind are killed.
 func hostPidsEnd(g *guest) {
 	s := g.spec("sleep 1000 & echo $!; exit 0", nil)
-	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
 	ctr := g.start("rest", s, libcontainerd.StdioConfig{})
 	var left int
 	if _, err := fmt.Sscan(g.ends(ctr), &left); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// limits are all that a container can be given by Docker's API. Swap is, as
-// there, the sum of memory and swap.
+// limits are all limits that Docker's API has. Swap is the sum of memory and swap, as
+// there.
 func limits(memory, pids, quota int64) *specs.LinuxResources {
 	swap, reservation := memory+memory/2, memory/2
 	period, shares := uint64(100_000), uint64(512)
@@ -25,7 +25,7 @@ func limits(memory, pids, quota int64) *specs.LinuxResources {
 	}
 }
 
-// limitFiles are where version 2 has them.
+// limitFiles are the files of these limits in version 2.
 var limitFiles = []string{"memory.max", "memory.swap.max", "memory.low", "pids.max", "cpu.max", "cpuset.cpus"}
 
 // limitsShown reads the limits inside of the container and from outside.
@@ -36,8 +36,10 @@ func limitsShown(g *guest) {
 	s.Process.Args = append(append(s.Process.Args, "sh"), limitFiles...)
 	ctr := g.start("limited", s, libcontainerd.StdioConfig{})
 	got := strings.Split(strings.TrimSpace(g.ends(ctr)), "\n")
-	want := []string{"0::/", "memory.max=67108864", "memory.swap.max=33554432", "memory.low=33554432", "pids.max=33", "cpu.max=50000 100000", "cpuset.cpus=0"}
-	if got = slices.DeleteFunc(got, func(line string) bool { return strings.Contains(line, "Read-only file system") }); !slices.Equal(got, want) {
+	want := []string{"0::/", "memory.max=67108864", "memory.swap.max=33554432", "memory.low=33554432", "pids.max=33",
+		"cpu.max=50000 100000", "cpuset.cpus=0"}
+	if got = slices.DeleteFunc(got,
+		func(line string) bool { return strings.Contains(line, "Read-only file system") }); !slices.Equal(got, want) {
 		g.Errorf("inside: %q\nwant %q", got, want)
 	}
 	for _, line := range want[1:] {
@@ -46,8 +48,8 @@ func limitsShown(g *guest) {
 			g.Errorf("outside: %s is %q, want %q", file, got, value)
 		}
 	}
-	// 512 of 1024 shares are less than the usual weight of 100; how much less, OCI
-	// runtimes don't agree.
+	// 512 of 1024 shares are less than the usual weight of 100. OCI runtimes compute different
+	// weights.
 	if weight, err := strconv.Atoi(g.read(s, "cpu.weight")); err != nil || weight < 2 || weight > 99 {
 		g.Errorf("cpu.weight is %d, %v", weight, err)
 	}
@@ -55,8 +57,7 @@ func limitsShown(g *guest) {
 	g.gone(s)
 }
 
-// limitsUpdated changes the limits of a container that runs; what the change
-// doesn't name stays.
+// limitsUpdated changes limits of a container that runs. The other limits stay.
 func limitsUpdated(g *guest) {
 	s := g.spec("cat", limits(64<<20, 33, 50_000))
 	ctr := g.start("updated", s, libcontainerd.StdioConfig{Stdin: true})
@@ -67,11 +68,14 @@ func limitsUpdated(g *guest) {
 		want   map[string]string
 	}{
 		{&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory, Swap: &swap}},
-			map[string]string{"memory.max": "33554432", "memory.swap.max": "8388608", "pids.max": "33", "cpu.max": "50000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "33554432", "memory.swap.max": "8388608", "pids.max": "33",
+				"cpu.max": "50000 100000", "cpu.weight": weight}},
 		{&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}},
-			map[string]string{"memory.max": "33554432", "pids.max": "21", "cpu.max": "50000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "33554432", "pids.max": "21", "cpu.max": "50000 100000",
+				"cpu.weight": weight}},
 		{limits(96<<20, 44, 70_000),
-			map[string]string{"memory.max": "100663296", "memory.swap.max": "50331648", "pids.max": "44", "cpu.max": "70000 100000", "cpu.weight": weight}},
+			map[string]string{"memory.max": "100663296", "memory.swap.max": "50331648", "pids.max": "44",
+				"cpu.max": "70000 100000", "cpu.weight": weight}},
 	} {
 		g.must(ctr.Update(g.ctx, step.change))
 		for file, want := range step.want {
@@ -91,11 +95,12 @@ func limitsUpdated(g *guest) {
 	g.ends(ctr)
 }
 
-// execJoins runs an exec, which has the container's limits.
+// execJoins runs an exec: the container's limits hold for it.
 func execJoins(g *guest) {
 	s := g.spec("cat", limits(64<<20, 33, 50_000))
 	ctr := g.start("joined", s, libcontainerd.StdioConfig{Stdin: true})
-	pid, err := ctr.Exec(g.ctx, "e", scriptProcess("cat /proc/self/cgroup /sys/fs/cgroup/pids.max; cat"), libcontainerd.StdioConfig{Stdin: true})
+	pid, err := ctr.Exec(g.ctx, "e", scriptProcess("cat /proc/self/cgroup /sys/fs/cgroup/pids.max; cat"),
+		libcontainerd.StdioConfig{Stdin: true})
 	g.must(err)
 	g.await("the exec tells of its group", func() bool { return g.recorder.Output("joined", "e") == "0::/\n33\n" })
 	members := strings.Fields(g.read(s, "cgroup.procs"))
@@ -112,8 +117,8 @@ func execJoins(g *guest) {
 	}
 }
 
-// guestWithoutMemory runs on a kernel that withholds the controller of memory: a
-// limit that nobody would enforce is refused, by its name, and all else works.
+// guestWithoutMemory runs on a kernel without the memory controller. A limit that could
+// not be enforced is refused, by its name. All else works.
 func guestWithoutMemory(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
 	daemon, rootfs := startRuntimed(t, guestPrograms, "crun"), busyboxRootfs(t)
@@ -137,7 +142,8 @@ func guestWithoutMemory(t *testing.T) {
 	refused(ctr.Update(g.ctx, small()))
 	stats, err := ctr.Stats(g.ctx)
 	g.must(err)
-	if stats.PidsCurrent != 1 || stats.PidsLimit != 33 || stats.CPUTotal == 0 || stats.MemoryUsage != 0 || stats.MemoryLimit != 0 {
+	if stats.PidsCurrent != 1 || stats.PidsLimit != 33 || stats.CPUTotal == 0 || stats.MemoryUsage != 0 ||
+		stats.MemoryLimit != 0 {
 		t.Errorf("stats %+v", stats)
 	}
 	g.must(ctr.Pause(g.ctx))

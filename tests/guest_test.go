@@ -18,8 +18,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// guestTests run inside of the virtual machines of TestControlGroups2, and only
-// there.
+// guestTests run only inside of the virtual machines of TestControlGroups2.
 var guestTests = []testing.InternalTest{
 	{Name: "Runc", F: func(t *testing.T) { guestRuntimed(t, "runc") }},
 	{Name: "Crun", F: func(t *testing.T) { guestRuntimed(t, "crun") }},
@@ -27,12 +26,11 @@ var guestTests = []testing.InternalTest{
 	{Name: "WithoutMemory", F: guestWithoutMemory},
 }
 
-// insideMachine tells whether this is a virtual machine.
+// insideMachine is true inside of a virtual machine.
 func insideMachine() bool { return os.Getenv(guestMark) != "" }
 
-// runGuest runs guestTests in the place of this package's tests, and ends the
-// process.
-func runGuest() { testing.Main(regexp.MatchString, guestTests, nil, nil) }
+// runInMachine runs guestTests in place of this package's tests, and ends the process.
+func runInMachine() { testing.Main(regexp.MatchString, guestTests, nil, nil) }
 
 // guestRuntimed tests runtimed with one OCI runtime.
 func guestRuntimed(t *testing.T, ociRuntime string) {
@@ -44,10 +42,12 @@ func guestRuntimed(t *testing.T, ociRuntime string) {
 	for _, c := range guestCases {
 		t.Run(c.name, func(t *testing.T) { c.run(newGuest(t, daemon, rootfs, c.name)) })
 	}
-	t.Run("contract", func(t *testing.T) { runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, elsewhere...) })
+	t.Run("contract", func(t *testing.T) {
+		runContract(t, daemon, rootfs, libcontainerd.CreateOptions{}, skippedInMachine...)
+	})
 }
 
-// guestCases are what runtimed does with control groups.
+// guestCases are the tests of runtimed with control groups.
 var guestCases = []struct {
 	name string
 	run  func(*guest)
@@ -64,21 +64,24 @@ var guestCases = []struct {
 	{"host-pids", hostPidsEnd},
 }
 
-// elsewhere are the cases of the contract suite that the machine doesn't run: all
-// of them take 5 minutes there.
-var elsewhere = func() []libcontainerdtest.Without {
+// skippedInMachine are the cases of the contract suite that the machine does not run: the
+// whole suite would take 5 minutes there.
+var skippedInMachine = func() []libcontainerdtest.Without {
 	var list []libcontainerdtest.Without
 	for _, name := range []string{
 		"run/", "exec/", "stdin/", "failure/", "event/", "restore/", "checkpoint/", "race/",
-		"state/two starts at once", "state/start of a running one", "state/command lines", "state/checkpoint is refused", "state/ids",
-		"stop/by its signal", "stop/by force after the grace", "stop/two at once", "stop/with execs", "stop/never ran, has ended, runs again",
+		"state/two starts at once", "state/start of a running one", "state/command lines",
+		"state/checkpoint is refused", "state/ids",
+		"stop/by its signal", "stop/by force after the grace", "stop/two at once", "stop/with execs",
+		"stop/never ran, has ended, runs again",
 	} {
-		list = append(list, libcontainerdtest.Without{Case: name, Reason: "the version of control groups doesn't matter to it"})
+		list = append(list, libcontainerdtest.Without{Case: name,
+			Reason: "the version of control groups doesn't matter to it"})
 	}
 	return list
 }()
 
-// guest is an engine on a runtimed inside of the machine.
+// guest is a client of the client layer, on a runtimed inside of the machine.
 type guest struct {
 	*engine
 	runtimed *privateRuntimed
@@ -91,19 +94,20 @@ func newGuest(t *testing.T, daemon *privateRuntimed, rootfs, namespace string) *
 	return &guest{engine: newEngine(t, daemon.dial(t, namespace)), runtimed: daemon, rootfs: rootfs, groups: groups}
 }
 
-// spec is a container with limits that sees its control group in a namespace of
-// its own, as Docker's containers do.
+// spec is a container with limits that sees its control group in a namespace of its own,
+// like Docker's containers.
 func (g *guest) spec(script string, limits *specs.LinuxResources) *specs.Spec {
 	s := g.groups.place(scriptSpec(g.rootfs, script))
 	s.Mounts = append(s.Mounts,
 		specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
-		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}})
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+			Options: []string{"ro", "nosuid", "noexec", "nodev"}})
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	s.Linux.Resources = limits
 	return s
 }
 
-// read is the content of a file of a container's control group.
+// read returns the content of a file of a container's control group.
 func (g *guest) read(s *specs.Spec, name string) string {
 	g.Helper()
 	data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", s.Linux.CgroupsPath, name))
@@ -111,7 +115,7 @@ func (g *guest) read(s *specs.Spec, name string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// number is one of the "name number" lines of a file of a control group.
+// number returns a number from a file of a control group with lines "name number".
 func (g *guest) number(s *specs.Spec, file, name string) uint64 {
 	g.Helper()
 	for line := range strings.Lines(g.read(s, file)) {
@@ -124,7 +128,7 @@ func (g *guest) number(s *specs.Spec, file, name string) uint64 {
 	return 0
 }
 
-// gone makes sure that a container has no control group.
+// gone checks that a container has no control group any more.
 func (g *guest) gone(s *specs.Spec) {
 	g.Helper()
 	if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", s.Linux.CgroupsPath)); !errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +136,7 @@ func (g *guest) gone(s *specs.Spec) {
 	}
 }
 
-// ends waits for a container that ends with 0 by itself, and returns its output.
+// ends waits for a container that must end with 0, and returns its output.
 func (g *guest) ends(ctr *libcontainerd.Container) string {
 	g.Helper()
 	exit := g.wait(ctr, libcontainerd.InitProcess)

@@ -24,7 +24,8 @@ func (r *rig) importBusybox() error {
 		"fromSrc": {"-"}, "repo": {"busybox"}, "tag": {"latest"},
 		"changes": {"ENV PATH=/bin", `CMD ["sh"]`},
 	}
-	response, err := r.client.Post("http://engine/images/create?"+query.Encode(), "application/x-tar", bytes.NewReader(rootfs))
+	response, err := r.client.Post("http://engine/images/create?"+query.Encode(), "application/x-tar",
+		bytes.NewReader(rootfs))
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,8 @@ func busyboxTar() ([]byte, error) {
 			add(tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil)
 		}
 	}
-	add(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\napp:x:1234:1235:app:/home:/bin/sh\n"))
+	add(tar.Header{Name: "etc/passwd", Mode: 0o644},
+		[]byte("root:x:0:0:root:/root:/bin/sh\napp:x:1234:1235:app:/home:/bin/sh\n"))
 	add(tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\napp:x:1235:\nextra:x:4321:app\n"))
 	add(tar.Header{Name: "etc/not-executable", Mode: 0o644}, []byte("#!/bin/sh\n"))
 	if err == nil {

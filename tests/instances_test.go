@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// second runs a program that has to be refused, and to say why.
+// second runs a program that must be refused with a reason.
 func (r *rig) second(t *testing.T, why, program string, args ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), r.file("bin/"+program), args...).CombinedOutput()
@@ -21,12 +21,12 @@ func (r *rig) second(t *testing.T, why, program string, args ...string) {
 	}
 }
 
-// TestSecondInstances starts a second engine, keeper and runtimed on each of
-// what the first ones have: they are refused, and the first ones go on.
+// TestSecondInstances starts a second engine, keeper and runtimed with the directories and
+// sockets of the first ones. The second ones are refused, and the first ones run on.
 func TestSecondInstances(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	m := r.launch(t, "exec sleep 1000", nil)
+	m := r.runScript(t, "exec sleep 1000", nil)
 	engine, runtimed, keeper := r.enginePid(), r.runtimedPid(), r.keeperPid()
 	other := func(name string) string { return filepath.Join(r.dir, "tmp", name) }
 	dirs := []string{"--root", other("root"), "--run", other("run")}
@@ -46,10 +46,13 @@ func TestSecondInstances(t *testing.T) {
 	}
 	r.second(t, "another keeper has the directory "+r.runDir()+"/keeper", "keeper", "--dir", r.runDir()+"/keeper")
 	asRuntimed := func(root, address string) []string {
-		return []string{"--root", root, "--address", address, "--keeper", r.runDir() + "/keeper/keeper.sock", "--runtime", "runc"}
+		return []string{"--root", root, "--address", address, "--keeper", r.runDir() + "/keeper/keeper.sock",
+			"--runtime", "runc"}
 	}
-	r.second(t, "another runtimed serves "+r.runDir()+"/runtimed", "runtimed", asRuntimed(r.runDir()+"/runtimed", other("s"))...)
-	r.second(t, fmt.Sprintf("keeper %d is not what started this process", keeper), "runtimed", asRuntimed(other("runtimed"), other("s"))...)
+	r.second(t, "another runtimed serves "+r.runDir()+"/runtimed", "runtimed",
+		asRuntimed(r.runDir()+"/runtimed", other("s"))...)
+	r.second(t, fmt.Sprintf("keeper %d is not what started this process", keeper), "runtimed",
+		asRuntimed(other("runtimed"), other("s"))...)
 
 	r.endSecondKeeper(t, pidIn(other("run/keeper/keeper.pid")))
 	for _, name := range []string{"root", "run", "runtimed", "file"} {
@@ -57,7 +60,8 @@ func TestSecondInstances(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := [3]int{r.enginePid(), r.runtimedPid(), r.keeperPid()}; got != [3]int{engine, runtimed, keeper} || !alive(engine) {
+	if got := [3]int{r.enginePid(), r.runtimedPid(), r.keeperPid()}; got != [3]int{engine, runtimed, keeper} ||
+		!alive(engine) {
 		t.Errorf("processes %v, were %v", got, [3]int{engine, runtimed, keeper})
 	}
 	if s := r.state(t, m.id).State; s.Pid != m.pid || !s.Running {
@@ -66,7 +70,8 @@ func TestSecondInstances(t *testing.T) {
 	r.do(t, http.MethodPost, "/containers/"+m.id+"/kill", nil, nil)
 }
 
-// endSecondKeeper ends the keeper of an engine that had everything but its socket.
+// endSecondKeeper ends the keeper of a second engine that could use everything but the
+// socket.
 func (r *rig) endSecondKeeper(t *testing.T, pid int) {
 	t.Helper()
 	if pid == 0 {
@@ -77,15 +82,16 @@ func (r *rig) endSecondKeeper(t *testing.T, pid int) {
 	}
 }
 
-// TestStaleSockets kills all three: their sockets, locks and pid files are in
-// nobody's way.
+// TestStaleSockets kills engine, keeper and runtimed. The next ones start in spite of the
+// old sockets, locks and pid files.
 func TestStaleSockets(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	m := r.launch(t, "exec sleep 1000", nil)
+	m := r.runScript(t, "exec sleep 1000", nil)
 	keeper := r.keeperPid()
 	old := []int{r.runtimedPid(), r.enginePid(), keeper}
-	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil { // it would start the next runtimed, and its end would end the others in peace
+	// it would start the next runtimed, and its end would end the others in peace
+	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	for _, pid := range old {
@@ -97,7 +103,7 @@ func TestStaleSockets(t *testing.T) {
 		}
 		if conn, err := net.Dial("unix", path); err == nil {
 			conn.Close()
-			t.Errorf("somebody answers at %s", path)
+			t.Errorf("something answers at %s", path)
 		}
 	}
 	if err := r.start(); err != nil {
@@ -114,11 +120,11 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
-// codeOfOrphan is Docker's exit code of a process that lost its keeper: 255
-// where the kernel doesn't tell the true one.
+// codeOfOrphan is Docker's exit code of a process whose keeper was killed: 255 if the
+// kernel does not keep the exit status.
 func codeOfOrphan(t *testing.T, code int) int {
 	t.Helper()
-	if kernelTellsExits(t) {
+	if kernelKeepsExits(t) {
 		return code
 	}
 	return 255

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// journalCommand runs engine-lite journal beside the rig's engine, or without one.
+// journalCommand runs "engine-lite journal", with or without an engine that runs.
 func (r *rig) journalCommand(t *testing.T, args ...string) result {
 	t.Helper()
 	args = append([]string{"journal", "--root", r.root(), "--run", r.runDir()}, args...)
@@ -23,8 +23,8 @@ func (r *rig) journalCommand(t *testing.T, args ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// TestJournalCommand looks into the journal of an engine that runs, of one that was
-// killed, and into a copy that is damaged.
+// TestJournalCommand reads the journal of an engine that runs, of one that was killed, and
+// a damaged copy.
 func TestJournalCommand(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -38,11 +38,13 @@ func TestJournalCommand(t *testing.T) {
 		if got := r.journalCommand(t, "check"); got != sound {
 			t.Errorf("check: %+v", got)
 		}
-		if got := r.journalCommand(t, "dump", "--records=false", "--cursor", "1", "--limit", "2"); got.code != 0 || strings.Count(got.stdout, "\n") != 2 ||
+		if got := r.journalCommand(t, "dump", "--records=false", "--cursor", "1", "--limit", "2"); got.code != 0 ||
+			strings.Count(got.stdout, "\n") != 2 ||
 			!strings.HasPrefix(got.stdout, `{"event":{"seq":2,`) {
 			t.Errorf("dump of a part: %+v", got)
 		}
-		if got := r.journalCommand(t, "dump", "--cursor", "1000000"); got.code != 1 || got.stdout != "" || !strings.Contains(got.stderr, "1000000") {
+		if got := r.journalCommand(t, "dump", "--cursor", "1000000"); got.code != 1 || got.stdout != "" ||
+			!strings.Contains(got.stderr, "1000000") {
 			t.Errorf("dump beyond the end: %+v", got)
 		}
 		return r.journalCommand(t, "dump").stdout
@@ -76,7 +78,8 @@ func TestJournalCommand(t *testing.T) {
 	if err := os.WriteFile(path, file[:20<<10], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.journalCommand(t, "check"); got.code != 1 || !strings.Contains(got.stdout, "cut off") || !strings.Contains(got.stderr, "1 findings") {
+	if got := r.journalCommand(t, "check"); got.code != 1 || !strings.Contains(got.stdout, "cut off") ||
+		!strings.Contains(got.stderr, "1 findings") {
 		t.Errorf("check of a file that is cut off: %+v", got)
 	}
 	if err := r.start(); err == nil || !strings.Contains(r.logs("engine.log"), "engine-lite journal check") {

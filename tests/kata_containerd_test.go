@@ -16,11 +16,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// kataType is the runtime of which the tests have no shim.
+// kataType is the type of kata's runtime. The tests have no shim for it.
 const kataType = "io.containerd.kata.v2"
 
-// kataShim writes down how it is called, in $ENGINE_LITE_SHIM/ACTION, up to the point
-// where kata's shim would start a virtual machine.
+// kataShim is a shim that records its calls in $ENGINE_LITE_SHIM/ACTION. It ends where
+// kata's shim would start a virtual machine.
 const kataShim = `#!/bin/sh
 for action; do :; done
 into=$ENGINE_LITE_SHIM/$action
@@ -36,14 +36,14 @@ if [ "$action" = start ]; then
 fi
 `
 
-// TestKata asks for kata's runtime: without its shim, and with one that stands in
-// for it.
+// TestKata uses kata's runtime: without its shim, and with a fake shim.
 func TestKata(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		dir := t.TempDir()
 		record, bin := filepath.Join(dir, "record"), filepath.Join(dir, "bin")
-		c := startContainerd(t, release, "ENGINE_LITE_SHIM="+record, "PATH="+bin+":"+filepath.Dir(release.binary)+":"+os.Getenv("PATH"))
+		c := startContainerd(t, release, "ENGINE_LITE_SHIM="+record,
+			"PATH="+bin+":"+filepath.Dir(release.binary)+":"+os.Getenv("PATH"))
 		t.Cleanup(func() { noEngineState(t) })
 		r := startRig(t, &rig{args: []string{"--containerd", c.address}})
 		d := oneDocker(t, r)
@@ -66,7 +66,8 @@ func TestKata(t *testing.T) {
 		c.passesOptions(t, record)
 		// The engine's own runtime, by its names.
 		for _, runtime := range []string{"runc", "io.containerd.runc.v2"} {
-			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n", "", 0}) {
+			if r := d.run(t, alone("--runtime", runtime, "busybox", "echo", runtime)...); r != (result{runtime + "\n",
+				"", 0}) {
 				t.Errorf("docker run --runtime %s: %+v", runtime, r)
 			}
 		}
@@ -86,8 +87,8 @@ func (d docker) kata(t *testing.T) string {
 	return name
 }
 
-// neverRan wants a container that says why it didn't start, and nothing of it at
-// containerd.
+// neverRan checks that a container shows why it did not start, and that nothing of it is
+// left at containerd.
 func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 	t.Helper()
 	if s := d.inspect(t, name).State; s.Running || s.ExitCode != 128 || !strings.Contains(s.Error, why) {
@@ -102,20 +103,24 @@ func (d docker) neverRan(t *testing.T, c *privateContainerd, name, why string) {
 	d.ok(t, "rm", name)
 }
 
-// bundles is where containerd keeps those of the engine's containers.
+// bundles is the directory in which containerd keeps the bundles of the engine's
+// containers.
 func (c *privateContainerd) bundles() string {
 	return filepath.Join(c.dir, "state", "io.containerd.runtime.v2.task", "engine-lite")
 }
 
-// passesOptions gives kata the path of its configuration, in the type that kata's
-// documentation names, as an engine that embeds the client layer can.
+// passesOptions passes kata the path of its configuration, in the type that kata's
+// documentation names. An engine that embeds the client layer can do the same.
 func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	d := c.dial(t, fmt.Sprintf("kata-%s-%d", c.release.version, os.Getpid()))
-	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options", ConfigPath: "/etc/kata-containers/small.toml"}
-	err := d.CreateContainer(ctx, libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType, RuntimeOptions: opts})
+	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options",
+		ConfigPath: "/etc/kata-containers/small.toml"}
+	err := d.CreateContainer(ctx,
+		libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType,
+			RuntimeOptions: opts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +132,14 @@ func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 		t.Error(err)
 	}
 	in, err := os.ReadFile(filepath.Join(record, "start", "stdin"))
-	if err != nil || !strings.Contains(string(in), "runtimeoptions.v1.Options") || !strings.Contains(string(in), opts.ConfigPath) {
+	if err != nil || !strings.Contains(string(in), "runtimeoptions.v1.Options") ||
+		!strings.Contains(string(in), opts.ConfigPath) {
 		t.Errorf("the shim's stdin: %q, %v", in, err)
 	}
 }
 
-// calledKata looks at how the shim was called: what containerd's runtime v2 says, and
-// what the engine was told.
+// calledKata checks how the shim was called: as containerd's runtime v2 specifies, and
+// with the options given to the engine.
 func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 	t.Helper()
 	read := func(name string) string {
@@ -157,7 +163,7 @@ func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 	}
 	// 2.x repeats the arguments here, as a message with the options in it.
 	if in := read("stdin"); strings.Contains(in, "Options") || c.release.version == "1.6" && in != "" {
-		t.Errorf("options that nobody asked for: %q", in)
+		t.Errorf("options that were not given: %q", in)
 	}
 	var spec specs.Spec
 	if err := json.Unmarshal([]byte(read("config.json")), &spec); err != nil {
@@ -170,7 +176,7 @@ func (c *privateContainerd) calledKata(t *testing.T, record, id string) {
 			t.Errorf("annotation %s is %q in %v", key, spec.Annotations[key], spec.Annotations)
 		}
 	}
-	// It said that it isn't there: nothing else is asked of it.
+	// The shim answered that it is not there, so there are no further calls.
 	if called := namesIn(record); !slices.Equal(called, []string{"start"}) {
 		t.Errorf("the shim was called for %q", called)
 	}

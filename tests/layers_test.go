@@ -17,14 +17,14 @@ import (
 
 const module = "github.com/engine-lite/engine-lite"
 
-// limit is what a package must not have below it, at any depth.
+// limit is what a package must not depend on, directly or indirectly.
 type limit struct {
 	path   string
 	never  []string // import path prefixes
 	others []string // if not nil: all modules beside the standard library and ours
 }
 
-// graphLimits keep the graphs of embedders, and of the keeper, small.
+// graphLimits keep the dependencies of embedders and of the keeper small.
 var graphLimits = []limit{
 	{path: "queue", others: []string{"github.com/containerd/errdefs"}},
 	{path: "events", others: []string{"github.com/containerd/errdefs", "golang.org/x/sys"}},
@@ -39,26 +39,29 @@ var graphLimits = []limit{
 	{path: "cmd/runtimed", never: noClient},
 	{path: "runtimed/internal/cgroup", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt"}},
 	{path: "runtimed/internal/broker", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt", "os/exec"}},
-	{path: "internal/span", never: embedder, others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
+	{path: "internal/span", never: embedder,
+		others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
 	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/ocilog", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
 	{path: "internal/hostlimits", others: []string{"golang.org/x/sys", "github.com/opencontainers/runtime-spec"}},
-	{path: "cmd/engine-lite-oci", never: []string{"net/http"}, others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
+	{path: "cmd/engine-lite-oci", never: []string{"net/http"},
+		others: append([]string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, smallModules...)},
 	{path: "cmd/engine-lite/internal/engine/inspect", never: []string{"net/http", "os/exec"}},
 	{path: "cmd/engine-lite/internal/engine/logs", never: []string{"net/http"}},
-	{path: "cmd/engine-lite/internal/engine/record", never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
+	{path: "cmd/engine-lite/internal/engine/record",
+		never: []string{"github.com/docker", "github.com/moby", "net/http", "os/exec"}},
 	{path: "cmd/engine-lite/internal/engine/request", never: []string{"net/http", "os/exec"}},
 }
 
 var (
 	smallModules = []string{"golang.org/x/sys", "github.com/containerd/errdefs"}
-	// embedder is what nobody gets who embeds the client layer.
+	// embedder lists packages that an embedder of the client layer must not get.
 	embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
 	noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
 )
 
-// TestGraphs checks import graphs whole: what a package must not import, none of those that it imports may either.
+// TestGraphs checks all dependencies of a package, direct and indirect.
 func TestGraphs(t *testing.T) {
 	t.Parallel()
 	graph := importGraph(t, "-deps", module+"/...")
@@ -91,7 +94,8 @@ func TestLayers(t *testing.T) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// layerTable reads the rows. A name without a directory is beside the package before it.
+// layerTable reads the rows. A name without a directory is in the same directory as the
+// package before it.
 func layerTable(text string, graph map[string]*listed) (rows []row) {
 	_, text, _ = strings.Cut(text, "| Package | Holds | Imports of ours |\n")
 	text, _, _ = strings.Cut(text, "\n\n")
@@ -132,7 +136,8 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 			}
 		}
 		if want := slices.Sorted(maps.Keys(direct)); !slices.Equal(want, slices.Sorted(slices.Values(r.imports))) {
-			faults = append(faults, fmt.Sprintf("the row of %s should list these imports: `%s`", r.packages[0], strings.Join(want, "`, `")))
+			faults = append(faults,
+				fmt.Sprintf("the row of %s should list these imports: `%s`", r.packages[0], strings.Join(want, "`, `")))
 		}
 		for _, dep := range r.imports {
 			if !above[dep] {
@@ -148,19 +153,21 @@ func compareLayers(rows []row, graph map[string]*listed) (faults []string) {
 	}
 	for _, p := range slices.Sorted(maps.Keys(graph)) {
 		name, ours := strings.CutPrefix(p, module+"/")
-		if free := []string{"hack", "tests", "examples"}; ours && !above[name] && !slices.Contains(free, strings.Split(name, "/")[0]) {
+		if free := []string{"hack", "tests", "examples"}; ours && !above[name] &&
+			!slices.Contains(free, strings.Split(name, "/")[0]) {
 			faults = append(faults, name+" has no row in docs/design.md: add it, and a rule to .golangci.yml")
 		}
 	}
 	return faults
 }
 
-// TestLayersNotice proves that each kind of rule notices.
+// TestLayersNotice checks that a violation of each kind of rule is found.
 func TestLayersNotice(t *testing.T) {
 	t.Parallel()
 	graph := map[string]*listed{
-		module + "/a": {Imports: []string{module + "/b", "os"}, Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
-		"net/http":    {Standard: true}, "os": {Standard: true},
+		module + "/a": {Imports: []string{module + "/b", "os"},
+			Deps: []string{module + "/b", "net/http", "example.com/m/p", "os"}},
+		"net/http": {Standard: true}, "os": {Standard: true},
 		"example.com/m/p": {Module: &struct{ Path string }{"example.com/m"}},
 		module + "/b":     {Module: &struct{ Path string }{module}},
 	}
@@ -180,7 +187,8 @@ func TestLayersNotice(t *testing.T) {
 	}
 	for table, want := range map[string]int{
 		"| `b` | | nothing |\n| `a` | | `b` |": 0, "| `a` | | `b` |\n| `b` | | |": 1, "| `b` | | |\n| `a` | | |": 1,
-		"| `b` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `c` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `b` | | |": 1,
+		"| `b` | | |": 1, "| `b` | | |\n| `a` | | `b` |\n| `c` | | |": 1,
+		"| `b` | | |\n| `a` | | `b` |\n| `b` | | |": 1,
 	} {
 		rows := layerTable("| Package | Holds | Imports of ours |\n|---|---|---|\n"+table+"\n\n", graph)
 		if got := compareLayers(rows, graph); len(got) != want {
@@ -208,12 +216,12 @@ func (l limit) faults(graph map[string]*listed) []string {
 	return faults
 }
 
-// within tells whether an import path is the prefix, or below it.
+// within is true if an import path is the prefix, or below it.
 func within(path, prefix string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// listed is a part of what "go list -json" tells of a package.
+// listed is a part of the output of "go list -json".
 type listed struct {
 	ImportPath string
 	Dir        string
@@ -228,7 +236,8 @@ type listed struct {
 // importGraph asks the go command about packages.
 func importGraph(t *testing.T, args ...string) map[string]*listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Dir,Name,Standard,Module,Imports,Deps,GoFiles"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go",
+		append([]string{"list", "-json=ImportPath,Dir,Name,Standard,Module,Imports,Deps,GoFiles"}, args...)...)
 	cmd.Dir = ".."
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

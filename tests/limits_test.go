@@ -16,11 +16,11 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// TestLimits asks runtimed and each containerd for much at once.
+// TestLimits sends large requests to runtimed and to each containerd.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	each := func(t *testing.T, dial dialer) {
-		t.Run("crowd", func(t *testing.T) { manyContainers(t, dial) })
+		t.Run("many containers", func(t *testing.T) { manyContainers(t, dial) })
 		t.Run("huge", func(t *testing.T) { hugeContainer(t, dial) })
 	}
 	t.Run("runtimed", func(t *testing.T) { each(t, startRuntimed(t, buildRuntimed(t), "runc").dial) })
@@ -41,11 +41,11 @@ const (
 	tooLargeSpec = 17 << 20
 )
 
-// manyContainers lists a crowd with large specs, among other namespaces.
+// manyContainers lists many containers with large specs, in several namespaces.
 func manyContainers(t *testing.T, dial dialer) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitLimit)
 	defer cancel()
-	own, other := dial(t, fmt.Sprintf("crowd-%d", os.Getpid())), dial(t, fmt.Sprintf("other-%d", os.Getpid()))
+	own, other := dial(t, fmt.Sprintf("many-%d", os.Getpid())), dial(t, fmt.Sprintf("other-%d", os.Getpid()))
 	large := paddedSpec(largeSpec)
 	want := make([]string, manyIDs)
 	for i := range want {
@@ -54,7 +54,7 @@ func manyContainers(t *testing.T, dial dialer) {
 			t.Fatal(err)
 		}
 	}
-	// The same id is another container in another namespace.
+	// In another namespace, the same id is another container.
 	if err := other.CreateContainer(ctx, libcontainerd.Record{ID: want[0], Spec: paddedSpec(0)}); err != nil {
 		t.Error(err)
 	}
@@ -67,7 +67,7 @@ func manyContainers(t *testing.T, dial dialer) {
 	if tasks, err := own.Tasks(ctx); err != nil || len(tasks) != 0 {
 		t.Errorf("tasks %v, %v", tasks, err)
 	}
-	// A callback that has seen enough ends the stream.
+	// The callback can end the stream by an error.
 	enough := fmt.Errorf("enough: %w", errdefs.ErrAborted)
 	if err := own.Containers(ctx, func(string) error { return enough }); !errors.Is(err, enough) {
 		t.Error(err)
@@ -85,16 +85,17 @@ func manyContainers(t *testing.T, dial dialer) {
 	}
 }
 
-// hugeContainer stores a container of which a list would not fit into gRPC's default
-// message, and one that no daemon takes.
+// hugeContainer stores a container that does not fit into gRPC's default message size in a
+// list, and one that no daemon accepts.
 func hugeContainer(t *testing.T, dial dialer) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	d := dial(t, fmt.Sprintf("huge-%d", os.Getpid()))
 	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: "huge", Spec: paddedSpec(hugeSpec)}); err != nil {
 		t.Error(err)
 	}
-	if err := d.CreateContainer(ctx, libcontainerd.Record{ID: "too-large", Spec: paddedSpec(tooLargeSpec)}); !errdefs.IsResourceExhausted(err) {
+	if err := d.CreateContainer(ctx,
+		libcontainerd.Record{ID: "too-large", Spec: paddedSpec(tooLargeSpec)}); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("a spec that is too large: %v", err)
 	}
 	if got := containersOf(ctx, t, d); !slices.Equal(got, []string{"huge"}) {

@@ -2,12 +2,11 @@ package tests
 
 import "os"
 
-// long tells that whole suites are wanted, of which one run takes a few minutes: hack/test
-// --long. Else each runtime and each release of containerd still has those tests that no
-// other one has in its place.
+// long is true for hack/test --long: then whole suites run, some of which take minutes.
+// Other runs still have all tests that no other test replaces.
 var long = os.Getenv("ENGINE_LITE_LONG") != ""
 
-// newest leaves the newest of the containerds, unless all are wanted.
+// newest returns only the newest containerd, or all of them in long runs.
 func newest(releases []containerdRelease) []containerdRelease {
 	if long {
 		return releases

@@ -10,12 +10,12 @@ import (
 	"github.com/engine-lite/engine-lite/internal/apart"
 )
 
-// TestMain runs the tests in a place apart: podman and containerd leave what they made on
-// first use. It ends the daemon that tests share, once the last of them has run, and looks
-// for what the daemon and the tests left.
+// TestMain runs the tests in namespaces of their own (package apart), since podman and
+// containerd leave files where they first run. At the end it stops the shared engine and
+// looks for leftovers.
 func TestMain(m *testing.M) {
 	if insideMachine() {
-		runGuest()
+		runInMachine()
 	}
 	if how := os.Getenv(journalWriter); how != "" {
 		if err := writeJournal(how); err != nil {

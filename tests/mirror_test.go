@@ -11,26 +11,29 @@ import (
 	"testing"
 )
 
-// TestMirror has the example of a consumer be right after engine and runtime
-// daemon were killed while containers started, paused, ended and went.
+// TestMirror runs the example of a consumer. It must be right after engine and runtimed
+// were killed while containers were started, paused, ended and removed.
 func TestMirror(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	d := oneDocker(t, r)
 	early := d.sleeper(t)
 	program := filepath.Join(t.TempDir(), "mirror")
-	if out, err := exec.Command("go", "build", "-race", "-o", program, "../examples/mirror").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-o", program,
+		"../examples/mirror").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &running{what: "mirror", cmd: exec.CommandContext(ctx, program, "--socket", r.socket()), ended: make(chan struct{})}
+	m := &running{what: "mirror", cmd: exec.CommandContext(ctx, program, "--socket", r.socket()),
+		ended: make(chan struct{})}
 	m.cmd.Stdout, m.cmd.Stderr = &m.stdout, &m.stderr
 	m.start(t, cancel)
 	m.await(t, "running "+early+"\n")
 
 	want := map[string]string{early: "running"}
 	for round := range 2 {
-		ends, paused, removed := fmt.Sprintf("ends-%d", round), fmt.Sprintf("paused-%d", round), fmt.Sprintf("removed-%d", round)
+		ends, paused, removed := fmt.Sprintf("ends-%d", round), fmt.Sprintf("paused-%d", round),
+			fmt.Sprintf("removed-%d", round)
 		for _, name := range []string{ends, paused, removed} {
 			d.ok(t, "run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "1000")
 		}
@@ -51,7 +54,8 @@ func TestMirror(t *testing.T) {
 		want[ends], want[paused], want[removed] = "exited", "paused", "removed"
 	}
 	for name, status := range want {
-		await(t, fmt.Sprintf("%s is %s", name, status), func() bool { return lastLine(m.stdout.String(), name) == status })
+		await(t, fmt.Sprintf("%s is %s", name, status),
+			func() bool { return lastLine(m.stdout.String(), name) == status })
 		if status != "removed" && d.inspect(t, name).State.Status != status {
 			t.Errorf("%s is not %s", name, status)
 		}
@@ -65,7 +69,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// lastLine is the status in the last line about a container.
+// lastLine returns the status in the last line about a container.
 func lastLine(out, name string) string {
 	status := ""
 	for line := range strings.Lines(out) {

@@ -13,62 +13,62 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hanging is a container whose create hangs in a hook.
-type hanging struct {
+// hangingCreate is a container whose create hangs in a hook.
+type hangingCreate struct {
 	id      string
 	release func() // lets the hook end
 	ended   chan result
 }
 
-// creating begins to create a container and returns when the hook hangs.
-func (o ociTool) creating(t *testing.T) *hanging {
+// beginCreate begins to create a container and returns when the hook hangs.
+func (o ociTool) beginCreate(t *testing.T) *hangingCreate {
 	t.Helper()
 	dir := t.TempDir()
-	begun, gate := filepath.Join(dir, "begun"), filepath.Join(dir, "gate")
-	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+	begun, fifo := filepath.Join(dir, "begun"), filepath.Join(dir, "gate")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open, err := os.OpenFile(gate, os.O_RDWR, 0) // so that nobody waits for the other end
+	open, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that no open waits for the other end
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec := o.groups.place(scriptSpec(o.rootfs, "exec sleep 1000"))
 	spec.Annotations = map[string]string{"color": "red"}
 	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{
-		Path: "/bin/sh", Args: []string{"sh", "-c", `cat >/dev/null; : >"$0"; read x <"$1"`, begun, gate},
+		Path: "/bin/sh", Args: []string{"sh", "-c", `cat >/dev/null; : >"$0"; read x <"$1"`, begun, fifo},
 	}}}
 	bundle := writeBundle(t, spec)
-	h := &hanging{id: ociID(), ended: make(chan result, 1)}
-	over := make(chan struct{})
-	go func() { // ends with release
-		defer close(over)
+	h := &hangingCreate{id: ociID(), ended: make(chan result, 1)}
+	done := make(chan struct{})
+	go func() { // ends after release
+		defer close(done)
 		h.ended <- o.run(t, "create", "--bundle", bundle, h.id)
 	}()
-	h.release = func() { _, _ = open.WriteString("go\n") } // fails only once it is closed
+	h.release = func() { _, _ = open.WriteString("go\n") } // fails only when it is closed
 	t.Cleanup(func() {
 		h.release()
-		<-over
+		<-done
 		open.Close()
 	})
 	await(t, "the hook hangs", func() bool { return isFile(begun) })
 	return h
 }
 
-// TestOCICreating tries every operation on a container that is being created. What
-// changes it waits until it is created, and then does what it does to one that is.
-// What only asks, and kill, which may be what ends a command that hangs, is refused.
+// TestOCICreating tries every operation on a container that is being created. Operations
+// that change the container wait until it is created. Queries are refused; so is kill,
+// which may be needed to end a command that hangs.
 func TestOCICreating(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			for _, op := range ociOperations {
-				h := o.creating(t)
+				h := o.beginCreate(t)
 				args := slices.Concat(op.args, []string{h.id}, op.after)
 				if at := slices.Index(args, "BUNDLE"); at >= 0 {
 					args[at] = o.bundle(t, "exec sleep 1000")
 				}
-				waited, got := o.meanwhile(t, h, args...)
+				waited, got := o.runDuringCreate(t, h, args...)
 				if created := <-h.ended; created.code != 0 {
 					t.Errorf("the create, with %s at the same time: %+v", strings.Join(op.args, " "), created)
 				}
@@ -80,12 +80,12 @@ func TestOCICreating(t *testing.T) {
 				if waited != changes || legal != (got.code == 0) || !legal && got.stderr == "" {
 					t.Errorf("%s: waited %t, %+v", strings.Join(op.args, " "), waited, got)
 				}
-				if stands := o.standing(t, h.id); stands != next {
+				if stands := o.statusOrAbsent(t, h.id); stands != next {
 					t.Errorf("%s: it is %s, want %s", strings.Join(op.args, " "), stands, next)
 				}
 				o.ok(t, "delete", "--force", h.id)
-				if told := o.legalEvents(t, h.id); len(told) == 0 {
-					t.Errorf("%s: nothing is told", strings.Join(op.args, " "))
+				if events := o.legalEvents(t, h.id); len(events) == 0 {
+					t.Errorf("%s: no events", strings.Join(op.args, " "))
 				}
 			}
 			o.clean(t)
@@ -93,9 +93,9 @@ func TestOCICreating(t *testing.T) {
 	}
 }
 
-// meanwhile runs a command on a container that is being created, and lets the create
-// go on when the command waits for it, or has ended.
-func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited bool, _ result) {
+// runDuringCreate runs a command on a container that is being created. It lets the create
+// go on when the command waits or has ended.
+func (o ociTool) runDuringCreate(t *testing.T, h *hangingCreate, args ...string) (waited bool, _ result) {
 	t.Helper()
 	cmd, stdout, stderr := o.cmd(t, o.file("bin/engine-lite-oci"), args...)
 	if err := cmd.Start(); err != nil {
@@ -111,7 +111,7 @@ func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited boo
 		case <-ended:
 			return true
 		default:
-			waited = o.waits(cmd.Process.Pid)
+			waited = o.waitsForLock(cmd.Process.Pid)
 			return waited
 		}
 	})
@@ -120,13 +120,13 @@ func (o ociTool) meanwhile(t *testing.T, h *hanging, args ...string) (waited boo
 	return waited, result{content(t, stdout), content(t, stderr), cmd.ProcessState.ExitCode()}
 }
 
-// waits tells whether a command has come to a container's lock: it has the log open for
-// writing. Those that only ask read it.
-func (o ociTool) waits(pid int) bool {
+// waitsForLock is true if a command has come to a container's lock: then it has the log
+// open for writing. Queries open the log for reading.
+func (o ociTool) waitsForLock(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may have ended
 	if !bytes.HasPrefix(line, []byte(o.file("bin/engine-lite-oci"))) {
-		return false // what it is run by
+		return false // still the program that runs the command
 	}
 	return slices.ContainsFunc(namesIn(filepath.Join(dir, "fd")), func(fd string) bool {
 		path, err := os.Readlink(filepath.Join(dir, "fd", fd))

@@ -14,14 +14,15 @@ import (
 	"time"
 )
 
-// TestOCIKilled kills the command line at each step of each of its commands. Then
-// "delete --force" leaves nothing, and what is told of the container is right.
+// TestOCIKilled kills the command line at each step of each of its commands. After that,
+// "delete --force" leaves nothing, and the container's events are right.
 func TestOCIKilled(t *testing.T) {
 	r := sharedRig(t)
 	program := r.file("bin/killable")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "../cmd/engine-lite-oci").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program,
+		"../cmd/engine-lite-oci").CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { newOCI(t, r, "", nil).clean(t) })
@@ -31,7 +32,7 @@ func TestOCIKilled(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			for _, c := range []struct {
 				command []string
-				state   string // before
+				state   string // of the container before the command
 			}{
 				{[]string{"create", "--bundle", "BUNDLE", "--pid-file", "PID"}, "absent"},
 				{[]string{"run", "--detach", "--bundle", "BUNDLE", "--pid-file", "PID"}, "absent"},
@@ -43,12 +44,12 @@ func TestOCIKilled(t *testing.T) {
 			} {
 				t.Run(strings.Join(c.command, " "), func(t *testing.T) {
 					t.Parallel()
-					way := ociWays[slices.IndexFunc(ociWays, func(w ociWay) bool { return w.state == c.state })]
+					way := ociSetups[slices.IndexFunc(ociSetups, func(w ociSetup) bool { return w.state == c.state })]
 					step := 1
 					for o.killedAt(t, program, step, c.command, o.inState(t, way.steps, way.state)) {
 						step++
 					}
-					if step < 5 { // begun, at work, returned, done at least
+					if step < 5 { // each command has at least five
 						t.Errorf("it has %d steps", step)
 					}
 				})
@@ -57,8 +58,8 @@ func TestOCIKilled(t *testing.T) {
 	}
 }
 
-// killedAt kills a command at one step and cleans up after it. It returns false
-// when the command has fewer steps, and ended well.
+// killedAt kills a command at one step and deletes the container. It returns false if the
+// command has fewer steps and succeeded.
 func (o ociTool) killedAt(t *testing.T, program string, step int, command []string, id string) bool {
 	t.Helper()
 	args := append(slices.Clone(command), id)
@@ -80,7 +81,7 @@ func (o ociTool) killedAt(t *testing.T, program string, step int, command []stri
 	if !killed && err != nil {
 		t.Fatalf("%q, step %d: %v: %s", args, step, err, where)
 	}
-	if pid := pidIn(pidFile); pid != 0 && pid != o.state(t, id).Pid { // it comes last of all
+	if pid := pidIn(pidFile); pid != 0 && pid != o.state(t, id).Pid { // the pid file is written last
 		t.Errorf("%q, %s: pid file %d, state %+v", args, where, pid, o.state(t, id))
 	}
 	o.ok(t, "delete", "--force", id)
@@ -95,41 +96,41 @@ func (o ociTool) killedAt(t *testing.T, program string, step int, command []stri
 	return killed
 }
 
-// TestOCIEngineAway lets containers live and end while no engine is there, and
-// while it is killed again and again: each exit is told, once.
+// TestOCIEngineAway runs containers while no engine runs, and while the engine is killed
+// again and again. Each exit must have one event.
 func TestOCIEngineAway(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	o := newOCI(t, r, "runc", nil)
 
-	lived, ended, begun := ociID(), ociID(), ociID()
-	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exec sleep 1000"), lived)
-	gate := filepath.Join(o.rootfs, "tmp", "go")
+	running, ended, later := ociID(), ociID(), ociID()
+	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exec sleep 1000"), running)
+	goFile := filepath.Join(o.rootfs, "tmp", "go")
 	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "until [ -e /tmp/go ]; do sleep 0.01; done; exit 7"), ended)
-	for _, id := range []string{lived, ended} {
-		r.awaitTold(t, id, "create", "start")
+	for _, id := range []string{running, ended} {
+		r.awaitEvents(t, id, "create", "start")
 	}
 	r.kill(t, r.enginePid())
 	<-r.wait()
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+	if err := os.WriteFile(goFile, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{ended, begun} { // the same id a second time, too
-		if id == begun {
+	for _, id := range []string{ended, later} { // the same id a second time, too
+		if id == later {
 			o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "exit 8"), id)
 		}
-		await(t, "it has ended", func() bool { return o.standing(t, id) == "stopped" })
+		await(t, "it has ended", func() bool { return o.statusOrAbsent(t, id) == "stopped" })
 		o.ok(t, "delete", id)
 	}
-	if got := o.run(t, "run", "--bundle", o.bundle(t, "exit 9"), begun); got.code != 9 {
+	if got := o.run(t, "run", "--bundle", o.bundle(t, "exit 9"), later); got.code != 9 {
 		t.Errorf("run: %+v", got)
 	}
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	r.awaitTold(t, ended, "create", "start", "die 7", "destroy")
-	r.awaitTold(t, begun, "create", "start", "die 8", "destroy", "create", "start", "die 9", "destroy")
-	r.awaitTold(t, lived, "create", "start")
+	r.awaitEvents(t, ended, "create", "start", "die 7", "destroy")
+	r.awaitEvents(t, later, "create", "start", "die 8", "destroy", "create", "start", "die 9", "destroy")
+	r.awaitEvents(t, running, "create", "start")
 
 	ids := make([]string, 24)
 	var work sync.WaitGroup
@@ -151,15 +152,15 @@ func TestOCIEngineAway(t *testing.T) {
 	}
 	work.Wait()
 	for i, id := range ids {
-		r.awaitTold(t, id, "create", "start", fmt.Sprintf("die %d", i), "destroy")
+		r.awaitEvents(t, id, "create", "start", fmt.Sprintf("die %d", i), "destroy")
 	}
-	o.ok(t, "delete", "--force", lived)
-	r.awaitTold(t, lived, "create", "start", "die 137", "destroy")
+	o.ok(t, "delete", "--force", running)
+	r.awaitEvents(t, running, "create", "start", "die 137", "destroy")
 	o.clean(t)
 }
 
-// TestOCIKeeperAway lets a container end while neither engine nor keeper is there:
-// nobody can know how, and that is told.
+// TestOCIKeeperAway ends a container while neither engine nor keeper runs. The exit code
+// is unknown, and the event says so.
 func TestOCIKeeperAway(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -167,7 +168,7 @@ func TestOCIKeeperAway(t *testing.T) {
 	id := ociID()
 	o.ok(t, "run", "--detach", "--bundle", o.bundle(t, "until [ -e /tmp/go ]; do sleep 0.01; done; exit 7"), id)
 	pid := o.state(t, id).Pid
-	r.awaitTold(t, id, "create", "start")
+	r.awaitEvents(t, id, "create", "start")
 	r.kill(t, r.enginePid())
 	<-r.wait()
 	runtimed, keeper := r.runtimedPid(), r.keeperPid()
@@ -176,12 +177,13 @@ func TestOCIKeeperAway(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.rootfs, "tmp", "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the container's process is gone", func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); return err != nil })
+	await(t, "the container's process is gone",
+		func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); return err != nil })
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	r.awaitTold(t, id, "create", "start", "die 255 unknown")
+	r.awaitEvents(t, id, "create", "start", "die 255 unknown")
 	o.ok(t, "delete", id)
-	r.awaitTold(t, id, "create", "start", "die 255 unknown", "destroy")
+	r.awaitEvents(t, id, "create", "start", "die 255 unknown", "destroy")
 	o.clean(t)
 }

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// podman is a podman with directories of its own that has engine-lite-oci as its
-// runtime.
+// podman is a podman with directories of its own and engine-lite-oci as its runtime.
 type podman struct {
 	*rig
 	args []string
 }
 
-// newPodman has a script for the runtime: podman runs it without the environment,
-// and its clean-up without the flags for the runtime that it was given itself.
+// newPodman uses a script as the runtime, since podman runs the runtime without the
+// environment, and its clean-up without the runtime's flags.
 func newPodman(t *testing.T, r *rig) podman {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "elp") // short: conmon makes sockets below it
@@ -62,19 +61,21 @@ func (p podman) ok(t *testing.T, args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// alone is a "podman run" without a network and with limits that a host without
+// alone is a "podman run" without a network, and with limits that a host without
 // CAP_SYS_RESOURCE allows.
 func (podman) alone(args ...string) []string {
-	return append([]string{"run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}, args...)
+	return append([]string{"run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"},
+		args...)
 }
 
-// TestPodman has podman run its containers by the command line: exit codes,
-// output, terminals, execs, and each life in the engine's events.
+// TestPodman runs podman's containers by the OCI command line: exit codes, output,
+// terminals, execs, and the events at the engine.
 func TestPodman(t *testing.T) {
 	r := sharedRig(t)
 	p := newPodman(t, r)
 	box := filepath.Join(t.TempDir(), "box.tar")
-	if out, err := exec.CommandContext(t.Context(), "tar", "-C", busyboxRootfs(t), "-cf", box, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "tar", "-C", busyboxRootfs(t), "-cf",
+		box, ".").CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
 	p.ok(t, "import", box, "box")
@@ -85,14 +86,16 @@ func TestPodman(t *testing.T) {
 			t.Errorf("run: %+v", got)
 		}
 	}
-	if got := p.run(t, p.alone("--rm", "--tty", "box", "sh", "-c", "echo out; exit 4")...); got.code != 4 || got.stdout != "out\r\n" {
+	if got := p.run(t, p.alone("--rm", "--tty", "box", "sh", "-c", "echo out; exit 4")...); got.code != 4 ||
+		got.stdout != "out\r\n" {
 		t.Errorf("run --tty: %+v", got)
 	}
 	if got := p.run(t, p.alone("--rm", "box", "nosuch")...); got.code != 127 {
 		t.Errorf("a command that isn't there: %+v", got)
 	}
 
-	id := p.ok(t, p.alone("--detach", "box", "sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")...)
+	id := p.ok(t, p.alone("--detach", "box", "sh", "-c",
+		"trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")...)
 	await(t, "its output", func() bool { return p.run(t, "logs", id).stdout == "up\n" })
 	if got := p.run(t, "exec", id, "sh", "-c", "echo in; exit 5"); got.code != 5 || got.stdout != "in\n" {
 		t.Errorf("exec: %+v", got)
@@ -108,13 +111,13 @@ func TestPodman(t *testing.T) {
 	newOCI(t, r, "", nil).clean(t)
 }
 
-// awaitActions is awaitTold for containers whose attributes are podman's.
+// awaitActions is awaitEvents for containers with podman's attributes.
 func (p podman) awaitActions(t *testing.T, id string, want ...string) {
 	t.Helper()
 	var got []string
 	if !holds(func() bool {
 		got = got[:0]
-		for _, event := range p.told(t, id) {
+		for _, event := range p.eventsOf(t, id) {
 			action, _, _ := strings.Cut(event, " with attributes ")
 			got = append(got, action)
 		}

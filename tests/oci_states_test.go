@@ -6,36 +6,41 @@ import (
 	"testing"
 )
 
-// ociOperations are what the command line can do to a container, and in which
-// states: "state > next" where it is legal, of absent, created, running, paused
-// and stopped. What isn't legal fails and changes nothing. The OCI runtime
-// specification, "Operations", demands it of create, start, kill, delete and state.
+// ociOperations are the operations of the command line, and the states in which each is
+// legal, with the next state: "state > next", of absent, created, running, paused and
+// stopped. An operation that is not legal fails and changes nothing. The OCI runtime
+// specification ("Operations") demands that of create, start, kill, delete and state.
 var ociOperations = []struct {
 	args  []string // before the id
-	after []string // behind it
+	after []string // after the id
 	legal map[string]string
 }{
 	{[]string{"create", "--bundle", "BUNDLE"}, nil, map[string]string{"absent": "created"}},
 	{[]string{"run", "--detach", "--bundle", "BUNDLE"}, nil, map[string]string{"absent": "running"}},
 	{[]string{"start"}, nil, map[string]string{"created": "running"}},
-	{[]string{"state"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused", "stopped": "stopped"}},
-	{[]string{"kill"}, []string{"0"}, map[string]string{"created": "created", "running": "running", "paused": "paused"}},
+	{[]string{"state"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused",
+		"stopped": "stopped"}},
+	{[]string{"kill"}, []string{"0"},
+		map[string]string{"created": "created", "running": "running", "paused": "paused"}},
 	{[]string{"delete"}, nil, map[string]string{"stopped": "absent"}},
-	{[]string{"delete", "--force"}, nil, map[string]string{"absent": "absent", "created": "absent", "running": "absent", "paused": "absent", "stopped": "absent"}},
+	{[]string{"delete", "--force"}, nil,
+		map[string]string{"absent": "absent", "created": "absent", "running": "absent", "paused": "absent",
+			"stopped": "absent"}},
 	{[]string{"pause"}, nil, map[string]string{"running": "paused"}},
 	{[]string{"resume"}, nil, map[string]string{"paused": "running"}},
 	{[]string{"ps"}, nil, map[string]string{"created": "created", "running": "running", "paused": "paused"}},
-	{[]string{"exec"}, []string{"/bin/sh", "-c", "exit 0"}, map[string]string{"created": "created", "running": "running"}},
+	{[]string{"exec"}, []string{"/bin/sh", "-c", "exit 0"},
+		map[string]string{"created": "created", "running": "running"}},
 }
 
-type ociWay struct {
-	state string
-	steps []string
-	told  []string
+type ociSetup struct {
+	state  string
+	steps  []string
+	events []string
 }
 
-// ociWays are how a container comes into each state, and what is told of it then.
-var ociWays = []ociWay{
+// ociSetups are the commands that bring a container into each state, and its events.
+var ociSetups = []ociSetup{
 	{"absent", nil, []string{}},
 	{"created", []string{"create"}, []string{"create"}},
 	{"running", []string{"create", "start"}, []string{"create", "start"}},
@@ -49,7 +54,7 @@ func TestOCIStates(t *testing.T) {
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
-			for _, way := range ociWays {
+			for _, way := range ociSetups {
 				id := ""
 				for _, op := range ociOperations {
 					if id == "" {
@@ -69,18 +74,20 @@ func TestOCIStates(t *testing.T) {
 						t.Errorf("%s of a container that is %s: no reason", strings.Join(op.args, " "), way.state)
 					case !legal || next == way.state:
 						if after := o.run(t, "state", id).stdout; after != before {
-							t.Errorf("%s of a container that is %s changed it: %s\nbefore: %s", strings.Join(op.args, " "), way.state, after, before)
+							t.Errorf("%s of a container that is %s changed it: %s\nbefore: %s",
+								strings.Join(op.args, " "), way.state, after, before)
 						}
 						continue
-					case o.standing(t, id) != next:
-						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state, o.standing(t, id))
+					case o.statusOrAbsent(t, id) != next:
+						t.Errorf("%s of a container that is %s: it is %s", strings.Join(op.args, " "), way.state,
+							o.statusOrAbsent(t, id))
 					}
 					o.ok(t, "delete", "--force", id)
 					o.legalEvents(t, id)
 					id = ""
 				}
 				if id != "" {
-					r.awaitTold(t, id, way.told...)
+					r.awaitEvents(t, id, way.events...)
 					o.ok(t, "delete", "--force", id)
 					o.legalEvents(t, id)
 				}
@@ -90,7 +97,7 @@ func TestOCIStates(t *testing.T) {
 	}
 }
 
-// inState brings a new container into a state.
+// inState makes a new container in a state.
 func (o ociTool) inState(t *testing.T, steps []string, state string) string {
 	t.Helper()
 	id := ociID()
@@ -104,11 +111,11 @@ func (o ociTool) inState(t *testing.T, steps []string, state string) string {
 			o.ok(t, step, id)
 		}
 	}
-	await(t, "container is "+state, func() bool { return o.standing(t, id) == state })
+	await(t, "container is "+state, func() bool { return o.statusOrAbsent(t, id) == state })
 	return id
 }
 
-func (o ociTool) standing(t *testing.T, id string) string {
+func (o ociTool) statusOrAbsent(t *testing.T, id string) string {
 	t.Helper()
 	if s := o.state(t, id); s.Status != "" {
 		return s.Status
@@ -116,14 +123,13 @@ func (o ociTool) standing(t *testing.T, id string) string {
 	return "absent"
 }
 
-// legalEvents waits until a container that was deleted is told of whole, and
-// checks the order: create, start, any pauses, one exit, destroy. Without start
-// there is no exit.
+// legalEvents waits until a deleted container has all of its events, and checks their
+// order: create, start, any pauses, one exit, destroy. Without a start there is no exit.
 func (o ociTool) legalEvents(t *testing.T, id string) []string {
 	t.Helper()
 	var got []string
 	if !holds(func() bool {
-		got = o.told(t, id)
+		got = o.eventsOf(t, id)
 		return len(got) == 0 || got[len(got)-1] == "destroy"
 	}) {
 		t.Errorf("events: %q", got)

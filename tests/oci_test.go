@@ -26,7 +26,7 @@ type ociTool struct {
 	groups  *groups
 }
 
-// ociRuntimes are those that the tests run with, and what each has to be run by.
+// ociRuntimes are the OCI runtimes of the tests, and the command that runs each.
 var ociRuntimes = []struct {
 	name string
 	wrap []string
@@ -37,7 +37,7 @@ func newOCI(t *testing.T, r *rig, runtime string, wrap []string) ociTool {
 	return ociTool{rig: r, runtime: runtime, wrap: wrap, rootfs: busyboxRootfs(t), groups: newGroups(t)}
 }
 
-// ociID is as long as those of engines: what it leaves is found by it.
+// ociID is as long as the ids of engines, since leftovers are found by the id.
 func ociID() string {
 	var id [32]byte
 	_, _ = rand.Read(id[:])
@@ -65,7 +65,7 @@ func writeBundle(t *testing.T, spec *specs.Spec) string {
 	return dir
 }
 
-// cmd is a command line whose output goes to files: containers inherit it.
+// cmd is a command line whose output goes to files. Containers inherit these files.
 func (o ociTool) cmd(t *testing.T, program string, args ...string) (cmd *exec.Cmd, stdout, stderr *os.File) {
 	t.Helper()
 	line := append(slices.Clone(o.wrap), program, "--run", o.runDir(), "--runtime", o.runtime)
@@ -132,7 +132,7 @@ type ociStatus struct {
 	Annotations map[string]string
 }
 
-// state is the container's; the zero one where it has none.
+// state is the output of "state"; the zero value if the command fails.
 func (o ociTool) state(t *testing.T, id string) (s ociStatus) {
 	t.Helper()
 	r := o.run(t, "state", id)
@@ -145,12 +145,13 @@ func (o ociTool) state(t *testing.T, id string) (s ociStatus) {
 	return s
 }
 
-// clean fails where the command line has left anything.
+// clean fails the test if the command line has left files.
 func (o ociTool) clean(t *testing.T) {
 	t.Helper()
 	var left []string
 	ok := holds(func() bool {
-		left = slices.DeleteFunc(namesIn(o.file("run/oci")), func(name string) bool { return name == "wake" || name == "state" })
+		left = slices.DeleteFunc(namesIn(o.file("run/oci")),
+			func(name string) bool { return name == "wake" || name == "state" })
 		return len(left) == 0
 	})
 	for _, dir := range []string{"runc", "crun"} {
@@ -161,8 +162,8 @@ func (o ociTool) clean(t *testing.T) {
 	}
 }
 
-// told lists a container's events: the action, for a die with its exit code.
-func (r *rig) told(t testing.TB, id string) []string {
+// eventsOf lists the actions of a container's events, with the exit code of each die.
+func (r *rig) eventsOf(t testing.TB, id string) []string {
 	t.Helper()
 	list := []string{}
 	for _, e := range r.history(t) {
@@ -184,37 +185,40 @@ func (r *rig) told(t testing.TB, id string) []string {
 	return list
 }
 
-// awaitTold waits until the events of a container are these.
-func (r *rig) awaitTold(t testing.TB, id string, want ...string) {
+// awaitEvents waits until a container has these events.
+func (r *rig) awaitEvents(t testing.TB, id string, want ...string) {
 	t.Helper()
 	var got []string
-	if !holds(func() bool { got = r.told(t, id); return slices.Equal(got, want) }) {
+	if !holds(func() bool { got = r.eventsOf(t, id); return slices.Equal(got, want) }) {
 		t.Errorf("events: %q, want %q", got, want)
 	}
 }
 
-// TestOCILife goes through a container's life by the parts of the command line.
+// TestOCILife takes a container from create to delete, twice with the same id.
 func TestOCILife(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			id, again := ociID(), 2
-			for range again { // a deleted container's id is free
-				bundle, pidFile := o.bundle(t, "echo out; echo err >&2; read x; exit 7"), filepath.Join(t.TempDir(), "pid")
+			for range again { // the id of a deleted container can be used again
+				bundle, pidFile := o.bundle(t, "echo out; echo err >&2; read x; exit 7"),
+					filepath.Join(t.TempDir(), "pid")
 				o.ok(t, "create", "--bundle", bundle, "--pid-file", pidFile, id)
 				s := o.state(t, id)
-				want := ociStatus{OCIVersion: s.OCIVersion, ID: id, Status: "created", Pid: pidIn(pidFile), Bundle: bundle, Annotations: map[string]string{"color": "red"}}
+				want := ociStatus{OCIVersion: s.OCIVersion, ID: id, Status: "created", Pid: pidIn(pidFile),
+					Bundle: bundle, Annotations: map[string]string{"color": "red"}}
 				if fmt.Sprint(s) != fmt.Sprint(want) || s.Pid == 0 || s.OCIVersion == "" {
 					t.Errorf("state: %+v, want %+v", s, want)
 				}
 				o.ok(t, "kill", id, "0")
 				o.ok(t, "start", id)
-				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" }) // its stdin is /dev/null
+				// its stdin is /dev/null
+				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" })
 				o.ok(t, "delete", id)
 			}
-			life := []string{"create", "start", "die 7", "destroy"}
-			r.awaitTold(t, id, slices.Repeat(life, again)...)
+			events := []string{"create", "start", "die 7", "destroy"}
+			r.awaitEvents(t, id, slices.Repeat(events, again)...)
 			o.clean(t)
 		})
 	}
@@ -228,11 +232,12 @@ func TestOCIRun(t *testing.T) {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			id := ociID()
-			got := o.runWith(t, func(cmd *exec.Cmd) { cmd.Dir = o.bundle(t, "echo out; echo err >&2; exit 9") }, "run", id)
+			got := o.runWith(t, func(cmd *exec.Cmd) { cmd.Dir = o.bundle(t, "echo out; echo err >&2; exit 9") }, "run",
+				id)
 			if got != (result{"out\n", "err\n", 9}) {
 				t.Errorf("run: %+v", got)
 			}
-			r.awaitTold(t, id, "create", "start", "die 9", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 9", "destroy")
 
 			id = ociID()
 			gift := filepath.Join(t.TempDir(), "gift")
@@ -254,10 +259,11 @@ func TestOCIRun(t *testing.T) {
 				t.Errorf("kept: %+v", s)
 			}
 			o.ok(t, "delete", id)
-			r.awaitTold(t, id, "create", "start", "die 11", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 11", "destroy")
 
 			id = ociID()
-			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle", o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
+			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle",
+				o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +274,7 @@ func TestOCIRun(t *testing.T) {
 			if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
 				t.Errorf("killed: %v", cmd.ProcessState)
 			}
-			r.awaitTold(t, id, "create", "start", "die 5", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 5", "destroy")
 
 			first, second := ociID(), ociID()
 			for _, id := range []string{first, second} {
@@ -278,7 +284,7 @@ func TestOCIRun(t *testing.T) {
 				t.Error("a start of a container that isn't there succeeds")
 			}
 			for _, id := range []string{first, second} {
-				r.awaitTold(t, id, "create", "start", "die 3")
+				r.awaitEvents(t, id, "create", "start", "die 3")
 				await(t, "it has ended", func() bool { return o.state(t, id).Status == "stopped" })
 				o.ok(t, "delete", id)
 			}
@@ -289,22 +295,26 @@ func TestOCIRun(t *testing.T) {
 				t.Errorf("detached: %+v", got)
 			}
 			o.ok(t, "delete", "--force", id)
-			r.awaitTold(t, id, "create", "start", "die 137", "destroy")
+			r.awaitEvents(t, id, "create", "start", "die 137", "destroy")
 			o.clean(t)
 		})
 	}
 }
 
-// TestOCIRefused gives the command line what it must not take. Nothing comes of it.
+// TestOCIRefused gives the command line wrong arguments. Each command fails and changes
+// nothing.
 func TestOCIRefused(t *testing.T) {
 	r := sharedRig(t)
 	for _, rt := range ociRuntimes {
 		t.Run(rt.name, func(t *testing.T) {
 			o := newOCI(t, r, rt.name, rt.wrap)
 			bundle := o.bundle(t, "exit 0")
-			for _, id := range []string{"../x", "", "a/b", ".", "..", "naïve", "容器", "a b", "a\n", strings.Repeat("x", 4096)} {
-				for _, args := range [][]string{{"create", "--bundle", bundle}, {"run", "--bundle", bundle}, {"start"}, {"state"}, {"kill"}, {"delete", "--force"}, {"pause"}, {"resume"}, {"ps"}, {"exec"}} {
-					if got := o.run(t, append(args, "--", id)...); got.code == 0 || !strings.Contains(got.stderr, "invalid container id") {
+			for _, id := range []string{"../x", "", "a/b", ".", "..", "naïve", "容器", "a b", "a\n",
+				strings.Repeat("x", 4096)} {
+				for _, args := range [][]string{{"create", "--bundle", bundle}, {"run", "--bundle", bundle}, {"start"},
+					{"state"}, {"kill"}, {"delete", "--force"}, {"pause"}, {"resume"}, {"ps"}, {"exec"}} {
+					if got := o.run(t, append(args, "--", id)...); got.code == 0 ||
+						!strings.Contains(got.stderr, "invalid container id") {
 						t.Errorf("%q of %.20q: %+v", args, id, got)
 					}
 				}
@@ -317,23 +327,28 @@ func TestOCIRefused(t *testing.T) {
 			noProcess := scriptSpec(o.rootfs, "")
 			noProcess.Process = nil
 			for _, args := range [][]string{
-				{"create", "--bundle", t.TempDir(), id}, {"create", "--bundle", "/nowhere", id}, {"create", "--bundle", broken, id},
-				{"run", "--bundle", writeBundle(t, scriptSpec("/nowhere", "exit 0")), id}, {"create", "--nosuch", id}, {"create"}, {"create", id, id}, {"nosuch", id},
-				{"create", "--bundle", bundle, "--pid-file", "/nowhere/pid", id}, {"--runtime", "/nowhere", "create", "--bundle", bundle, id},
+				{"create", "--bundle", t.TempDir(), id}, {"create", "--bundle", "/nowhere", id},
+				{"create", "--bundle", broken, id},
+				{"run", "--bundle", writeBundle(t, scriptSpec("/nowhere", "exit 0")), id}, {"create", "--nosuch", id},
+				{"create"}, {"create", id, id}, {"nosuch", id},
+				{"create", "--bundle", bundle, "--pid-file", "/nowhere/pid", id},
+				{"--runtime", "/nowhere", "create", "--bundle", bundle, id},
 			} {
 				if got := o.run(t, args...); got.code == 0 || got.stderr == "" {
 					t.Errorf("%q: %+v", args, got)
 				}
 			}
-			if got := r.told(t, id); slices.Contains(got, "start") {
+			if got := r.eventsOf(t, id); slices.Contains(got, "start") {
 				t.Errorf("events: %q", got)
 			}
 			log := filepath.Join(t.TempDir(), "log")
-			if got := o.run(t, "--log", log, "--log-format", "json", "create", "--bundle", bundle, "../x"); got.code == 0 {
+			if got := o.run(t, "--log", log, "--log-format", "json", "create",
+				"--bundle", bundle, "../x"); got.code == 0 {
 				t.Errorf("a bad id: %+v", got)
 			}
 			var line struct{ Level, Msg string }
-			if data, err := os.ReadFile(log); err != nil || json.Unmarshal(data, &line) != nil || line.Level != "error" || !strings.Contains(line.Msg, "../x") {
+			if data, err := os.ReadFile(log); err != nil || json.Unmarshal(data, &line) != nil ||
+				line.Level != "error" || !strings.Contains(line.Msg, "../x") {
 				t.Errorf("log: %s, %v", data, err)
 			}
 			o.clean(t)
@@ -341,17 +356,17 @@ func TestOCIRefused(t *testing.T) {
 	}
 }
 
-// TestOCIOfTheEngine runs a bundle by the name that users find first: the engine
-// becomes the command line.
+// TestOCIOfTheEngine runs a bundle by "engine-lite oci", the name that users find first.
 func TestOCIOfTheEngine(t *testing.T) {
 	t.Parallel()
 	o := newOCI(t, sharedRig(t), "runc", nil)
 	id := ociID()
-	cmd := exec.CommandContext(t.Context(), o.file("bin/engine-lite"), "oci", "--run", o.runDir(), "--runtime", o.runtime,
+	cmd := exec.CommandContext(t.Context(), o.file("bin/engine-lite"), "oci", "--run", o.runDir(), "--runtime",
+		o.runtime,
 		"run", "--bundle", o.bundle(t, "echo words; exit 7"), id)
 	out, err := cmd.Output()
 	if string(out) != "words\n" || cmd.ProcessState.ExitCode() != 7 {
 		t.Errorf("%q, %v", out, err)
 	}
-	o.awaitTold(t, id, "create", "start", "die 7", "destroy")
+	o.awaitEvents(t, id, "create", "start", "die 7", "destroy")
 }

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// readyWithin is far more than an engine needs to be ready, and less than it may
-// wait for a call that hangs: 30 s.
+// readyWithin is much longer than an engine needs to be ready, and shorter than the 30 s
+// that a hanging call may take.
 const readyWithin = 20 * time.Second
 
-// comesBack starts the engine again, which has to answer although the runtime
-// daemon hangs over a container.
+// comesBack starts the engine again. The engine must answer although the runtime daemon
+// hangs with one container.
 func (r *rig) comesBack(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
@@ -28,8 +28,8 @@ func (r *rig) comesBack(t *testing.T) {
 	}
 }
 
-// TestReadyBesideHungRuntime kills the engine while the OCI runtime hangs over the
-// deletion of one container.
+// TestReadyBesideHungRuntime kills the engine while the OCI runtime hangs in the deletion
+// of one container.
 func TestReadyBesideHungRuntime(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -63,7 +63,8 @@ exec runc "$@"
 	}
 	r.comesBack(t)
 	await(t, "the runtime hangs again", func() bool { return isFile(hangs) })
-	if out := d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}"); !strings.Contains(out, stuck.name+" Exited (7) ") || !strings.Contains(out, sleeps+" Up ") {
+	if out := d.ok(t, "ps", "-a", "--format", "{{.Names}} {{.Status}}"); !strings.Contains(out,
+		stuck.name+" Exited (7) ") || !strings.Contains(out, sleeps+" Up ") {
 		t.Errorf("docker ps -a: %s", out)
 	}
 	d.works(t, sleeps, d.inspect(t, sleeps).State.Pid)

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// TestContainerdRandomKills kills containerd, and now and then the engine, at random
-// moments while users go on working. Afterwards each state is true, and each run
-// has one end, in its place. A containerd that is killed while it starts a shim
-// forgets it, and nobody ends that: so those moments are left out.
+// TestContainerdRandomKills kills containerd, and sometimes the engine, at random moments
+// while users use the engine. Afterwards each state must be true, and each run must have
+// one exit event, in its place. A containerd that is killed while it starts a shim forgets
+// the shim, which then runs on. So containerd is not killed at those moments.
 func TestContainerdRandomKills(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -26,12 +26,13 @@ func TestContainerdRandomKills(t *testing.T) {
 		var work sync.WaitGroup
 		var creating sync.RWMutex
 		for i := range users {
-			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}, creating: creating.RLocker()}
+			u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i),
+				runs: map[string]int{}, creating: creating.RLocker()}
 			users[i] = u
-			work.Go(func() { u.live(stop) })
+			work.Go(func() { u.useContainers(stop) })
 		}
 		for n := range 8 {
-			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // any moment will do
+			<-time.After(time.Duration(200+random.IntN(1200)) * time.Millisecond) // a random moment
 			creating.Lock()
 			c.kill(t)
 			creating.Unlock()
@@ -53,6 +54,6 @@ func TestContainerdRandomKills(t *testing.T) {
 				codes[id] = code
 			}
 		}
-		r.examine(t, codes)
+		r.checkContainers(t, codes)
 	})
 }

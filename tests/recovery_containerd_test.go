@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ender is a container that says its last words and ends with 7 when it is told to.
+// ender is a container that prints a last line and ends with 7 when it is asked to.
 type ender struct {
 	name string
 	pid  int
@@ -16,12 +16,13 @@ type ender struct {
 
 func (d docker) ender(t testing.TB) ender {
 	t.Helper()
-	name := d.detached(t, "busybox", "sh", "-c", "echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
+	name := d.detached(t, "busybox", "sh", "-c",
+		"echo first words; until [ -e /go ]; do sleep 0.05; done; echo last words; exit 7")
 	d.background(t, nil, "logs", "-f", name).await(t, "first words\n")
 	return ender{name, d.inspect(t, name).State.Pid}
 }
 
-// end has it end, and waits until it has.
+// end ends the container, and waits until it has ended.
 func (e ender) end(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", e.pid), nil, 0o644); err != nil {
@@ -30,8 +31,8 @@ func (e ender) end(t testing.TB) {
 	await(t, "the container ends", func() bool { return !alive(e.pid) })
 }
 
-// ended waits until the engine knows of its end and returns the exit code: the true
-// one, or 255 with the reason why it is unknown.
+// ended waits until the engine knows the exit, and returns the exit code: the true one, or
+// 255 with the reason why it is unknown.
 func (e ender) ended(t testing.TB, d docker) int {
 	t.Helper()
 	await(t, "the exit is known", func() bool { return d.inspect(t, e.name).State.Status == "exited" })
@@ -45,7 +46,7 @@ func (e ender) ended(t testing.TB, d docker) int {
 	return state.ExitCode
 }
 
-// works does with a container that runs what one does.
+// works checks the usual operations on a container that runs.
 func (d docker) works(t testing.TB, name string, pid int) {
 	t.Helper()
 	if c := d.inspect(t, name); !c.State.Running || c.State.Pid != pid || !alive(pid) {
@@ -59,8 +60,8 @@ func (d docker) works(t testing.TB, name string, pid int) {
 	}
 }
 
-// TestContainerdKilled kills the engine, then containerd, then both, while one
-// container sleeps and another ends.
+// TestContainerdKilled kills the engine, then containerd, then both, while one container
+// sleeps and another one ends.
 func TestContainerdKilled(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -83,7 +84,8 @@ func TestContainerdKilled(t *testing.T) {
 		d.works(t, sleeps, pid)
 
 		e = d.ender(t)
-		exec := d.background(t, nil, "exec", sleeps, "sh", "-c", "echo in; until [ -e /done ]; do sleep 0.05; done; echo out; exit 5")
+		exec := d.background(t, nil, "exec", sleeps, "sh", "-c",
+			"echo in; until [ -e /done ]; do sleep 0.05; done; echo out; exit 5")
 		exec.await(t, "in\n")
 		c.kill(t)
 		e.end(t)
@@ -116,8 +118,8 @@ func TestContainerdKilled(t *testing.T) {
 	})
 }
 
-// TestContainerdSupervised has the engine start containerd, and kills and ends the
-// one and the other.
+// TestContainerdSupervised runs an engine that starts containerd itself. It kills and
+// stops both.
 func TestContainerdSupervised(t *testing.T) {
 	t.Parallel()
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
@@ -145,7 +147,7 @@ func TestContainerdSupervised(t *testing.T) {
 		e.ended(t, d)
 		d.works(t, sleeps, pid)
 
-		// An engine that ends in order leaves a containerd that has containers.
+		// An engine that is stopped leaves a containerd with containers running.
 		daemon = daemonOf(dir)
 		if err := terminate("engine", r.enginePid(), func() bool { return !alive(r.enginePid()) }); err != nil {
 			t.Fatal(err)

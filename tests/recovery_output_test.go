@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-// quick has the engine without the race detector, built as hack/build does: it is
-// ready sooner.
-func (r *rig) quick(t *testing.T) {
+// useFastEngine builds the engine without the race detector, as hack/build does. That
+// engine is ready sooner.
+func (r *rig) useFastEngine(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -37,51 +37,51 @@ func (r *rig) quick(t *testing.T) {
 	}
 }
 
-// Scripts that write numbered lines all the while, until there is a file "go": to
-// stdout, to stdout and stderr, and what is read from stdin.
+// Scripts that write numbered lines until there is a file /go: to stdout, and to stdout
+// and stderr. The last one writes the lines that it reads from stdin.
 const (
 	writesOne  = "i=0; until [ -e /go ]; do n=$((i+20)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.1; done; exit 41"
 	writesBoth = "i=0; until [ -e /go ]; do n=$((i+10)); while [ $i != $n ]; do i=$((i+1)); echo $i; echo $i >&2; done; sleep 0.1; done; exit 42"
 	writesRead = "while read x; do echo $x; [ $x != end ] || exit 43; done"
 )
 
-// TestOutputOver200Kills kills engine and runtimed 200 times at random moments
-// while containers write numbered lines: afterwards each line is in the log, once
-// and in its place. One container reads lines, whose stdin outlives each engine,
-// while each client is cut off.
+// TestOutputOver200Kills kills engine and runtimed 200 times at random moments while
+// containers write numbered lines. Afterwards the log must have each line once and in its
+// place. One container reads lines: its stdin outlives each engine, but each client is cut
+// off.
 func TestOutputOver200Kills(t *testing.T) {
 	t.Parallel()
 	const kills, everyRuntimed = 200, 20
 	r := ownRig(t)
-	r.quick(t)
+	r.useFastEngine(t)
 	d := oneDocker(t, r)
-	one := r.launch(t, writesOne, nil)
-	both := []*member{r.launch(t, writesBoth, nil), r.launch(t, writesBoth, nil)}
-	terminal := r.launch(t, writesOne, map[string]any{"Tty": true})
-	reader := r.launch(t, writesRead, map[string]any{"OpenStdin": true})
+	one := r.runScript(t, writesOne, nil)
+	both := []*testContainer{r.runScript(t, writesBoth, nil), r.runScript(t, writesBoth, nil)}
+	terminal := r.runScript(t, writesOne, map[string]any{"Tty": true})
+	reader := r.runScript(t, writesRead, map[string]any{"OpenStdin": true})
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	typed := 0
 	for n := 1; n <= kills; n++ {
 		if n%everyRuntimed == 0 {
-			r.strike(t, "runtimed")
+			r.killAndRecover(t, "runtimed")
 			continue
 		}
 		client := r.typeLine(t, reader, typed+1)
 		<-time.After(time.Duration(random.IntN(100)) * time.Millisecond) // any moment between two bursts will do
 		r.kill(t, r.enginePid())
 		typed++
-		client.cut(t)
+		client.awaitCut(t)
 		if err := r.start(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, m := range append(both, one, terminal) {
-		m.allow(t)
+		m.signalGo(t)
 	}
 	r.typeText(t, reader, "end\n")
-	for m, code := range map[*member]int{one: 41, both[0]: 42, both[1]: 42, terminal: 41, reader: 43} {
+	for m, code := range map[*testContainer]int{one: 41, both[0]: 42, both[1]: 42, terminal: 41, reader: 43} {
 		var end struct{ StatusCode int }
 		r.do(t, http.MethodPost, "/containers/"+m.id+"/wait", nil, &end)
 		if end.StatusCode != code {
@@ -103,7 +103,7 @@ func TestOutputOver200Kills(t *testing.T) {
 	}
 }
 
-// inOrder checks that lines are the numbers from 1 on.
+// inOrder checks that the lines are the numbers from 1 on.
 func inOrder(t *testing.T, what, text string) {
 	t.Helper()
 	n := 0
@@ -118,21 +118,22 @@ func inOrder(t *testing.T, what, text string) {
 	}
 }
 
-// attached is a client of a container's stdin and output.
-type attached struct {
+// attachedClient is a client of a container's stdin and output.
+type attachedClient struct {
 	conn   net.Conn
 	out    buffer
 	closed chan struct{} // when the connection has ended
 }
 
 // attach connects a client to a container.
-func (r *rig) attach(t *testing.T, m *member) *attached {
+func (r *rig) attach(t *testing.T, m *testContainer) *attachedClient {
 	t.Helper()
 	conn, err := net.Dial("unix", r.socket())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = fmt.Fprintf(conn, "POST /containers/%s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", m.id)
+	_, err = fmt.Fprintf(conn,
+		"POST /containers/%s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", m.id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +142,11 @@ func (r *rig) attach(t *testing.T, m *member) *attached {
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("attach: %+v, %v", response, err)
 	}
-	a := &attached{conn: conn, closed: make(chan struct{})}
+	a := &attachedClient{conn: conn, closed: make(chan struct{})}
 	var read sync.WaitGroup
 	read.Go(func() { // ends with the connection
 		defer close(a.closed)
-		_, _ = io.Copy(&a.out, in) // it is cut off: that is looked at
+		_, _ = io.Copy(&a.out, in) // the error is that the client was cut off, as awaitCut expects
 	})
 	t.Cleanup(func() {
 		conn.Close()
@@ -154,8 +155,8 @@ func (r *rig) attach(t *testing.T, m *member) *attached {
 	return a
 }
 
-// typeText types to a container as a new client.
-func (r *rig) typeText(t *testing.T, m *member, text string) *attached {
+// typeText types to a container, through a new client.
+func (r *rig) typeText(t *testing.T, m *testContainer, text string) *attachedClient {
 	t.Helper()
 	a := r.attach(t, m)
 	if _, err := io.WriteString(a.conn, text); err != nil {
@@ -164,9 +165,9 @@ func (r *rig) typeText(t *testing.T, m *member, text string) *attached {
 	return a
 }
 
-// typeLine types a number as a new client and waits until the container has
-// written it back.
-func (r *rig) typeLine(t *testing.T, m *member, n int) *attached {
+// typeLine types a number, through a new client, and waits until the container has written
+// the number back.
+func (r *rig) typeLine(t *testing.T, m *testContainer, n int) *attachedClient {
 	t.Helper()
 	a := r.typeText(t, m, fmt.Sprintln(n))
 	await(t, fmt.Sprintf("the container has read line %d", n), func() bool {
@@ -175,26 +176,27 @@ func (r *rig) typeLine(t *testing.T, m *member, n int) *attached {
 	return a
 }
 
-// cut waits until the client has learned that its connection is gone.
-func (a *attached) cut(t *testing.T) {
+// awaitCut waits until the client notices that its connection is gone.
+func (a *attachedClient) awaitCut(t *testing.T) {
 	t.Helper()
 	select {
 	case <-a.closed:
 		a.conn.Close()
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("a client of a dead engine isn't cut off")
 	}
 }
 
-// TestClientsAreTold has clients of docker that follow a container when the engine
-// is killed: each ends and says that it didn't see the end.
-func TestClientsAreTold(t *testing.T) {
+// TestClientsFailWithEngine runs clients of docker that follow a container when the engine
+// is killed. Each client fails with an error message.
+func TestClientsFailWithEngine(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
 	d := oneDocker(t, r)
 	name := d.detached(t, "-i", "busybox", "sh", "-c", "echo here; cat")
 	clients := map[string]*running{}
-	for _, args := range [][]string{{"logs", "-f", name}, {"wait", name}, {"attach", name}, {"events", "--since", "1"}} {
+	for _, args := range [][]string{{"logs", "-f", name}, {"wait", name}, {"attach", name},
+		{"events", "--since", "1"}} {
 		in, out, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -218,20 +220,21 @@ func TestClientsAreTold(t *testing.T) {
 	}
 }
 
-// keeperBound is what the keeper keeps of a stream for an engine that is away.
-const keeperBound = 64 << 20
+// keeperLimit is how many bytes of a stream the keeper stores while no engine runs.
+const keeperLimit = 64 << 20
 
-// TestWriterWaitsForEngine has a container write more than the keeper's bound while
-// no engine is there: it writes that much without waiting, then it waits, and
-// nothing is lost.
+// TestWriterWaitsForEngine runs a container that writes more than keeperLimit while no
+// engine runs. The container writes that much without waiting. Then it waits, and nothing
+// is lost.
 func TestWriterWaitsForEngine(t *testing.T) {
 	t.Parallel()
 	const lines, width = 90_000, 1000
 	r := ownRig(t)
-	r.quick(t)
-	m := r.launch(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines), nil)
+	r.useFastEngine(t)
+	m := r.runScript(t, untilGo+"yes "+strings.Repeat("x", width)+fmt.Sprintf(" | head -n %d | cat -n; exit 5", lines),
+		nil)
 	r.kill(t, r.enginePid())
-	m.allow(t)
+	m.signalGo(t)
 	raws, err := filepath.Glob(filepath.Join(r.root(), "containers", m.id, "raw", "*"))
 	if err != nil || len(raws) == 0 {
 		t.Fatalf("raw files: %q, %v", raws, err)
@@ -245,12 +248,12 @@ func TestWriterWaitsForEngine(t *testing.T) {
 		}
 		return bytes
 	}
-	await(t, "the bound is reached", func() bool { return kept() >= keeperBound })
+	await(t, "the limit is reached", func() bool { return kept() >= keeperLimit })
 	if !alive(m.pid) {
 		t.Fatal("the container did not wait")
 	}
-	if n := kept(); n > keeperBound+4<<20 {
-		t.Errorf("%d bytes are kept, the bound is %d", n, keeperBound)
+	if n := kept(); n > keeperLimit+4<<20 {
+		t.Errorf("%d bytes are stored, the limit is %d", n, keeperLimit)
 	}
 	if err := r.start(); err != nil {
 		t.Fatal(err)

@@ -12,34 +12,33 @@ import (
 	"time"
 )
 
-// user is somebody who goes on using the engine while its processes are killed.
-// An answer that doesn't come, or that says "unavailable", is all that may go
-// wrong for them.
+// user uses the engine while its processes are killed. Requests may fail only without an
+// answer, or with "unavailable".
 type user struct {
 	*rig
 	t    testing.TB
 	rand *rand.Rand
 	name string
-	runs map[string]int // containers with the code that each ends with by itself
-	// creating is held while a task may be created; nil where that needs no care.
+	runs map[string]int // exit code of each container, as the container ends by itself
+	// creating is locked while a task may be created; nil if the test needs no such lock.
 	creating sync.Locker
 }
 
-// ask sends a request; ok tells whether it was done.
+// ask sends a request, and reports whether the request was done.
 func (u *user) ask(method, path, body string, into any) (ok bool) {
 	a := u.call(method, path, body)
 	switch {
 	case a.err != nil, a.status == http.StatusServiceUnavailable:
 		return false
 	case a.status == http.StatusNotFound, a.status == http.StatusConflict, a.status == http.StatusNotModified:
-		return false // an earlier request without an answer was done, or not
+		return false // because of an earlier request that had no answer
 	case a.status >= 300:
 		u.t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
 		return false
 	}
 	if into != nil {
 		if err := json.Unmarshal([]byte(a.body), into); err != nil {
-			return false // cut off
+			return false // the answer is cut off
 		}
 	}
 	return true
@@ -48,19 +47,19 @@ func (u *user) ask(method, path, body string, into any) (ok bool) {
 // killed is the exit code of a container that doesn't end by itself.
 const killed = 137
 
-// live makes containers, uses and removes them until stop is closed.
-func (u *user) live(stop <-chan struct{}) {
+// useContainers creates, uses and removes containers until stop is closed.
+func (u *user) useContainers(stop <-chan struct{}) {
 	for n := 0; ; n++ {
 		select {
 		case <-stop:
 			return
 		default:
-			u.once(fmt.Sprintf("%s-%d", u.name, n))
+			u.useContainer(fmt.Sprintf("%s-%d", u.name, n))
 		}
 	}
 }
 
-func (u *user) once(name string) {
+func (u *user) useContainer(name string) {
 	code := 1 + u.rand.IntN(90)
 	script := fmt.Sprintf("sleep 0.%d; exit %d", u.rand.IntN(10), code)
 	stays := u.rand.IntN(2) == 0
@@ -70,7 +69,7 @@ func (u *user) once(name string) {
 	var made struct{ ID string }
 	body := fmt.Sprintf(`{"Image":"busybox","Cmd":["sh","-c",%q],"OpenStdin":true,"HostConfig":{"NetworkMode":"none"}}`, script)
 	if !u.ask(http.MethodPost, "/containers/create?name="+name, body, &made) {
-		<-time.After(pollEvery) // nobody is there: no need to be a busy loop
+		<-time.After(pollEvery) // no engine answers now
 		return
 	}
 	u.runs[made.ID] = code
@@ -78,7 +77,7 @@ func (u *user) once(name string) {
 	if !u.start(path) {
 		return
 	}
-	if stays { // an exec in a container that is just ending may fail in many ways
+	if stays { // an exec in a container that is about to end may fail in many ways
 		var exec struct{ ID string }
 		if u.ask(http.MethodPost, path+"/exec", `{"Cmd":["true"],"AttachStdout":true}`, &exec) {
 			u.ask(http.MethodPost, "/exec/"+exec.ID+"/start", `{"Detach":true}`, nil)
@@ -86,7 +85,7 @@ func (u *user) once(name string) {
 	}
 	switch choice := u.rand.IntN(5); {
 	case choice == 0:
-		return // as it is
+		return // the container stays as it is
 	case choice == 1:
 		u.ask(http.MethodPost, path+"/kill", "", nil)
 	case choice == 2 && !stays:
@@ -107,9 +106,9 @@ func (u *user) start(path string) bool {
 	return u.ask(http.MethodPost, path+"/start", "", nil)
 }
 
-// TestRandomKills kills one of engine, runtimed and, rarely, keeper at random
-// moments while three users go on working. Afterwards each state is true, each
-// run has one end, with the true code, and the rig's end finds nothing left.
+// TestRandomKills kills engine, runtimed or (once) keeper at random moments while three
+// users use the engine. Afterwards each state must be true, each run must have one exit
+// event with the true code, and nothing may be left.
 func TestRandomKills(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
@@ -120,9 +119,10 @@ func TestRandomKills(t *testing.T) {
 	users := make([]*user, 3)
 	var work sync.WaitGroup
 	for i := range users {
-		u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i), runs: map[string]int{}}
+		u := &user{rig: r, t: t, rand: rand.New(rand.NewPCG(seed, uint64(i+1))), name: fmt.Sprint("u", i),
+			runs: map[string]int{}}
 		users[i] = u
-		work.Go(func() { u.live(stop) })
+		work.Go(func() { u.useContainers(stop) })
 	}
 	victims := append(make([]string, 0, 15), "keeper")
 	for i := len(victims); i < cap(victims); i++ {
@@ -130,8 +130,8 @@ func TestRandomKills(t *testing.T) {
 	}
 	random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	for _, victim := range victims {
-		<-time.After(time.Duration(random.IntN(400)) * time.Millisecond) // any moment will do
-		r.strike(t, victim)
+		<-time.After(time.Duration(random.IntN(400)) * time.Millisecond) // a random moment
+		r.killAndRecover(t, victim)
 	}
 	close(stop)
 	work.Wait()
@@ -141,11 +141,12 @@ func TestRandomKills(t *testing.T) {
 			codes[id] = code
 		}
 	}
-	r.examine(t, codes)
+	r.checkContainers(t, codes)
 }
 
-// strike kills one process and starts the engine again where that ends it.
-func (r *rig) strike(t *testing.T, victim string) {
+// killAndRecover kills one process, and starts the engine again if it ends because of
+// that.
+func (r *rig) killAndRecover(t *testing.T, victim string) {
 	t.Helper()
 	keeper, runtimed := r.keeperPid(), r.runtimedPid()
 	switch victim {
@@ -153,7 +154,7 @@ func (r *rig) strike(t *testing.T, victim string) {
 		r.kill(t, r.enginePid())
 	case "runtimed":
 		if runtimed == 0 {
-			return // the keeper is just starting the next one
+			return // the keeper is about to start the next runtimed
 		}
 		r.kill(t, runtimed)
 		await(t, "another runtimed runs", func() bool { next := r.runtimedPid(); return next != 0 && next != runtimed })
@@ -163,7 +164,7 @@ func (r *rig) strike(t *testing.T, victim string) {
 	}
 	select {
 	case <-r.wait():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the engine doesn't end")
 	}
 	if err := r.start(); err != nil {
@@ -171,19 +172,19 @@ func (r *rig) strike(t *testing.T, victim string) {
 	}
 }
 
-// examine compares what the engine says with what is, and with what it said.
-func (r *rig) examine(t *testing.T, codes map[string]int) {
+// checkContainers compares the engine's answers with the processes and with the events.
+func (r *rig) checkContainers(t *testing.T, codes map[string]int) {
 	t.Helper()
-	told := r.toldOfAll(t)
-	if len(told) < 15 {
-		t.Errorf("only %d containers", len(told))
+	events := r.eventsByContainer(t)
+	if len(events) < 15 {
+		t.Errorf("only %d containers", len(events))
 	}
 	var list []struct{ ID string }
 	r.do(t, http.MethodGet, "/containers/json?all=1", nil, &list)
 	listed := map[string]bool{}
 	for _, c := range list {
 		listed[c.ID] = true
-		await(t, "what is said of "+c.ID+" is so", func() bool {
+		await(t, "the state of "+c.ID+" is true", func() bool {
 			s := r.state(t, c.ID).State
 			return s.Running == (s.Pid != 0) && (!s.Running || alive(s.Pid))
 		})
@@ -195,35 +196,37 @@ func (r *rig) examine(t *testing.T, codes map[string]int) {
 			r.do(t, http.MethodPost, "/containers/"+c.ID+"/wait", nil, &end)
 		}
 	}
-	for id, events := range r.toldOfAll(t) {
-		if got := strings.Join(events, " "); !r.possible(got, codes[id], listed[id]) {
+	for id, events := range r.eventsByContainer(t) {
+		if got := strings.Join(events, " "); !r.possibleEvents(got, codes[id], listed[id]) {
 			t.Errorf("container %s, code %d, there: %t: %s", id, codes[id], listed[id], got)
 		}
 	}
 }
 
-// possible tells whether a container's events are a life that there can be: one
-// end to each start, by itself, by SIGKILL or of unknown code after the keeper's
-// death; a start that failed has code 128 and no event of its own.
-func (r *rig) possible(events string, code int, listed bool) bool {
+// possibleEvents is true if a container's events are possible: one exit for each start,
+// with the container's own code, by SIGKILL, or unknown after the keeper was killed. A
+// start that failed has code 128 and no start event.
+func (r *rig) possibleEvents(events string, code int, listed bool) bool {
 	end := ""
 	if !listed {
 		end = " destroy"
 	}
-	lives := []string{"create" + end, "create die:128" + end}
+	sequences := []string{"create" + end, "create die:128" + end}
 	for _, c := range []int{code, killed, 255} {
-		lives = append(lives, "create start die:"+strconv.Itoa(c)+end)
+		sequences = append(sequences, "create start die:"+strconv.Itoa(c)+end)
 	}
-	for _, life := range lives {
-		if events == life {
+	for _, sequence := range sequences {
+		if events == sequence {
 			return true
 		}
 	}
-	return code == 0 && strings.HasPrefix(events, "create") // its create had no answer, so it wasn't started
+	// the create had no answer, so the user did not start the container
+	return code == 0 && strings.HasPrefix(events, "create")
 }
 
-// toldOfAll are the events of each container: create, start, die with its code, destroy.
-func (r *rig) toldOfAll(t *testing.T) map[string][]string {
+// eventsByContainer returns the events of each container: create, start, die with its
+// code, destroy.
+func (r *rig) eventsByContainer(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for _, e := range r.history(t) {

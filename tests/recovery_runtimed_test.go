@@ -24,7 +24,7 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// engine is a client of the client layer, as an engine has one.
+// engine has a client of the client layer, as an engine has one.
 type engine struct {
 	*testing.T
 	ctx      context.Context
@@ -35,8 +35,7 @@ type engine struct {
 	stop     func()
 }
 
-// newEngine runs a client until the end of the test, which deletes its
-// containers.
+// newEngine runs a client until the end of the test, and then deletes its containers.
 func newEngine(t *testing.T, daemon libcontainerd.Daemon) *engine {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
@@ -100,7 +99,7 @@ func (e *engine) wait(ctr *libcontainerd.Container, process string) libcontainer
 	return exit
 }
 
-// await waits for a condition that nothing announces.
+// await polls until a condition is true.
 func (e *engine) await(what string, is func() bool) {
 	e.Helper()
 	for !is() {
@@ -117,39 +116,39 @@ func isGone(pid int) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// TestKeeperKilled kills the keeper: runtimed ends too, containers run on, and
-// the next keeper's runtimed takes them over. What ended meanwhile is unknown;
-// what ends later isn't, where the kernel tells.
+// TestKeeperKilled kills the keeper. runtimed ends, too, and the containers run on. The
+// next keeper's runtimed takes them over. The exit of a process that ended meanwhile is
+// unknown. Later exits are known if the kernel keeps the exit status.
 func TestKeeperKilled(t *testing.T) {
 	r := startRuntimed(t, buildRuntimed(t), "runc")
 	rootfs, groups := busyboxRootfs(t), newGroups(t)
 	spec := func(script string) *specs.Spec { return groups.place(scriptSpec(rootfs, script)) }
 	e := newEngine(t, r.dial(t, "keeper-killed"))
-	lives := e.start("lives", spec("cat; exit 7"), libcontainerd.StdioConfig{Stdin: true})
-	ends := e.start("ends", spec("sleep 1000"), libcontainerd.StdioConfig{})
-	_, err := lives.Exec(e.ctx, "exec", scriptProcess("sleep 1000"), libcontainerd.StdioConfig{})
+	running := e.start("running", spec("cat; exit 7"), libcontainerd.StdioConfig{Stdin: true})
+	ended := e.start("ended", spec("sleep 1000"), libcontainerd.StdioConfig{})
+	_, err := running.Exec(e.ctx, "exec", scriptProcess("sleep 1000"), libcontainerd.StdioConfig{})
 	e.must(err)
 
 	e.must(r.keeper.Process.Kill())
-	_ = r.keeper.Wait() // tells that it was killed
+	_ = r.keeper.Wait() // the error says that it was killed
 	e.await("runtimed ends", func() bool { return len(processesOf(r.dir)) == 0 })
-	e.must(syscall.Kill(ends.Pid(), syscall.SIGKILL))
-	e.await("the container ends", func() bool { return isGone(ends.Pid()) })
+	e.must(syscall.Kill(ended.Pid(), syscall.SIGKILL))
+	e.await("the container ends", func() bool { return isGone(ended.Pid()) })
 	if log := r.log(t); !strings.Contains(log, "keeper "+strconv.Itoa(r.keeper.Process.Pid)+" is dead") {
 		t.Error("runtimed's log doesn't say why it ended")
 	}
 	r.startKeeper(t)
 
-	if exit := e.wait(ends, libcontainerd.InitProcess); !strings.Contains(exit.Unknown, "no keeper") {
+	if exit := e.wait(ended, libcontainerd.InitProcess); !strings.Contains(exit.Unknown, "no keeper") {
 		t.Errorf("ended while no keeper was there: %+v", exit)
 	}
-	if s := lives.Status(); s != libcontainerd.StatusRunning {
+	if s := running.Status(); s != libcontainerd.StatusRunning {
 		t.Fatalf("status %v", s)
 	}
-	e.must(lives.Signal(e.ctx, "exec", syscall.SIGTERM))
-	e.endedAs(e.wait(lives, "exec"), 128+int(syscall.SIGTERM))
-	e.must(lives.CloseStdin(libcontainerd.InitProcess))
-	e.endedAs(e.wait(lives, libcontainerd.InitProcess), 7)
+	e.must(running.Signal(e.ctx, "exec", syscall.SIGTERM))
+	e.endedAs(e.wait(running, "exec"), 128+int(syscall.SIGTERM))
+	e.must(running.CloseStdin(libcontainerd.InitProcess))
+	e.endedAs(e.wait(running, libcontainerd.InitProcess), 7)
 }
 
 // endedAs compares the exit of a process that isn't the keeper's child.
@@ -157,15 +156,15 @@ func (e *engine) endedAs(exit libcontainerd.Exit, code int) {
 	e.Helper()
 	switch {
 	case exit.Unknown == "" && exit.Code == code:
-	case exit.Unknown != "" && !kernelTellsExits(e.T):
+	case exit.Unknown != "" && !kernelKeepsExits(e.T):
 	default:
 		e.Errorf("exit %+v, want code %d", exit, code)
 	}
 }
 
-// kernelTellsExits finds out whether a pidfd tells how a process ended that
-// was reaped already (Linux 6.15).
-func kernelTellsExits(t *testing.T) bool {
+// kernelKeepsExits is true if a pidfd has the exit status of a process that was already
+// reaped (Linux 6.15).
+func kernelKeepsExits(t *testing.T) bool {
 	t.Helper()
 	var fd int
 	cmd := exec.Command("/bin/busybox", "true")
@@ -178,8 +177,7 @@ func kernelTellsExits(t *testing.T) bool {
 	return unix.IoctlPidfdInfo(fd, &info) == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0
 }
 
-// TestOutOfMemory lets containers run out of memory, with an engine and
-// without.
+// TestOutOfMemory runs containers out of memory, with and without an engine.
 func TestOutOfMemory(t *testing.T) {
 	r := startRuntimed(t, buildRuntimed(t), "runc")
 	rootfs, groups := busyboxRootfs(t), newGroups(t)
@@ -217,8 +215,8 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// TestCreateGivenUp ends requests to create at all moments: nothing is left of
-// the tasks, of which the end of startRuntimed and of the groups make sure.
+// TestCreateGivenUp ends requests to create at many moments. Nothing may be left of the
+// tasks: the cleanups of startRuntimed and newGroups check that.
 func TestCreateGivenUp(t *testing.T) {
 	programs, rootfs := buildRuntimed(t), busyboxRootfs(t)
 	for _, c := range []struct {
@@ -245,7 +243,7 @@ func TestCreateGivenUp(t *testing.T) {
 				if err == nil {
 					created++
 				}
-				// With the request's end the task may have been created all the same.
+				// The task may have been created although the request has ended.
 				if _, err := d.Delete(ctx, "c", libcontainerd.InitProcess); err != nil && !errdefs.IsNotFound(err) {
 					t.Fatal(err)
 				}
@@ -258,8 +256,8 @@ func TestCreateGivenUp(t *testing.T) {
 	}
 }
 
-// TestRuntimedKilledWhileCreating kills runtimed in the middle of creates: the
-// next one takes back what is half done, and serves what was finished.
+// TestRuntimedKilledWhileCreating kills runtimed in the middle of creates. The next
+// runtimed undoes creates that were not finished, and serves those that were.
 func TestRuntimedKilledWhileCreating(t *testing.T) {
 	programs := buildRuntimed(t)
 	slow := &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/busybox", Args: []string{"sleep", "0.5"}}}}
@@ -282,7 +280,8 @@ func killWhileCreating(t *testing.T, r *privateRuntimed, hooks *specs.Hooks) {
 				t.Fatal(err)
 			}
 			creates.Go(func() {
-				if _, err := d.CreateTask(ctx, id, libcontainerd.TaskConfig{}); err != nil && !errdefs.IsUnavailable(err) {
+				if _, err := d.CreateTask(ctx, id, libcontainerd.TaskConfig{}); err != nil &&
+					!errdefs.IsUnavailable(err) {
 					t.Errorf("create %s: %v", id, err)
 				}
 			})
@@ -317,10 +316,10 @@ func deleteAll(ctx context.Context, t *testing.T, d *remote.Daemon) {
 	}
 }
 
-// slowStart is a runc that takes half a second before each start.
+// slowStart is a runc that waits half a second before each start.
 func slowStart(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "slow-runc") // with the name runc, runtimed would start without it
+	path := filepath.Join(t.TempDir(), "slow-runc") // for a program named runc, runtimed would do the start itself
 	script := "#!/bin/sh\nfor arg in \"$@\"; do [ \"$arg\" = start ] && sleep 0.5; done\nexec runc \"$@\"\n"
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -328,13 +327,14 @@ func slowStart(t *testing.T) string {
 	return path
 }
 
-// TestRuntimedKilledWhileStarting kills runtimed while the OCI runtime starts a
-// container: the next one waits for that, and knows that the container runs.
+// TestRuntimedKilledWhileStarting kills runtimed while the OCI runtime starts a container.
+// The next runtimed waits for the OCI runtime, and knows that the container runs.
 func TestRuntimedKilledWhileStarting(t *testing.T) {
 	r := startRuntimed(t, buildRuntimed(t), slowStart(t))
 	rootfs, groups := busyboxRootfs(t), newGroups(t)
 	e := newEngine(t, r.dial(t, "killed-starting"))
-	e.must(e.daemon.CreateContainer(e.ctx, libcontainerd.Record{ID: "c", Spec: groups.place(scriptSpec(rootfs, "exec sleep 1000"))}))
+	e.must(e.daemon.CreateContainer(e.ctx,
+		libcontainerd.Record{ID: "c", Spec: groups.place(scriptSpec(rootfs, "exec sleep 1000"))}))
 	_, err := e.daemon.CreateTask(e.ctx, "c", libcontainerd.TaskConfig{})
 	e.must(err)
 	started := make(chan error, 1)
@@ -343,7 +343,8 @@ func TestRuntimedKilledWhileStarting(t *testing.T) {
 		started <- err
 	}()
 	e.await("the OCI runtime is at work", func() bool {
-		return slices.ContainsFunc(processesOf(r.root()), func(line string) bool { return strings.Contains(line, " start ") })
+		return slices.ContainsFunc(processesOf(r.root()),
+			func(line string) bool { return strings.Contains(line, " start ") })
 	})
 	e.must(syscall.Kill(r.runtimedPid(t), syscall.SIGKILL))
 	if err := <-started; !errdefs.IsUnavailable(err) {

@@ -9,38 +9,42 @@ import (
 	"time"
 )
 
-// stubborn is a container that takes note of SIGTERM and goes on.
-const stubborn = `trap "echo told" TERM; echo ready; while true; do sleep 0.1; done`
+// ignoresTerm is a script that prints a line at SIGTERM and runs on.
+const ignoresTerm = `trap "echo got TERM" TERM; echo ready; while true; do sleep 0.1; done`
 
-// stopping is a stop that is under way when the engine is killed.
+// stopping is a stop that is running when the engine is killed.
 type stopping struct {
 	path   string // of the request
 	script string
 	more   map[string]any
 	paused bool
-	// want are the events behind the start, over both engines.
+	// want are the events after the start, of both engines.
 	want string
 	code int
-	runs bool // in the end
+	runs bool // whether the container runs afterwards
 }
 
-// TestStopOverKill kills the engine while it stops containers: the next one goes on,
-// sends no signal twice, and SIGKILL at the deadline that was set.
+// TestStopOverKill kills the engine while it stops containers. The next engine goes on
+// with the stops. It sends no signal twice, and SIGKILL at the deadline of the request.
 func TestStopOverKill(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none",
+		"RestartPolicy": map[string]any{"Name": "always"}}}
 	cases := map[string]*stopping{
-		"stop":           {path: "stop?t=6", script: stubborn, want: "kill:15 die:137 stop", code: 137},
-		"always":         {path: "stop?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop", code: 137},
-		"for ever":       {path: "stop?t=-1", script: strings.ReplaceAll(stubborn, "echo told", "sleep 7; exit 3"), want: "kill:15 die:3 stop", code: 3},
-		"paused":         {path: "stop?t=6", script: stubborn, paused: true, want: "kill:15 die:137 stop", code: 137},
-		"restart":        {path: "restart?t=6", script: stubborn, want: "kill:15 die:137 stop start restart", runs: true},
-		"restart always": {path: "restart?t=6", script: stubborn, more: always, want: "kill:15 die:137 stop start restart", runs: true},
+		"stop":   {path: "stop?t=6", script: ignoresTerm, want: "kill:15 die:137 stop", code: 137},
+		"always": {path: "stop?t=6", script: ignoresTerm, more: always, want: "kill:15 die:137 stop", code: 137},
+		"for ever": {path: "stop?t=-1",
+			script: strings.ReplaceAll(ignoresTerm, "echo got TERM", "sleep 7; exit 3"), want: "kill:15 die:3 stop",
+			code: 3},
+		"paused":  {path: "stop?t=6", script: ignoresTerm, paused: true, want: "kill:15 die:137 stop", code: 137},
+		"restart": {path: "restart?t=6", script: ignoresTerm, want: "kill:15 die:137 stop start restart", runs: true},
+		"restart always": {path: "restart?t=6", script: ignoresTerm, more: always,
+			want: "kill:15 die:137 stop start restart", runs: true},
 	}
-	members := map[string]*member{}
+	members := map[string]*testContainer{}
 	for name, c := range cases {
-		m := r.launch(t, c.script, c.more)
+		m := r.runScript(t, c.script, c.more)
 		members[name] = m
 		await(t, name+" is ready", func() bool { return strings.Contains(r.output(t, m.id), "ready\n") })
 		if c.paused {
@@ -52,7 +56,7 @@ func TestStopOverKill(t *testing.T) {
 	for name, c := range cases {
 		go func() { answers <- r.call(http.MethodPost, "/containers/"+members[name].id+"/"+c.path, "") }()
 	}
-	await(t, "each signal is told of", func() bool { return r.count(t, "kill") == len(cases) })
+	await(t, "each signal has its event", func() bool { return r.count(t, "kill") == len(cases) })
 	r.kill(t, r.enginePid())
 	for range cases {
 		if a := <-answers; a.err == nil {
@@ -64,31 +68,32 @@ func TestStopOverKill(t *testing.T) {
 	}
 	for name, c := range cases {
 		m := members[name]
-		r.tells(t, name, m.id, c.want)
+		r.awaitEventsAfterStart(t, name, m.id, c.want)
 		s := r.state(t, m.id).State
 		if s.Running != c.runs || !c.runs && s.ExitCode != c.code {
 			t.Errorf("%s: %+v", name, s)
 		}
-		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want, "die:137") {
-			t.Errorf("%s: SIGKILL is told of %d times", name, n)
+		if n := strings.Count(strings.Join(r.actionsOf(t, m.id), " "), "kill:9"); n != strings.Count(c.want,
+			"die:137") {
+			t.Errorf("%s: %d events of SIGKILL", name, n)
 		}
 		if died := r.diedAt(t, m.id); died.Sub(begin) < 5*time.Second {
 			t.Errorf("%s: died %s after the stop, before its deadline", name, died.Sub(begin))
 		}
-		if out := r.output(t, m.id); c.want[:7] == "kill:15" && c.code == 137 && strings.Count(out, "told\n") != 1 {
-			t.Errorf("%s: SIGTERM came %d times", name, strings.Count(out, "told\n"))
+		if out := r.output(t, m.id); c.want[:7] == "kill:15" && c.code == 137 && strings.Count(out, "got TERM\n") != 1 {
+			t.Errorf("%s: SIGTERM came %d times", name, strings.Count(out, "got TERM\n"))
 		}
 	}
 	r.policyHolds(t, members["restart always"])
 	stays := r.state(t, members["always"].id)
 	if stays.State.Running || stays.RestartCount != 0 {
-		t.Errorf("one that a user has stopped runs again: %+v", stays)
+		t.Errorf("a container that a user has stopped runs again: %+v", stays)
 	}
 }
 
-// policyHolds checks that a container whose restart was finished by another engine
-// is started again by its policy, as before.
-func (r *rig) policyHolds(t *testing.T, m *member) {
+// policyHolds checks that a container whose restart was finished by the next engine still
+// has its restart policy.
+func (r *rig) policyHolds(t *testing.T, m *testContainer) {
 	t.Helper()
 	pid := r.state(t, m.id).State.Pid
 	r.kill(t, pid)
@@ -98,13 +103,13 @@ func (r *rig) policyHolds(t *testing.T, m *member) {
 	})
 }
 
-// tells waits for the events behind a container's first start.
-func (r *rig) tells(t *testing.T, name, id, want string) {
+// awaitEventsAfterStart waits for the events after a container's first start.
+func (r *rig) awaitEventsAfterStart(t *testing.T, name, id, want string) {
 	t.Helper()
 	var got string
 	if !holds(func() bool {
-		// Beside the rest: what a stop thaws, and a SIGKILL, may be told of after what
-		// follows from them.
+		// Some events are left out, since they may come later than the ones that follow from them:
+		// a thaw by a stop, and a SIGKILL.
 		got = strings.Join(slices.DeleteFunc(r.actionsOf(t, id), func(a string) bool {
 			return a == "pause" || a == "unpause" || a == "kill:9"
 		}), " ")
@@ -114,7 +119,7 @@ func (r *rig) tells(t *testing.T, name, id, want string) {
 	}
 }
 
-// actionsOf are the actions of a container's events, with signal or exit code.
+// actionsOf returns the actions of a container's events, with signal or exit code.
 func (r *rig) actionsOf(t *testing.T, id string) []string {
 	t.Helper()
 	var list []string
@@ -156,24 +161,25 @@ func (r *rig) diedAt(t *testing.T, id string) time.Time {
 	panic("unreachable")
 }
 
-// output is what the log of a container has.
+// output returns the log of a container.
 func (r *rig) output(t *testing.T, id string) string {
 	t.Helper()
 	return oneDocker(t, r).ok(t, "logs", id) + "\n"
 }
 
-// TestStopBetweenRuns has users end containers that wait for their next start by
-// policy, and kills the engine as soon as that is answered, or before.
+// TestStopBetweenRuns stops containers that wait for their next start by policy, and kills
+// the engine as soon as the first stop is answered.
 func TestStopBetweenRuns(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none", "RestartPolicy": map[string]any{"Name": "always"}}}
-	var members []*member
+	always := map[string]any{"HostConfig": map[string]any{"NetworkMode": "none",
+		"RestartPolicy": map[string]any{"Name": "always"}}}
+	var members []*testContainer
 	for range 4 {
-		members = append(members, r.launch(t, "exit 3", always))
+		members = append(members, r.runScript(t, "exit 3", always))
 	}
 	await(t, "each waits for its fourth restart", func() bool {
-		return !slices.ContainsFunc(members, func(m *member) bool {
+		return !slices.ContainsFunc(members, func(m *testContainer) bool {
 			c := r.state(t, m.id)
 			return c.RestartCount < 4
 		})
@@ -193,7 +199,7 @@ func TestStopBetweenRuns(t *testing.T) {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range members { // whose stop wasn't answered asks again
+	for _, m := range members { // a stop without an answer is repeated
 		a := r.call(http.MethodPost, "/containers/"+m.id+"/stop", "")
 		if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
 			t.Errorf("stop: %+v", a)
@@ -201,9 +207,9 @@ func TestStopBetweenRuns(t *testing.T) {
 		if c := r.state(t, m.id); c.State.Status != "exited" {
 			t.Errorf("%+v", c)
 		}
-		told := strings.Join(r.actionsOf(t, m.id), " ")
-		if !strings.HasSuffix(told, " stop") || strings.Count(told, "start") != strings.Count(told, "die") {
-			t.Errorf("events %q", fmt.Sprint(told))
+		events := strings.Join(r.actionsOf(t, m.id), " ")
+		if !strings.HasSuffix(events, " stop") || strings.Count(events, "start") != strings.Count(events, "die") {
+			t.Errorf("events %q", fmt.Sprint(events))
 		}
 	}
 }

@@ -16,15 +16,15 @@ import (
 )
 
 // registry is a read-only registry on loopback with one image (OCI distribution
-// specification, "pull"); any name and tag stands for it.
+// specification, "pull"). Any name and tag is that image.
 type registry struct {
 	host     string
-	user     string // who may pull, with the password "secret"; empty for everyone
+	user     string // may pull, with the password "secret"; empty for everyone
 	manifest []byte
 	blobs    map[digest.Digest][]byte
 }
 
-// newRegistry serves an image of the layer, an uncompressed tar.
+// newRegistry serves an image with one layer, an uncompressed tar.
 func newRegistry(t testing.TB, user string, layer []byte) *registry {
 	t.Helper()
 	config := encoded(t, ocispec.Image{
@@ -76,10 +76,10 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// send writes content; its length goes with it for HEAD too.
+// send writes content. For HEAD it sends only the length.
 func (r *registry) send(w http.ResponseWriter, media string, data []byte) {
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	w.Header().Set("Docker-Content-Digest", digest.FromBytes(data).String())
-	_, _ = w.Write(data) // to a client that may be gone
+	_, _ = w.Write(data) // the client may be gone
 }

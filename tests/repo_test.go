@@ -12,16 +12,16 @@ import (
 	"testing"
 )
 
-// maxLines is how long a file of code may be; a longer one does several jobs.
+// maxLines is the maximum length of a file of code. A longer file does several jobs.
 const maxLines = 400
 
-// promised are the libraries that the project says it is built on.
+// promised are the libraries that the project promises to use.
 var promised = []string{
 	"github.com/containerd/fifo", "github.com/docker/docker/pkg/ioutils", "github.com/opencontainers/runtime-spec",
 	"github.com/sirupsen/logrus", "golang.org/x/sys", "google.golang.org/grpc",
 }
 
-// TestPackageDocs wants one file in each package to say what it is for.
+// TestPackageDocs checks that one file of each package has the package's doc comment.
 func TestPackageDocs(t *testing.T) {
 	t.Parallel()
 	for path, p := range importGraph(t, module+"/...") {
@@ -30,7 +30,8 @@ func TestPackageDocs(t *testing.T) {
 		}
 		var with []string
 		for _, name := range p.GoFiles {
-			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil,
+				parser.PackageClauseOnly|parser.ParseComments)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,8 +56,8 @@ func docStart(p *listed) string {
 	return "Package " + p.Name + " "
 }
 
-// TestPromisedDependencies wants each to be direct, and used by code that isn't a
-// test.
+// TestPromisedDependencies checks that each promised library is a direct dependency, and
+// is used by code that isn't a test.
 func TestPromisedDependencies(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../go.mod")
@@ -74,7 +75,8 @@ func TestPromisedDependencies(t *testing.T) {
 		}
 		used := false
 		for path, p := range graph {
-			used = used || !within(path, module+"/internal/depseed") && slices.ContainsFunc(p.Imports, func(i string) bool { return within(i, want) })
+			used = used || !within(path, module+"/internal/depseed") &&
+				slices.ContainsFunc(p.Imports, func(i string) bool { return within(i, want) })
 		}
 		if !used {
 			t.Errorf("%s is used by no package", want)
@@ -82,7 +84,7 @@ func TestPromisedDependencies(t *testing.T) {
 	}
 }
 
-// TestFileSize wants code in files that can be read in one go.
+// TestFileSize checks that files of code are short.
 func TestFileSize(t *testing.T) {
 	t.Parallel()
 	eachFile(t, func(path string, data []byte) {
@@ -95,7 +97,7 @@ func TestFileSize(t *testing.T) {
 	})
 }
 
-// TestNoSkips: a test that skips is a test that nobody runs.
+// TestNoSkips checks that no test skips: such a test is not run by anyone.
 func TestNoSkips(t *testing.T) {
 	t.Parallel()
 	skip := regexp.MustCompile(`\b[a-z]+\.Skip(f|Now)?\(`)
@@ -108,7 +110,7 @@ func TestNoSkips(t *testing.T) {
 
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)\s]*)?\)`)
 
-// TestLinks wants every relative link in the docs to lead somewhere.
+// TestLinks checks that each relative link in the docs leads to a file.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	eachFile(t, func(path string, data []byte) {
@@ -127,10 +129,10 @@ func TestLinks(t *testing.T) {
 	})
 }
 
-// changeKinds begin an entry of the changelog.
+// changeKinds are the first words of entries of the changelog.
 var changeKinds = []string{"Added", "Changed", "Fixed", "Removed", "Security"}
 
-// TestChangelog wants entries as changelog/README.md has them.
+// TestChangelog checks that entries are as changelog/README.md describes them.
 func TestChangelog(t *testing.T) {
 	t.Parallel()
 	entries, err := filepath.Glob("../changelog/*/*.md")
@@ -144,13 +146,15 @@ func TestChangelog(t *testing.T) {
 		}
 		title, rest, _ := strings.Cut(string(data), "\n")
 		kind, summary, ok := strings.Cut(title, ": ")
-		if !ok || !slices.Contains(changeKinds, kind) || summary == "" || len(title) > 80 || !strings.HasPrefix(rest, "\n") {
-			t.Errorf("%s: want a first line %q of 80 bytes at most, one of %q, then an empty line", path, "Kind: what changed", changeKinds)
+		if !ok || !slices.Contains(changeKinds, kind) || summary == "" || len(title) > 80 ||
+			!strings.HasPrefix(rest, "\n") {
+			t.Errorf("%s: want a first line %q of 80 bytes at most, one of %q, then an empty line", path,
+				"Kind: what changed", changeKinds)
 		}
 	}
 }
 
-// eachFile calls visit with every file of the repository that isn't made by a build.
+// eachFile calls visit with each file of the repository, without files made by a build.
 func eachFile(t *testing.T, visit func(path string, data []byte)) {
 	t.Helper()
 	err := fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {

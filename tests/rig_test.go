@@ -18,11 +18,10 @@ import (
 	"time"
 )
 
-// rig is an engine-lite with directories of its own, which has the image
-// "busybox".
+// rig is an engine-lite with directories of its own. It has the image "busybox".
 type rig struct {
 	dir    string   // short: a socket's path may have 108 bytes
-	wrap   []string // runs the engine's command line; it has to become the engine
+	wrap   []string // a command that runs the engine's command line with execve(2)
 	args   []string // further arguments of the engine
 	client *http.Client
 
@@ -32,7 +31,7 @@ type rig struct {
 	err    error         // how it ended
 }
 
-// lazyRig is the rig that tests share: the first one that asks starts it.
+// lazyRig is the rig that tests share. The first test that asks for it starts it.
 type lazyRig struct {
 	mu  sync.Mutex
 	rig *rig
@@ -41,11 +40,11 @@ type lazyRig struct {
 
 var shared lazyRig
 
-// sharedArguments is the environment variable with further arguments of the shared
-// engine, which TestOnContainerd sets for a run of the tests in another process.
+// sharedArguments is an environment variable with further arguments of the shared engine.
+// TestOnContainerd sets it for a run of the tests in another process.
 const sharedArguments = "ENGINE_LITE_TEST_ARGUMENTS"
 
-// sharedRig returns the engine that all tests use which kill none.
+// sharedRig returns the shared engine, for tests that kill no process of it.
 func sharedRig(t testing.TB) *rig {
 	t.Helper()
 	shared.mu.Lock()
@@ -71,13 +70,14 @@ func (l *lazyRig) close() error {
 	return l.rig.close()
 }
 
-// ownRig starts an engine for one test, which looks for what it left.
+// ownRig starts an engine for one test. The end of the test fails if the engine left
+// anything.
 func ownRig(t *testing.T, wrap ...string) *rig {
 	t.Helper()
 	return startRig(t, &rig{wrap: wrap})
 }
 
-// startRig starts an engine for one test, which says how it is run.
+// startRig starts an engine for one test, as the fields of r say.
 func startRig(t *testing.T, r *rig) *rig {
 	t.Helper()
 	if err := r.open(); err != nil {
@@ -97,7 +97,7 @@ func (r *rig) open() error {
 	if r.dir, err = os.MkdirTemp("/tmp", "elt"); err != nil {
 		return err
 	}
-	r.client = &http.Client{Timeout: patience, Transport: &http.Transport{
+	r.client = &http.Client{Timeout: waitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", r.socket())
@@ -125,8 +125,8 @@ func (r *rig) prepare() error {
 	return r.build()
 }
 
-// build has the programs in the rig's directory: what it left is known by its path.
-// A virtual machine has them already.
+// build puts the programs into the rig's directory: leftovers are found by its path. A
+// virtual machine has the programs already.
 func (r *rig) build() error {
 	if insideMachine() {
 		return os.Symlink(guestPrograms, r.file("bin"))
@@ -147,17 +147,19 @@ func (r *rig) build() error {
 	return nil
 }
 
-// programs builds them for all rigs, once: the engine with the race detector. TestMain
-// removes the directory.
+// programs builds the programs for all rigs, once. The engine has the race detector.
+// TestMain removes the directory.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("/tmp", "elp")
 	if err != nil {
 		return "", err
 	}
 	built = dir
-	for _, args := range [][]string{{"-race", "../cmd/engine-lite"}, {"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
+	for _, args := range [][]string{{"-race", "../cmd/engine-lite"},
+		{"../cmd/engine-lite-oci", "../cmd/keeper", "../cmd/runtimed"}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go",
+			append([]string{"build", "-o", dir + "/"}, args...)...).CombinedOutput()
 		cancel()
 		if err != nil {
 			return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -166,7 +168,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// built is the directory of programs; empty where no test asked for them.
+// built is the directory of programs; empty if no test asked for them.
 var built string
 
 func (r *rig) socket() string       { return filepath.Join(r.runDir(), "engine.sock") }
@@ -194,8 +196,8 @@ func (r *rig) start() error {
 	args = append(args, r.args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// What it leaves in the directory for temporary files is found; a data race
-	// ends it.
+	// Files that the engine leaves in the directory for temporary files are found. A data race
+	// ends the engine.
 	cmd.Env = append(os.Environ(), "TMPDIR="+r.file("tmp"), "GORACE=halt_on_error=1 exitcode=66")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -237,7 +239,7 @@ func (r *rig) answers(ended <-chan struct{}) error {
 	return nil
 }
 
-// kill ends a process of the rig with SIGKILL and waits until it is gone.
+// kill kills a process of the rig with SIGKILL and waits until the process is gone.
 func (r *rig) kill(t testing.TB, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -246,8 +248,8 @@ func (r *rig) kill(t testing.TB, pid int) {
 	await(t, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
 }
 
-// alive tells whether there is a process that has not ended. A zombie has only
-// when its last thread is gone: until then its files and sockets are open.
+// alive is true if there is a process that has not ended. A zombie has ended when its last
+// thread is gone: until then its files and sockets are open.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -273,7 +275,7 @@ func pidIn(path string) int {
 	return pid
 }
 
-// childNamed is the process with a parent and a name; 0 where there is none.
+// childNamed is the child of parent with this name; 0 for none.
 func childNamed(parent int, name string) int {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {

@@ -20,8 +20,7 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// privateRuntimed is a keeper with a runtimed below it, in a directory of
-// their own.
+// privateRuntimed is a keeper with a runtimed, in a directory of their own.
 type privateRuntimed struct {
 	dir, address string
 	argv         []string
@@ -29,21 +28,22 @@ type privateRuntimed struct {
 	words        *bytes.Buffer // the keeper's
 }
 
-// buildRuntimed builds keeper and runtimed, with the race detector where the
-// test has it, and returns their directory.
+// buildRuntimed builds keeper and runtimed, with the race detector if the test has it, and
+// returns their directory.
 func buildRuntimed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	args := append([]string{"build", "-o", dir}, raceFlag(t)...)
 	const commands = "github.com/engine-lite/engine-lite/cmd/"
-	out, err := exec.CommandContext(t.Context(), "go", append(args, commands+"keeper", commands+"runtimed")...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go",
+		append(args, commands+"keeper", commands+"runtimed")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return dir
 }
 
-// raceFlag is the flag for go build where the test has the race detector.
+// raceFlag is the flag for go build if the test has the race detector.
 func raceFlag(t *testing.T) []string {
 	t.Helper()
 	info, ok := debug.ReadBuildInfo()
@@ -58,8 +58,8 @@ func raceFlag(t *testing.T) []string {
 	return nil
 }
 
-// startRuntimed starts a keeper that starts a runtimed, both of which end with
-// the test. wrap is a command that the keeper is run by.
+// startRuntimed starts a keeper, which starts a runtimed. Both end with the test. wrap is
+// a command that runs the keeper.
 func startRuntimed(t *testing.T, programs, ociRuntime string, wrap ...string) *privateRuntimed {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "runtimed-") // short: a socket's path may have 108 bytes
@@ -68,7 +68,8 @@ func startRuntimed(t *testing.T, programs, ociRuntime string, wrap ...string) *p
 	}
 	t.Cleanup(func() { removeTree(t, dir) })
 	r := &privateRuntimed{dir: dir, address: filepath.Join(dir, "r.sock"), words: &bytes.Buffer{}}
-	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", filepath.Dir(r.keeperSocket()), "--runtimed-log", r.logFile(), "--",
+	r.argv = append(wrap, filepath.Join(programs, "keeper"), "--dir", filepath.Dir(r.keeperSocket()), "--runtimed-log",
+		r.logFile(), "--",
 		filepath.Join(programs, "runtimed"), "--root", r.root(), "--address", r.address,
 		"--keeper", r.keeperSocket(), "--runtime", ociRuntime, "--log-level", "debug")
 	r.startKeeper(t)
@@ -100,17 +101,18 @@ func (r *privateRuntimed) startKeeper(t *testing.T) {
 	}
 	// No signal may come before the process has become the keeper and handles it.
 	await(t, "the keeper answers", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
 		c, err := keeper.Dial(ctx, r.keeperSocket())
 		return err == nil && c.Close() == nil
 	})
 }
 
-// stop ends both and looks for what they left: a process, a mount, state of the
-// OCI runtime, or a complaint in the log.
+// stop stops both and looks for leftovers: processes, mounts, state of the OCI runtime. It
+// also looks for complaints in the log.
 func (r *privateRuntimed) stop(t *testing.T) {
-	mounts, err := os.ReadFile("/proc/" + strconv.Itoa(r.keeper.Process.Pid) + "/mountinfo") // it may have a mount namespace of its own
+	// the keeper may have a mount namespace of its own
+	mounts, err := os.ReadFile("/proc/" + strconv.Itoa(r.keeper.Process.Pid) + "/mountinfo")
 	if err != nil || strings.Contains(string(mounts), " "+r.dir+"/") {
 		t.Errorf("mounts below %s: %v\n%s", r.dir, err, mounts)
 	}
@@ -137,8 +139,8 @@ func (r *privateRuntimed) stop(t *testing.T) {
 	}
 }
 
-// ociState lists the files below the OCI runtime's state directory, in which a
-// container has a directory of its own.
+// ociState lists the files below the OCI runtime's state directory. Each container has a
+// directory in it.
 func ociState(t *testing.T, dir string) []string {
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -156,7 +158,7 @@ func ociState(t *testing.T, dir string) []string {
 // processesOf lists the processes whose command line names a directory.
 func processesOf(dir string) []string {
 	var found []string
-	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is valid
 	for _, path := range paths {
 		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), dir) {
 			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
@@ -185,7 +187,8 @@ func (r *privateRuntimed) dial(t *testing.T, namespace string) *remote.Daemon {
 // runtimedPid is the pid of the keeper's child; 0 while there is none.
 func (r *privateRuntimed) runtimedPid(t *testing.T) int {
 	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.keeper.Process.Pid)) // each thread has its own
+	// each thread has its own
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.keeper.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

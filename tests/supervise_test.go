@@ -17,7 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/remote"
 )
 
-// messages collects what is logged.
+// messages collects log messages.
 type messages struct {
 	mu  sync.Mutex
 	all []string
@@ -32,26 +32,27 @@ func (m *messages) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// since are the messages after the first n.
+// since returns the messages after the first n.
 func (m *messages) since(n int) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]string(nil), m.all[n:]...)
 }
 
-// supervised are options for a containerd in a directory of its own, of which
-// nothing may be left.
+// supervised returns options for a containerd in a directory of its own. Nothing may be
+// left of it.
 func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptions, *messages) {
 	dir, err := os.MkdirTemp("", "sup-") // short: a socket's path may have 108 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, told := logrus.New(), &messages{}
+	log, collected := logrus.New(), &messages{}
 	log.SetOutput(t.Output())
 	log.SetLevel(logrus.DebugLevel)
-	log.AddHook(told)
+	log.AddHook(collected)
 	o := remote.SupervisorOptions{
-		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"), Log: logrus.NewEntry(log),
+		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"),
+		Log: logrus.NewEntry(log),
 	}
 	t.Cleanup(func() {
 		if pid := daemonOf(o.Dir); pid > 0 {
@@ -60,11 +61,10 @@ func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptio
 		}
 		removeTree(t, dir)
 	})
-	return o, told
+	return o, collected
 }
 
-// daemonOf is the containerd that a supervisor of a directory started; 0 where there
-// is none.
+// daemonOf is the containerd that a supervisor started for a directory; 0 for none.
 func daemonOf(dir string) int {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
@@ -81,7 +81,7 @@ func daemonOf(dir string) int {
 
 func supervise(t *testing.T, o remote.SupervisorOptions) *remote.Supervisor {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	s, err := remote.Supervise(ctx, o)
 	if err != nil {
@@ -90,12 +90,12 @@ func supervise(t *testing.T, o remote.SupervisorOptions) *remote.Supervisor {
 	return s
 }
 
-// TestSupervise has each containerd supervised, killed, left alone and taken up
-// again, while containers run.
+// TestSupervise kills each containerd below a supervisor, leaves it, and takes it over
+// with another supervisor, while containers run.
 func TestSupervise(t *testing.T) {
 	rootfs := busyboxRootfs(t)
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
-		o, told := supervised(t, release)
+		o, messages := supervised(t, release)
 		before := pidfds(t)
 		s := supervise(t, o)
 		if _, err := remote.Supervise(t.Context(), o); !errdefs.IsAlreadyExists(err) {
@@ -103,10 +103,11 @@ func TestSupervise(t *testing.T) {
 		}
 		namespace := fmt.Sprintf("supervise-%s-%d", release.version, os.Getpid())
 		t.Cleanup(func() { noRuncState(t, namespace) })
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 		defer cancel()
 		d := dialDaemon(ctx, t, s.Address(), namespace)
-		if name, version, err := d.Version(ctx); err != nil || name != "containerd" || !strings.HasPrefix(version, release.version+".") {
+		if name, version, err := d.Version(ctx); err != nil || name != "containerd" ||
+			!strings.HasPrefix(version, release.version+".") {
 			t.Errorf("%s %s, %v", name, version, err)
 		}
 		bareTask(ctx, t, d, rootfs, "sleeps", "sleep 1000")
@@ -115,9 +116,9 @@ func TestSupervise(t *testing.T) {
 		killed := s.Pid()
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
-		itsOwnShims(t, s.Address(), release)
+		checkShims(t, s.Address(), release)
 
-		// Left alone, it waits for the exits.
+		// containerd runs on without a supervisor, and waits for the exits.
 		left := s.Pid()
 		if err := s.Leave(); err != nil || left == killed || !alive(left) {
 			t.Fatalf("process %d after %d: %v", left, killed, err)
@@ -130,28 +131,29 @@ func TestSupervise(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, "the container ends", func() bool { return !alive(process.Pid) })
-		// What it says meanwhile is heard by nobody, and does it no harm.
-		bareTask(ctx, t, d, rootfs, "unheard", "exit 0")
-		removeTask(ctx, t, d, "unheard")
+		// Meanwhile its log has no reader, which does no harm.
+		bareTask(ctx, t, d, rootfs, "not-logged", "exit 0")
+		removeTask(ctx, t, d, "not-logged")
 
 		s = supervise(t, o)
 		if s.Pid() != left {
 			t.Errorf("process %d was not taken up, but %d started", left, s.Pid())
 		}
-		if exit, err := d.Wait(ctx, ends, libcontainerd.InitProcess); err != nil || exit.Code != 7 || exit.Unknown != "" {
+		if exit, err := d.Wait(ctx, ends, libcontainerd.InitProcess); err != nil || exit.Code != 7 ||
+			exit.Unknown != "" {
 			t.Errorf("exit %+v, %v", exit, err)
 		}
-		heard := len(told.since(0))
-		logsAgain(ctx, t, d, rootfs, func() []string { return told.since(heard) })
+		heard := len(messages.since(0))
+		awaitLog(ctx, t, d, rootfs, func() []string { return messages.since(heard) })
 		restarted(ctx, t, s, d)
 		runs(ctx, t, d, "sleeps")
 
-		forgets(ctx, t, d, ends, release)
+		checkForgottenTask(ctx, t, d, ends, release)
 		removeTask(ctx, t, d, "sleeps")
 		if err := d.DeleteContainer(ctx, ends); err != nil {
 			t.Error(err)
 		}
-		// One that is about to end is no obstacle.
+		// A containerd that is about to end does not disturb the next supervisor.
 		if err := s.Leave(); err != nil {
 			t.Error(err)
 		}
@@ -173,7 +175,7 @@ func TestSupervise(t *testing.T) {
 	})
 }
 
-// pidfds counts this process's descriptors of processes.
+// pidfds counts this process's pidfds.
 func pidfds(t *testing.T) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/fd/*")
@@ -189,9 +191,9 @@ func pidfds(t *testing.T) int {
 	return n
 }
 
-// itsOwnShims wants the shims of a containerd to be those beside it: several releases
-// are on the machine.
-func itsOwnShims(t *testing.T, address string, release containerdRelease) {
+// checkShims checks that a containerd runs the shims of its own release: the machine has
+// several releases.
+func checkShims(t *testing.T, address string, release containerdRelease) {
 	t.Helper()
 	binary, err := filepath.EvalSymlinks(release.binary)
 	if err != nil {
@@ -202,15 +204,16 @@ func itsOwnShims(t *testing.T, address string, release containerdRelease) {
 		t.Error("there is no shim")
 	}
 	for _, proc := range found {
-		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary), "containerd-shim-runc-v2") {
+		if exe := readLink(t, filepath.Join(proc, "exe")); exe != filepath.Join(filepath.Dir(binary),
+			"containerd-shim-runc-v2") {
 			t.Errorf("containerd %s runs the shim %s", release.version, exe)
 		}
 	}
 }
 
-// forgets tells why containerd has to outlive its supervisor: 2.4, started again, has
-// deleted the tasks that had ended.
-func forgets(ctx context.Context, t *testing.T, d *remote.Daemon, ended string, release containerdRelease) {
+// checkForgottenTask shows why containerd must outlive its supervisor: after its restart,
+// 2.4 has deleted the tasks that had ended.
+func checkForgottenTask(ctx context.Context, t *testing.T, d *remote.Daemon, ended string, release containerdRelease) {
 	t.Helper()
 	exit, err := d.Delete(ctx, ended, libcontainerd.InitProcess)
 	if lost := errdefs.IsNotFound(err); lost != (release.version == "2.4") || !lost && (err != nil || exit.Code != 7) {
@@ -228,7 +231,7 @@ func dialDaemon(ctx context.Context, t *testing.T, address, namespace string) *r
 	return d
 }
 
-// restarted kills a supervised containerd and waits for the next one.
+// restarted kills a supervised containerd and waits until the next one serves.
 func restarted(ctx context.Context, t *testing.T, s *remote.Supervisor, d *remote.Daemon) {
 	t.Helper()
 	pid := s.Pid()
@@ -246,18 +249,18 @@ func runs(ctx context.Context, t *testing.T, d *remote.Daemon, id string) {
 	}
 }
 
-// logsAgain starts a task, of which containerd or its shim writes at level "info",
-// and waits for that to be told.
-func logsAgain(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs string, told func() []string) {
+// awaitLog starts a task and waits for a message about it at level "info" from containerd
+// or its shim.
+func awaitLog(ctx context.Context, t *testing.T, d *remote.Daemon, rootfs string, messages func() []string) {
 	t.Helper()
-	bareTask(ctx, t, d, rootfs, "told", "exit 0")
-	await(t, "containerd's log is heard", func() bool {
-		for _, m := range told() {
+	bareTask(ctx, t, d, rootfs, "logged", "exit 0")
+	await(t, "a message of containerd is logged", func() bool {
+		for _, m := range messages() {
 			if strings.HasPrefix(m, "info containerd: ") {
 				return true
 			}
 		}
 		return false
 	})
-	removeTask(ctx, t, d, "told")
+	removeTask(ctx, t, d, "logged")
 }

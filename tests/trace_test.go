@@ -21,7 +21,8 @@ func TestTrace(t *testing.T) {
 		"Image": "busybox", "Cmd": []string{"true"}, "HostConfig": map[string]any{"NetworkMode": "none"},
 	}, &made)
 	const trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://engine/containers/"+made.ID+"/start", http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://engine/containers/"+made.ID+"/start", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,9 +33,10 @@ func TestTrace(t *testing.T) {
 	}
 	answer.Body.Close()
 
-	want := map[string]string{ // a step, and who does it
+	want := map[string]string{ // the service of each step
 		"POST /containers/" + made.ID + "/start": "engine-lite",
-		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite", "start": "engine-lite",
+		"spec":                                   "engine-lite", "streams": "engine-lite", "journal": "engine-lite",
+		"start":           "engine-lite",
 		"runtimed Create": "runtimed", "bundle": "runtimed", "OCI runtime create": "runtimed", "release": "runtimed",
 		"exit": "engine-lite", "clean-up": "engine-lite", "OCI runtime delete": "runtimed", // after the request
 	}
@@ -61,8 +63,7 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// readTrace returns the spans of a trace by their id, and the service that has
-// told of each name.
+// readTrace returns the spans of a trace by their id, and the service of each span's name.
 func readTrace(t *testing.T, path, trace string) (map[string]otlpfile.Span, map[string]string) {
 	t.Helper()
 	data, err := os.ReadFile(path)

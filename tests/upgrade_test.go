@@ -13,10 +13,10 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// TestUpgrade replaces runtimed by another build, engine-lite's program under its name
-// as hack/build has it, while containers run: one on a terminal, one with an exec, one
-// that ends meanwhile. The keeper starts the new one when the old one ends, and nobody
-// but the version service can tell.
+// TestUpgrade replaces runtimed by another build while containers run: one on a terminal,
+// one with an exec, one that ends meanwhile. The other build is engine-lite's program
+// under runtimed's name, as hack/build makes it. The keeper starts the new runtimed when
+// the old one ends. Only the version service shows the difference.
 func TestUpgrade(t *testing.T) {
 	programs := buildRuntimed(t)
 	r := startRuntimed(t, programs, "runc")
@@ -25,7 +25,8 @@ func TestUpgrade(t *testing.T) {
 	onTerminal := groups.place(scriptSpec(rootfs, "stty -echo; while read x; do echo got $x; done; exit 3"))
 	onTerminal.Process.Terminal = true
 	onTerminal.Mounts = append(onTerminal.Mounts, specs.Mount{
-		Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"},
+		Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+		Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"},
 	})
 	talks := e.start("talks", onTerminal, libcontainerd.StdioConfig{Stdin: true, Terminal: true})
 	reads := e.start("reads", groups.place(scriptSpec(rootfs, "cat; exit 7")), libcontainerd.StdioConfig{Stdin: true})
@@ -35,8 +36,10 @@ func TestUpgrade(t *testing.T) {
 	pids := []int{talks.Pid(), reads.Pid()}
 
 	next := filepath.Join(t.TempDir(), "runtimed")
-	args := append(raceFlag(t), "-ldflags=-X main.version=upgraded", "-o", next, "github.com/engine-lite/engine-lite/cmd/engine-lite")
-	if out, err := exec.CommandContext(t.Context(), "go", append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
+	args := append(raceFlag(t), "-ldflags=-X main.version=upgraded", "-o", next,
+		"github.com/engine-lite/engine-lite/cmd/engine-lite")
+	if out, err := exec.CommandContext(t.Context(), "go",
+		append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	e.must(os.Rename(next, filepath.Join(programs, "runtimed")))

@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// guestMark is in the environment of this test's binary inside of the
-	// virtual machine.
+	// guestMark is an environment variable that this test's binary has inside of the virtual
+	// machine.
 	guestMark = "ENGINE_LITE_VM"
-	// guestPrograms is where the machine has all programs.
+	// guestPrograms is the machine's directory with all programs.
 	guestPrograms = "/bin"
-	// machinePatience bounds the life of a virtual machine, whose processor is
-	// emulated: 5 minutes were seen while 25 others wanted the host's 2 processors.
-	machinePatience = 9 * time.Minute
-	// machineFiles is where hack/setup unpacks the machine's kernel.
+	// machineLimit bounds the run of a virtual machine. Its processor is emulated: a run took
+	// 5 minutes while 25 others used the host's 2 processors.
+	machineLimit = 9 * time.Minute
+	// machineFiles is the directory in which hack/setup unpacks the machine's kernel.
 	machineFiles = "../.cache/linux-debian"
 )
 
-// machines are the virtual machines that run guestTests, each some of them.
+// machines are the virtual machines, each with its part of guestTests.
 var machines = []struct {
 	name, kernel string
 	tests        []string
@@ -71,9 +71,9 @@ func TestControlGroups2(t *testing.T) {
 	}
 }
 
-// machineInitramfs makes the root filesystem of the machine: busybox, the OCI
-// runtimes with their libraries, the programs under test and this package's
-// tests. All of ours is without the race detector, which is too slow there.
+// machineInitramfs makes the root filesystem of the machine: busybox, the OCI runtimes
+// with their libraries, the programs under test and this package's tests. The programs are
+// built without the race detector, which is too slow there.
 func machineInitramfs(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
@@ -94,7 +94,7 @@ func machineInitramfs(t *testing.T) string {
 	return archive(t, root)
 }
 
-// compile runs the go command, for static programs.
+// compile runs the go command to build static programs.
 func compile(t *testing.T, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -117,8 +117,7 @@ func install(t *testing.T, from, to string) {
 	}
 }
 
-// installLinked copies a program and the libraries that it is linked with, which
-// keep their paths.
+// installLinked copies a program and its shared libraries to the same paths in root.
 func installLinked(t *testing.T, program, root string) {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -137,7 +136,7 @@ func installLinked(t *testing.T, program, root string) {
 	}
 }
 
-// archive packs a directory as the kernel wants it.
+// archive packs a directory as an initramfs.
 func archive(t *testing.T, root string) string {
 	t.Helper()
 	path := root + ".cpio"
@@ -155,26 +154,27 @@ func archive(t *testing.T, root string) string {
 	return path
 }
 
-// runMachine boots a machine, waits until it is off, and returns what it wrote
-// to its serial console. A kernel that panics ends the machine.
+// runMachine boots a machine, waits until it is off, and returns the output of its serial
+// console. A kernel that panics ends the machine.
 func runMachine(t *testing.T, initramfs, kernel string, tests []string) (string, error) {
 	// A parent's death is that of the thread (prctl(2), PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	ctx, cancel := context.WithTimeout(t.Context(), machinePatience)
+	ctx, cancel := context.WithTimeout(t.Context(), machineLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-accel", "tcg", "-smp", "1", "-m", "1024",
 		"-kernel", machineFiles+"/vmlinuz", "-initrd", initramfs,
-		"-append", "console=ttyS0 panic=-1 loglevel=1 mitigations=off "+kernel+" -- -test.v -test.run=^("+strings.Join(tests, "|")+")$")
+		"-append", "console=ttyS0 panic=-1 loglevel=1 mitigations=off "+kernel+" -- -test.v -test.run=^("+
+			strings.Join(tests, "|")+")$")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	console, err := cmd.CombinedOutput()
 	if state := cmd.ProcessState; state != nil {
 		t.Logf("the machine took %s of processor time", (state.UserTime() + state.SystemTime()).Round(time.Second))
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("the machine was not off after %s: %w", machinePatience, err)
+		err = fmt.Errorf("the machine was not off after %s: %w", machineLimit, err)
 	}
 	return strings.ReplaceAll(string(console), "\r\n", "\n"), err
 }

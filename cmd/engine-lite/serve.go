@@ -15,6 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/internal/unixsocket"
 	"github.com/engine-lite/engine-lite/keeper"
@@ -52,7 +53,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, release)
-	groups, err := keepGroups(daemon)
+	runs, groups, err := c.withParentGroup(daemon)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
-		groups, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
+		runs, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
 	if err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (c *config) keeperOptions() keeper.Options {
 	}
 	o.Runtimed = []string{
 		filepath.Join(c.binaries, "runtimed"), "--root", filepath.Join(c.run, "runtimed"), "--address", c.daemonAddress(),
-		"--keeper", filepath.Join(c.run, "keeper", keeper.SocketName), "--log-level", c.logLevel,
+		"--keeper", filepath.Join(c.run, "keeper", keeper.SocketName), "--log-level", c.logLevel, "--parent-group", spec.ParentGroup,
 	}
 	if c.trace != "" {
 		o.Runtimed = append(o.Runtimed, "--trace", c.trace)

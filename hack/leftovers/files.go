@@ -7,16 +7,16 @@ import (
 	"path/filepath"
 )
 
-// trees are searched whole: it is us, a runtime or a client that keeps something
-// there.
+// trees are searched with all directories below: the engine, runtimes and clients keep
+// files there.
 var trees = []string{
 	"/run/engine-lite", "/var/lib/engine-lite", "/run/runc", "/run/crun", "/run/containerd", "/var/lib/containerd",
 	"/run/docker", "/var/lib/docker", "/etc/docker", "/opt/containerd", "~/.docker",
 }
 
-// tops are where whoever forgets something forgets it: directories of which the
-// first level is listed.
-var tops = []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/run/lock", "/var/lib", "/var/log", "/etc", "/usr/sbin", "~"}
+// tops are directories in which programs leave files. Only their first level is listed.
+var tops = []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/run/lock", "/var/lib", "/var/log", "/etc",
+	"/usr/sbin", "~"}
 
 // cgroupRoot has all hierarchies of version 1, or the one of version 2.
 const cgroupRoot = "/sys/fs/cgroup"
@@ -40,7 +40,7 @@ func files() (map[string]string, error) {
 	return found, nil
 }
 
-// add notes a path, with what it is. One that is gone by now isn't there.
+// add adds a path with its kind. A path that is gone by now is left out.
 func add(found map[string]string, path string) {
 	if info, err := os.Lstat(path); err == nil {
 		found[path] = path + " (" + kindOf(info.Mode()) + ")"
@@ -81,8 +81,8 @@ func cgroups() (map[string]string, error) {
 	return found, err
 }
 
-// walk calls visit for everything below the directory, itself included. What goes
-// away meanwhile, or isn't there at all, is left out.
+// walk calls visit for the directory and all paths below. Paths that do not exist, or are
+// removed meanwhile, are left out.
 func walk(dir string, visit func(path string, d fs.DirEntry)) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

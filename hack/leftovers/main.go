@@ -5,9 +5,9 @@
 //	leftovers snapshot FILE    writes what there is now
 //	leftovers compare FILE     lists what there is beyond it; exit code 1 if anything
 //
-// A process counts as left over if it is new and ours: it runs in a namespace that
-// is not ours, is one of our programs or theirs, or carries in its environment the
-// value that [markName] has in ours.
+// A process is a leftover if it is new and belongs to the tests: it runs in another
+// namespace, or is one of the programs that the tests start, or has the same value of
+// [markName] in its environment as this process.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// settleTime is how long what is just ending may take to be gone.
+// settleTime is how long a process that is about to end may take.
 const settleTime = 5 * time.Second
 
 func main() {

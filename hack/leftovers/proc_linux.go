@@ -15,9 +15,10 @@ import (
 const markName = "ENGINE_LITE_TEST_RUN"
 
 // programs are the names (/proc/PID/comm, 15 bytes at most) of what the tests start.
-var programs = []string{"engine-lite", "keeper", "runtimed", "runc", "crun", "containerd", "containerd-shim", "ctr", "docker"}
+var programs = []string{"engine-lite", "keeper", "runtimed", "runc", "crun", "containerd", "containerd-shim", "ctr",
+	"docker"}
 
-// processes lists those that would be ours if they were new: see the package.
+// processes lists the processes that are leftovers if they are new: see the package comment.
 func processes() (map[string]string, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -30,7 +31,7 @@ func processes() (map[string]string, error) {
 		pid := filepath.Base(dir)
 		stat, err := readStat(dir)
 		if err != nil || slices.Contains(ancestors, pid) || !ours(dir, stat, mark) {
-			continue // one that just ended, this one, or none of ours
+			continue // ended, this process, or not of the tests
 		}
 		line, _ := os.ReadFile(dir + "/cmdline") // empty for a zombie
 		text := strings.TrimSpace(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
@@ -56,7 +57,7 @@ func ours(dir string, stat procStat, mark []byte) bool {
 	return err == nil && theirs != own && stat.parent != "2" && stat.parent != "0"
 }
 
-// ancestry is this process and those that it descends from.
+// ancestry is this process, its parent, and so on.
 func ancestry() []string {
 	var pids []string
 	for pid := strconv.Itoa(os.Getpid()); pid != "0"; {
@@ -126,8 +127,8 @@ func parseMount(line string) (id, text string, err error) {
 	return fields[0] + " " + fields[4], fields[4] + " (" + fields[dash+1] + ")", nil
 }
 
-// networkNamespaces lists those with a process in them, and those with a name (see
-// ip-netns(8)). One that is only mounted elsewhere is found as a mount.
+// networkNamespaces lists network namespaces with a process in them, and those with a
+// name (see ip-netns(8)). One that is only mounted elsewhere is found as a mount.
 func networkNamespaces() (map[string]string, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
 	if err != nil {

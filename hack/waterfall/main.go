@@ -1,6 +1,6 @@
 // Command waterfall prints the spans of one trace, in the order of their begin,
-// from a file of OTLP's JSON lines; of several traces that whose requests took the
-// median time:
+// from a file of OTLP's JSON lines. Of several traces it prints the one whose requests
+// took the median time:
 //
 //	waterfall FILE TRACE [TRACE]...
 package main
@@ -45,7 +45,8 @@ func run(args []string, out io.Writer) error {
 	slices.SortStableFunc(traces, func(a, b []*step) int { return cmp.Compare(requests(a), requests(b)) })
 	middle := traces[(len(traces)-1)/2]
 	if len(traces) > 1 {
-		_, err = fmt.Fprintf(out, "%-52s %8s %8.2f  of %d from %.2f to %.2f\n", "all requests", "", milliseconds(requests(middle)),
+		_, err = fmt.Fprintf(out, "%-52s %8s %8.2f  of %d from %.2f to %.2f\n", "all requests", "",
+			milliseconds(requests(middle)),
 			len(traces), milliseconds(requests(traces[0])), milliseconds(requests(traces[len(traces)-1])))
 		if err != nil {
 			return err
@@ -54,7 +55,7 @@ func run(args []string, out io.Writer) error {
 	return draw(out, middle)
 }
 
-// requests is how long those took that are below no other step.
+// requests is the time of the steps that are below no other step.
 func requests(roots []*step) (sum time.Duration) {
 	for _, r := range roots {
 		sum += r.end.Sub(r.begin)
@@ -62,7 +63,7 @@ func requests(roots []*step) (sum time.Duration) {
 	return sum
 }
 
-// step is a span, and what is below it.
+// step is a span, with the steps below it.
 type step struct {
 	id, parent, name string
 	begin, end       time.Time
@@ -70,10 +71,10 @@ type step struct {
 	below            []*step
 }
 
-// longestLine is what a batch of spans may have, in bytes.
+// longestLine is the maximum length of a line, in bytes: a batch of spans.
 const longestLine = 16 << 20
 
-// read finds the spans of traces and returns, for each, those that are below none of them.
+// read reads the spans of traces and returns, for each trace, the steps that are below no other.
 func read(r io.Reader, traces []string) ([][]*step, error) {
 	found := map[string]map[string]*step{} // by trace, by id
 	for _, t := range traces {
@@ -149,12 +150,12 @@ func tree(byID map[string]*step) []*step {
 	return roots
 }
 
-// width is that of the bars, in characters.
+// width is the width of the bars, in characters.
 const width = 50
 
-// draw prints each request and what is below it, with the milliseconds after the
-// request's begin and those that the step took. What a request left to the
-// background reaches beyond its end: the bars have the whole of it.
+// draw prints each request and the steps below it, with the beginning of each step after
+// that of the request and its length, in milliseconds. Steps in the background may end
+// after the request: the bars show all of them.
 func draw(out io.Writer, roots []*step) error {
 	var text strings.Builder
 	for i, root := range roots {
@@ -178,7 +179,7 @@ func last(s *step) time.Time {
 	return end
 }
 
-// id is that of a container or an exec, which says nothing in a picture.
+// id matches the id of a container or an exec, which is left out of the picture.
 var id = regexp.MustCompile(`[0-9a-f]{64}`)
 
 func (s *step) draw(w *strings.Builder, zero time.Time, whole time.Duration, depth int) {
@@ -186,7 +187,8 @@ func (s *step) draw(w *strings.Builder, zero time.Time, whole time.Duration, dep
 	at := func(d time.Duration) int { return int(int64(d) * width / max(1, int64(whole))) }
 	bar := max(1, at(from+took)-at(from))
 	name := strings.Repeat("  ", depth) + id.ReplaceAllString(s.name, "ID")
-	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took), strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
+	fmt.Fprintf(w, "%-52.52s %8.2f %8.2f  %s%s", name, milliseconds(from), milliseconds(took),
+		strings.Repeat(" ", at(from)), strings.Repeat("#", bar))
 	if s.failed != "" {
 		fmt.Fprintf(w, "  failed: %s", s.failed)
 	}

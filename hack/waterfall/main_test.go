@@ -44,8 +44,10 @@ func TestWaterfall(t *testing.T) {
 func TestWaterfallOfMany(t *testing.T) {
 	var file strings.Builder
 	id := strings.Repeat("0a", 32)
-	for trace, end := range map[string]string{"slow": "1009000000", "middle": "1005000000", "fast": "1002000000", "faster": "1001000000"} {
-		file.WriteString(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"` + trace + `","spanId":"1","name":"GET /exec/` + id +
+	for trace, end := range map[string]string{"slow": "1009000000", "middle": "1005000000", "fast": "1002000000",
+		"faster": "1001000000"} {
+		file.WriteString(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"` + trace +
+			`","spanId":"1","name":"GET /exec/` + id +
 			`/json of ` + trace + `","startTimeUnixNano":"1000000000","endTimeUnixNano":"` + end + `"}]}]}]}` + "\n")
 	}
 	path := filepath.Join(t.TempDir(), "trace")
@@ -57,7 +59,8 @@ func TestWaterfallOfMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := strings.Join(strings.Fields(out.String()), " ")
-	want := "all requests 5.00 of 3 from 2.00 to 9.00 GET /exec/ID/json of middle 0.00 5.00 " + strings.Repeat("#", width)
+	want := "all requests 5.00 of 3 from 2.00 to 9.00 GET /exec/ID/json of middle 0.00 5.00 " + strings.Repeat("#",
+		width)
 	if got != want {
 		t.Errorf("got %s, not %s", got, want)
 	}

@@ -60,7 +60,8 @@ func TestThePlace(t *testing.T) {
 	}
 	for _, dir := range layered {
 		var s unix.Statfs_t
-		if err := unix.Statfs(dir, &s); err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && s.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		if err := unix.Statfs(dir, &s); err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil &&
+			s.Type != unix.OVERLAYFS_SUPER_MAGIC {
 			t.Errorf("%s: %v, type %x", dir, err, s.Type)
 		}
 	}

@@ -26,7 +26,8 @@ func FuzzParseStartTime(f *testing.F) {
 	f.Add([]byte("1 (a) b) S 2"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		start, err := parseStartTime(data)
-		if err == nil && !bytes.Contains(data, strconv.AppendUint(nil, start, 10)) && !bytes.Contains(data, []byte("0")) {
+		if err == nil && !bytes.Contains(data, strconv.AppendUint(nil, start, 10)) &&
+			!bytes.Contains(data, []byte("0")) {
 			t.Errorf("start time %d is nowhere in it", start)
 		}
 	})

@@ -117,7 +117,8 @@ func checkpointEnds(e *env) {
 			e.Fatalf("it had counted to %d, and goes on with %v", last, got)
 		}
 	}
-	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit,
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart,
+		libcontainerd.EventExit,
 		libcontainerd.EventStart, libcontainerd.EventExit)
 }
 

@@ -130,7 +130,8 @@ func execTen(e *env) {
 	for i := range 10 {
 		wg.Go(func() {
 			id := fmt.Sprintf("e%d", i)
-			if _, err := ctr.Exec(e.ctx, id, e.Process(fmt.Sprintf("exit %d", i)), libcontainerd.StdioConfig{}); err != nil {
+			if _, err := ctr.Exec(e.ctx, id, e.Process(fmt.Sprintf("exit %d", i)),
+				libcontainerd.StdioConfig{}); err != nil {
 				e.Errorf("exec %s: %v", id, err)
 				return
 			}

@@ -26,9 +26,31 @@ var failureCases = []contractCase{
 	{name: "failure/each call fails after its work", faults: true, run: eachCallFailsLate},
 	{name: "failure/exec calls fail", faults: true, run: execCallsFail},
 	{name: "failure/daemon goes down while starting", faults: true, run: downWhileStarting},
+	{name: "failure/create completes after its undo", faults: true, run: createCompletesLate},
 	{name: "failure/delete of a task is retried", faults: true, run: deleteRetried},
 	{name: "failure/delete of a record", faults: true, run: recordDeleteFails},
 	{name: "failure/record of a create without an answer", faults: true, run: leftoverCleared},
+}
+
+// createCompletesLate has the daemon complete a create of whose end nobody learned, when
+// the client has looked for leftovers already. Neither start nor delete fails by it.
+func createCompletesLate(e *env) {
+	ctr := e.create("exit 3")
+	late := func() {
+		e.Fake.Fail("CreateTask", 1, Fault{Err: errdefs.ErrUnavailable})
+		_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{})
+		e.refused(err, errdefs.IsUnavailable)
+		_, err = e.Fake.CreateTask(e.ctx, ctr.ID(), libcontainerd.TaskConfig{})
+		e.must(err)
+	}
+	late()
+	e.start(ctr, libcontainerd.StdioConfig{})
+	e.exits(ctr, initProcess, 3)
+	late()
+	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
+	if tasks, err := e.Daemon.Tasks(e.ctx); err != nil || len(tasks) > 0 {
+		e.Fatalf("tasks left: %v, %v", tasks, err)
+	}
 }
 
 func (e *env) nothingStarted(ctr *libcontainerd.Container, want libcontainerd.Status) {

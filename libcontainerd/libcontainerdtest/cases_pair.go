@@ -53,16 +53,19 @@ func operations() []operation {
 				libcontainerd.StdioConfig{Stdin: true})
 			return err
 		}},
-		{name: "exec the same", from: running, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			_, err := ctr.Exec(e.ctx, "same", e.Process("exit 3"), libcontainerd.StdioConfig{})
-			return err
-		}},
-		{name: "kill", from: alive, ends: true, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.Signal(e.ctx, initProcess, syscall.SIGKILL)
-		}},
-		{name: "kill all", from: alive, ends: true, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return ctr.KillAll(e.ctx, syscall.SIGKILL)
-		}},
+		{name: "exec the same", from: running, gone: true,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				_, err := ctr.Exec(e.ctx, "same", e.Process("exit 3"), libcontainerd.StdioConfig{})
+				return err
+			}},
+		{name: "kill", from: alive, ends: true, gone: true,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.Signal(e.ctx, initProcess, syscall.SIGKILL)
+			}},
+		{name: "kill all", from: alive, ends: true, gone: true,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return ctr.KillAll(e.ctx, syscall.SIGKILL)
+			}},
 		{name: "kill exec", from: alive, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 			return ctr.Signal(e.ctx, "e9", syscall.SIGKILL)
 		}},
@@ -98,9 +101,10 @@ func operations() []operation {
 				return ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true})
 			}},
 		{name: "wait", from: anywhere, gone: true, run: waitAWhile},
-		{name: "end", from: anywhere, ends: true, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
-			return e.Daemon.Kill(e.ctx, ctr.ID(), initProcess, syscall.SIGKILL, false)
-		}},
+		{name: "end", from: anywhere, ends: true, gone: true,
+			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
+				return e.Daemon.Kill(e.ctx, ctr.ID(), initProcess, syscall.SIGKILL, false)
+			}},
 		{name: "end of exec", from: anywhere, gone: true, run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 			return e.Daemon.Kill(e.ctx, ctr.ID(), "e9", syscall.SIGKILL, false)
 		}},
@@ -158,7 +162,8 @@ func (p pair) prepare(e *env) (*libcontainerd.Container, error) {
 	if p.in == libcontainerd.StatusCreated {
 		return ctr, nil
 	}
-	if _, err := ctr.Start(e.ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{Stdin: true}}); err != nil {
+	if _, err := ctr.Start(e.ctx,
+		libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{Stdin: true}}); err != nil {
 		return nil, err
 	}
 	if p.in == libcontainerd.StatusStopped {
@@ -270,8 +275,10 @@ func pairsAtOnce(e *env) {
 			{"start", "force delete"}},
 		libcontainerd.StatusRunning: {{"kill", "kill"}, {"kill", "exec"}, {"exec", "exec the same"},
 			{"exec the same", "exec the same"},
-			{"pause", "kill"}, {"pause", "pause"}, {"pause", "exec"}, {"pause", "force delete"}, {"force delete", "exec"},
-			{"force delete", "force delete"}, {"end", "exec"}, {"end", "pause"}, {"end", "kill"}, {"end", "close stdin"},
+			{"pause", "kill"}, {"pause", "pause"}, {"pause", "exec"}, {"pause", "force delete"},
+			{"force delete", "exec"},
+			{"force delete", "force delete"}, {"end", "exec"}, {"end", "pause"}, {"end", "kill"},
+			{"end", "close stdin"},
 			{"update", "kill"}, {"kill exec", "end of exec"}, {"stats", "force delete"}, {"wait", "kill all"}},
 		libcontainerd.StatusPaused: {{"resume", "resume"}, {"resume", "kill"}, {"resume", "force delete"},
 			{"update", "resume"}},

@@ -56,8 +56,9 @@ func (e *env) latchRaces(seed uint64, n, parallel int) {
 	var races sync.WaitGroup
 	for i := range n {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
-		l := &latch{container: hosts[i%len(hosts)], process: fmt.Sprintf("e%d", i), moment: moment(rng.IntN(int(moments))),
-			delay: 1 + time.Duration(rng.Int64N(int64(window)))}
+		l := &latch{container: hosts[i%len(hosts)], process: fmt.Sprintf("e%d", i),
+			moment: moment(rng.IntN(int(moments))),
+			delay:  1 + time.Duration(rng.Int64N(int64(window)))}
 		if i%5 == 0 {
 			l.container, l.process = e.create("cat; exit 8"), initProcess
 		}

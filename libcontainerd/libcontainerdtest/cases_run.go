@@ -99,7 +99,8 @@ func runTwice(e *env) {
 	e.exits(ctr, initProcess, 1)
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart, libcontainerd.EventExit)
+	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventExit, libcontainerd.EventStart,
+		libcontainerd.EventExit)
 	if g := ctr.Generation(); g != 2 {
 		e.Fatalf("generation %d", g)
 	}

@@ -296,7 +296,8 @@ func runExecContextEnds(e *env) {
 func runContainer(e *env) {
 	id := fmt.Sprintf("case-%04d", ids.Add(1))
 	for range 2 {
-		exit, err := e.client.RunContainer(e.ctx, id, e.Spec("echo hello; exit 6"), e.Options, libcontainerd.StartOptions{})
+		exit, err := e.client.RunContainer(e.ctx, id, e.Spec("echo hello; exit 6"), e.Options,
+			libcontainerd.StartOptions{})
 		if err != nil || exit.Code != 6 || e.recorder.Output(id, initProcess) != "hello\n" {
 			e.Fatalf("%+v, %v, output %q", exit, err, e.recorder.Output(id, initProcess))
 		}

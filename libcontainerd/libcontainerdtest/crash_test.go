@@ -27,45 +27,45 @@ type scenario struct {
 	again   bool // after an error the operation is repeated, and must succeed then
 }
 
-// mishap is how a call goes wrong.
-type mishap int
+// injectedFault is how a call goes wrong.
+type injectedFault int
 
 const (
-	nothing    mishap = iota
-	downBefore        // the daemon goes down before it gets the request
-	downAfter         // the daemon does the work, and goes down before it answers
-	refuses           // the daemon answers with an error
-	failsLate         // the daemon does the work, and answers with an error
-	hangs             // the daemon never answers
-	ctxBefore         // the caller's context ends before the request
-	ctxAfter          // the caller's context ends before the answer
-	mishaps
+	nothing    injectedFault = iota
+	downBefore               // the daemon goes down before it gets the request
+	downAfter                // the daemon does the work, and goes down before it answers
+	refuses                  // the daemon answers with an error
+	failsLate                // the daemon does the work, and answers with an error
+	hangs                    // the daemon never answers
+	ctxBefore                // the caller's context ends before the request
+	ctxAfter                 // the caller's context ends before the answer
+	injectedFaults
 )
 
-// saboteur stands between client and daemon.
-type saboteur struct {
+// faultInjector is between client and daemon, and makes one call go wrong.
+type faultInjector struct {
 	fake *Daemon
 
 	mu     sync.Mutex
 	armed  bool
 	calls  []Call
 	nth    int // counted from 1
-	what   mishap
+	what   injectedFault
 	cancel context.CancelFunc
 }
 
-func (s *saboteur) tap(t *Tap) {
-	t.Before = func(ctx context.Context, c Call) error { return s.strike(ctx, c, true) }
+func (s *faultInjector) tap(t *Tap) {
+	t.Before = func(ctx context.Context, c Call) error { return s.inject(ctx, c, true) }
 	t.After = func(ctx context.Context, c Call, err error) error {
-		if late := s.strike(ctx, c, false); late != nil {
+		if late := s.inject(ctx, c, false); late != nil {
 			return late
 		}
 		return err
 	}
 }
 
-// strike makes the mishap happen at the nth call.
-func (s *saboteur) strike(ctx context.Context, c Call, before bool) error {
+// inject makes the fault happen at the nth call.
+func (s *faultInjector) inject(ctx context.Context, c Call, before bool) error {
 	what, cancel := s.due(c, before)
 	switch what {
 	case downBefore, downAfter:
@@ -79,13 +79,13 @@ func (s *saboteur) strike(ctx context.Context, c Call, before bool) error {
 	case ctxBefore, ctxAfter:
 		cancel()
 		return ctx.Err()
-	case nothing, mishaps:
+	case nothing, injectedFaults:
 	}
 	return nil
 }
 
 // due returns the mishap of this call, once.
-func (s *saboteur) due(c Call, before bool) (mishap, context.CancelFunc) {
+func (s *faultInjector) due(c Call, before bool) (injectedFault, context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.armed {
@@ -103,13 +103,13 @@ func (s *saboteur) due(c Call, before bool) (mishap, context.CancelFunc) {
 	return what, s.cancel
 }
 
-func (s *saboteur) arm(nth int, what mishap, cancel context.CancelFunc) {
+func (s *faultInjector) set(nth int, what injectedFault, cancel context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed, s.calls, s.nth, s.what, s.cancel = true, nil, nth, what, cancel
 }
 
-func (s *saboteur) disarm() []Call {
+func (s *faultInjector) clear() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed = false
@@ -208,13 +208,13 @@ func scenarios() []scenario {
 func TestEachCallGoesWrong(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
-			calls := s.sabotage(t, 1, nothing)
+			calls := s.runWithFault(t, 1, nothing)
 			if len(calls) == 0 {
 				t.Fatal("no call was made")
 			}
 			for nth := range calls {
-				for what := downBefore; what < mishaps; what++ {
-					s.sabotage(t, nth+1, what)
+				for what := downBefore; what < injectedFaults; what++ {
+					s.runWithFault(t, nth+1, what)
 					if t.Failed() {
 						t.Fatalf("call %d, %+v of %v, mishap %d", nth+1, calls[nth], calls, what)
 					}
@@ -224,12 +224,12 @@ func TestEachCallGoesWrong(t *testing.T) {
 	}
 }
 
-// sabotage runs the operation once, with a mishap at the nth call.
-func (s scenario) sabotage(t *testing.T, nth int, what mishap) (calls []Call) {
+// runWithFault runs the operation once, with a fault at the nth call.
+func (s scenario) runWithFault(t *testing.T, nth int, what injectedFault) (calls []Call) {
 	t.Helper()
-	sab := &saboteur{}
-	bubble(t, sab.tap, func(e *env) {
-		sab.fake = e.Fake
+	injector := &faultInjector{}
+	bubble(t, injector.tap, func(e *env) {
+		injector.fake = e.Fake
 		ctr := s.prepare(e)
 		<-time.After(time.Second) // the background work of the preparation is done
 		ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
@@ -237,13 +237,13 @@ func (s scenario) sabotage(t *testing.T, nth int, what mishap) (calls []Call) {
 			ctx, cancel = context.WithCancel(e.ctx)
 		}
 		defer cancel()
-		sab.arm(nth, what, cancel)
+		injector.set(nth, what, cancel)
 		err := s.run(ctx, e, ctr)
 		if what == nothing {
 			e.must(err)
 		}
 		<-time.After(5 * time.Second)
-		calls = sab.disarm()
+		calls = injector.clear()
 		e.Fake.SetDown(false)
 		<-time.After(2 * time.Minute)
 		if s.again && err != nil {

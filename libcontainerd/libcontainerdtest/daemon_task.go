@@ -174,7 +174,8 @@ func (d *Daemon) Processes(ctx context.Context, id string) (all []libcontainerd.
 // Stats count processes and out-of-memory kills.
 func (d *Daemon) Stats(ctx context.Context, id string) (stats *libcontainerd.Stats, err error) {
 	err = d.on(ctx, "Stats", id, libcontainerd.InitProcess, func(p *proc) error {
-		stats = &libcontainerd.Stats{Time: time.Now(), PidsCurrent: uint64(len(p.task.procs)), OOMKills: p.task.oomKills}
+		stats = &libcontainerd.Stats{Time: time.Now(), PidsCurrent: uint64(len(p.task.procs)),
+			OOMKills: p.task.oomKills}
 		return nil
 	})
 	return stats, err

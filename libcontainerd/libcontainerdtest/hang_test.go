@@ -172,8 +172,8 @@ func TestHungComparisonDelaysReadyBriefly(t *testing.T) {
 		e.prepare()
 		var restored []*libcontainerd.Container
 		for i, ctr := range []*libcontainerd.Container{stuck, other} {
-			r, err := e.client.Restore(e.ctx, ctr.ID(), libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1,
-				Pid: pids[i]})
+			r, err := e.client.Restore(e.ctx, ctr.ID(),
+				libcontainerd.RestoreOptions{CreateOptions: e.Options, Generation: 1, Pid: pids[i]})
 			e.must(err)
 			restored = append(restored, r)
 		}
@@ -203,8 +203,14 @@ func TestCallbackHangDelaysNobodyElse(t *testing.T) {
 						<-release
 					}
 				}
-				e.recorder.OnAttach = func(id, _ string, _ libcontainerd.Streams) error { block(id, "attach"); return nil }
-				e.recorder.OnEvent = func(ev libcontainerd.Event) error { block(ev.ContainerID, ev.Type.String()); return nil }
+				e.recorder.OnAttach = func(id, _ string, _ libcontainerd.Streams) error {
+					block(id, "attach")
+					return nil
+				}
+				e.recorder.OnEvent = func(ev libcontainerd.Event) error {
+					block(ev.ContainerID, ev.Type.String())
+					return nil
+				}
 				var caller sync.WaitGroup
 				caller.Go(func() { e.start(stuck, libcontainerd.StdioConfig{}) })
 				e.await("the callback that hangs", blocked)

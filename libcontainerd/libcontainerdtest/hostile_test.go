@@ -77,40 +77,40 @@ func TestBadRequests(t *testing.T) {
 	})
 }
 
-// liar is a daemon that gives wrong answers.
-type liar struct {
+// wrongDaemon is a daemon that gives wrong answers.
+type wrongDaemon struct {
 	libcontainerd.Daemon
 	pid   atomic.Int64 // the pid that Start returns, if not 1
 	tasks atomic.Pointer[[]libcontainerd.Task]
 	task  atomic.Pointer[libcontainerd.Task]
 }
 
-func (l *liar) Start(ctx context.Context, id, process string) (int, error) {
+func (l *wrongDaemon) Start(ctx context.Context, id, process string) (int, error) {
 	pid, err := l.Daemon.Start(ctx, id, process)
-	if lie := l.pid.Load(); lie != 1 {
-		pid = int(lie)
+	if wrong := l.pid.Load(); wrong != 1 {
+		pid = int(wrong)
 	}
 	return pid, err
 }
 
-func (l *liar) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
-	if lie := l.tasks.Load(); lie != nil {
-		return *lie, nil
+func (l *wrongDaemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
+	if wrong := l.tasks.Load(); wrong != nil {
+		return *wrong, nil
 	}
 	return l.Daemon.Tasks(ctx)
 }
 
-func (l *liar) Process(ctx context.Context, id, process string) (libcontainerd.Task, error) {
-	if lie := l.task.Load(); lie != nil {
-		return *lie, nil
+func (l *wrongDaemon) Process(ctx context.Context, id, process string) (libcontainerd.Task, error) {
+	if wrong := l.task.Load(); wrong != nil {
+		return *wrong, nil
 	}
 	return l.Daemon.Process(ctx, id, process)
 }
 
-func withLiar(t *testing.T, fn func(e *env, l *liar)) {
+func withWrongDaemon(t *testing.T, fn func(e *env, l *wrongDaemon)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHarness(t)
-		l := &liar{Daemon: h.Daemon}
+		l := &wrongDaemon{Daemon: h.Daemon}
 		l.pid.Store(1)
 		h.Daemon = l
 		fn(newEnv(t, h), l)
@@ -120,7 +120,7 @@ func withLiar(t *testing.T, fn func(e *env, l *liar)) {
 // TestImpossiblePid checks that a start with an impossible pid fails, and that nothing
 // is left of the process.
 func TestImpossiblePid(t *testing.T) {
-	withLiar(t, func(e *env, l *liar) {
+	withWrongDaemon(t, func(e *env, l *wrongDaemon) {
 		host := e.started("sleep 1000")
 		for _, pid := range []int64{0, -1, -1 << 40} {
 			l.pid.Store(pid)
@@ -140,7 +140,7 @@ func TestImpossiblePid(t *testing.T) {
 // TestListIsAHint has the daemon list ten thousand unknown tasks, and wrong states of a
 // running one. The container runs on, and its exit is delivered once.
 func TestListIsAHint(t *testing.T) {
-	withLiar(t, func(e *env, l *liar) {
+	withWrongDaemon(t, func(e *env, l *wrongDaemon) {
 		ctr := e.started("sleep 5000; exit 7")
 		e.exec(ctr, "e1", "sleep 4000; exit 6", libcontainerd.StdioConfig{})
 		id, pid := ctr.ID(), ctr.Pid()
@@ -155,7 +155,8 @@ func TestListIsAHint(t *testing.T) {
 			{{ID: id, Pid: pid + 1, Status: libcontainerd.TaskRunning}},
 			{{ID: id, Pid: -4, Status: libcontainerd.TaskRunning}},
 			{{ID: id, Pid: 0, Status: 99}},
-			{{ID: id, Pid: pid, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 1 << 31, Time: long}}},
+			{{ID: id, Pid: pid, Status: libcontainerd.TaskStopped,
+				Exit: libcontainerd.Exit{Code: 1 << 31, Time: long}}},
 			{{ID: id, Pid: pid, Status: libcontainerd.TaskRunning},
 				{ID: id, Pid: 1, Status: libcontainerd.TaskStopped, Exit: libcontainerd.Exit{Code: 9}}},
 			{{ID: ""}, {ID: "../x"}},
@@ -177,7 +178,7 @@ func TestListIsAHint(t *testing.T) {
 
 // TestAnswerOfNoStatus has the daemon answer for a process without a status.
 func TestAnswerOfNoStatus(t *testing.T) {
-	withLiar(t, func(e *env, l *liar) {
+	withWrongDaemon(t, func(e *env, l *wrongDaemon) {
 		ctr := e.started("sleep 1000; exit 7")
 		e.exec(ctr, "e1", "sleep 900; exit 6", libcontainerd.StdioConfig{})
 		for _, task := range []libcontainerd.Task{{}, {ID: "other", Pid: -7, Status: -1}, {Status: 1 << 20}} {
@@ -309,7 +310,8 @@ func TestShutDownDuringStart(t *testing.T) {
 				caller.Go(func() {
 					err := requestsByCall()[map[string]string{"Start": "CreateTask", "CreateTask": "CreateTask",
 						"AddExec": "AddExec", "CreateContainer": "Stats"}[op]](e.ctx, e, ctr)
-					e.refused(err, func(err error) bool { return errdefs.IsUnavailable(err) || errdefs.IsFailedPrecondition(err) })
+					e.refused(err,
+						func(err error) bool { return errdefs.IsUnavailable(err) || errdefs.IsFailedPrecondition(err) })
 				})
 				<-time.After(100 * time.Millisecond)
 				e.stop()

@@ -17,8 +17,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// world is a random sequence of requests, exits and faults.
-type world struct {
+// randomSequence is a random sequence of requests, exits and faults.
+type randomSequence struct {
 	*env
 	rng       *rand.Rand
 	callers   sync.WaitGroup // requests in progress
@@ -26,10 +26,10 @@ type world struct {
 	restarted bool // the client doesn't know everything; more may be left until the container is deleted
 	forgot    bool // the daemon may not know how a process ended
 
-	mu       sync.Mutex
-	moods    *rand.Rand      // of the callbacks
-	panicked map[string]bool // the events whose callback has panicked
-	sane     bool            // callbacks neither fail nor panic
+	mu               sync.Mutex
+	callbackRandom   *rand.Rand      // of the callbacks
+	panicked         map[string]bool // the events whose callback has panicked
+	callbacksSucceed bool            // callbacks neither fail nor panic
 }
 
 // TestRandomSequences runs 2,000 random sequences.
@@ -55,8 +55,9 @@ func play(t *testing.T, seed uint64, steps int) {
 		}
 	}
 	bubble(t, slow, func(e *env) {
-		w := &world{env: e, rng: rand.New(rand.NewPCG(seed, 1)), moods: rand.New(rand.NewPCG(seed, 2)),
-			panicked: map[string]bool{}}
+		w := &randomSequence{env: e, rng: rand.New(rand.NewPCG(seed, 1)),
+			callbackRandom: rand.New(rand.NewPCG(seed, 2)),
+			panicked:       map[string]bool{}}
 		e.recorder.OnEvent, e.recorder.OnAttach = w.callback, w.attach
 		for id := range 3 {
 			w.create(id)
@@ -65,45 +66,45 @@ func play(t *testing.T, seed uint64, steps int) {
 			w.step()
 			<-time.After(time.Duration(1 + w.rng.Int64N(int64(3*time.Second))))
 		}
-		w.heal()
+		w.endFaults()
 		w.checkAll()
 	})
 }
 
 // callback fails and panics now and then, at most once per event, so that no event is
 // dropped.
-func (w *world) callback(ev libcontainerd.Event) error {
+func (w *randomSequence) callback(ev libcontainerd.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := fmt.Sprint(ev.ContainerID, ev.ProcessID, ev.Generation, ev.Type)
-	switch mood := w.moods.IntN(12); {
-	case w.sane:
-	case mood < 2:
+	switch choice := w.callbackRandom.IntN(12); {
+	case w.callbacksSucceed:
+	case choice < 2:
 		return errors.New("not now")
-	case mood == 2 && !w.panicked[name]:
+	case choice == 2 && !w.panicked[name]:
 		w.panicked[name] = true
 		panic("now")
 	}
 	return nil
 }
 
-func (w *world) attach(string, string, libcontainerd.Streams) error {
+func (w *randomSequence) attach(string, string, libcontainerd.Streams) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch mood := w.moods.IntN(20); {
-	case w.sane:
-	case mood == 0:
+	switch choice := w.callbackRandom.IntN(20); {
+	case w.callbacksSucceed:
+	case choice == 0:
 		return errors.New("no place")
-	case mood == 1:
+	case choice == 1:
 		panic("attach")
 	}
 	return nil
 }
 
 // id returns one of three containers, which are created and deleted.
-func (w *world) id(n int) string { return fmt.Sprintf("c%d", n) }
+func (w *randomSequence) id(n int) string { return fmt.Sprintf("c%d", n) }
 
-func (w *world) create(n int) {
+func (w *randomSequence) create(n int) {
 	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
 	defer cancel()
 	scripts := []string{"sleep 1000000", "cat; sleep 1000000", "sleep 5; exit 3", "echo a; exit 0", "sleep 60; exit 4"}
@@ -121,14 +122,14 @@ func (w *world) create(n int) {
 }
 
 // ended fails unless all processes of a deleted container have ended.
-func (w *world) ended(id string) {
+func (w *randomSequence) ended(id string) {
 	if o := w.recorder.remembers(id); o.Pid != 0 {
 		w.Errorf("%s never ended: %+v", id, o)
 	}
 }
 
 // step does one thing, and doesn't wait for its result.
-func (w *world) step() {
+func (w *randomSequence) step() {
 	n := w.rng.IntN(3)
 	if w.rng.IntN(10) < 3 {
 		w.fault(w.id(n))
@@ -150,7 +151,7 @@ func (w *world) step() {
 }
 
 // request makes a random request.
-func (w *world) request(ctr *libcontainerd.Container) func(ctx context.Context) error {
+func (w *randomSequence) request(ctr *libcontainerd.Container) func(ctx context.Context) error {
 	stdio := libcontainerd.StdioConfig{Stdin: true}
 	switch w.rng.IntN(14) {
 	case 0, 1, 2:
@@ -186,7 +187,7 @@ func (w *world) request(ctr *libcontainerd.Container) func(ctx context.Context) 
 }
 
 // fault makes a random fault.
-func (w *world) fault(id string) {
+func (w *randomSequence) fault(id string) {
 	ops := []string{"CreateTask", "Start", "AddExec", "Delete", "Kill", "Wait", "Tasks", "Pause", "Resume", "Subscribe",
 		"CloseIO", "CreateContainer", "DeleteContainer", "Stats"}
 	switch w.rng.IntN(10) {
@@ -212,14 +213,14 @@ func (w *world) fault(id string) {
 			w.Fake.Forget(id)
 		}
 	case 8:
-		w.lie(id)
+		w.publishWrongEvent(id)
 	case 9:
 		w.restart()
 	}
 }
 
 // filter loses, repeats or delays events.
-func (w *world) filter() func(libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
+func (w *randomSequence) filter() func(libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
 	var held []libcontainerd.DaemonEvent
 	switch w.rng.IntN(4) {
 	case 0:
@@ -242,8 +243,8 @@ func (w *world) filter() func(libcontainerd.DaemonEvent) []libcontainerd.DaemonE
 	return nil
 }
 
-// lie publishes a wrong event, or has the daemon use a pid again.
-func (w *world) lie(id string) {
+// publishWrongEvent publishes a wrong event, or makes the daemon use a pid again.
+func (w *randomSequence) publishWrongEvent(id string) {
 	w.Fake.mu.Lock()
 	w.Fake.pids = 1000
 	w.Fake.mu.Unlock()
@@ -254,7 +255,7 @@ func (w *world) lie(id string) {
 
 // restart replaces the client, and restores its containers from the events that were
 // delivered.
-func (w *world) restart() {
+func (w *randomSequence) restart() {
 	w.restarted = true
 	known := w.client.List()
 	w.stop()
@@ -272,7 +273,7 @@ func (w *world) restart() {
 				break
 			}
 			w.mu.Lock()
-			sane := w.sane
+			sane := w.callbacksSucceed
 			w.mu.Unlock()
 			if sane || errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
 				w.Fatalf("restoring %s from %+v: %v", ctr.ID(), opts, err)
@@ -308,10 +309,10 @@ func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
 	return o
 }
 
-// heal ends all faults, and waits for the work that they delayed.
-func (w *world) heal() {
+// endFaults ends all faults, and waits for the work that they delayed.
+func (w *randomSequence) endFaults() {
 	w.mu.Lock()
-	w.sane = true
+	w.callbacksSucceed = true
 	w.mu.Unlock()
 	w.Fake.Release()
 	w.Fake.mu.Lock()
@@ -327,7 +328,7 @@ func (w *world) heal() {
 
 // checkAll compares the client with the daemon, ends all containers, and checks that each process that was
 // started has ended once.
-func (w *world) checkAll() {
+func (w *randomSequence) checkAll() {
 	if err := w.consistent(w.restarted); err != nil {
 		w.Error(err)
 	}

@@ -48,7 +48,8 @@ func (w *closings) closing(c Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if name := c.ContainerID + "/" + c.ProcessID; !w.made[name] || w.closed[name] > 0 {
-		w.wrong = append(w.wrong, fmt.Sprintf("%s: made %v, closed %d times before", name, w.made[name], w.closed[name]))
+		w.wrong = append(w.wrong,
+			fmt.Sprintf("%s: made %v, closed %d times before", name, w.made[name], w.closed[name]))
 	}
 }
 

@@ -120,7 +120,8 @@ func (t *Tap) Pids(ctx context.Context, id string) ([]int, error) {
 
 // Stats calls the hooks and the daemon.
 func (t *Tap) Stats(ctx context.Context, id string) (*libcontainerd.Stats, error) {
-	return tapped(ctx, t, Call{"Stats", id, ""}, func() (*libcontainerd.Stats, error) { return t.Daemon.Stats(ctx, id) })
+	return tapped(ctx, t, Call{"Stats", id, ""},
+		func() (*libcontainerd.Stats, error) { return t.Daemon.Stats(ctx, id) })
 }
 
 // Update calls the hooks and the daemon.

@@ -18,13 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bare is an OCI runtime alone. Its containers have the spec that engine-lite gave one of its own.
+// bare is an OCI runtime without an engine. Its containers have the spec that engine-lite
+// gave to a container of its own.
 type bare struct {
 	*place
 	oci  string
 	spec *specs.Spec
 	made atomic.Int64
-	held *bareContainer // the one that runs, for execs
+	held *bareContainer // a container that runs, for execs
 }
 
 func newBare(oci string, p *place) target { return &bare{place: p, oci: oci} }
@@ -37,7 +38,7 @@ func (b *bare) version(ctx context.Context) (string, error) {
 	return strings.TrimPrefix(line, b.oci+" version "), err
 }
 
-// open takes the spec over and starts the container for execs.
+// open takes over the spec, and starts the container for execs.
 func (b *bare) open(ctx context.Context) error {
 	if _, err := exec.LookPath(b.oci); err != nil {
 		return err
@@ -64,7 +65,7 @@ func (b *bare) close(ctx context.Context) error {
 // call runs the runtime's command line.
 func (b *bare) call(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, b.oci, append([]string{"--root", filepath.Join(b.run, "state")}, args...)...)
-	// A file, not a pipe of this process: what detaches has it for as long as it lives.
+	// A file, not a pipe to this process: a detached container keeps it open.
 	messages, err := os.CreateTemp(b.run, "messages")
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (b *bare) call(ctx context.Context, stdin io.Reader, stdout io.Writer, args
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, messages
 	if err := cmd.Run(); err != nil {
 		text := make([]byte, 4<<10)
-		n, _ := messages.ReadAt(text, 0) // what can't be read is not told
+		n, _ := messages.ReadAt(text, 0) // what can't be read is left out
 		return fmt.Errorf("%s %s: %w: %s", b.oci, strings.Join(args, " "), err, bytes.TrimSpace(text[:n]))
 	}
 	return nil
@@ -109,7 +110,8 @@ func (b *bare) container(args []string) (*bareContainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, unix.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", b.image.dir, upper, work))
+	return c, unix.Mount("overlay", root, "overlay", 0,
+		fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", b.image.dir, upper, work))
 }
 
 func (c *bareContainer) remove() error {

@@ -30,7 +30,8 @@ func TestStatistics(t *testing.T) {
 		{"95th of four", quantile(even, 0.95), 4},
 		{"5th of four", quantile(even, 0.05), 1},
 		{"half of four", quantile(even, 0.5), 2},
-		{"ratio, of common rounds only", ratio(map[int]float64{1: 2, 2: 9, 3: 8}, map[int]float64{1: 1, 3: 2, 4: 7}), 3},
+		{"ratio, of common rounds only", ratio(map[int]float64{1: 2, 2: 9, 3: 8}, map[int]float64{1: 1, 3: 2, 4: 7}),
+			3},
 		{"ratio without a common round", ratio(map[int]float64{1: 2}, map[int]float64{2: 1}), 0},
 	} {
 		if tt.got != tt.want {
@@ -48,7 +49,7 @@ func TestVerdicts(t *testing.T) {
 		row                           string
 		figure, ratio, commit, docker float64
 		runtime                       string
-		want                          verdict
+		want                          goalResult
 	}{
 		{row: "run", ratio: 1.5, runtime: "runc", want: reached},
 		{row: "run", ratio: 1.6, runtime: "runc", want: missed},
@@ -65,13 +66,15 @@ func TestVerdicts(t *testing.T) {
 		{row: "memory", figure: 40, runtime: "runc", want: reached},
 		{row: "commit", figure: 40, want: noGoal},
 	} {
-		if got := rowNamed(tt.row).judge(tt.figure, tt.ratio, tt.runtime, tt.commit, tt.docker); got != tt.want {
+		if got := rowNamed(tt.row).compareWithGoal(tt.figure, tt.ratio,
+			tt.runtime, tt.commit, tt.docker); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
 	}
 }
 
-// TestRowsHaveAWorkload finds a row that nothing fills, and a workload whose row isn't in the table.
+// TestRowsHaveAWorkload checks that each row has a workload, and that each workload's rows
+// are in the table.
 func TestRowsHaveAWorkload(t *testing.T) {
 	t.Parallel()
 	filled := map[string]bool{"memory": true, "memory-each": true, "commit": true}
@@ -135,7 +138,7 @@ func answering(t *testing.T, answer []byte) *client {
 			return
 		}
 		defer conn.Close()
-		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil { // bytes that nobody reads are a reset
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil { // unread bytes would reset the connection
 			t.Error(err)
 		}
 		if _, err := conn.Write(answer); err != nil {
@@ -180,12 +183,14 @@ func TestFrames(t *testing.T) {
 		s.close()
 	}
 	refused := []byte("HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nnope")
-	if _, err := answering(t, refused).hijack(t.Context(), "/x", ""); err == nil || !strings.Contains(err.Error(), "nope") {
+	if _, err := answering(t, refused).hijack(t.Context(), "/x", ""); err == nil ||
+		!strings.Contains(err.Error(), "nope") {
 		t.Errorf("a refusal: %v", err)
 	}
 }
 
-// FuzzFrames: whatever an engine sends, reading it ends and gives no more than there is.
+// FuzzFrames reads any bytes as frames: reading ends, and returns no more bytes than there
+// are.
 func FuzzFrames(f *testing.F) {
 	f.Add(bytes.SplitAfterN(frames("one", "two"), []byte("\r\n\r\n"), 2)[1])
 	f.Add([]byte{1, 0, 0, 0, 255, 255, 255, 255, 'x'})
@@ -207,7 +212,7 @@ func sample() *report {
 		r.add(commitTarget, "", round, figures{"commit": f})
 	}
 	r.Growth = []grown{{Containers: 10, Start: 9}, {Containers: 1000, Start: 12.5, Restart: 1000.5}}
-	r.Told = []told{{Subscribers: 100, Last: 3.25}}
+	r.Deliveries = []delivery{{Subscribers: 100, Last: 3.25}}
 	r.Histories = []history{{Events: 77, Since: spread{1.25, 2.5}}}
 	r.NotRun = []notRun{{Target: "crun", Why: "two\nlines"}}
 	r.evaluate()
@@ -237,7 +242,8 @@ func TestReport(t *testing.T) {
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "12.5 missed (1.39 × that with 10)", "1000 missed", "77", "not run: crun: two"} {
+	for _, want := range []string{"2.00 × runc", "7.00 × runc", "missed", "12.5 missed (1.39 × that with 10)",
+		"1000 missed", "77", "not run: crun: two"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
@@ -261,11 +267,14 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := string(data)
-	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"\nafter\n") || strings.Contains(got, "outdated") {
+	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"\nafter\n") ||
+		strings.Contains(got, "outdated") {
 		t.Errorf("got %s", got)
 	}
 	for _, want := range []string{
-		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms", "| 1000 | **12.5** (1.39 × that with 10) | 0.00 | **1000** |", "| 77 |", "| 1.25 (2.50) |", "| 100 | 0.00 | 3.25 |", "* crun: two lines",
+		"| create, start, wait, delete, ms | **30.0** (2.00) | 105 (7.00) | 15.0 | ≤", "| 39.0 |", "median 1.50 ms",
+		"| 1000 | **12.5** (1.39 × that with 10) | 0.00 | **1000** |", "| 77 |", "| 1.25 (2.50) |",
+		"| 100 | 0.00 | 3.25 |", "* crun: two lines",
 	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("not once: %q in\n%s", want, got)
@@ -279,7 +288,7 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// TestMarks wants the marks to be where --write-docs looks for them.
+// TestMarks checks that the marks are where --write-docs looks for them.
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../docs/performance.md")

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// client speaks Docker's REST API over a unix socket, with no more in between than net/http: what a docker command takes
-// to start would hide what is measured.
+// client uses Docker's REST API over a unix socket, with net/http: the time to start a
+// docker command would hide what is measured.
 type client struct {
 	socket string
 	http   *http.Client
@@ -81,7 +81,7 @@ func (c *client) get(ctx context.Context, path string, result any) error {
 	return c.do(ctx, http.MethodGet, path, nil, result)
 }
 
-// container is what a workload asks for.
+// container is what a workload needs of a container.
 type container struct {
 	args   []string
 	logged bool // json-file, else no log
@@ -126,7 +126,7 @@ func (c *client) wait(ctx context.Context, id string) (int, error) {
 	return end.StatusCode, err
 }
 
-// running makes a container that sleeps, and starts it.
+// running creates and starts a container that sleeps.
 func (c *client) running(ctx context.Context) (string, error) {
 	id, err := c.create(ctx, container{args: sleepArgs, logged: true})
 	if err == nil {
@@ -149,7 +149,8 @@ func (c *client) pid(ctx context.Context, id string) (int, error) {
 
 // importImage makes the image from a tar stream.
 func (c *client) importImage(ctx context.Context, rootfs io.Reader) error {
-	answer, err := c.ask(ctx, http.MethodPost, "/images/create?fromSrc=-&repo="+image+"&tag=latest&changes=ENV%20PATH=/bin", rootfs)
+	answer, err := c.ask(ctx, http.MethodPost,
+		"/images/create?fromSrc=-&repo="+image+"&tag=latest&changes=ENV%20PATH=/bin", rootfs)
 	if err != nil {
 		return err
 	}
@@ -160,10 +161,11 @@ func (c *client) importImage(ctx context.Context, rootfs io.Reader) error {
 	return c.get(ctx, "/images/"+image+":latest/json", nil)
 }
 
-// pollEvery is the pause between two looks at something that happens in another process.
+// pollEvery is the pause between two polls.
 const pollEvery = 5 * time.Millisecond
 
-// until polls until the condition holds; its last error tells why it never did.
+// until polls until the condition returns no error. If that takes too long, it returns the
+// last error.
 func until(ctx context.Context, patience time.Duration, condition func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -15,9 +15,10 @@ import (
 )
 
 // patience bounds the start and the end of a daemon.
-const patience = time.Minute
+const waitLimit = time.Minute
 
-// tag is the environment variable by which all processes of a target are known: they inherit it, containers don't.
+// tag is an environment variable that marks all processes of a target. They inherit it;
+// containers do not.
 const tag = "ENGINE_LITE_BENCH_TARGET"
 
 // daemon is an engine with Docker's REST API: engine-lite, or a dockerd.
@@ -55,20 +56,23 @@ func newEngineLite(o *options, p *place, oci, containerd string) target {
 	return d
 }
 
-// newDocker is a dockerd with a containerd of its own, and nothing of networks, which isn't measured.
+// newDocker is a dockerd with a containerd of its own, without networks.
 func newDocker(p *place, program, containerd string) target {
 	d := newDaemon(p, "runc")
 	d.program, d.path = program, containerd+":"
 	d.args = []string{
-		"--data-root", p.disk, "--exec-root", p.run, "--pidfile", filepath.Join(p.run, "pid"), "--host", "unix://" + p.socket(),
+		"--data-root", p.disk, "--exec-root", p.run, "--pidfile", filepath.Join(p.run, "pid"), "--host",
+		"unix://" + p.socket(),
 		"--config-file", filepath.Join(p.run, "daemon.json"), "--cgroup-parent", p.cgroup(), "--log-level", "warn",
-		"--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
+		"--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+		"--bridge=none",
 	}
 	d.more = []string{filepath.Join(containerd, "containerd")}
 	return d
 }
 
-// dockerConfig is a dockerd's configuration. Debian's runc, which all targets have, knows no time namespaces.
+// dockerConfig is a dockerd's configuration. Debian's runc, which all targets use, does
+// not support time namespaces.
 const dockerConfig = `{"features": {"time-namespaces": false}}`
 
 func (d *daemon) runtime() string { return d.oci }
@@ -119,7 +123,7 @@ func (d *daemon) launch(ctx context.Context) error {
 		_ = cmd.Wait() // the log says why
 		close(ended)
 	}()
-	err = until(ctx, patience, func() error {
+	err = until(ctx, waitLimit, func() error {
 		select {
 		case <-ended:
 			return nil
@@ -159,14 +163,15 @@ func (d *daemon) end(ctx context.Context) error {
 	case <-d.ended:
 	case <-ctx.Done():
 		return errors.Join(err, ctx.Err())
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		return errors.Join(err, fmt.Errorf("%s does not end", d.target))
 	}
 	d.http.CloseIdleConnections()
 	return err
 }
 
-// again ends the daemon and starts the next one; containers run on where the engine has them do so.
+// again stops the daemon and starts the next one. Containers run on if the engine supports
+// that.
 func (d *daemon) again(ctx context.Context) error {
 	if err := d.end(ctx); err != nil {
 		return err
@@ -184,7 +189,7 @@ func (d *daemon) close(ctx context.Context) error {
 	for _, pid := range taggedProcesses(d.target) { // a keeper outlives its engine
 		_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended by itself
 	}
-	gone := until(ctx, patience, func() error {
+	gone := until(ctx, waitLimit, func() error {
 		if left := taggedProcesses(d.target); len(left) > 0 {
 			return fmt.Errorf("processes of %s are left: %v", d.target, left)
 		}

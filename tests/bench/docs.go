@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Between these lines of docs/performance.md the bench writes.
+// The bench writes between these lines of docs/performance.md.
 const (
 	beginMark = "<!-- hack/bench --write-docs writes what follows -->"
 	endMark   = "<!-- hack/bench --write-docs wrote what precedes -->"
@@ -64,7 +64,7 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
-// columns are the targets that have figures: engine-lite, docker, the bare runtimes.
+// columns are the targets with figures: engine-lite, docker, the bare runtimes.
 func (r *report) columns() []string {
 	var names []string
 	all := targetNames()
@@ -93,7 +93,7 @@ func (r *report) cell(row row, target string) string {
 		return ""
 	}
 	text := row.format(s.Median)
-	if r.verdictOf(s) == missed {
+	if r.goalResultOf(s) == missed {
 		text = "**" + text + "**"
 	}
 	if s.Ratio > 0 {

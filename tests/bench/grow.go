@@ -14,7 +14,7 @@ import (
 // growTarget is the engine whose growth is measured.
 const growTarget = "engine-lite+crun"
 
-// grown is an engine with so many running containers.
+// grown is the result for an engine with so many running containers.
 type grown struct {
 	Containers  int     `json:"containers"`
 	Start       float64 `json:"start"`   // ms that one more start takes
@@ -27,20 +27,21 @@ type grown struct {
 	Goroutines  int     `json:"goroutines"` // of the engine alone
 }
 
-// told is an event that so many subscribers wait for.
-type told struct {
+// delivery is the result for an event with so many subscribers.
+type delivery struct {
 	Subscribers int     `json:"subscribers"`
-	First       float64 `json:"first"` // ms from the request that makes the event until one has it
+	First       float64 `json:"first"` // ms from the request until the first subscriber has the event
 	Last        float64 `json:"last"`  // … until all have
 }
 
-// growth measures an engine while it has more and more containers, then more and more subscribers.
+// growth measures an engine with more and more containers, then with more and more
+// subscribers.
 func (s *session) growth(ctx context.Context) (err error) {
 	if !s.grow {
 		return nil
 	}
 	k := kindNamed(growTarget)
-	d, _ := s.bring(ctx, k).(*daemon)
+	d, _ := s.openTarget(ctx, k).(*daemon)
 	if d == nil {
 		return nil
 	}
@@ -56,7 +57,7 @@ func (s *session) containers(ctx context.Context, d *daemon) error {
 	var ids []string
 	for _, n := range s.sizes.grow {
 		progress("growing to %d containers", n)
-		more, _, err := d.crowd(ctx, n-len(ids))
+		more, _, err := d.startMany(ctx, n-len(ids))
 		ids = append(ids, more...)
 		if err == nil {
 			var g grown
@@ -68,7 +69,7 @@ func (s *session) containers(ctx context.Context, d *daemon) error {
 			return err
 		}
 	}
-	_, err := d.disperse(ctx, ids)
+	_, err := d.removeMany(ctx, ids)
 	return err
 }
 
@@ -110,12 +111,12 @@ func (d *daemon) timedList(ctx context.Context, n int) (float64, error) {
 	return ms, err
 }
 
-// restart ends the engine and starts the next one; containers run on.
+// restart stops the engine and starts the next one. Containers run on.
 func (d *daemon) restart(ctx context.Context, n int) (float64, error) {
 	if err := d.end(ctx); err != nil {
 		return 0, err
 	}
-	elapsed := stopwatch() // not of the end
+	elapsed := stopwatch() // without the time of the stop
 	if err := d.launch(ctx); err != nil {
 		return 0, err
 	}
@@ -136,7 +137,7 @@ func repeated(times int, one func() (float64, error)) (float64, error) {
 	return median(all), nil
 }
 
-// subscribers measures an event on its way to many.
+// subscribers measures the delivery of an event to many subscribers.
 func (s *session) subscribers(ctx context.Context, d *daemon) error {
 	id, err := d.create(ctx, container{args: trueArgs})
 	if err != nil {
@@ -144,18 +145,18 @@ func (s *session) subscribers(ctx context.Context, d *daemon) error {
 	}
 	for _, n := range s.sizes.subscribers {
 		progress("telling %d subscribers", n)
-		t, err := d.tell(ctx, id, n)
+		t, err := d.timeDelivery(ctx, id, n)
 		if err != nil {
 			return err
 		}
-		s.report.Told = append(s.report.Told, t)
+		s.report.Deliveries = append(s.report.Deliveries, t)
 	}
 	return d.remove(ctx, id)
 }
 
-// tell renames a container some times, which is an event, and looks when subscribers have it. Decoding so many answers is
-// this process's work, and part of the time.
-func (d *daemon) tell(ctx context.Context, id string, n int) (told, error) {
+// timeDelivery renames a container several times, and measures when subscribers have the
+// event. The time includes the decoding of all answers in this process.
+func (d *daemon) timeDelivery(ctx context.Context, id string, n int) (delivery, error) {
 	const times = 10
 	ctx, cancel := context.WithCancel(ctx)
 	var readers sync.WaitGroup
@@ -165,7 +166,7 @@ func (d *daemon) tell(ctx context.Context, id string, n int) (told, error) {
 	for range n {
 		answer, err := d.ask(ctx, http.MethodGet, `/events?filters={"container":["`+id+`"]}`, nil)
 		if err != nil {
-			return told{}, err
+			return delivery{}, err
 		}
 		readers.Go(func() {
 			defer answer.Body.Close()
@@ -175,19 +176,19 @@ func (d *daemon) tell(ctx context.Context, id string, n int) (told, error) {
 	var first, last []float64
 	for i := range times {
 		begin := time.Now()
-		if err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=told-%d-%d", id, n, i), nil, nil); err != nil {
-			return told{}, err
+		if err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=renamed-%d-%d", id, n, i), nil, nil); err != nil {
+			return delivery{}, err
 		}
 		soonest, latest, err := gather(ctx, seen, n)
 		if err != nil {
-			return told{}, err
+			return delivery{}, err
 		}
 		first, last = append(first, milliseconds(soonest.Sub(begin))), append(last, milliseconds(latest.Sub(begin)))
 	}
-	return told{n, median(first), median(last)}, nil
+	return delivery{n, median(first), median(last)}, nil
 }
 
-// decode tells when each value was there, until the reader ends.
+// decode sends the time of each value to seen, until the reader ends.
 func decode(r io.Reader, seen chan<- moment) {
 	for d := json.NewDecoder(r); ; {
 		var v json.RawMessage
@@ -212,7 +213,7 @@ func gather(ctx context.Context, seen <-chan moment, n int) (soonest, latest tim
 			if m.at.After(latest) {
 				latest = m.at
 			}
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 			return soonest, latest, errors.New("an event has not come")
 		case <-ctx.Done():
 			return soonest, latest, ctx.Err()

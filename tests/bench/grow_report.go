@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// What an engine with many containers has to reach.
+// The goals of an engine with many containers.
 const (
 	growMany     = 1000 // containers
 	growFew      = 10
@@ -17,10 +17,11 @@ const (
 
 const growGoal = "Goals with 1,000: a restart ≤ 1 s, one more start ≤ 1.3 × that with 10."
 
-// restartMissed tells whether the restart of an engine with many containers takes too long.
+// restartMissed is true if the restart of an engine with many containers took too long.
 func (g grown) restartMissed() bool { return g.Containers == growMany && g.Restart > restartLimit }
 
-// startRatio is how much longer one more start takes with many containers than with few; 0 where it isn't known.
+// startRatio is how much longer one more start takes with many containers than with few; 0
+// if it is unknown.
 func (r *report) startRatio(g grown) float64 {
 	i := slices.IndexFunc(r.Growth, func(g grown) bool { return g.Containers == growFew })
 	if i < 0 || g.Containers != growMany || r.Growth[i].Start == 0 {
@@ -38,42 +39,47 @@ func (r *report) growth(bold func(text string, missed bool) string) grid {
 	if len(r.Growth) == 0 {
 		return nil
 	}
-	g := grid{{"containers", "one more start, ms", "list, ms", "restart, ms", "memory, MB", "descriptors", "threads", "processes", "the engine's goroutines"}}
+	g := grid{{"containers", "one more start, ms", "list, ms", "restart, ms", "memory, MB", "descriptors", "threads",
+		"processes", "the engine's goroutines"}}
 	for _, n := range r.Growth {
 		start := bold(fmt.Sprintf("%.1f", n.Start), r.startMissed(n))
 		if ratio := r.startRatio(n); ratio > 0 {
 			start += fmt.Sprintf(" (%.2f × that with %d)", ratio, growFew)
 		}
 		g = append(g, []string{
-			fmt.Sprint(n.Containers), start, fmt.Sprintf("%.2f", n.List), bold(fmt.Sprintf("%.0f", n.Restart), n.restartMissed()),
-			fmt.Sprintf("%.1f", n.Memory), fmt.Sprint(n.Descriptors), fmt.Sprint(n.Threads), fmt.Sprint(n.Processes), fmt.Sprint(n.Goroutines),
+			fmt.Sprint(n.Containers), start, fmt.Sprintf("%.2f", n.List),
+			bold(fmt.Sprintf("%.0f", n.Restart), n.restartMissed()),
+			fmt.Sprintf("%.1f", n.Memory), fmt.Sprint(n.Descriptors), fmt.Sprint(n.Threads), fmt.Sprint(n.Processes),
+			fmt.Sprint(n.Goroutines),
 		})
 	}
 	return g
 }
 
-func (r *report) audience() grid {
-	if len(r.Told) == 0 {
+func (r *report) subscribersTable() grid {
+	if len(r.Deliveries) == 0 {
 		return nil
 	}
 	g := grid{{"subscribers", "the first has an event after, ms", "all have it after, ms"}}
-	for _, t := range r.Told {
+	for _, t := range r.Deliveries {
 		g = append(g, []string{fmt.Sprint(t.Subscribers), fmt.Sprintf("%.2f", t.First), fmt.Sprintf("%.2f", t.Last)})
 	}
 	return g
 }
 
-func (r *report) past() grid {
+func (r *report) historyTable() grid {
 	if len(r.Histories) == 0 {
 		return nil
 	}
 	g := grid{{
-		"events in the journal", "ready, ms", "append, ms", "from the start: first event, ms", "all events, s", "since the middle: first event, ms",
+		"events in the journal", "ready, ms", "append, ms", "from the start: first event, ms", "all events, s",
+		"since the middle: first event, ms",
 		"journal, MB", "memory, MB",
 	}}
 	for _, h := range r.Histories {
 		g = append(g, []string{
-			fmt.Sprint(h.Events), h.Ready.String(), h.Append.String(), h.First.String(), fmt.Sprintf("%.3f", h.All), h.Since.String(),
+			fmt.Sprint(h.Events), h.Ready.String(), h.Append.String(), h.First.String(), fmt.Sprintf("%.3f", h.All),
+			h.Since.String(),
 			fmt.Sprintf("%.1f", h.File), fmt.Sprintf("%.1f", h.Memory),
 		})
 	}
@@ -93,7 +99,8 @@ func (r *report) printGrowth(w *bytes.Buffer) {
 	for _, t := range []struct {
 		title string
 		grid  grid
-	}{{growTarget + ". " + growGoal, g}, {growTarget, r.audience()}, {fmt.Sprintf(pastText, growTarget), r.past()}} {
+	}{{growTarget + ". " + growGoal, g}, {growTarget, r.subscribersTable()},
+		{fmt.Sprintf(pastText, growTarget), r.historyTable()}} {
 		if t.grid != nil {
 			fmt.Fprintf(w, "\n%s\n", t.title)
 		}
@@ -114,11 +121,11 @@ func (r *report) markdownGrowth(b *bytes.Buffer) {
 		fmt.Fprintf(b, "\n%s, with so many running containers. Restart is from the launch of the next engine until it has listed them all. %s\n\n", growTarget, growGoal)
 	}
 	g.markdown(b)
-	if a := r.audience(); a != nil {
+	if a := r.subscribersTable(); a != nil {
 		b.WriteString("\n")
 		a.markdown(b)
 	}
-	if p := r.past(); p != nil {
+	if p := r.historyTable(); p != nil {
 		fmt.Fprintf(b, "\n"+pastText+"\n\n", growTarget)
 		p.markdown(b)
 	}

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// stream is a connection that attach or exec took over. Docker's frames come in: eight bytes of header, the last four of
+// stream is a connection that attach or exec took over. Docker's frames come in: eight bytes of header, the last four
+// of
 // them the payload's length; what goes out is stdin as it is.
 type stream struct {
 	payload

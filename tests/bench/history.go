@@ -24,7 +24,7 @@ type spread struct {
 
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f)", s.Median, s.P95) }
 
-// spreadOf is that of several times.
+// spreadOf is the spread of several measurements.
 func spreadOf(times int, one func() (float64, error)) (spread, error) {
 	var all []float64
 	for range times {
@@ -37,14 +37,16 @@ func spreadOf(times int, one func() (float64, error)) (spread, error) {
 	return spread{median(all), quantile(all, 0.95)}, nil
 }
 
-// history is an engine whose journal has so many events. It has no goal: what is to be seen is what grows with the events.
+// history is the result for an engine with so many events in its journal. It has no goal:
+// the table shows what grows with the number of events.
 type history struct {
 	Events int     `json:"events"`
 	Ready  spread  `json:"ready"`  // ms from the engine's launch until it has listed its containers
 	Append spread  `json:"append"` // ms of a request that is one commit with one event
 	First  spread  `json:"first"`  // ms from the request for all events until the first is there
 	All    float64 `json:"all"`    // … until the last is, in seconds
-	Since  spread  `json:"since"`  // ms from the request for those since a moment in the middle until the first is there
+	// ms from the request for those since a moment in the middle until the first is there
+	Since  spread  `json:"since"`
 	File   float64 `json:"file"`   // MB of the disk that the journal takes
 	Memory float64 `json:"memory"` // MB, the engine's processes after all that
 }
@@ -76,7 +78,7 @@ func (s *session) histories(ctx context.Context) error {
 	return nil
 }
 
-// history prepares a journal and starts an engine on it, which finds it in place of an empty one.
+// history fills a journal and starts an engine with it.
 func (s *session) history(ctx context.Context, n int) (h history, err error) {
 	p, err := s.place(growTarget)
 	if err != nil {
@@ -102,11 +104,12 @@ func (s *session) history(ctx context.Context, n int) (h history, err error) {
 	return h, err
 }
 
-// engineFormat is the format of the engine's journal: it would migrate an older one first.
+// engineFormat is the format of the engine's journal. The engine would migrate an older
+// one first.
 const engineFormat = 2
 
-// fillJournal appends what the lives of many containers leave, a second between two events, the last one now. It returns
-// the event in the middle.
+// fillJournal appends the events of many containers: one event each second, the last one
+// now. It returns the event in the middle.
 func fillJournal(ctx context.Context, path string, n int) (middle journal.Event, err error) {
 	j, err := journal.Open(path, journal.Options{Format: engineFormat, MaxAge: -1, MaxBytes: -1})
 	if err != nil {
@@ -118,7 +121,7 @@ func fillJournal(ctx context.Context, path string, n int) (middle journal.Event,
 	for from := 0; from < n; from += batch {
 		err := j.Commit(ctx, func(tx *journal.Tx) error {
 			for i := from; i < min(from+batch, n); i++ {
-				e := lifeEvent(i)
+				e := containerEvent(i)
 				e.Time = begin.Add(time.Duration(i) * time.Second)
 				seq := tx.Append(e)
 				if i == n/2 {
@@ -134,8 +137,8 @@ func fillJournal(ctx context.Context, path string, n int) (middle journal.Event,
 	return middle, nil
 }
 
-// lifeEvent is one of the four of a container that came and went, the i-th of all.
-func lifeEvent(i int) journal.Event {
+// containerEvent is the i-th event: each container has four.
+func containerEvent(i int) journal.Event {
 	actions := [...]string{"create", "start", "die", "destroy"}
 	e := journal.Event{
 		Type: "container", Action: actions[i%4], ID: fmt.Sprintf("%064x", i/4), Generation: 1,
@@ -157,14 +160,17 @@ func (d *daemon) measureHistory(ctx context.Context, n int, middle journal.Event
 		return h, err
 	}
 	i := 0
-	if h.Append, err = spreadOf(historyAppends, func() (float64, error) { i++; return d.timedRename(ctx, id, i) }); err != nil {
+	if h.Append, err = spreadOf(historyAppends,
+		func() (float64, error) { i++; return d.timedRename(ctx, id, i) }); err != nil {
 		return h, err
 	}
-	if h.First, err = spreadOf(historyRequests, func() (float64, error) { return d.firstEvent(ctx, "cursor=0", 1) }); err != nil {
+	if h.First, err = spreadOf(historyRequests,
+		func() (float64, error) { return d.firstEvent(ctx, "cursor=0", 1) }); err != nil {
 		return h, err
 	}
 	since := "since=" + unixTime(middle.Time)
-	if h.Since, err = spreadOf(historyRequests, func() (float64, error) { return d.firstEvent(ctx, since, middle.Seq) }); err != nil {
+	if h.Since, err = spreadOf(historyRequests,
+		func() (float64, error) { return d.firstEvent(ctx, since, middle.Seq) }); err != nil {
 		return h, err
 	}
 	if h.All, err = d.allEvents(ctx, n); err != nil {
@@ -175,16 +181,18 @@ func (d *daemon) measureHistory(ctx context.Context, n int, middle journal.Event
 	return h, errors.Join(err, d.remove(ctx, id))
 }
 
-// timedRename gives a container another name: one commit with one event, of which the answer says that it is on the disk.
+// timedRename renames a container: one commit with one event. The answer comes when the
+// event is on the disk.
 func (d *daemon) timedRename(ctx context.Context, id string, i int) (float64, error) {
 	elapsed := stopwatch()
 	err := d.post(ctx, fmt.Sprintf("/containers/%s/rename?name=renamed-%d", id, i), nil, nil)
 	return elapsed(), err
 }
 
-// firstEvent asks for events, and tells when the first is there, which has to be that with the number.
+// firstEvent asks for events, and measures when the first one comes. It must be the event
+// with number seq.
 func (d *daemon) firstEvent(ctx context.Context, query string, seq uint64) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel() // ends the stream
 	elapsed := stopwatch()
 	answer, err := d.ask(ctx, http.MethodGet, "/events?"+query, nil)
@@ -197,8 +205,8 @@ func (d *daemon) firstEvent(ctx context.Context, query string, seq uint64) (floa
 	return ms, errors.Join(err, isEvent(line, seq))
 }
 
-// allEvents reads so many events from the first one on, and returns the seconds that it took. Lines are counted, not decoded:
-// what a client does with them is its own.
+// allEvents reads the first n events, and returns the seconds that it took. It counts
+// lines and does not decode them.
 func (d *daemon) allEvents(ctx context.Context, n int) (float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream
@@ -219,7 +227,7 @@ func (d *daemon) allEvents(ctx context.Context, n int) (float64, error) {
 	return seconds, isEvent(last, uint64(n))
 }
 
-// isEvent tells whether a line is the event with a number.
+// isEvent returns an error if the line is not the event with that number.
 func isEvent(line []byte, seq uint64) error {
 	var e struct {
 		Seq uint64 `json:"seq"`

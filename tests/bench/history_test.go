@@ -9,7 +9,8 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// TestFillJournal reads what an engine is to find: whole lives, in order of time, the middle where it was said to be.
+// TestFillJournal checks the events of a journal: all events of each container, in order
+// of time, and the one in the middle.
 func TestFillJournal(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal.db")
@@ -38,12 +39,12 @@ func TestFillJournal(t *testing.T) {
 	}
 }
 
-// TestReadEvents has an engine send events, the right ones and others.
+// TestReadEvents reads events from a fake engine: the right ones, and wrong ones.
 func TestReadEvents(t *testing.T) {
 	t.Parallel()
 	for what, tt := range map[string]struct {
 		answer     string
-		first, all bool // whether they are what was asked for
+		first, all bool // whether firstEvent and allEvents accept them
 	}{
 		"two":      {"{\"seq\":1}\n{\"seq\":2}\n", true, true},
 		"a hole":   {"{\"seq\":1}\n{\"seq\":3}\n", true, false},
@@ -51,7 +52,9 @@ func TestReadEvents(t *testing.T) {
 		"one":      {"{\"seq\":1}\n", true, false},
 		"none":     {"", false, false},
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tt.answer)) }))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(tt.answer))
+		}))
 		d := &daemon{client: &client{http: server.Client()}}
 		d.http.Transport = toServer{server}
 		if ms, err := d.firstEvent(t.Context(), "cursor=0", 1); (err == nil) != tt.first || ms <= 0 {
@@ -64,7 +67,7 @@ func TestReadEvents(t *testing.T) {
 	}
 }
 
-// toServer sends every request to a server of a test.
+// toServer sends each request to a server of the test.
 type toServer struct{ *httptest.Server }
 
 func (s toServer) RoundTrip(q *http.Request) (*http.Response, error) {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// figures are what one measurement gave, by the rows' names.
+// figures are the results of one measurement, by the names of rows.
 type figures map[string]float64
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// stopwatch returns a function that tells the milliseconds since then.
+// stopwatch returns a function that returns
 func stopwatch() func() float64 {
 	begin := time.Now()
 	return func() float64 { return milliseconds(time.Since(begin)) }
@@ -23,7 +23,7 @@ func stopwatch() func() float64 {
 
 var trueArgs = []string{"true"}
 
-// runDaemon is the whole life of a container that does nothing.
+// runDaemon creates, starts, awaits and removes a container that does nothing.
 func runDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 	elapsed := stopwatch()
 	id, err := d.create(ctx, container{args: trueArgs, logged: true})
@@ -44,7 +44,7 @@ func runDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 	return figures{"run": elapsed()}, err
 }
 
-// runBare is the same in one command, and in three.
+// runBare does the same with one command, and with three.
 func runBare(ctx context.Context, b *bare, _ sizes) (figures, error) {
 	f := figures{}
 	for name, commands := range map[string][][]string{
@@ -65,7 +65,7 @@ func runBare(ctx context.Context, b *bare, _ sizes) (figures, error) {
 	return f, nil
 }
 
-// calls runs commands on a container whose bundle stands for DIR and its id for ID.
+// calls runs commands on a container. DIR is replaced by its bundle, ID by its id.
 func (b *bare) calls(ctx context.Context, c *bareContainer, commands [][]string) error {
 	words := strings.NewReplacer("DIR", c.dir, "ID", c.id)
 	for _, args := range commands {
@@ -92,7 +92,8 @@ func startDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 	return f, errors.Join(err, d.remove(ctx, id))
 }
 
-// startBare creates and starts, for an engine's create leaves the runtime's to its start; and the same in one command.
+// startBare creates and starts, since an engine calls the runtime's create in its own
+// start. It also does both in one command.
 func startBare(ctx context.Context, b *bare, _ sizes) (figures, error) {
 	f := figures{}
 	for name, commands := range map[string][][]string{
@@ -127,7 +128,8 @@ func execDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 // startExec starts a process in a container, and returns its id and its output, which the caller closes.
 func (c *client) startExec(ctx context.Context, id string, args []string) (string, *stream, error) {
 	var made struct{ ID string }
-	err := c.post(ctx, "/containers/"+id+"/exec", map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": args}, &made)
+	err := c.post(ctx, "/containers/"+id+"/exec",
+		map[string]any{"AttachStdout": true, "AttachStderr": true, "Cmd": args}, &made)
 	if err != nil {
 		return "", nil, err
 	}
@@ -135,7 +137,7 @@ func (c *client) startExec(ctx context.Context, id string, args []string) (strin
 	return made.ID, s, err
 }
 
-// exec runs a process that says nothing and ends with 0.
+// exec runs a process that prints nothing and ends with 0.
 func (c *client) exec(ctx context.Context, id string) error {
 	made, s, err := c.startExec(ctx, id, trueArgs)
 	if err != nil {
@@ -176,7 +178,8 @@ func execBare(ctx context.Context, b *bare, _ sizes) (figures, error) {
 	return figures{"exec": elapsed()}, err
 }
 
-// endDaemon kills a container's process, and looks when a subscriber and a waiter know of its end.
+// endDaemon kills a container's process, and measures when a subscriber and a waiter know
+// the exit.
 func endDaemon(ctx context.Context, d *daemon, _ sizes) (figures, error) {
 	id, err := d.running(ctx)
 	if err != nil {
@@ -223,13 +226,13 @@ func (d *daemon) watchEnd(ctx context.Context, id string) (figures, error) {
 	}, nil
 }
 
-// moment is when something was seen.
+// moment is the time at which something was seen.
 type moment struct {
 	at  time.Time
 	err error
 }
 
-// decoded tells when a value has come. It ends with the body that is decoded.
+// decoded returns when a value has come. It ends when the body ends.
 func decoded(d *json.Decoder) <-chan moment {
 	seen := make(chan moment, 1)
 	go func() {

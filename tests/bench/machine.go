@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is what the figures were measured on.
+// machine is the machine of the measurements.
 type machine struct {
 	Processors int     `json:"processors"`
 	Processor  string  `json:"processor"`
@@ -21,7 +21,8 @@ type machine struct {
 	Kernel     string  `json:"kernel"`
 	System     string  `json:"system"`
 	Cgroups    string  `json:"cgroups"`
-	// BusyBefore and BusyAfter are the part of the processors' time that others took before the run, and after.
+	// BusyBefore and BusyAfter are the parts of the processors' time that others used before
+	// and after the run.
 	BusyBefore float64 `json:"busyBefore"`
 	BusyAfter  float64 `json:"busyAfter"`
 }
@@ -46,10 +47,12 @@ func thisMachine(ctx context.Context) machine {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%d × %s, %.0f GB, %s, Linux %s, control groups of %s", m.Processors, m.Processor, m.Memory, m.System, m.Kernel, m.Cgroups)
+	return fmt.Sprintf("%d × %s, %.0f GB, %s, Linux %s, control groups of %s", m.Processors, m.Processor, m.Memory,
+		m.System, m.Kernel, m.Cgroups)
 }
 
-// fieldOf finds the first line of a file with a name, and returns what is behind its ":" or "="; empty without one.
+// fieldOf finds the first line of a file with a name, and returns the text after its ":"
+// or "="; empty for none.
 func fieldOf(path, name string) string {
 	data, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(data)) {
@@ -68,7 +71,7 @@ func commitOf(ctx context.Context, dir string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// othersLoad looks, while the bench itself rests, how much of the processors' time is used.
+// othersLoad measures how much of the processors' time is used while the bench is idle.
 func othersLoad(ctx context.Context) float64 {
 	busy, all := processorTime()
 	select {
@@ -87,7 +90,7 @@ func processorTime() (busy, all float64) {
 	for i, text := range strings.Fields(fieldOf("/proc/stat", "cpu ")) {
 		v, _ := strconv.ParseFloat(text, 64)
 		if i > 7 {
-			break // guests' time is in the first two as well
+			break // the first two include the time of guests
 		}
 		all += v
 		if i != 3 && i != 4 {

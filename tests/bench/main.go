@@ -1,5 +1,7 @@
-// Command bench measures engines and bare OCI runtimes beside each other: all do the same in turn, round by round, so that what
-// else the machine does meets them alike. hack/bench runs it, in namespaces of its own: it takes /run and others for itself.
+// Command bench measures engines and bare OCI runtimes beside each other. All do the same
+// in turn, round by round, so that other load on the machine affects all alike. hack/bench
+// runs it, in namespaces of its own, since it uses /run and other directories of the
+// system.
 package main
 
 import (
@@ -32,7 +34,7 @@ func main() {
 // run measures, or takes what was measured from a file, and writes what was asked for.
 func (o *options) run(ctx context.Context, out *os.File) error {
 	if o.from == "" {
-		// What dockerd and containerd leave in /etc, /opt and elsewhere goes away with the namespace.
+		// The files that dockerd and containerd leave in /etc, /opt and elsewhere are removed with the namespace.
 		if err := apart.Hide(); err != nil {
 			return err
 		}
@@ -41,7 +43,7 @@ func (o *options) run(ctx context.Context, out *os.File) error {
 		return o.runSoak(ctx, out)
 	}
 	if o.kill {
-		return o.runSurvey(ctx, out)
+		return o.runReliability(ctx, out)
 	}
 	var r *report
 	var failed error
@@ -71,7 +73,8 @@ func (o *options) write(r *report) error {
 		errs = append(errs, r.draw(o.svg))
 	}
 	if o.docs != "" {
-		errs = append(errs, r.writeJSON(filepath.Join(o.docs, "bench.json")), r.draw(o.docs), r.writeDocs(filepath.Join(o.docs, "performance.md")))
+		errs = append(errs, r.writeJSON(filepath.Join(o.docs, "bench.json")), r.draw(o.docs),
+			r.writeDocs(filepath.Join(o.docs, "performance.md")))
 	}
 	return errors.Join(errs...)
 }

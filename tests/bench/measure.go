@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// workload is one measurement, of one row or of several.
+// workload is one measurement, for one or more rows.
 type workload struct {
 	rows   []string
-	share  int // it is done in one of so many rounds
+	share  int // it runs in one of so many rounds
 	daemon func(context.Context, *daemon, sizes) (figures, error)
 	bare   func(context.Context, *bare, sizes) (figures, error) // nil where a bare runtime has no such thing
 }
@@ -26,8 +26,8 @@ var workloads = []workload{
 	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
 	{[]string{"logs"}, 4, logsDaemon, logsBare},
 	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
-	{[]string{"echo", aside, busied}, 8, echoDaemon, echoBare},
-	{[]string{"many", "remove", "many-detached"}, 8, crowdDaemon, crowdBare},
+	{[]string{"echo", besideLogged, besideNull}, 8, echoDaemon, echoBare},
+	{[]string{"many", "remove", "many-detached"}, 8, manyDaemon, manyBare},
 }
 
 // oneLimit bounds one measurement.
@@ -42,12 +42,14 @@ type session struct {
 	failed map[string]int // how often, by target and row
 }
 
-// measure does all that was asked for. What a target cannot do is in the report, and the other targets go on; the error
-// tells of what must not fail, and of what is left behind.
+// measure runs all workloads that were asked for. The report names what a target can't do,
+// and the other targets go on. The error is about targets that must not fail, and about
+// leftovers.
 func measure(ctx context.Context, o *options) (*report, error) {
 	s := &session{options: o, report: newReport(ctx, o), shared: &shared{}, failed: map[string]int{}}
 	var err error
-	for _, step := range []func(context.Context) error{s.prepare, s.weighAll, s.commits, s.rounds, s.growth, s.histories} {
+	for _, step := range []func(context.Context) error{s.prepare, s.measureMemoryOfAll, s.commits, s.rounds, s.growth,
+		s.histories} {
 		if err = step(ctx); err != nil {
 			break
 		}
@@ -100,8 +102,9 @@ func (s *session) kinds() []targetKind {
 	return kinds
 }
 
-// bring makes and opens a target. A target that cannot be opened is noted, and nil is returned.
-func (s *session) bring(ctx context.Context, k targetKind) target {
+// openTarget makes and opens a target. If it can't be opened, the report says so, and the
+// result is nil.
+func (s *session) openTarget(ctx context.Context, k targetKind) target {
 	p, err := s.place(k.name)
 	if err != nil {
 		s.fail(k.name, "", err)
@@ -115,10 +118,11 @@ func (s *session) bring(ctx context.Context, k targetKind) target {
 	return t
 }
 
-// failures are so many that a target isn't asked for a row again; without a row, once is enough.
+// failures is the number of failures of a row after which a target is not asked again.
+// Without a row, one failure is enough.
 const failures = 3
 
-// fail notes that a target could not do a row, or, with an empty row, anything.
+// fail records that a target failed to do a row or, with an empty row, anything.
 func (s *session) fail(target, row string, err error) {
 	s.failed[target+row]++
 	progress("cannot run %s, %s: %v", target, row, err)
@@ -134,12 +138,12 @@ func (s *session) fail(target, row string, err error) {
 
 var begun = time.Now()
 
-// progress tells what is being done, and how long the run has taken so far.
+// progress prints what is being done, and how long the run has taken so far.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: %6s "+format+"\n", append([]any{time.Since(begun).Round(time.Second)}, args...)...)
 }
 
-// rounds opens all targets and has them do all workloads in turn.
+// rounds opens all targets, and runs all workloads on each in turn.
 func (s *session) rounds(ctx context.Context) (err error) {
 	if !s.anyWorkload() {
 		return nil
@@ -150,7 +154,7 @@ func (s *session) rounds(ctx context.Context) (err error) {
 		}
 	}()
 	for _, k := range s.kinds() {
-		if t := s.bring(ctx, k); t != nil {
+		if t := s.openTarget(ctx, k); t != nil {
 			s.open = append(s.open, t)
 			s.noteVersion(ctx, t)
 		}
@@ -193,7 +197,7 @@ func (s *session) asked(w workload) bool {
 	return false
 }
 
-// once has a target do a workload.
+// once runs a workload on a target.
 func (s *session) once(ctx context.Context, w workload, t target, round int) {
 	if s.failed[t.name()+w.rows[0]] == failures {
 		return

@@ -12,22 +12,23 @@ import (
 	"time"
 )
 
-// TestOwnProcess weighs this process, and finds it by its tag.
+// TestOwnProcess measures the memory of this process, which it finds by its tag.
 func TestOwnProcess(t *testing.T) {
 	t.Parallel()
 	pss, err := pssOf(os.Getpid())
 	if err != nil || pss < 1e6 {
 		t.Errorf("%v bytes, %v", pss, err)
 	}
-	if w, err := weigh("nosuch"); err == nil {
+	if w, err := usageOf("nosuch"); err == nil {
 		t.Errorf("%+v of nobody", w)
 	}
 }
 
-// TestFeed has a reader that says that it is there, takes everything and ends.
+// TestFeed feeds a reader that writes "ready", reads everything and ends.
 func TestFeed(t *testing.T) {
 	t.Parallel()
-	for greeting, want := range map[string]string{"ready\n": "", "ready\nmore": "4 bytes more", "what?\n": `"what?\n"`} {
+	for greeting, want := range map[string]string{"ready\n": "", "ready\nmore": "4 bytes more",
+		"what?\n": `"what?\n"`} {
 		outRead, outWrite := io.Pipe()
 		inRead, inWrite := io.Pipe()
 		took := make(chan int, 1)
@@ -39,7 +40,7 @@ func TestFeed(t *testing.T) {
 			outWrite.Close()
 			took <- int(n)
 		}()
-		// The greeting is written at once, and the reader may have to take more of it.
+		// "ready" is written at once, and may take several reads.
 		v, err := feed(bufio.NewReader(outRead), inWrite, inWrite.Close, 3<<20+5)
 		inWrite.Close()
 		if _, e := io.Copy(io.Discard, outRead); e != nil {
@@ -106,7 +107,8 @@ func TestMachine(t *testing.T) {
 		t.Errorf("%v of %v ticks", busy, all)
 	}
 	m := thisMachine(t.Context())
-	if m.Processors < 1 || m.Processor == "" || m.Memory <= 0 || m.Kernel == "" || m.System == "" || m.BusyBefore < 0 || m.BusyBefore > 1 {
+	if m.Processors < 1 || m.Processor == "" || m.Memory <= 0 || m.Kernel == "" || m.System == "" ||
+		m.BusyBefore < 0 || m.BusyBefore > 1 {
 		t.Errorf("%+v", m)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// weighAll measures what engines take of the memory, one after the other: two that run from the same file would each
-// be told half of it.
-func (s *session) weighAll(ctx context.Context) error {
+// measureMemoryOfAll measures the memory of engines, one after the other: of two engines
+// with the same program, each would count a half of the shared pages.
+func (s *session) measureMemoryOfAll(ctx context.Context) error {
 	if !chosen(s.options.rows, "memory") && !chosen(s.options.rows, "memory-each") {
 		return nil
 	}
@@ -26,12 +26,12 @@ func (s *session) weighAll(ctx context.Context) error {
 			continue // has no process
 		}
 		progress("memory of %s", k.name)
-		d, _ := s.bring(ctx, k).(*daemon)
+		d, _ := s.openTarget(ctx, k).(*daemon)
 		if d == nil {
 			continue
 		}
 		s.noteVersion(ctx, d)
-		f, err := d.weigh(ctx, s.sizes.resident)
+		f, err := d.measureMemory(ctx, s.sizes.resident)
 		if err != nil {
 			s.fail(k.name, "memory", err)
 		} else {
@@ -44,9 +44,10 @@ func (s *session) weighAll(ctx context.Context) error {
 	return nil
 }
 
-// weigh measures the daemon just started, which leaves out what importing an image took, after one container has come
-// and gone, and with many that run.
-func (d *daemon) weigh(ctx context.Context, n int) (figures, error) {
+// measureMemory measures the memory of a daemon that was just started, and so has no
+// memory of the import of an image: after one container was run and removed, and with many
+// containers running.
+func (d *daemon) measureMemory(ctx context.Context, n int) (figures, error) {
 	if err := d.again(ctx); err != nil {
 		return nil, err
 	}
@@ -61,18 +62,19 @@ func (d *daemon) weigh(ctx context.Context, n int) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, _, err := d.crowd(ctx, n)
+	ids, _, err := d.startMany(ctx, n)
 	if err != nil {
-		_, e := d.disperse(ctx, ids)
+		_, e := d.removeMany(ctx, ids)
 		return nil, errors.Join(err, e)
 	}
 	with, err := d.settled(ctx)
-	_, e := d.disperse(ctx, ids)
-	return figures{"memory": fresh.pss / 1e6, "memory-each": (with.pss - before.pss) / 1e6 / float64(n)}, errors.Join(err, e)
+	_, e := d.removeMany(ctx, ids)
+	return figures{"memory": fresh.pss / 1e6, "memory-each": (with.pss - before.pss) / 1e6 / float64(n)},
+		errors.Join(err, e)
 }
 
-// settled weighs a daemon once it has stopped growing or shrinking: three times in a row within 1 %.
-func (d *daemon) settled(ctx context.Context) (w weight, err error) {
+// settled measures a daemon's memory until three measurements in a row are within 1 %.
+func (d *daemon) settled(ctx context.Context) (w usage, err error) {
 	const times, pause = 3, 300 * time.Millisecond
 	same := 0
 	for range 50 {
@@ -82,7 +84,7 @@ func (d *daemon) settled(ctx context.Context) (w weight, err error) {
 		case <-time.After(pause):
 		}
 		last := w
-		if w, err = weigh(d.target); err != nil {
+		if w, err = usageOf(d.target); err != nil {
 			return w, err
 		}
 		if same++; math.Abs(w.pss-last.pss) > w.pss/100 || w.processes != last.processes {
@@ -92,10 +94,11 @@ func (d *daemon) settled(ctx context.Context) (w weight, err error) {
 			break
 		}
 	}
-	return w, nil // of something that never rests, the last
+	return w, nil // the last one, if they never are
 }
 
-// commits measures a commit of the journal, alone, on the disk that the engines use: it is in the way of each exit.
+// commits measures a commit of the journal, alone, on the disk that the engines use. Each
+// exit waits for a commit.
 func (s *session) commits(ctx context.Context) (err error) {
 	if !chosen(s.options.rows, "commit") && !chosen(s.options.rows, "die") && !chosen(s.options.rows, "wait") {
 		return nil
@@ -115,7 +118,8 @@ func (s *session) commits(ctx context.Context) (err error) {
 		err := j.Commit(ctx, func(tx *journal.Tx) error {
 			key := fmt.Sprintf("%064d", i%50)
 			tx.Put("container", key, record)
-			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Generation: 1, Attributes: map[string]string{"exitCode": "0"}})
+			tx.Append(journal.Event{Type: "container", Action: "die", ID: key, Generation: 1,
+				Attributes: map[string]string{"exitCode": "0"}})
 			return nil
 		})
 		if err != nil {

@@ -12,42 +12,44 @@ import (
 	"time"
 )
 
-// What is measured is the way of a line into a container and back: through attach to an engine's `cat`, through pipes to a
-// bare runtime's. It goes in blocks, in turn: with nothing beside it; beside a container that writes as fast as whoever has its
-// stdout takes it; and beside one that runs the same program with its stdout on /dev/null. The last has nothing to do with
-// any engine: it is what a busy processor costs by itself.
+// A line goes into a container and back: through attach to an engine's cat, through pipes
+// to a bare runtime's. The time is measured in blocks, in turn: alone; beside a container
+// that writes as fast as its stdout is read; and beside one that runs the same program
+// with its stdout on /dev/null. The last one does not depend on the engine: it shows what
+// a busy processor costs.
 const (
 	echoBlocks = 3 // of each kind
 	echoTimes  = 150
-	echoEvery  = time.Millisecond // the pause before each line: who sends it is not one more who is busy
-	// noiseAhead is how many bytes have been written when a block begins.
+	echoEvery  = time.Millisecond // the pause before each line: the sender must not use the processor, too
+	// noiseAhead is how many bytes the writer has written when a block begins.
 	noiseAhead = 32 << 20
 )
 
 const (
-	aside   = "echo-aside" // beside a container whose output is taken
-	busied  = "echo-busied"
-	aLine   = "a line of sixty-four bytes, such as somebody would type to cat.\n"
-	nullYes = `exec yes "$0" >/dev/null`
+	besideLogged = "echo-aside" // beside a container whose output is logged
+	besideNull   = "echo-busied"
+	aLine        = "a line of sixty-four bytes, such as somebody would type to cat.\n"
+	nullYes      = `exec yes "$0" >/dev/null`
 )
 
 var (
 	echoArgs  = []string{"cat"}
 	noiseText = strings.Repeat("as fast as it can ", 5)
-	noiseArgs = map[string][]string{aside: {"yes", noiseText}, busied: {"sh", "-c", nullYes, noiseText}}
+	noiseArgs = map[string][]string{besideLogged: {"yes", noiseText}, besideNull: {"sh", "-c", nullYes, noiseText}}
 )
 
-// noise is a container that writes without end.
+// noise is a container that writes all the time.
 type noise struct {
-	pid    int
-	silent func() error // ends it
+	pid  int
+	stop func() error // ends it
 }
 
-// echoes measures the way of lines, with noise beside it and without.
-func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind string) (*noise, error)) (figures, error) {
+// echoes measures the time of lines, with noise and without.
+func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind string) (*noise, error)) (figures,
+	error) {
 	times := map[string][]float64{}
 	for range echoBlocks {
-		for _, kind := range []string{"echo", aside, busied} {
+		for _, kind := range []string{"echo", besideLogged, besideNull} {
 			all, err := block(ctx, in, out, kind, begin)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", kind, err)
@@ -56,11 +58,13 @@ func echoes(ctx context.Context, in io.Writer, out io.Reader, begin func(kind st
 		}
 	}
 	alone := median(times["echo"])
-	return figures{"echo": alone, aside: median(times[aside]) / alone, busied: median(times[busied]) / alone}, nil
+	return figures{"echo": alone, besideLogged: median(times[besideLogged]) / alone,
+		besideNull: median(times[besideNull]) / alone}, nil
 }
 
-// block sends lines one after the other, and returns how long each was on its way.
-func block(ctx context.Context, in io.Writer, out io.Reader, kind string, begin func(kind string) (*noise, error)) (all []float64, err error) {
+// block sends lines one after the other, and returns the time of each.
+func block(ctx context.Context, in io.Writer, out io.Reader, kind string,
+	begin func(kind string) (*noise, error)) (all []float64, err error) {
 	if kind != "echo" {
 		n, err := begin(kind)
 		if err != nil {
@@ -68,9 +72,9 @@ func block(ctx context.Context, in io.Writer, out io.Reader, kind string, begin 
 		}
 		defer func() {
 			_, ended := n.written()
-			err = errors.Join(err, ended, n.silent())
+			err = errors.Join(err, ended, n.stop())
 		}()
-		if err := n.flows(ctx, noiseAhead); err != nil {
+		if err := n.awaitWritten(ctx, noiseAhead); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +91,7 @@ func block(ctx context.Context, in io.Writer, out io.Reader, kind string, begin 
 	return all, nil
 }
 
-// echo sends a line and waits until it is back.
+// echo sends a line and waits until it comes back.
 func echo(in io.Writer, out io.Reader) (float64, error) {
 	elapsed := stopwatch()
 	if _, err := io.WriteString(in, aLine); err != nil {
@@ -102,10 +106,10 @@ func echo(in io.Writer, out io.Reader) (float64, error) {
 	return ms, err
 }
 
-// flows returns once the container has written so many bytes, or has ended.
-func (n *noise) flows(ctx context.Context, atLeast int) error {
+// awaitWritten waits until the container has written so many bytes, or has ended.
+func (n *noise) awaitWritten(ctx context.Context, atLeast int) error {
 	var ended error
-	slow := until(ctx, patience, func() error {
+	slow := until(ctx, waitLimit, func() error {
 		var written int
 		if written, ended = n.written(); ended == nil && written < atLeast {
 			return fmt.Errorf("only %d bytes are written", written)
@@ -115,7 +119,8 @@ func (n *noise) flows(ctx context.Context, atLeast int) error {
 	return errors.Join(slow, ended)
 }
 
-// written is how many bytes the container has written so far; an error says that it has ended.
+// written is how many bytes the container has written so far. An error means that it has
+// ended.
 func (n *noise) written() (int, error) {
 	return strconv.Atoi(fieldOf(fmt.Sprintf("/proc/%d/io", n.pid), "wchar"))
 }
@@ -132,12 +137,12 @@ func (d *daemon) noise(ctx context.Context, kind string) (*noise, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &noise{silent: func() error { return d.remove(ctx, id) }}
+	n := &noise{stop: func() error { return d.remove(ctx, id) }}
 	if err = d.start(ctx, id); err == nil {
 		n.pid, err = d.pid(ctx, id)
 	}
 	if err != nil {
-		return nil, errors.Join(err, n.silent())
+		return nil, errors.Join(err, n.stop())
 	}
 	return n, nil
 }
@@ -177,15 +182,17 @@ func (b *bare) noise(ctx context.Context, kind string) (*noise, error) {
 		return nil, err
 	}
 	done := make(chan error, 1)
-	go func() { // ends with the container, which alone has the other end
+	go func() { // ends with the container, which has the only other end
 		_, err := count(read)
 		done <- err
 	}()
-	return &noise{pid: pid, silent: func() error { return errors.Join(remove(), <-done, read.Close()) }}, nil
+	return &noise{pid: pid, stop: func() error { return errors.Join(remove(), <-done, read.Close()) }}, nil
 }
 
-// detached starts a container with these ends of pipes, and returns its process and how to remove it.
-func (b *bare) detached(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (pid int, remove func() error, err error) {
+// detached starts a container with the given ends of pipes. It returns its pid and a
+// function that removes it.
+func (b *bare) detached(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) (pid int,
+	remove func() error, err error) {
 	c, err := b.container(args)
 	if err != nil {
 		return 0, nil, err

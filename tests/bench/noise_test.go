@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// catting is a `cat` of this machine, until the test ends.
+// catting runs this machine's cat until the test ends.
 func catting(t *testing.T) (io.Writer, io.Reader) {
 	t.Helper()
 	cmd := exec.Command("/bin/busybox", "cat")
@@ -31,14 +31,14 @@ func catting(t *testing.T) (io.Writer, io.Reader) {
 	return in, out
 }
 
-// yes is a program that writes to /dev/null without end.
+// yes runs a program that writes to /dev/null until the test ends.
 func yes(t *testing.T, ended *int) *noise {
 	t.Helper()
 	cmd := exec.Command("/bin/busybox", "yes", noiseText)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return &noise{pid: cmd.Process.Pid, silent: func() error {
+	return &noise{pid: cmd.Process.Pid, stop: func() error {
 		*ended++
 		err := cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
@@ -46,7 +46,7 @@ func yes(t *testing.T, ended *int) *noise {
 	}}
 }
 
-// TestEchoes measures with programs of this machine, and ends each that writes.
+// TestEchoes measures with programs of this machine, and checks that each writer is ended.
 func TestEchoes(t *testing.T) {
 	t.Parallel()
 	in, out := catting(t)
@@ -59,28 +59,30 @@ func TestEchoes(t *testing.T) {
 		begun = append(begun, kind)
 		return yes(t, &ended), nil
 	})
-	if err != nil || len(f) != 3 || f["echo"] <= 0 || f[aside] <= 0 || f[busied] <= 0 {
+	if err != nil || len(f) != 3 || f["echo"] <= 0 || f[besideLogged] <= 0 || f[besideNull] <= 0 {
 		t.Errorf("%v, %v", f, err)
 	}
-	if want := strings.TrimSpace(strings.Repeat(aside+" "+busied+" ", echoBlocks)); strings.Join(begun, " ") != want || ended != len(begun) {
+	if want := strings.TrimSpace(strings.Repeat(besideLogged+" "+besideNull+" ", echoBlocks)); strings.Join(begun,
+		" ") != want || ended != len(begun) {
 		t.Errorf("%v begun, %d ended", begun, ended)
 	}
 }
 
-// TestNoiseEnds has the writer end before its block does: the figures would be those of silence.
+// TestNoiseEnds ends the writer before its block ends. That must be an error, since the
+// figures would be those without noise.
 func TestNoiseEnds(t *testing.T) {
 	t.Parallel()
 	in, out := catting(t)
 	ended := 0
 	n := yes(t, &ended)
-	if err := n.flows(t.Context(), 1); err != nil {
+	if err := n.awaitWritten(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
-	if err := n.silent(); err != nil {
+	if err := n.stop(); err != nil {
 		t.Error(err)
 	}
-	n.silent = func() error { return nil }
-	if _, err := block(t.Context(), in, out, aside, func(string) (*noise, error) { return n, nil }); err == nil {
+	n.stop = func() error { return nil }
+	if _, err := block(t.Context(), in, out, besideLogged, func(string) (*noise, error) { return n, nil }); err == nil {
 		t.Error("a block without its noise")
 	}
 }

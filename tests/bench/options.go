@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are the options of the command line.
 type options struct {
 	rounds  int
 	targets []string // names; empty for all that the machine has
@@ -32,7 +32,7 @@ type options struct {
 // sizes are how much each workload does.
 type sizes struct {
 	stdout, logs, stdin int // bytes
-	crowd               int // containers
+	many                int // containers
 	resident            int // containers while memory is measured
 	grow                []int
 	subscribers         []int
@@ -41,11 +41,11 @@ type sizes struct {
 
 var (
 	wholeSizes = sizes{
-		stdout: 1 << 30, logs: 256 << 20, stdin: 512 << 20, crowd: 50, resident: 50,
+		stdout: 1 << 30, logs: 256 << 20, stdin: 512 << 20, many: 50, resident: 50,
 		grow: []int{1, 10, 100, 1000}, subscribers: []int{1, 100, 1000}, history: []int{1000, 1_000_000},
 	}
 	shortSizes = sizes{
-		stdout: 256 << 20, logs: 64 << 20, stdin: 128 << 20, crowd: 16, resident: 10,
+		stdout: 256 << 20, logs: 64 << 20, stdin: 128 << 20, many: 16, resident: 10,
 		grow: []int{1, 10}, subscribers: []int{1, 100}, history: []int{1000},
 	}
 )
@@ -53,19 +53,26 @@ var (
 func parseOptions(args []string) (*options, error) {
 	o := &options{sizes: wholeSizes}
 	f := flag.NewFlagSet("hack/bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 0, "how often each is measured; streams a quarter and crowds an eighth as often (default 20, with --short 3)")
-	targets := f.String("targets", "", "measure these only, commas between: "+strings.Join(targetNames(), " ")+" (default all but docker-newest)")
+	f.IntVar(&o.rounds, "rounds", 0,
+		"how often each is measured; streams a quarter and many containers an eighth as often (default 20, with --short 3)")
+	targets := f.String("targets", "",
+		"measure these only, commas between: "+strings.Join(targetNames(), " ")+" (default all but docker-newest)")
 	rows := f.String("rows", "", "measure these only, commas between: "+strings.Join(rowNames(), " "))
-	f.BoolVar(&o.short, "short", false, "a minute of it: engine-lite and the bare runtimes, less of everything; fails if one of them cannot run")
+	f.BoolVar(&o.short, "short", false,
+		"a minute of it: engine-lite and the bare runtimes, less of everything; fails if one of them cannot run")
 	f.BoolVar(&o.newest, "newest", false, "also the newest dockerd and containerd, which hack/dockerd builds")
-	f.BoolVar(&o.grow, "grow", false, "also engine-lite with up to 1,000 containers, 1,000 subscribers and 1,000,000 events")
-	f.BoolVar(&o.kill, "reliability", false, "measure nothing of all that: kill engines, and see what they know afterwards (hack/reliability)")
-	f.IntVar(&o.soak, "minutes", 0, "measure nothing of all that: so many minutes of churn, after which nothing may have grown (hack/soak)")
+	f.BoolVar(&o.grow, "grow", false,
+		"also engine-lite with up to 1,000 containers, 1,000 subscribers and 1,000,000 events")
+	f.BoolVar(&o.kill, "reliability", false,
+		"measure nothing of all that: kill engines, and see what they know afterwards (hack/reliability)")
+	f.IntVar(&o.soak, "minutes", 0,
+		"measure nothing of all that: so many minutes of churn, after which nothing may have grown (hack/soak)")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "what the churn's containers do depends on it")
 	f.DurationVar(&o.limit, "limit", 25*time.Minute, "end the run after this time")
 	f.StringVar(&o.json, "json", "", "write all figures to this `file`")
 	f.StringVar(&o.svg, "svg", "", "draw pictures into this `directory`")
-	docs := f.Bool("write-docs", false, "write the tables of docs/performance.md, its pictures and docs/bench.json; of docs/reliability.md or docs/testing.md, if those are measured")
+	docs := f.Bool("write-docs", false,
+		"write the tables of docs/performance.md, its pictures and docs/bench.json; of docs/reliability.md or docs/testing.md, if those are measured")
 	f.StringVar(&o.from, "from", "", "measure nothing, take the figures from a `file` of --json")
 	f.StringVar(&o.work, "work", ".", "the repository's `directory`, which hack/bench sets")
 	f.StringVar(&o.dir, "dir", "", "`directory` for images and logs, which hack/bench makes and removes")

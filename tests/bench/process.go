@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is another's, whose end is awaited.
+// process is a process whose end is awaited.
 type process struct {
 	fd    int // a pidfd
 	ended <-chan moment
-	done  <-chan struct{} // closed when nothing waits for the end any more
+	done  <-chan struct{} // closed when the thread has stopped waiting
 }
 
-// watchProcess waits for a process's end in a thread of its own, which nothing but the kernel has to wake, until the process
-// has ended or half a minute is over. The caller closes what it returns, which ends the process.
+// watchProcess waits for a process's end in a thread of its own, which only the kernel has
+// to wake, until the process has ended or half a minute is over. The caller closes the
+// result, which kills the process.
 func watchProcess(pid int) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

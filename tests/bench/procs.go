@@ -13,12 +13,12 @@ import (
 
 // taggedProcesses finds the processes of a target.
 func taggedProcesses(target string) []int {
-	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is right
+	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	var pids []int
 	for _, dir := range dirs {
 		environ, err := os.ReadFile(filepath.Join(dir, "environ"))
 		if err != nil || !bytes.Contains(append([]byte{0}, environ...), []byte("\x00"+tag+"="+target+"\x00")) {
-			continue // gone, or another's; a zombie has none
+			continue // gone, or of another user; a zombie has no environment
 		}
 		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
 			pids = append(pids, pid)
@@ -27,14 +27,14 @@ func taggedProcesses(target string) []int {
 	return pids
 }
 
-// weight is what a target's processes take of the machine.
-type weight struct {
+// usage is the resources that a target's processes use.
+type usage struct {
 	processes, descriptors, threads int
-	pss                             float64 // bytes: what is shared counts in parts
+	pss                             float64 // bytes: shared pages count in parts
 }
 
-func weigh(target string) (weight, error) {
-	var w weight
+func usageOf(target string) (usage, error) {
+	var w usage
 	for _, pid := range taggedProcesses(target) {
 		pss, err := pssOf(pid)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +55,7 @@ func weigh(target string) (weight, error) {
 }
 
 func namesIn(dir string) []os.DirEntry {
-	entries, _ := os.ReadDir(dir) // nothing in what is gone
+	entries, _ := os.ReadDir(dir) // empty if the process is gone
 	return entries
 }
 
@@ -77,10 +77,10 @@ func memoryOf(pid int, name string) (float64, error) {
 	return 0, fmt.Errorf("process %d: no %s", pid, name)
 }
 
-// removeCgroups removes a control group in which nothing is any more, in all hierarchies.
+// removeCgroups removes an empty control group in all hierarchies.
 func removeCgroups(name string) {
 	dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + name) // version 1
 	for _, dir := range append(dirs, "/sys/fs/cgroup"+name) {
-		_ = os.Remove(dir) // isn't there, or has something in it that was reported where it failed
+		_ = os.Remove(dir) // missing, or not empty because of a failure that is already reported
 	}
 }

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// report is what a run found out: all that --json writes.
+// report is the result of a run, as --json writes it.
 type report struct {
-	Date      time.Time         `json:"date"` // of the begin
-	Took      string            `json:"took"`
-	Commit    string            `json:"commit"`
-	Short     bool              `json:"short,omitempty"`
-	Rounds    int               `json:"rounds"`
-	Machine   machine           `json:"machine"`
-	Versions  map[string]string `json:"versions"` // by target
-	Series    []*series         `json:"series"`
-	Growth    []grown           `json:"growth,omitempty"`
-	Told      []told            `json:"told,omitempty"`
-	Histories []history         `json:"histories,omitempty"`
-	NotRun    []notRun          `json:"notRun,omitempty"`
+	Date       time.Time         `json:"date"` // of the beginning
+	Took       string            `json:"took"`
+	Commit     string            `json:"commit"`
+	Short      bool              `json:"short,omitempty"`
+	Rounds     int               `json:"rounds"`
+	Machine    machine           `json:"machine"`
+	Versions   map[string]string `json:"versions"` // by target
+	Series     []*series         `json:"series"`
+	Growth     []grown           `json:"growth,omitempty"`
+	Deliveries []delivery        `json:"told,omitempty"`
+	Histories  []history         `json:"histories,omitempty"`
+	NotRun     []notRun          `json:"notRun,omitempty"`
 }
 
 // series are the figures of a row and a target.
@@ -49,19 +49,20 @@ func newReport(ctx context.Context, o *options) *report {
 	}
 }
 
-// add notes what a target did in a round.
+// add adds the figures of a target in a round.
 func (r *report) add(target, runtime string, round int, f figures) {
 	for name, v := range f {
 		s := r.series(name, target)
 		if s == nil {
-			s = &series{Row: name, Target: target, Runtime: runtime, Unit: rowNamed(name).unit, Samples: map[int]float64{}}
+			s = &series{Row: name, Target: target, Runtime: runtime, Unit: rowNamed(name).unit,
+				Samples: map[int]float64{}}
 			r.Series = append(r.Series, s)
 		}
 		s.Samples[round] = v
 	}
 }
 
-// series finds what a target did; nil if nothing.
+// series returns the figures of a row and a target; nil for none.
 func (r *report) series(row, target string) *series {
 	i := slices.IndexFunc(r.Series, func(s *series) bool { return s.Row == row && s.Target == target })
 	if i < 0 {
@@ -70,14 +71,14 @@ func (r *report) series(row, target string) *series {
 	return r.Series[i]
 }
 
-// finish notes the end of the run.
+// finish records the end of the run.
 func (r *report) finish(ctx context.Context) {
 	r.Took = time.Since(r.Date).Round(time.Second).String()
-	r.Machine.BusyAfter = othersLoad(context.WithoutCancel(ctx)) // also of a run that was ended
+	r.Machine.BusyAfter = othersLoad(context.WithoutCancel(ctx)) // also after an interrupt
 	r.evaluate()
 }
 
-// evaluate works out what the samples say.
+// evaluate computes the medians and ratios of the samples.
 func (r *report) evaluate() {
 	for _, s := range r.Series {
 		var all []float64
@@ -95,8 +96,8 @@ func (r *report) evaluate() {
 	}
 }
 
-// verdictOf judges a figure of engine-lite; others have no goal to reach.
-func (r *report) verdictOf(s *series) verdict {
+// goalResultOf compares a figure of engine-lite with the goal. Other targets have no goal.
+func (r *report) goalResultOf(s *series) goalResult {
 	if !strings.HasPrefix(s.Target, "engine-lite") {
 		return noGoal
 	}
@@ -109,10 +110,11 @@ func (r *report) verdictOf(s *series) verdict {
 			docker = max(docker, d.Median)
 		}
 	}
-	return rowNamed(s.Row).judge(s.Median, s.Ratio, s.Runtime, commit, docker)
+	return rowNamed(s.Row).compareWithGoal(s.Median, s.Ratio, s.Runtime, commit, docker)
 }
 
-// provisional tells whether others used the machine so much that the figures are not to be compared with another run's.
+// provisional is true if others used so much of the machine that the figures can't be
+// compared with those of another run.
 func (r *report) provisional() bool {
 	return r.busy() > 0.1
 }
@@ -134,7 +136,8 @@ func (r *report) print(out io.Writer) error {
 			if row.more {
 				bad = "p5"
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\n", s.Target, row.format(s.Median), bad, row.format(s.P95), ratioText(s), r.verdictOf(s))
+			fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\n", s.Target, row.format(s.Median), bad, row.format(s.P95),
+				ratioText(s), r.goalResultOf(s))
 		}
 	}
 	r.printGrowth(w)
@@ -149,7 +152,8 @@ func (r *report) print(out io.Writer) error {
 
 func sortByTarget(line []*series) {
 	order := targetNames()
-	slices.SortStableFunc(line, func(a, b *series) int { return slices.Index(order, a.Target) - slices.Index(order, b.Target) })
+	slices.SortStableFunc(line,
+		func(a, b *series) int { return slices.Index(order, a.Target) - slices.Index(order, b.Target) })
 }
 
 func ratioText(s *series) string {
@@ -159,13 +163,14 @@ func ratioText(s *series) string {
 	return fmt.Sprintf("%.2f × %s", s.Ratio, rowNamed(s.Row).baseOf(s.Runtime))
 }
 
-func (v verdict) String() string {
+func (v goalResult) String() string {
 	return [...]string{noGoal: "", reached: "reached", missed: "missed"}[v]
 }
 
-// circumstances tell where and how the figures were measured.
+// circumstances says where and how the figures were measured.
 func (r *report) circumstances() string {
-	text := fmt.Sprintf("%s, commit %s, %d rounds, %s; %s", r.Date.Format(time.DateTime+" MST"), r.Commit, r.Rounds, r.Took, r.Machine)
+	text := fmt.Sprintf("%s, commit %s, %d rounds, %s; %s", r.Date.Format(time.DateTime+" MST"), r.Commit, r.Rounds,
+		r.Took, r.Machine)
 	if r.provisional() {
 		text += fmt.Sprintf("; provisional: other work took %.0f %% of the processors' time", 100*r.busy())
 	}

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// rootfs is the root filesystem of all containers: this machine's busybox and a file of text. Engines import it as an image,
-// bare runtimes have it below an overlay.
+// rootfs is the root filesystem of all containers: this machine's busybox and a file of
+// text. Engines import it as an image. Bare runtimes use it below an overlay.
 type rootfs struct {
 	dir string
 	tar func() ([]byte, error) // packed once
@@ -43,7 +43,7 @@ func newRootfs(dir string) (*rootfs, error) {
 	return &rootfs{dir, sync.OnceValues(func() ([]byte, error) { return pack(dir) })}, err
 }
 
-// text is lines as programs log them, of 20 to 120 bytes; the last one is whole.
+// text is lines such as programs log, of 20 to 120 bytes each.
 func text(size int) []byte {
 	line := []byte("2026-01-02T15:04:05.000Z INFO request handled path=/index.html status=200 duration=17ms bytes=5120 id=0123456789abcdef\n")
 	var b []byte

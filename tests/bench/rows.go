@@ -5,33 +5,46 @@ import (
 	"slices"
 )
 
-// row is one line of the table: something that is measured.
+// row is one line of the table: one thing that is measured.
 type row struct {
 	name, title, unit string
 	more              bool               // more is better
 	versusBare        map[string]float64 // the goal as a factor of the bare runtime, by the runtime below the engine
-	base              string             // the bare runtime that all are compared with; empty for the one below the engine
-	limit             float64            // the goal itself; 0 if there is none
-	limitOf           string             // the only runtime that the limit is for; empty for any
-	goal              string             // in words
+	// the bare runtime that all are compared with; empty for the one below the engine
+	base    string
+	limit   float64 // the goal itself; 0 if there is none
+	limitOf string  // the only runtime that the limit is for; empty for any
+	goal    string  // in words
 }
 
-// rows are the table of what engine-lite wants to reach, in its order; then what explains it.
+// rows are the table of the goals of engine-lite, in order. After them come rows that
+// explain the others.
 var rows = []row{
-	{name: "run", title: "create, start, wait, delete", unit: "ms", versusBare: map[string]float64{"runc": 1.5, "crun": 2}, goal: "≤ 1.5 × bare `run` with runc, ≤ 2 × with crun"},
-	{name: "start", title: "start alone", unit: "ms", versusBare: map[string]float64{"runc": 1.25, "crun": 1.25}, goal: "≤ 1.25 × bare `create` + `start`"},
-	{name: "exec", title: "exec: create, start, EOF, exit code", unit: "ms", versusBare: map[string]float64{"runc": 1.3, "crun": 2}, goal: "≤ 1.3 × bare `exec` with runc, ≤ 2 × with crun"},
-	{name: "die", title: "end of the process → `die` at a subscriber", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
+	{name: "run", title: "create, start, wait, delete", unit: "ms",
+		versusBare: map[string]float64{"runc": 1.5, "crun": 2}, goal: "≤ 1.5 × bare `run` with runc, ≤ 2 × with crun"},
+	{name: "start", title: "start alone", unit: "ms", versusBare: map[string]float64{"runc": 1.25, "crun": 1.25},
+		goal: "≤ 1.25 × bare `create` + `start`"},
+	{name: "exec", title: "exec: create, start, EOF, exit code", unit: "ms",
+		versusBare: map[string]float64{"runc": 1.3, "crun": 2}, goal: "≤ 1.3 × bare `exec` with runc, ≤ 2 × with crun"},
+	{name: "die", title: "end of the process → `die` at a subscriber", unit: "ms", limit: 2.5,
+		goal: "≤ 2.5 ms + a commit"},
 	{name: "wait", title: "end of the process → `wait` returns", unit: "ms", limit: 2.5, goal: "≤ 2.5 ms + a commit"},
-	{name: "stdout", title: "stdout to an attached client, log driver none", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 2, "crun": 2}, base: "runc", goal: "≥ 2 × bare runc"},
-	{name: "logs", title: "the same through json-file, lines of text", unit: "MB/s", more: true, limit: 400, goal: "≥ 400, ≥ 6 × dockerd"},
-	{name: "stdin", title: "stdin to `cat >/dev/null`", unit: "MB/s", more: true, versusBare: map[string]float64{"runc": 1, "crun": 1}, base: "runc", goal: "≥ 1.0 × bare runc"},
+	{name: "stdout", title: "stdout to an attached client, log driver none", unit: "MB/s", more: true,
+		versusBare: map[string]float64{"runc": 2, "crun": 2}, base: "runc", goal: "≥ 2 × bare runc"},
+	{name: "logs", title: "the same through json-file, lines of text", unit: "MB/s", more: true, limit: 400,
+		goal: "≥ 400, ≥ 6 × dockerd"},
+	{name: "stdin", title: "stdin to `cat >/dev/null`", unit: "MB/s", more: true,
+		versusBare: map[string]float64{"runc": 1, "crun": 1}, base: "runc", goal: "≥ 1.0 × bare runc"},
 	{name: "echo", title: "a line to `cat` and back, through attach", unit: "ms"},
-	{name: aside, title: "… beside a container that writes through json-file as fast as it can", unit: "× the time alone", limit: 1.5, goal: "≤ 1.5 ×"},
-	{name: busied, title: "… beside the same program writing to /dev/null", unit: "× the time alone"},
-	{name: "many", title: "create+start, 8 at a time", unit: "/s", more: true, versusBare: map[string]float64{"runc": 0.7, "crun": 0.7}, goal: "≥ 0.7 × bare `create` + `start`"},
-	{name: "remove", title: "kill+remove, 8 at a time", unit: "/s", more: true, limit: 100, limitOf: "crun", goal: "≥ 100 with crun"},
-	{name: "memory", title: "memory (PSS) of the engine's processes, no container", unit: "MB", limit: 40, goal: "≤ 40 MB"},
+	{name: besideLogged, title: "… beside a container that writes through json-file as fast as it can",
+		unit: "× the time alone", limit: 1.5, goal: "≤ 1.5 ×"},
+	{name: besideNull, title: "… beside the same program writing to /dev/null", unit: "× the time alone"},
+	{name: "many", title: "create+start, 8 at a time", unit: "/s", more: true,
+		versusBare: map[string]float64{"runc": 0.7, "crun": 0.7}, goal: "≥ 0.7 × bare `create` + `start`"},
+	{name: "remove", title: "kill+remove, 8 at a time", unit: "/s", more: true, limit: 100, limitOf: "crun",
+		goal: "≥ 100 with crun"},
+	{name: "memory", title: "memory (PSS) of the engine's processes, no container", unit: "MB", limit: 40,
+		goal: "≤ 40 MB"},
 	{name: "memory-each", title: "… more per running container", unit: "MB", limit: 0.1, goal: "≤ 0.10 MB"},
 
 	{name: "life", title: "bare `create` + `start` + `delete`", unit: "ms"},
@@ -41,7 +54,8 @@ var rows = []row{
 	{name: "commit", title: "a commit of the journal on this disk", unit: "ms"},
 }
 
-// commitTarget is what the commit is measured on: the journal, on the disk that the engines use.
+// commitTarget is the target of the row commit: the journal, on the disk that the engines
+// use.
 const commitTarget = "journal"
 
 func rowNames() []string {
@@ -68,18 +82,19 @@ func (w row) baseOf(runtime string) string {
 	return runtime
 }
 
-// verdict is whether a figure of an engine with a runtime reaches the goal.
-type verdict int
+// goalResult says whether a figure of an engine with a runtime reaches the goal.
+type goalResult int
 
 const (
-	noGoal verdict = iota
+	noGoal goalResult = iota
 	reached
 	missed
 )
 
-// judge compares a figure and its ratio to the bare runtime with the goal. allowance is added to the limit of what
-// ends with a commit; of is what docker reached, where the goal names it.
-func (w row) judge(figure, ratio float64, runtime string, allowance, docker float64) verdict {
+// compareWithGoal compares a figure and its ratio to the bare runtime with the goal.
+// allowance is added to the limits of rows that include a commit. docker is docker's
+// figure, for goals that depend on it.
+func (w row) compareWithGoal(figure, ratio float64, runtime string, allowance, docker float64) goalResult {
 	factor, relative := w.versusBare[runtime]
 	switch {
 	case relative && ratio > 0:
@@ -98,14 +113,14 @@ func (w row) judge(figure, ratio float64, runtime string, allowance, docker floa
 	}
 }
 
-func (w row) fits(figure, limit float64) verdict {
+func (w row) fits(figure, limit float64) goalResult {
 	if w.more == (figure >= limit) || figure == limit {
 		return reached
 	}
 	return missed
 }
 
-// format writes a figure with as many digits as it deserves.
+// format formats a figure with three significant digits.
 func (w row) format(v float64) string {
 	switch {
 	case v >= 100:

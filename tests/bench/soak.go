@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// soak is an engine on which containers come and go, and what is found of it minute by minute.
+// soak is an engine on which containers come and go, and what was read of it after each
+// minute.
 type soak struct {
 	*daemon
 	seed     uint64
@@ -25,15 +26,16 @@ type soak struct {
 const (
 	// period is how long containers come and go between two readings.
 	period = time.Minute
-	// probeEvery is short, so that each container that lives for a moment has been probed.
+	// probeEvery is short, so that each container is probed, even one that runs for a moment.
 	probeEvery = 500 * time.Millisecond
-	// residents are containers that run, and are probed, from the beginning to the end; seldom enough that there is a
-	// moment without a probe.
+	// residents are containers that run, and are probed, from the beginning to the end. Their
+	// probes are rare enough that there is a moment without a probe.
 	residents     = 3
 	residentEvery = 5 * time.Second
 )
 
-// runSoak is a whole run. Its error tells of what has grown; without one the documents get the table, if they are to.
+// runSoak is a whole run. Its error says what has grown. Without an error it writes the
+// table to the documents, if it is asked to.
 func (o *options) runSoak(ctx context.Context, out io.Writer) error {
 	limit := 2*time.Duration(o.soak)*period + 5*time.Minute
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
@@ -50,7 +52,7 @@ func (o *options) runSoak(ctx context.Context, out io.Writer) error {
 	return writeBetween(filepath.Join(o.docs, "testing.md"), soakMarkdown(r, table.String()))
 }
 
-// soakMarkdown is what was printed, with where and when.
+// soakMarkdown is the printed table, with machine and date.
 func soakMarkdown(r *report, table string) string {
 	text := fmt.Sprintf("%s, commit %s, %s; other work took %.0f %% of the processors' time before it, %.0f %% after it:\n\n",
 		r.Date.Format(time.DateTime+" MST"), r.Commit, r.Machine, 100*r.Machine.BusyBefore, 100*r.Machine.BusyAfter)
@@ -71,7 +73,7 @@ func (o *options) soakOnce(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	k := &soak{daemon: newEngineLite(o, p, "runc", "").(*daemon), seed: o.seed}
-	// The least that can be kept: the journal's size is what it stays at before the first minute is over.
+	// The smallest size: the journal reaches its final size within the first minute.
 	k.args = append(k.args, "--events-max-size", "1MiB")
 	_, _ = fmt.Fprintf(out, "soak: %d minutes, seed %d\n", o.soak, o.seed)
 	err = k.open(ctx)
@@ -85,7 +87,8 @@ func (o *options) soakOnce(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// soak has containers come and go for so many minutes, prints what there is after each, and compares.
+// soak creates and removes containers for so many minutes, prints a reading after each
+// minute, and compares the first reading with the last.
 func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
 	for range residents {
 		id, err := k.create(ctx, container{args: sleepArgs, logged: true, health: residentEvery})
@@ -101,7 +104,7 @@ func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
 		if err := k.churn(ctx, minute); err != nil {
 			return err
 		}
-		r, err := k.look(ctx)
+		r, err := k.readIdle(ctx)
 		if err != nil {
 			return err
 		}
@@ -111,16 +114,17 @@ func (k *soak) soak(ctx context.Context, minutes int, out io.Writer) error {
 	return compare(k.readings[0], k.readings[len(k.readings)-1])
 }
 
-// churn is a period in which some containers at a time come, live and go. It returns when the last is gone, with the
-// first error of each of those who made them.
+// churn is a period in which several containers at a time are created, run and removed. It
+// returns when the last is removed, with the first error of each of the users.
 func (k *soak) churn(ctx context.Context, minute int) error {
 	var users sync.WaitGroup
-	errs, end := make([]error, abreast), time.Now().Add(period)
-	for i := range abreast {
-		random := rand.New(rand.NewPCG(k.seed, uint64(minute*abreast+i)))
+	errs, end := make([]error, concurrency), time.Now().Add(period)
+	for i := range concurrency {
+		random := rand.New(rand.NewPCG(k.seed, uint64(minute*concurrency+i)))
 		users.Go(func() {
 			for errs[i] == nil && time.Now().Before(end) {
-				errs[i] = errors.Join(k.live(ctx, lives[random.IntN(len(lives))], random), context.Cause(ctx))
+				errs[i] = errors.Join(k.runScenario(ctx, scenarios[random.IntN(len(scenarios))], random),
+					context.Cause(ctx))
 			}
 		})
 	}
@@ -128,12 +132,12 @@ func (k *soak) churn(ctx context.Context, minute int) error {
 	return errors.Join(errs...)
 }
 
-// look reads everything once the engine rests.
-func (k *soak) look(ctx context.Context) (*reading, error) {
+// readIdle reads all gauges while the engine is idle.
+func (k *soak) readIdle(ctx context.Context) (*reading, error) {
 	k.http.CloseIdleConnections()
 	r := &reading{}
-	for range looks {
-		if err := pause(ctx, lookEvery); err != nil {
+	for range readsPerReading {
+		if err := pause(ctx, readEvery); err != nil {
 			return nil, err
 		}
 		next, err := k.read(ctx)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// steady is what was read of an engine that does nothing.
+// steady is a reading of an engine that is idle.
 func steady() *reading {
 	r := &reading{figures: figures{}, things: map[string]things{}}
 	for _, g := range gauges {
@@ -20,7 +20,7 @@ func steady() *reading {
 	return r
 }
 
-// TestCompare has each gauge grow alone, as much as it may and by more.
+// TestCompare lets each gauge grow alone: by its slack, and by more.
 func TestCompare(t *testing.T) {
 	if err := compare(steady(), steady()); err != nil {
 		t.Errorf("nothing has grown: %v", err)
@@ -60,7 +60,8 @@ func TestSoakDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := between(string(data), soakMarkdown(sample(), "heading\nrow\n"))
-	if err != nil || !strings.Contains(got, "before it, 0 % after it:\n\n    heading\n    row\n\n"+endMark) || len(got) < len(data)/2 {
+	if err != nil || !strings.Contains(got, "before it, 0 % after it:\n\n    heading\n    row\n\n"+endMark) ||
+		len(got) < len(data)/2 {
 		t.Errorf("%v\n%s", err, got)
 	}
 }
@@ -74,12 +75,13 @@ func TestLeast(t *testing.T) {
 	} {
 		least.least(r)
 	}
-	if least.figures["a"] != 1 || least.figures["b"] != 1 || least.things["x"].count() != 1 || least.things["x"]["one"] != 1 || least.things["y"].count() != 1 {
+	if least.figures["a"] != 1 || least.figures["b"] != 1 || least.things["x"].count() != 1 ||
+		least.things["x"]["one"] != 1 || least.things["y"].count() != 1 {
 		t.Errorf("%+v", least)
 	}
 }
 
-// TestMakers reads the stacks of this process.
+// TestMakers counts the goroutines of this process.
 func TestMakers(t *testing.T) {
 	begun, end, ended := make(chan struct{}, 3), make(chan struct{}), make(chan struct{}, 3)
 	const n = 3
@@ -106,11 +108,13 @@ func TestMakers(t *testing.T) {
 	}
 }
 
-// TestAnonymous makes names of things of a kind equal, and keeps kinds apart.
+// TestAnonymous checks that names of the same kind become equal, and names of other kinds
+// do not.
 func TestAnonymous(t *testing.T) {
 	for _, tt := range []struct{ a, b string }{
 		{"pipe:[123]", "pipe:[45678]"},
-		{"/run/b/stdio/6dcf0d4db30583888fd3e4bb233d531670d7/out", "/run/b/stdio/aacf0d4db30583888fd3e4bb233d531670d0/out"},
+		{"/run/b/stdio/6dcf0d4db30583888fd3e4bb233d531670d7/out",
+			"/run/b/stdio/aacf0d4db30583888fd3e4bb233d531670d0/out"},
 	} {
 		if anonymous(tt.a) != anonymous(tt.b) {
 			t.Errorf("%s and %s", anonymous(tt.a), anonymous(tt.b))

@@ -11,13 +11,14 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// template is the spec that engine-lite gave a container, and what was in the files that the spec binds.
+// template is the spec that engine-lite gave to a container, and the content of the files
+// that the spec binds.
 type template struct {
 	config []byte
 	files  map[string][]byte // by their paths in the container
 }
 
-// takeTemplate finds out the spec of a container from the bundle of one that runs in engine-lite.
+// takeTemplate reads the spec of a container from its bundle at engine-lite.
 func takeTemplate(ctx context.Context, d *daemon) (t *template, err error) {
 	id, err := d.running(ctx)
 	if err != nil {
@@ -55,7 +56,7 @@ func (t *template) spec() (*specs.Spec, error) {
 	return s, json.Unmarshal(t.config, s)
 }
 
-// in writes the files to a directory and returns the spec with their paths there.
+// in writes the files to a directory, and returns the spec with their paths.
 func (t *template) in(dir string) (*specs.Spec, error) {
 	s, err := t.spec()
 	if err != nil {

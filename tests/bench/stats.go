@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// quantile is the value below which a part q of the samples is, by the nearest rank; NaN without samples.
+// quantile is the smallest sample that at least a part q of the samples does not exceed
+// (nearest rank); NaN without samples.
 func quantile(samples []float64, q float64) float64 {
 	if len(samples) == 0 {
 		return math.NaN()
@@ -14,7 +15,7 @@ func quantile(samples []float64, q float64) float64 {
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
-// median is the middle value, between the middle two where there is no middle one.
+// median is the middle sample, or the mean of the two in the middle.
 func median(samples []float64) float64 {
 	if len(samples) == 0 {
 		return math.NaN()
@@ -27,8 +28,8 @@ func median(samples []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
-// ratio is the median of the ratios of two series round by round: what disturbed one round disturbed both. 0 if
-// they have no round in common.
+// ratio is the median of the ratios of two series, round by round: a disturbance affects
+// both figures of a round. 0 if the series have no round in common.
 func ratio(of, to map[int]float64) float64 {
 	var ratios []float64
 	for round, v := range of {
@@ -44,7 +45,7 @@ func ratio(of, to map[int]float64) float64 {
 
 func contains(names []string, name string) bool { return slices.Contains(names, name) }
 
-// chosen tells whether a name is in a list; an empty list has all.
+// chosen is true if a name is in a list. An empty list has all names.
 func chosen(names []string, name string) bool { return len(names) == 0 || contains(names, name) }
 
 func firstError(errs ...error) error {

@@ -14,20 +14,20 @@ import (
 // megabytes per second, of 10^6 bytes.
 func rate(bytes int, d time.Duration) float64 { return float64(bytes) / 1e6 / d.Seconds() }
 
-// zerosArgs write so many bytes, which are whole MiB, as fast as they are taken.
+// zerosArgs is a program that writes so many bytes as fast as they are read: whole MiB.
 func zerosArgs(size int) []string {
 	return []string{"dd", "if=/dev/zero", "bs=1M", "count=" + strconv.Itoa(size>>20)}
 }
 
-// linesArgs write so many bytes of text.
+// linesArgs is a program that writes so many bytes of text.
 func linesArgs(size int) []string {
 	return append([]string{"cat"}, strings.Fields(strings.Repeat(textPath+" ", size/textSize))...)
 }
 
-// drainArgs say when they are there, and take whatever comes.
+// drainArgs is a program that writes "ready", and then reads and discards its stdin.
 var drainArgs = []string{"sh", "-c", "echo ready; exec cat >/dev/null"}
 
-// buffers are what a reader takes at once.
+// bufferSize is how much a reader reads at once.
 const bufferSize = 1 << 20
 
 // count reads to the end.
@@ -36,7 +36,7 @@ func count(r io.Reader) (int, error) {
 	return n, err
 }
 
-// timed reads to the end and tells when the first byte was there.
+// timed reads to the end, and returns when the first byte came.
 func timed(r io.Reader) (n int, first time.Time, err error) {
 	p := make([]byte, bufferSize)
 	for {
@@ -54,13 +54,13 @@ func timed(r io.Reader) (n int, first time.Time, err error) {
 	}
 }
 
-// readAll reads so many bytes and returns the rate from the first one to finish's return.
+// readAll reads so many bytes, calls finish, and returns the rate since the first byte.
 func readAll(r io.Reader, size int, finish func() error) (float64, error) {
 	n, first, err := timed(r)
 	if err == nil {
 		err = finish()
 	}
-	if err == nil && n != size { // a container that failed would be told first
+	if err == nil && n != size { // finish has not failed
 		err = fmt.Errorf("the reader got %d bytes of %d", n, size)
 	}
 	return rate(size, time.Since(first)), err
@@ -76,7 +76,8 @@ func logsDaemon(ctx context.Context, d *daemon, z sizes) (figures, error) {
 	return figures{"logs": v}, err
 }
 
-// output runs a container, reads what it writes, and waits for its end: by then an engine has written its log.
+// output runs a container, reads its output, and waits for its end. By then the engine has
+// written the log.
 func (d *daemon) output(ctx context.Context, k container, size int) (v float64, err error) {
 	id, err := d.create(ctx, k)
 	if err != nil {
@@ -128,11 +129,12 @@ func (b *bare) output(ctx context.Context, args []string, size int) (v float64, 
 		done <- err
 	}()
 	v, err = readAll(read, size, func() error { return nil })
-	read.Close() // after an error nobody writes for ever
+	read.Close() // after an error, the container must not wait for a reader
 	return v, errors.Join(err, <-done)
 }
 
-// feed waits until the reader on the other side is there, writes so many bytes, and waits for its end.
+// feed waits until the reader has written "ready", writes so many bytes, and waits for the
+// reader's end.
 func feed(out io.Reader, in io.Writer, closeWrite func() error, size int) (float64, error) {
 	ready := make([]byte, len("ready\n"))
 	if _, err := io.ReadFull(out, ready); err != nil || string(ready) != "ready\n" {
@@ -163,7 +165,8 @@ func stdinDaemon(ctx context.Context, d *daemon, z sizes) (figures, error) {
 }
 
 // attached runs a container with a client at its stdin and stdout, and removes it.
-func (d *daemon) attached(ctx context.Context, args []string, use func(*stream) (figures, error)) (f figures, err error) {
+func (d *daemon) attached(ctx context.Context, args []string, use func(*stream) (figures, error)) (f figures,
+	err error) {
 	id, err := d.create(ctx, container{args: args, stdin: true})
 	if err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// picture is a file with a panel of bars for each of some rows.
+// picture is a file with bars for some rows.
 type picture struct {
 	file, title string
 	rows        []string
@@ -21,7 +21,7 @@ var pictures = []picture{
 	{"bench-memory.svg", "Memory, MB: shorter is better", []string{"memory", "memory-each"}},
 }
 
-// Sizes in a picture's units, which are pixels where it is shown as it is.
+// Sizes in a picture's units, which are pixels without scaling.
 const (
 	panelWidth = 460
 	nameWidth  = 190
@@ -30,7 +30,7 @@ const (
 	margin     = 16
 )
 
-// draw writes the pictures for which there are figures.
+// draw writes the pictures that have figures.
 func (r *report) draw(dir string) error {
 	for _, p := range pictures {
 		data := p.draw(r)
@@ -44,7 +44,7 @@ func (r *report) draw(dir string) error {
 	return nil
 }
 
-// draw returns an SVG file with two columns of panels; nil where there is nothing to show.
+// draw returns an SVG file with two columns of panels; nil without figures.
 func (p picture) draw(r *report) []byte {
 	var panels bytes.Buffer
 	var height [2]int // of both columns
@@ -73,7 +73,7 @@ func (p picture) draw(r *report) []byte {
 	return b.Bytes()
 }
 
-// line are the figures of a row, in the targets' order.
+// line returns the figures of a row, in the order of the targets.
 func (r *report) line(row string) []*series {
 	var line []*series
 	for _, s := range r.Series {
@@ -96,7 +96,8 @@ func panel(b *bytes.Buffer, x, y int, row row, bars []*series) int {
 	for i, s := range bars {
 		top := y + (i+1)*lineHeight + 8
 		words(b, x, top+12, "", s.Target)
-		fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", x+nameWidth, top, max(s.Median*scale, 0.5), lineHeight-4, colour(s.Target))
+		fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", x+nameWidth, top,
+			max(s.Median*scale, 0.5), lineHeight-4, colour(s.Target))
 		end := min(s.P95, 1.1*longest) * scale
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#333"/>`+"\n",
 			float64(x+nameWidth)+s.Median*scale, float64(x+nameWidth)+end, top+lineHeight/2-2, top+lineHeight/2-2)
@@ -107,7 +108,7 @@ func panel(b *bytes.Buffer, x, y int, row row, bars []*series) int {
 
 func words(b *bytes.Buffer, x, y int, attributes, text string) {
 	fmt.Fprintf(b, `<text x="%d" y="%d" %s>`, x, y, attributes)
-	_ = xml.EscapeText(b, []byte(text)) // a buffer takes everything
+	_ = xml.EscapeText(b, []byte(text)) // a buffer never fails
 	b.WriteString("</text>\n")
 }
 

@@ -12,11 +12,11 @@ type target interface {
 	name() string
 	// runtime is the OCI runtime below it, whose bare figures are its ratio's base.
 	runtime() string
-	// open starts what has to run, and returns when it is ready.
+	// open starts the target, and returns when it is ready.
 	open(ctx context.Context) error
-	// close ends all of it and returns when it is gone.
+	// close stops the target, and returns when its processes are gone.
 	close(ctx context.Context) error
-	// version is what the target says that it is. It is called while open.
+	// version is the version that the target reports. It is called while the target is open.
 	version(ctx context.Context) (string, error)
 }
 
@@ -31,9 +31,12 @@ type targetKind struct {
 var targetKinds = []targetKind{
 	{name: "runc", must: true, make: func(_ *options, p *place) target { return newBare("runc", p) }},
 	{name: "crun", must: true, make: func(_ *options, p *place) target { return newBare("crun", p) }},
-	{name: "engine-lite+runc", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "") }},
-	{name: "engine-lite+crun", must: true, make: func(o *options, p *place) target { return newEngineLite(o, p, "crun", "") }},
-	{name: "engine-lite+containerd-1.6", make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "/usr/bin/containerd") }},
+	{name: "engine-lite+runc", must: true,
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "") }},
+	{name: "engine-lite+crun", must: true,
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "crun", "") }},
+	{name: "engine-lite+containerd-1.6",
+		make: func(o *options, p *place) target { return newEngineLite(o, p, "runc", "/usr/bin/containerd") }},
 	{name: "engine-lite+containerd-2.4", make: func(o *options, p *place) target {
 		return newEngineLite(o, p, "runc", filepath.Join(o.work, ".cache/containerd-2.4/containerd"))
 	}},
@@ -41,7 +44,8 @@ var targetKinds = []targetKind{
 		return newDocker(p, filepath.Join(o.work, ".cache/docker-debian/dockerd"), "/usr/bin")
 	}},
 	{name: "docker-newest", rare: true, make: func(o *options, p *place) target {
-		return newDocker(p, filepath.Join(o.work, ".cache/dockerd-newest/dockerd"), filepath.Join(o.work, ".cache/containerd-2.4"))
+		return newDocker(p, filepath.Join(o.work, ".cache/dockerd-newest/dockerd"),
+			filepath.Join(o.work, ".cache/containerd-2.4"))
 	}},
 }
 
@@ -53,12 +57,12 @@ func targetNames() []string {
 	return names
 }
 
-// kindNamed is the kind with a name that is in the list.
+// kindNamed returns the kind with that name.
 func kindNamed(name string) targetKind {
 	return targetKinds[slices.IndexFunc(targetKinds, func(k targetKind) bool { return k.name == name })]
 }
 
-// wanted tells whether a target is to be measured.
+// wanted is true if a target is to be measured.
 func (o *options) wanted(k targetKind) bool {
 	switch {
 	case len(o.targets) > 0:
@@ -70,7 +74,7 @@ func (o *options) wanted(k targetKind) bool {
 	}
 }
 
-// place is where a target keeps what it has, and what all of them share.
+// place is the directories of a target, and what all targets share.
 type place struct {
 	target string
 	disk   string // an empty directory on the disk
@@ -78,7 +82,7 @@ type place struct {
 	*shared
 }
 
-// shared is what all targets are given.
+// shared is what all targets share.
 type shared struct {
 	image    *rootfs
 	template *template // what bare runtimes need
@@ -89,14 +93,15 @@ func (p *place) name() string { return p.target }
 // socket is where an engine listens.
 func (p *place) socket() string { return filepath.Join(p.run, "e.sock") }
 
-// cgroup is the control group above those of a target's containers, where the target lets one choose.
+// cgroup is the parent of the control groups of a target's containers, if the target lets
+// one choose it.
 func (p *place) cgroup() string { return "/" + filepath.Base(filepath.Dir(p.disk)) + "-" + p.target }
 
-// notRun is what could not be measured, at least not in each round.
+// notRun is something that could not be measured in each round.
 type notRun struct {
 	Target string `json:"target"`
 	Row    string `json:"row,omitempty"`
-	Why    string `json:"why"`   // the first time
+	Why    string `json:"why"`   // of the first failure
 	Times  int    `json:"times"` // in how many rounds
 	must   bool
 }

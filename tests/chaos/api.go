@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// answer is what came of a request, which was sent and answered then.
+// answer is the outcome of a request, with the times of the request and of the response.
 type answer struct {
-	status       int
-	body         []byte
-	err          error
-	sent, gotten time.Time
+	status         int
+	body           []byte
+	err            error
+	sent, answered time.Time
 }
 
-// done tells that the engine says it is done.
+// done is true if the engine answered that the request was done.
 func (a answer) done() bool { return a.err == nil && a.status < 300 }
 
-// open tells that nobody knows what came of the request: no answer, or one that says
-// that somebody is not available.
-func (a answer) open() bool { return a.err != nil || a.status == http.StatusServiceUnavailable }
+// unclear is true if the request may have been done or not: there was no answer, or the
+// answer was 503.
+func (a answer) unclear() bool { return a.err != nil || a.status == http.StatusServiceUnavailable }
 
 // call sends a request to the engine, with a body of JSON where it isn't empty.
 func (w *world) call(ctx context.Context, method, path, body string) answer {
@@ -39,7 +39,7 @@ func (w *world) call(ctx context.Context, method, path, body string) answer {
 }
 
 func (w *world) send(ctx context.Context, method, path, kind string, body io.Reader) answer {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://engine"+path, body)
 	if err != nil {
@@ -57,22 +57,23 @@ func (w *world) send(ctx context.Context, method, path, kind string, body io.Rea
 	defer response.Body.Close()
 	a.status = response.StatusCode
 	a.body, a.err = io.ReadAll(response.Body)
-	a.gotten = time.Now()
+	a.answered = time.Now()
 	return a
 }
 
-// sure repeats a request that may be repeated until it is answered.
-func (w *world) sure(ctx context.Context, method, path string) answer {
+// callUntilAnswered repeats a request until it is answered. The request must be one that
+// may be repeated.
+func (w *world) callUntilAnswered(ctx context.Context, method, path string) answer {
 	var a answer
-	holds(ctx, func() bool {
+	waitUntil(ctx, func() bool {
 		a = w.call(ctx, method, path, "")
-		return !a.open()
+		return !a.unclear()
 	})
 	return a
 }
 
-// shown is a part of what the engine tells of a container.
-type shown struct {
+// containerState is a part of the engine's answer to an inspect.
+type containerState struct {
 	ID           string
 	RestartCount int
 	State        struct {
@@ -83,9 +84,9 @@ type shown struct {
 	}
 }
 
-// inspect asks for a container; there is none where found is false.
-func (w *world) inspect(ctx context.Context, name string) (s shown, found bool, err error) {
-	a := w.sure(ctx, http.MethodGet, "/containers/"+name+"/json")
+// inspect asks for a container. found is false if there is none.
+func (w *world) inspect(ctx context.Context, name string) (s containerState, found bool, err error) {
+	a := w.callUntilAnswered(ctx, http.MethodGet, "/containers/"+name+"/json")
 	switch {
 	case a.err == nil && a.status == http.StatusNotFound:
 		return s, false, nil

@@ -15,33 +15,33 @@ import (
 	"github.com/engine-lite/engine-lite/events"
 )
 
-// consume is a consumer of the engine's events: it writes each to a file and keeps
-// its place in another one. Killed at any moment and started again, it goes on.
+// consume is a consumer of the engine's events. It writes each event to a file, and its
+// position to another file. If it is killed, the next one goes on from that position.
 func consume(args []string) error {
 	flags := flag.NewFlagSet("consume", flag.ContinueOnError)
 	socket := flags.String("socket", "", "the engine's socket")
 	dir := flags.String("dir", "", "where the record and the position are")
 	slow := flags.Duration("slow", 0, "how long each event takes")
-	reconnect := flags.Duration("reconnect", 0, "how long a connection is used; 0 is for ever")
+	reconnect := flags.Duration("reconnect", 0, "how long a connection is used; 0: without a limit")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	record, err := openRecord(filepath.Join(*dir, recordFile))
+	file, err := openRecord(filepath.Join(*dir, recordFile))
 	if err != nil {
 		return err
 	}
-	defer record.Close()
+	defer file.Close()
 	client := events.Unix(*socket)
 	defer client.Close()
 	handle := func(e events.Event) error {
 		if *slow > 0 {
-			rest(ctx, *slow)
+			sleep(ctx, *slow)
 		}
 		data, err := json.Marshal(e)
 		if err == nil {
-			_, err = record.Write(append(data, '\n'))
+			_, err = file.Write(append(data, '\n'))
 		}
 		return err
 	}
@@ -62,8 +62,8 @@ func consume(args []string) error {
 
 const recordFile = "record"
 
-// openRecord opens a record to append to. A line that a killed consumer has left
-// unfinished comes again.
+// openRecord opens a record to append to. It cuts off an unfinished line that a killed
+// consumer has left: that event comes again.
 func openRecord(path string) (*os.File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -79,8 +79,8 @@ func openRecord(path string) (*os.File, error) {
 	return file, nil
 }
 
-// rest waits, as long as ctx does.
-func rest(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -14,7 +14,7 @@ import (
 	"github.com/engine-lite/engine-lite/events"
 )
 
-// consumer is a process that consumes events, killed and started again.
+// consumer is a process that consumes events. It is killed and started again.
 type consumer struct {
 	name string
 	args []string
@@ -22,16 +22,17 @@ type consumer struct {
 	mu      sync.Mutex
 	process *process
 	started int
-	// read and again count the events of its record: all, and those that came
-	// again after a kill.
+	// read counts the events of its record; again counts those that came twice because of a
+	// kill.
 	read, again int
 }
 
-// startConsumers starts one that is fast, one that is slow and one that connects
-// anew all the time.
+// startConsumers starts three consumers: a fast one, a slow one, and one that reconnects
+// all the time.
 func (w *world) startConsumers() error {
 	w.consumers = []*consumer{
-		{name: "fast"}, {name: "slow", args: []string{"--slow", "20ms"}}, {name: "reconnecting", args: []string{"--reconnect", "300ms"}},
+		{name: "fast"}, {name: "slow", args: []string{"--slow", "20ms"}},
+		{name: "reconnecting", args: []string{"--reconnect", "300ms"}},
 	}
 	var errs []error
 	for _, c := range w.consumers {
@@ -58,65 +59,69 @@ func (c *consumer) running() *process {
 	return c.process
 }
 
-// kill kills it and starts it again.
+// kill kills the consumer and starts it again.
 func (c *consumer) kill(w *world) {
 	p := c.running()
-	if p.over() {
-		w.differ("the %s consumer has ended by itself: %s", c.name, w.tail(c.name+".log"))
+	if p.hasEnded() {
+		w.difference("the %s consumer has ended by itself: %s", c.name, w.tail(c.name+".log"))
 	} else if err := p.cmd.Process.Kill(); err != nil {
-		w.differ("kill the %s consumer: %v", c.name, err)
+		w.difference("kill the %s consumer: %v", c.name, err)
 	}
 	<-p.ended
 	if err := c.start(w); err != nil {
-		w.differ("the %s consumer cannot be started: %v", c.name, err)
+		w.difference("the %s consumer cannot be started: %v", c.name, err)
 	}
 }
 
-// end ends it in order.
+// end stops the consumer with SIGTERM.
 func (c *consumer) end(w *world) {
 	if p := c.running(); p != nil {
 		if err := p.end(); err != nil {
-			w.differ("the %s consumer: %v: %s", c.name, err, w.tail(c.name+".log"))
+			w.difference("the %s consumer: %v: %s", c.name, err, w.tail(c.name+".log"))
 		}
 	}
 }
 
-// compare waits until the consumer has all events, and compares its record with
-// them: each is there, in order; only after a kill the last one comes again.
+// compare waits until the consumer has all events, and compares its record with the
+// history. Each event must be there, in order. The last event before a kill may come
+// twice.
 func (c *consumer) compare(ctx context.Context, w *world, history []events.Event) {
 	newest := history[len(history)-1].Seq
-	if !holds(ctx, func() bool { return c.last(w) >= newest }) {
-		w.differ("the %s consumer stays behind: at %d of %d events; %s", c.name, c.last(w), newest, w.tail(c.name+".log"))
+	if !waitUntil(ctx, func() bool { return c.last(w) >= newest }) {
+		w.difference("the %s consumer stays behind: at %d of %d events; %s", c.name, c.last(w), newest,
+			w.tail(c.name+".log"))
 		return
 	}
 	data, err := os.ReadFile(w.file(c.name + "/" + recordFile))
 	if err != nil {
-		w.differ("%v", err)
+		w.difference("%v", err)
 		return
 	}
-	next := 0 // of history
+	next := 0 // index in history
 	for line := range bytes.Lines(data) {
 		var e events.Event
 		if err := json.Unmarshal(line, &e); err != nil {
-			w.differ("the %s consumer's record: %v: %s", c.name, err, line)
+			w.difference("the %s consumer's record: %v: %s", c.name, err, line)
 			return
 		}
 		if next > 0 && e.Seq == history[next-1].Seq {
 			next--
 			c.again++
 		}
-		if next < len(history) && !same(e, history[next]) {
-			w.differ("the %s consumer has, in place %d, %+v, the journal %+v", c.name, next, e, history[next])
+		if next < len(history) && !sameEvent(e, history[next]) {
+			w.difference("event %[2]d of the %[1]s consumer is %+[3]v, in the journal %+[4]v", c.name, next, e,
+				history[next])
 			return
 		}
 		next, c.read = next+1, c.read+1
 	}
 	if next < len(history) || c.again >= c.started {
-		w.differ("the %s consumer, started %d times, has %d events of %d, %d of them again", c.name, c.started, c.read, len(history), c.again)
+		w.difference("the %s consumer, started %d times, has %d events of %d, %d of them twice", c.name, c.started,
+			c.read, len(history), c.again)
 	}
 }
 
-func same(a, b events.Event) bool {
+func sameEvent(a, b events.Event) bool {
 	if !a.Time.Equal(b.Time) {
 		return false
 	}
@@ -154,19 +159,19 @@ func (c *consumer) last(w *world) uint64 {
 func (w *world) history(ctx context.Context) ([]events.Event, error) {
 	client := events.Unix(w.socket())
 	defer client.Close()
-	now, err := client.Now(ctx)
+	newest, err := client.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []events.Event
 	err = events.Consume(ctx, client, new(events.Memory), func(e events.Event) error {
 		list = append(list, e)
-		if e.Seq == now.Seq {
-			return errEnough
+		if e.Seq == newest.Seq {
+			return errAllRead
 		}
 		return nil
 	})
-	if !errors.Is(err, errEnough) {
+	if !errors.Is(err, errAllRead) {
 		return nil, fmt.Errorf("read the journal's events: %w", err)
 	}
 	if list[0].Seq != 1 {
@@ -175,4 +180,4 @@ func (w *world) history(ctx context.Context) ([]events.Event, error) {
 	return list, nil
 }
 
-var errEnough = errors.New("that were all")
+var errAllRead = errors.New("all events are read")

@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// process is one that this program started.
+// process is a process that this program started.
 type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it was reaped
@@ -39,8 +39,8 @@ func (w *world) spawn(log string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// over tells whether the process has ended.
-func (p *process) over() bool {
+// hasEnded is true if the process has ended.
+func (p *process) hasEnded() bool {
 	select {
 	case <-p.ended:
 		return true
@@ -49,12 +49,13 @@ func (p *process) over() bool {
 	}
 }
 
-// end ends the process in order, and says how it ended if that wasn't so.
+// end stops the process with SIGTERM, and returns an error if the process does not end
+// well.
 func (p *process) end() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !p.over() {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !p.hasEnded() {
 		return err
 	}
-	if !holds(context.Background(), p.over) {
+	if !waitUntil(context.Background(), p.hasEnded) {
 		return fmt.Errorf("%s does not end after SIGTERM", p.cmd.Path)
 	}
 	if !p.cmd.ProcessState.Success() {
@@ -63,34 +64,35 @@ func (p *process) end() error {
 	return nil
 }
 
-// launch starts the engine and doesn't wait for it.
-func (w *world) launch() error {
+// spawnEngine starts the engine without waiting until it answers.
+func (w *world) spawnEngine() error {
 	var err error
-	w.engine, err = w.spawn("engine.log", filepath.Join(w.bin, "engine-lite"), "--root", w.file("root"), "--run", w.runDir())
+	w.engine, err = w.spawn("engine.log", filepath.Join(w.bin, "engine-lite"), "--root", w.file("root"), "--run",
+		w.runDir())
 	return err
 }
 
-// startEngine starts the engine and returns when it answers.
+// startEngine starts the engine and waits until it answers.
 func (w *world) startEngine(ctx context.Context) error {
-	if err := w.launch(); err != nil {
+	if err := w.spawnEngine(); err != nil {
 		return err
 	}
-	return w.answers(ctx)
+	return w.awaitEngine(ctx)
 }
 
-// answers waits until the engine does.
-func (w *world) answers(ctx context.Context) error {
-	ok := holds(ctx, func() bool {
-		return w.engine.over() || w.call(ctx, http.MethodGet, "/_ping", "").done()
+// awaitEngine waits until the engine answers.
+func (w *world) awaitEngine(ctx context.Context) error {
+	ok := waitUntil(ctx, func() bool {
+		return w.engine.hasEnded() || w.call(ctx, http.MethodGet, "/_ping", "").done()
 	})
-	if !ok || w.engine.over() {
+	if !ok || w.engine.hasEnded() {
 		return fmt.Errorf("the engine does not answer; its log ends with:\n%s", w.tail("engine.log"))
 	}
 	return nil
 }
 
-// endEngine ends engine and keeper in order.
-func (w *world) endEngine() error {
+// stopEngines stops the engine and the keeper with SIGTERM.
+func (w *world) stopEngines() error {
 	var errs []error
 	if w.engine != nil {
 		errs = append(errs, w.engine.end())
@@ -99,7 +101,7 @@ func (w *world) endEngine() error {
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 			errs = append(errs, fmt.Errorf("keeper: %w", err))
 		}
-		if !holds(context.Background(), func() bool { return !alive(pid) }) {
+		if !waitUntil(context.Background(), func() bool { return !alive(pid) }) {
 			errs = append(errs, fmt.Errorf("the keeper, process %d, does not end", pid))
 		}
 	}
@@ -127,8 +129,8 @@ func (w *world) keeperPid() int {
 	return pid
 }
 
-// runtimedPid is the runtime daemon's; 0 while there is none. It is the child of
-// whichever of the keeper's threads has made it.
+// runtimedPid is the pid of the runtime daemon; 0 while there is none. Any of the keeper's
+// threads may be its parent.
 func (w *world) runtimedPid() int {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", w.keeperPid()))
 	for _, list := range lists {
@@ -146,7 +148,7 @@ func (w *world) runtimedPid() int {
 	return 0
 }
 
-// alive tells whether there is a process that has not ended.
+// alive is true if there is a process with that pid that has not ended.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(stat), ") ")

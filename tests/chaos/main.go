@@ -1,12 +1,13 @@
-// Command chaos kills the processes of an engine-lite at random, for minutes, while
-// real containers of all kinds come, run and end. Then it compares what the
-// containers themselves said of their lives with what the journal, its consumers,
-// the logs and the API say. It prints a table and ends with 1 for any difference.
+// Command chaos kills the processes of an engine-lite at random, for minutes, while real
+// containers of several kinds are created, run and end. Then it compares what the
+// containers' programs reported with the journal, the records of its consumers, the logs
+// and the API. It prints a table and ends with 1 if there is any difference.
 //
 //	chaos --minutes 2 --seed 7 --bin ../../bin
 //
-// hack/chaos builds and runs it, in a place of its own: see package apart. The same program is what runs in the containers
-// ("chaos act KIND") and what consumes the events ("chaos consume").
+// hack/chaos builds this program and runs it in namespaces of its own: see package apart.
+// The same program runs in the containers ("chaos program KIND") and consumes the events
+// ("chaos consume").
 package main
 
 import (
@@ -25,15 +26,15 @@ import (
 func main() {
 	var err error
 	switch {
-	case len(os.Args) > 2 && os.Args[1] == "act":
-		os.Exit(act(os.Args[2:]))
+	case len(os.Args) > 2 && os.Args[1] == "program":
+		os.Exit(runProgram(os.Args[2:]))
 	case len(os.Args) > 1 && os.Args[1] == "consume":
 		err = consume(os.Args[2:])
 	default:
 		if code, done := apart.Enter(); done {
 			os.Exit(code)
 		}
-		err = storm()
+		err = runChaos()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -41,10 +42,11 @@ func main() {
 	}
 }
 
-// storm is a whole run of chaos. Its error says how many differences there are.
-func storm() error {
+// runChaos runs the program. Its error has the number of differences.
+func runChaos() error {
 	minutes := flag.Float64("minutes", 2, "how long processes are killed")
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "what the killer and the containers' users do depends on it")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()),
+		"of the random decisions of the killer and of the containers' users")
 	bin := flag.String("bin", "bin", "where engine-lite, keeper and runtimed are")
 	keep := flag.Bool("keep", false, "keep the directory when there are differences")
 	flag.Parse()
@@ -58,7 +60,7 @@ func storm() error {
 		return err
 	}
 	fmt.Printf("chaos: %v minutes, seed %d, in %s\n", *minutes, *seed, w.dir)
-	err = w.chaos(ctx, time.Duration(*minutes*float64(time.Minute)))
+	err = w.runAll(ctx, time.Duration(*minutes*float64(time.Minute)))
 	err = errors.Join(err, w.print(os.Stdout))
 	if n := len(w.differences); n > 0 && err == nil {
 		err = fmt.Errorf("%d differences", n)

@@ -10,18 +10,18 @@ import (
 	"text/tabwriter"
 )
 
-// print shows what happened, and the differences.
+// print prints the table and the differences.
 func (w *world) print(to io.Writer) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, err := table.Write(w.table())
 	return errors.Join(err, table.Flush(), w.printDifferences(to))
 }
 
-// table is what happened, with tabs between the columns.
+// table is the text of the table, with tabs between the columns.
 func (w *world) table() []byte {
 	t := new(bytes.Buffer)
-	fmt.Fprintln(t, "containers\tlives\truns\texits\tby SIGKILL\tOOM\trestarts\tfailed starts\tuntold\tsilent\tunknown\texecs\tlog lines\t")
-	var all tally
+	fmt.Fprintln(t, "kind\tcontainers\truns\texits compared\tby SIGKILL\tOOM\trestarts\tfailed starts\twithout events\twithout reports\tunknown exits\texecs\tlog lines\t")
+	var all counts
 	for _, kind := range slices.Sorted(maps.Keys(w.sums.kinds)) {
 		k := w.sums.kinds[kind]
 		k.row(t, kind)
@@ -37,7 +37,7 @@ func (w *world) table() []byte {
 		fmt.Fprintf(t, "%s\t%d\t\n", victim, kills[victim])
 	}
 	fmt.Fprintf(t, "all\t%d\t\n", len(w.kills))
-	fmt.Fprintln(t, "\nconsumer\tstarted\tevents\tof them again\t")
+	fmt.Fprintln(t, "\nconsumer\tstarted\tevents\ttwice\t")
 	for _, c := range w.consumers {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t\n", c.name, c.started, c.read, c.again)
 	}
@@ -55,13 +55,16 @@ func (w *world) printDifferences(to io.Writer) error {
 	return err
 }
 
-func (k *tally) row(to *bytes.Buffer, name string) {
-	fmt.Fprintf(to, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, k.lives, k.runs, k.ended, k.sigkilled, k.oom,
-		k.restarts, k.failed, k.untold, k.silent, k.unknown, k.execs, k.lines)
+func (k *counts) row(to *bytes.Buffer, name string) {
+	fmt.Fprintf(to, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, k.containers, k.runs, k.compared,
+		k.sigkilled, k.oom,
+		k.restarts, k.failed, k.withoutEvents, k.withoutReport, k.unknown, k.execs, k.lines)
 }
 
-func (k *tally) add(o *tally) {
-	k.lives, k.runs, k.ended, k.sigkilled, k.oom = k.lives+o.lives, k.runs+o.runs, k.ended+o.ended, k.sigkilled+o.sigkilled, k.oom+o.oom
-	k.restarts, k.failed, k.untold, k.silent = k.restarts+o.restarts, k.failed+o.failed, k.untold+o.untold, k.silent+o.silent
+func (k *counts) add(o *counts) {
+	k.containers, k.runs, k.compared, k.sigkilled, k.oom = k.containers+o.containers, k.runs+o.runs,
+		k.compared+o.compared, k.sigkilled+o.sigkilled, k.oom+o.oom
+	k.restarts, k.failed, k.withoutEvents, k.withoutReport = k.restarts+o.restarts, k.failed+o.failed,
+		k.withoutEvents+o.withoutEvents, k.withoutReport+o.withoutReport
 	k.unknown, k.execs, k.lines = k.unknown+o.unknown, k.execs+o.execs, k.lines+o.lines
 }

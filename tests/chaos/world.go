@@ -13,27 +13,28 @@ import (
 	"time"
 )
 
-// patience bounds each wait for something that has to happen by itself.
-const patience = 90 * time.Second
+// waitLimit bounds each wait for something that must happen by itself.
+const waitLimit = 90 * time.Second
 
-// world is an engine with directories of its own, and all who have to do with it.
+// world is one run of this program: an engine with directories of its own, its containers,
+// its consumers, and the killer.
 type world struct {
 	dir, bin, self string
 	seed           uint64
 	client         *http.Client
-	ledger         *ledger
-	engine         *process // the newest; the killer's alone
+	reports        *reports
+	engine         *process // the newest; only the killer changes it
 
 	mu          sync.Mutex
 	kills       []kill
-	lives       []*life
+	containers  []*container
 	differences []string
 
 	consumers []*consumer
 	sums      sums
 }
 
-// kill is one of the killer's deeds.
+// kill is one kill by the killer.
 type kill struct {
 	victim string
 	at     time.Time
@@ -50,15 +51,15 @@ func newWorld(bin string, seed uint64) (*world, error) {
 		return nil, errors.Join(err, os.RemoveAll(w.dir))
 	}
 	w.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.dial}}
-	w.ledger, err = openLedger(w.ledgerAddress(), w.file("ledger"))
+	w.reports, err = listenForReports(w.reportAddress(), w.file("reports"))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(w.dir))
 	}
 	return w, nil
 }
 
-// copyPrograms has the programs in the world's directory: who builds them anew
-// meanwhile doesn't change what is started next.
+// copyPrograms copies the programs to the world's directory, so that a build meanwhile
+// does not change what is started next.
 func (w *world) copyPrograms(from string) error {
 	w.bin = w.file("bin")
 	if err := os.Mkdir(w.bin, 0o700); err != nil {
@@ -69,7 +70,8 @@ func (w *world) copyPrograms(from string) error {
 		return err
 	}
 	w.self = filepath.Join(w.bin, filepath.Base(self))
-	for _, path := range []string{filepath.Join(from, "engine-lite"), filepath.Join(from, "keeper"), filepath.Join(from, "runtimed"), self} {
+	for _, path := range []string{filepath.Join(from, "engine-lite"), filepath.Join(from, "keeper"),
+		filepath.Join(from, "runtimed"), self} {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -88,61 +90,62 @@ func (w *world) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (w *world) file(name string) string { return filepath.Join(w.dir, name) }
 func (w *world) runDir() string          { return w.file("run") }
 func (w *world) socket() string          { return filepath.Join(w.runDir(), "engine.sock") }
-func (w *world) ledgerAddress() string   { return "@" + filepath.Base(w.dir) }
+func (w *world) reportAddress() string   { return "@" + filepath.Base(w.dir) }
 
-// random is a source of its own for each of those who act at the same time.
-func (w *world) random(who int) *rand.Rand {
-	return rand.New(rand.NewPCG(w.seed, uint64(who)))
+// random returns a source of random numbers for one of the goroutines.
+func (w *world) random(actor int) *rand.Rand {
+	return rand.New(rand.NewPCG(w.seed, uint64(actor)))
 }
 
-// differ notes a difference between what happened and what is said of it.
-func (w *world) differ(format string, args ...any) {
+// difference records a difference between what happened and what engine, logs or consumers
+// say.
+func (w *world) difference(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.differences = append(w.differences, fmt.Sprintf(format, args...))
 }
 
-// chaos is all of it: the killings, the end of everything, and the comparison.
-func (w *world) chaos(ctx context.Context, length time.Duration) (err error) {
-	defer func() { err = errors.Join(err, w.ledger.close()) }()
+// runAll does all of it: the kills, the end of all containers, and the comparison.
+func (w *world) runAll(ctx context.Context, length time.Duration) (err error) {
+	defer func() { err = errors.Join(err, w.reports.close()) }()
 	if err := w.startEngine(ctx); err != nil {
-		return errors.Join(err, w.endEngine())
+		return errors.Join(err, w.stopEngines())
 	}
 	err = w.importSelf(ctx)
 	if err == nil {
 		err = w.startConsumers()
 	}
 	if err == nil {
-		w.play(ctx, length)
+		w.runUntil(ctx, length)
 		err = w.compare(ctx)
 	}
 	err = errors.Join(err, w.removeAll(context.WithoutCancel(ctx)))
 	for _, c := range w.consumers {
 		c.end(w)
 	}
-	return errors.Join(err, w.endEngine())
+	return errors.Join(err, w.stopEngines())
 }
 
-// play lets containers live and processes be killed, and returns when the last
+// runUntil runs containers and kills processes for so long. It returns when the last
 // container has ended. The killer stops first.
-func (w *world) play(ctx context.Context, length time.Duration) {
+func (w *world) runUntil(ctx context.Context, length time.Duration) {
 	acting, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	var users, killer sync.WaitGroup
-	killer.Go(func() { w.hunt(acting) })
-	for i, k := range cast {
-		users.Go(func() { w.follow(acting, ctx, k, i) })
+	killer.Go(func() { w.killProcesses(acting) })
+	for i, k := range containerKinds {
+		users.Go(func() { w.runContainers(acting, ctx, k, i) })
 	}
 	killer.Wait()
 	if ctx.Err() == nil {
-		w.checkHunt(length)
+		w.checkKills(length)
 	}
 	users.Wait()
 }
 
-// holds polls until a condition does, and tells whether it did in time.
-func holds(ctx context.Context, condition func() bool) bool {
-	for deadline := time.Now().Add(patience); !condition(); rest(ctx, 20*time.Millisecond) {
+// waitUntil polls until the condition is true, and reports whether that happened in time.
+func waitUntil(ctx context.Context, condition func() bool) bool {
+	for deadline := time.Now().Add(waitLimit); !condition(); sleep(ctx, 20*time.Millisecond) {
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return false
 		}

@@ -52,6 +52,7 @@ func run(version string, args []string) (err error) {
 	flags.StringVar(&opts.Address, "address", "/run/engine-lite/runtimed.sock", "unix `socket` to serve containerd's API on")
 	flags.StringVar(&opts.Keeper, "keeper", "/run/engine-lite/keeper/keeper.sock", "the keeper's `socket`")
 	flags.StringVar(&opts.Runtime, "runtime", "", "OCI runtime, `name` or path (default: crun where it runs on this host, else runc)")
+	flags.StringVar(&opts.ParentGroup, "parent-group", "", "`name` of the control group that all containers are below, to be removed after the last one")
 	trace := flags.String("trace", "", "`file` that the spans of traced requests are appended to, as OTLP's JSON")
 	level := flags.String("log-level", "info", "`level` of messages: error, warning, info or debug")
 	if err := flags.Parse(args); err != nil {

@@ -221,7 +221,8 @@ func TestLedgerV1(t *testing.T) {
 			}
 			l, err := Open(path, c.boot, log.New(t.Output(), "", 0))
 			if c.pids == nil {
-				numbers := fmt.Sprintf("format %d, and this keeper reads formats up to %d", ledgerFormat+1, ledgerFormat)
+				numbers := fmt.Sprintf("format %d, and this keeper reads formats up to %d", ledgerFormat+1,
+					ledgerFormat)
 				if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), numbers) {
 					t.Errorf("%v", err)
 				}
@@ -252,7 +253,8 @@ func TestBootIsWrittenDown(t *testing.T) {
 	for i, c := range []struct {
 		boot procfs.BootID
 		want int
-	}{{procfs.BootID{1}, 0}, {procfs.BootID{1}, 1}, {procfs.BootID{2}, 0}, {procfs.BootID{2}, 1}, {procfs.BootID{1}, 0}} {
+	}{{procfs.BootID{1}, 0}, {procfs.BootID{1}, 1}, {procfs.BootID{2}, 0}, {procfs.BootID{2}, 1},
+		{procfs.BootID{1}, 0}} {
 		l, err := Open(path, c.boot, log.New(t.Output(), "", 0))
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,8 @@ import (
 
 func FuzzAnswer(f *testing.F) {
 	for _, op := range []string{
-		wire.OpHello, wire.OpHold, wire.OpTake, wire.OpReturn, wire.OpRelease, wire.OpList, wire.OpLookup, wire.OpForget, "x",
+		wire.OpHello, wire.OpHold, wire.OpTake, wire.OpReturn, wire.OpRelease, wire.OpList, wire.OpLookup,
+		wire.OpForget, "x",
 	} {
 		f.Add([]byte(`{"id":1,"op":"`+op+`","protocol":1,"key":"a/b","name":"stdout","pid":1,"start":2}`), true)
 	}

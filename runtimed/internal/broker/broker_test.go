@@ -7,7 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// A subscriber that doesn't read loses its subscription; the others lose nothing.
+// A subscriber that doesn't read loses its subscription. The others lose nothing.
 func TestSlowSubscriber(t *testing.T) {
 	b := New()
 	slow, good := b.Subscribe(), b.Subscribe()

@@ -15,12 +15,15 @@ func ptr[T any](v T) *T { return &v }
 func TestRequireControllers(t *testing.T) {
 	for name, c := range map[string]struct {
 		resources *specs.LinuxResources
-		lacking   string // the one controller that is needed; empty for none
+		lacking   string // the controller that is missing; empty for none
 	}{
-		"no resources":     {nil, ""},
-		"no limits":        {&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, ""},
-		"zero":             {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(0))}, CPU: &specs.LinuxCPU{Shares: ptr(uint64(0))}, BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(0))}}, ""},
-		"unlimited":        {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-1)), Swap: ptr(int64(-1))}, CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))}}, ""},
+		"no resources": {nil, ""},
+		"no limits": {&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+			Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, ""},
+		"zero": {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(0))},
+			CPU: &specs.LinuxCPU{Shares: ptr(uint64(0))}, BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(0))}}, ""},
+		"unlimited": {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-1)),
+			Swap: ptr(int64(-1))}, CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))}}, ""},
 		"memory":           {&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20))}}, "memory"},
 		"swap":             {&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(1 << 20))}}, "memory"},
 		"swappiness":       {&specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(0))}}, "memory"},

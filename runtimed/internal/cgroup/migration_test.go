@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestMigrationInPlace: the process stays in the control groups that it is in, and the one that it writes to is one
-// of them.
+// TestMigrationInPlace checks that the process stays in its control groups, and that the
+// group that it writes to is one of these.
 func TestMigrationInPlace(t *testing.T) {
 	before := read(t, "/proc/self/cgroup")
 	if err := MigrateInPlace(); err != nil {

@@ -44,7 +44,7 @@ func FuzzOOMKills(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) { parseOOMKills(data) })
 }
 
-// Whatever the kernel shows as a group's path, only what is below the hierarchy's mount is read.
+// Of any path of a control group, only files below the hierarchy's mount are read.
 func FuzzCgroupPath(f *testing.F) {
 	f.Add("/x/y")
 	f.Add("/../../../etc")

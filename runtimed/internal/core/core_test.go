@@ -15,8 +15,10 @@ import (
 func TestTransitions(t *testing.T) {
 	all := []status{added, creating, created, starting, running, stopped}
 	want := map[[2]status]bool{
-		{added, starting}: true, {added, stopped}: true, {creating, created}: true, {created, starting}: true, {created, stopped}: true,
-		{starting, running}: true, {starting, created}: true, {starting, added}: true, {starting, stopped}: true, {running, stopped}: true,
+		{added, starting}: true, {added, stopped}: true, {creating, created}: true, {created, starting}: true,
+		{created, stopped}:  true,
+		{starting, running}: true, {starting, created}: true, {starting, added}: true, {starting, stopped}: true,
+		{running, stopped}: true,
 	}
 	for _, from := range all {
 		for _, to := range all {
@@ -52,7 +54,7 @@ func TestExitTable(t *testing.T) {
 		t.Fatal("the exit was taken twice")
 	}
 	first, second := table.open(), table.open()
-	early := exit(11, 6, second.since.Add(-time.Hour)) // the clock was set back
+	early := exit(11, 6, second.since.Add(-time.Hour)) // as after the clock was set back
 	if _, keep := table.take(early); !keep {
 		t.Fatal("an exit was not kept for the process that is being made")
 	}

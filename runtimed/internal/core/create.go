@@ -46,6 +46,12 @@ func (d *Daemon) CreateTask(ctx context.Context, ns string, r *tasks.CreateTaskR
 			t.endPlan()
 			return err
 		}
+		created, err := d.parent.Creating(op)
+		if err != nil {
+			t.endPlan()
+			return err
+		}
+		defer created()
 		if err := t.make(op, ctx, r); err != nil {
 			return err
 		}

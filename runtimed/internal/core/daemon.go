@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/parentgroup"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/broker"
 	"github.com/engine-lite/engine-lite/runtimed/internal/cgroup"
@@ -32,6 +33,10 @@ type Options struct {
 	Keeper string
 	// Runtime is the name or the path of an OCI runtime. Empty means crun if it runs on this host, else runc.
 	Runtime string
+	// ParentGroup is the control group below which all containers are made: its name, which has no slash, below the root
+	// of each hierarchy. The daemon removes the group a second after the last container. If ParentGroup is empty, the
+	// daemon removes no such group.
+	ParentGroup string
 	// Log receives the daemon's messages. nil is logrus' standard logger.
 	Log *logrus.Entry
 }
@@ -49,6 +54,7 @@ type Daemon struct {
 	keeper  keeperlink.Link
 	events  *broker.Broker
 	exits   *exitTable
+	parent  *parentgroup.Keeper
 	// migrating tells that this process is just migrating, see prepareMigration.
 	migrating atomic.Bool
 	work      sync.WaitGroup // operations that may outlive their request
@@ -98,6 +104,9 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if d.host, err = host.Detect(d.tmp()); err != nil {
 		return nil, err
 	}
+	if d.parent, err = parentgroup.New(opts.ParentGroup); err != nil {
+		return nil, fmt.Errorf("%v: %w", err, errdefs.ErrInvalidArgument)
+	}
 	if err := d.keeper.Dial(ctx); err != nil {
 		return nil, err
 	}
@@ -119,7 +128,7 @@ func (d *Daemon) Close() error {
 			}
 		}
 	}
-	return d.lock.Close()
+	return errors.Join(d.parent.Close(), d.lock.Close())
 }
 
 func (d *Daemon) tmp() string { return filepath.Join(d.opts.Root, ".tmp") }

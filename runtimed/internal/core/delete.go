@@ -15,12 +15,38 @@ import (
 // endBound is how long an exit may take that is certain to come.
 const endBound = 30 * time.Second
 
-// Delete frees a task or an exec that has ended, or was never started.
-func (p *Process) Delete(ctx context.Context) (ExitRecord, error) {
-	if p.exec != "" {
-		return p.deleteExec(ctx)
+// Delete frees a task that has ended, or was never started; with an exec id, such an exec. It returns the process.
+//
+// NotFound is an answer about now: a request that makes the task or the exec, and whose caller may have gone, is waited
+// for. Else the caller of a failed create would believe that nothing is left, and find the task later.
+func (d *Daemon) Delete(ctx context.Context, ns, id, exec string) (*Process, ExitRecord, error) {
+	p, err := d.FindProcess(ns, id, exec)
+	if errdefs.IsNotFound(err) {
+		p, err = d.findSettled(ctx, ns, id, exec)
 	}
-	return p.task.delete(ctx)
+	if err != nil {
+		return nil, ExitRecord{}, err
+	}
+	var r ExitRecord
+	if p.exec != "" {
+		r, err = p.deleteExec(ctx)
+	} else {
+		r, err = p.task.delete(ctx)
+	}
+	return p, r, err
+}
+
+// findSettled is FindProcess after the operation on the container that is under way.
+func (d *Daemon) findSettled(ctx context.Context, ns, id, exec string) (*Process, error) {
+	c, err := d.find(ns, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.acquire(ctx); err != nil {
+		return nil, err
+	}
+	c.release()
+	return d.FindProcess(ns, id, exec)
 }
 
 // delete frees an ended task, or one that was created and never started, which is killed. A step that fails leaves

@@ -21,6 +21,7 @@ func (t *containerTask) discard(ctx context.Context) error {
 	if err := t.endRuntime(ctx); err != nil {
 		return fmt.Errorf("cannot free the task of container %q: %w", t.c.id, err)
 	}
+	t.c.d.parent.Deleted()
 	var errs []error
 	for _, p := range t.processes() {
 		if term := p.terminal(); term != nil {

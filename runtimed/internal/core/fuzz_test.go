@@ -16,7 +16,7 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/ocispec"
 )
 
-// oneClass fails the test if an error that came of outside data isn't told to be of that.
+// oneClass fails the test if an error about outside data does not have the class of these.
 func oneClass(t *testing.T, err error) {
 	t.Helper()
 	if err != nil && !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) {
@@ -24,7 +24,7 @@ func oneClass(t *testing.T, err error) {
 	}
 }
 
-// A spec that is accepted has what is used of it later, and its sandbox is an id.
+// An accepted spec has all parts that are used later, and its sandbox is a valid id.
 func FuzzContainerSpec(f *testing.F) {
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"rootfs"}}`), true)
 	f.Add([]byte(`{"process":{"args":["x"]},"root":{"path":"../x"},"linux":{"namespaces":[{"type":"pid"},{"type":"pid"}],"resources":{"memory":{"limit":7}}}}`), false)
@@ -53,13 +53,15 @@ func FuzzContainerSpec(f *testing.F) {
 	})
 }
 
-// A damaged file of a container is told of, and never becomes another's process or record.
+// A damaged file of a container is reported, and never becomes the process or record of
+// another one.
 func FuzzStateFiles(f *testing.F) {
 	record, err := proto.Marshal(&containers.Container{ID: "c", Labels: map[string]string{"a": "b"}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(record, []byte(`{"stdin":"/x","asked":"2026-01-02T03:04:05Z"}`), []byte(`{"pid":7,"start":8,"groups":{"v1":{"pids":"/x"}}}`))
+	f.Add(record, []byte(`{"stdin":"/x","asked":"2026-01-02T03:04:05Z"}`),
+		[]byte(`{"pid":7,"start":8,"groups":{"v1":{"pids":"/x"}}}`))
 	f.Add([]byte("\n\x01d"), []byte(`{"terminal":7}`), []byte(`{"pid":-1}`))
 	f.Add([]byte{0xff}, []byte(`null`), []byte(`{"pid":0}`))
 	log := logrus.New()
@@ -70,12 +72,13 @@ func FuzzStateFiles(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, record, process, start []byte) {
-		for name, data := range map[string][]byte{containerFile: record, "init/process.json": process, "init/start": start} {
+		for name, data := range map[string][]byte{containerFile: record, "init/process.json": process,
+			"init/start": start} {
 			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		c, err := d.loadContainer(t.Context(), "ns", "c") // without a task.json, so that nothing is run or killed
+		c, err := d.loadContainer(t.Context(), "ns", "c") // without a task.json, so that nothing is started or killed
 		oneClass(t, err)
 		if err == nil {
 			if r, err := c.read(); err != nil || r.ID != "c" {

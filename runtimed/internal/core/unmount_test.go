@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUnmountAll: whatever is mounted, nothing is afterwards.
+// TestUnmountAll: after any mounts, nothing is mounted.
 func TestUnmountAll(t *testing.T) {
-	tests := map[string][]string{ // what is mounted, in this order
+	tests := map[string][]string{ // the mounts, in this order
 		"nothing":                  nil,
 		"one":                      {"."},
 		"two on each other":        {".", "."},
@@ -41,7 +41,7 @@ func TestUnmountAll(t *testing.T) {
 			}
 			for _, m := range left {
 				t.Errorf("%s is mounted", m.Mountpoint)
-				_ = unix.Unmount(m.Mountpoint, unmountFlags) // what the test leaves is in others' way
+				_ = unix.Unmount(m.Mountpoint, unmountFlags) // a mount that is left would disturb other tests
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// pipeData is an image of pipes' data with these contents, by the pipes' ids.
+// pipeData is CRIU's image of the data in pipes, by the pipes' ids.
 func pipeData(contents ...string) []byte {
 	image := []byte("12345678")
 	for id, data := range contents {
@@ -81,7 +81,8 @@ func FuzzPipeData(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for out, drop := range map[*bytes.Buffer]func(uint32) bool{&none: func(uint32) bool { return true }, &one: func(x uint32) bool { return x == id }} {
+		for out, drop := range map[*bytes.Buffer]func(uint32) bool{&none: func(uint32) bool { return true },
+			&one: func(x uint32) bool { return x == id }} {
 			if err := copyPipeData(bytes.NewReader(image), out, drop); err != nil {
 				t.Fatal(err)
 			}

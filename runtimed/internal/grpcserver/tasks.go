@@ -74,12 +74,7 @@ func (a *tasksAPI) Exec(ctx context.Context, r *tasks.ExecProcessRequest) (*empt
 
 // Delete frees a task that has ended, or was never started.
 func (a *tasksAPI) Delete(ctx context.Context, r *tasks.DeleteTaskRequest) (*tasks.DeleteResponse, error) {
-	p, err := a.process(ctx, r.ContainerID, "")
-	if err != nil {
-		return nil, err
-	}
-	exit, err := p.Delete(ctx)
-	return deleted(ctx, p, exit, err)
+	return a.delete(ctx, r.ContainerID, "")
 }
 
 // DeleteProcess frees an exec that has ended, or was never started.
@@ -87,15 +82,15 @@ func (a *tasksAPI) DeleteProcess(ctx context.Context, r *tasks.DeleteProcessRequ
 	if r.ExecID == "" {
 		return nil, fmt.Errorf("a process needs an id: %w", errdefs.ErrInvalidArgument)
 	}
-	p, err := a.process(ctx, r.ContainerID, r.ExecID)
+	return a.delete(ctx, r.ContainerID, r.ExecID)
+}
+
+func (a *tasksAPI) delete(ctx context.Context, id, exec string) (*tasks.DeleteResponse, error) {
+	ns, err := namespaceOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	exit, err := p.Delete(ctx)
-	return deleted(ctx, p, exit, err)
-}
-
-func deleted(ctx context.Context, p *core.Process, exit core.ExitRecord, err error) (*tasks.DeleteResponse, error) {
+	p, exit, err := a.d.Delete(ctx, ns, id, exec)
 	if err != nil {
 		return nil, err
 	}

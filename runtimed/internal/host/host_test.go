@@ -13,7 +13,8 @@ import (
 func TestKernelWithoutSeccomp(t *testing.T) {
 	spec := &specs.Spec{Linux: &specs.Linux{Seccomp: &specs.LinuxSeccomp{}}}
 	h := Host{Features: ociruntime.NewFeatures("")}
-	if err := h.RequireSpec(t.Context(), spec, ""); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "seccomp") {
+	if err := h.RequireSpec(t.Context(), spec, ""); !errdefs.IsFailedPrecondition(err) ||
+		!strings.Contains(err.Error(), "seccomp") {
 		t.Errorf("with a profile: %v", err)
 	}
 	spec.Linux.Seccomp = nil

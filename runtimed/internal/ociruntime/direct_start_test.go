@@ -52,12 +52,12 @@ func createdState(t *testing.T) (Runtime, string) {
 	return r, path
 }
 
-// TestReleaseWaitsForWriter: the init process of runc may come to its FIFO after its reader.
+// TestReleaseWaitsForWriter: runc's init process opens its FIFO after the reader.
 func TestReleaseWaitsForWriter(t *testing.T) {
 	r, path := createdState(t)
 	looked, wrote := make(chan struct{}), make(chan error, 1)
 	go func() {
-		<-looked // nobody has written yet
+		<-looked // nothing is written yet
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err == nil {
 			_, err = f.WriteString("0")
@@ -80,7 +80,8 @@ func TestReleaseWaitsForWriter(t *testing.T) {
 	}
 }
 
-// TestReleaseOfWriterThatEnded: a process that said its word and ended has been started.
+// TestReleaseOfWriterThatEnded: a process that has written its byte and ended has been
+// started.
 func TestReleaseOfWriterThatEnded(t *testing.T) {
 	r, path := createdState(t)
 	done := make(chan error, 1)
@@ -98,7 +99,7 @@ func TestReleaseOfWriterThatEnded(t *testing.T) {
 	}
 }
 
-// TestReleaseWritesToReader: the init process of crun reads.
+// TestReleaseWritesToReader: crun's init process reads.
 func TestReleaseWritesToReader(t *testing.T) {
 	r, path := createdState(t)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -118,7 +119,7 @@ func TestReleaseWritesToReader(t *testing.T) {
 	}
 }
 
-// TestNotReleased: what isn't as expected is left to the OCI runtime, as it is.
+// TestNotReleased: an unexpected state is left to the OCI runtime, unchanged.
 func TestNotReleased(t *testing.T) {
 	dead := func() bool { return false }
 	r, path := createdState(t)
@@ -139,7 +140,7 @@ func TestNotReleased(t *testing.T) {
 	}
 }
 
-// TestReleaseEnds: with its context, while the process says nothing.
+// TestReleaseEnds: the release ends with its context while the process does not write.
 func TestReleaseEnds(t *testing.T) {
 	r, _ := createdState(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -31,7 +31,8 @@ func TestRequireSystemd(t *testing.T) {
 	if err := RequireSystemd(dir); err != nil {
 		t.Error(err)
 	}
-	if err := RequireSystemd(filepath.Join(dir, "x")); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "systemd") {
+	if err := RequireSystemd(filepath.Join(dir, "x")); !errdefs.IsFailedPrecondition(err) ||
+		!strings.Contains(err.Error(), "systemd") {
 		t.Errorf("without systemd: %v", err)
 	}
 }
@@ -82,7 +83,7 @@ func FuzzRuntimeArgs(f *testing.F) {
 	})
 }
 
-// What a client of a later containerd sets is refused, too, although this one can't name it.
+// An option of a later containerd is refused, too, without its name.
 func TestUnknownOption(t *testing.T) {
 	packed, err := typeurl.MarshalAnyToProto(&options.Options{BinaryName: "x"})
 	if err != nil {
@@ -96,16 +97,20 @@ func TestUnknownOption(t *testing.T) {
 
 func TestBuiltWithSeccomp(t *testing.T) {
 	for text, lacks := range map[string]bool{
-		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n": false, "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP\n": true,
-		"runc version 1.1.5\nlibseccomp: 2.5.4\n": false, "runsc version release\n": false, "": false, "crun ": true,
+		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n": false,
+		"crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +CAP\n":                true,
+		"runc version 1.1.5\nlibseccomp: 2.5.4\n":                         false, "runsc version release\n": false,
+		"": false, "crun ": true,
 	} {
 		if parseVersion(text) != lacks {
 			t.Errorf("%q lacks seccomp: %v", text, !lacks)
 		}
 	}
 	for text, want := range map[string][2]bool{
-		`{"linux":{"seccomp":{"enabled":true}}}`: {false, true}, `{"linux":{"seccomp":{"enabled":false}}}`: {true, true},
-		`{"linux":{"seccomp":{}}}`: {}, `{"linux":{}}`: {}, `{}`: {}, `null`: {}, `[]`: {}, "garbage": {}, "": {},
+		`{"linux":{"seccomp":{"enabled":true}}}`:  {false, true},
+		`{"linux":{"seccomp":{"enabled":false}}}`: {true, true},
+		`{"linux":{"seccomp":{}}}`:                {}, `{"linux":{}}`: {}, `{}`: {}, `null`: {}, `[]`: {},
+		"garbage": {}, "": {},
 	} {
 		if lacks, known := parseFeatures([]byte(text)); lacks != want[0] || known != want[1] {
 			t.Errorf("%q: %v, %v", text, lacks, known)
@@ -113,7 +118,7 @@ func TestBuiltWithSeccomp(t *testing.T) {
 	}
 }
 
-// Options are runc's own or refused.
+// Options are those of runc, or refused.
 func FuzzOptions(f *testing.F) {
 	good, err := proto.Marshal(&options.Options{BinaryName: "runc", NoPivotRoot: true})
 	if err != nil {

@@ -42,14 +42,15 @@ func TestRetry(t *testing.T) {
 					return errRefused
 				})
 				if calls != c.calls || errors.Is(err, errRefused) != c.fails || time.Since(began) > c.within {
-					t.Errorf("%d calls, want %d, in %v, at most %v: %v", calls, c.calls, time.Since(began), c.within, err)
+					t.Errorf("%d calls, want %d, in %v, at most %v: %v", calls, c.calls, time.Since(began), c.within,
+						err)
 				}
 			})
 		})
 	}
 }
 
-// An operation that ends is not tried again, whatever its last error was.
+// An operation that has ended is not tried again, whatever its last error was.
 func TestRetryEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
@@ -63,7 +64,8 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A program that is just being written can't be run. One that was run is not run a second time, whatever came of it.
+// A program that is being written can't be run, and is tried again. One that was run is
+// not run a second time, whatever its result was.
 func TestBeginRunsOnce(t *testing.T) {
 	dir := t.TempDir()
 	path, ran := filepath.Join(dir, "runtime"), filepath.Join(dir, "ran")

@@ -22,7 +22,7 @@ func FuzzSpec(f *testing.F) {
 	})
 }
 
-// What amend doesn't change is afterwards what it was.
+// All that amend does not change stays the same.
 func FuzzAmend(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":1.50,"c":null},"process":{"rlimits":[1],"x":"<"}}`), "process", "rlimits")
 	f.Add([]byte(`{"process":[]}`), "process", "rlimits")
@@ -30,7 +30,7 @@ func FuzzAmend(f *testing.F) {
 	f.Add([]byte(``), "", "")
 	f.Fuzz(func(t *testing.T, doc []byte, outer, inner string) {
 		if !utf8.ValidString(outer) || !utf8.ValidString(inner) {
-			return // no key of ours
+			return // not a key of this project
 		}
 		got, err := Amend(doc, []string{outer, inner}, "new")
 		if err != nil && !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) {
@@ -57,13 +57,14 @@ func FuzzAmend(f *testing.F) {
 		delete(changed, inner)
 		delete(before, outer)
 		delete(after, outer)
-		if len(old)+len(changed) > 0 && !reflect.DeepEqual(old, changed) || len(before)+len(after) > 0 && !reflect.DeepEqual(before, after) {
+		if len(old)+len(changed) > 0 && !reflect.DeepEqual(old, changed) || len(before)+len(after) > 0 &&
+			!reflect.DeepEqual(before, after) {
 			t.Fatalf("%q became %q", doc, got)
 		}
 	})
 }
 
-// A spec that shares a sandbox's namespaces names none of these twice more than before, and keeps what it names itself.
+// A spec that shares a sandbox's namespaces keeps its own, and names none twice.
 func FuzzShare(f *testing.F) {
 	f.Add([]byte(`[{"type":"network"},{"type":"pid"}]`))
 	f.Add([]byte(`[{"type":"network","path":"/x"},{"type":"network"}]`))

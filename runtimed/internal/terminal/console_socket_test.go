@@ -5,7 +5,7 @@ import "testing"
 func FuzzControlMessage(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) >= 20 { // long enough for descriptors, which would be the test's own
+		if len(data) >= 20 { // long enough for descriptors: these would be the test's own
 			return
 		}
 		if master, err := masterOf(data); err == nil {

@@ -44,28 +44,36 @@ func golden() *fake {
 	f := &fake{}
 	f.list = []container.Summary{summary}
 	f.inspect = container.InspectResponse{
-		ID: "c1", Created: "2023-11-14T22:13:20Z", Path: "true", Image: "sha256:1", Name: "/web", Driver: "overlayfs", Platform: "linux",
-		State:  &container.State{Status: "running", Running: true, Pid: 42, StartedAt: "2023-11-14T22:13:20Z", FinishedAt: "0001-01-01T00:00:00Z", Health: health},
+		ID: "c1", Created: "2023-11-14T22:13:20Z", Path: "true", Image: "sha256:1", Name: "/web", Driver: "overlayfs",
+		Platform: "linux",
+		State: &container.State{Status: "running", Running: true, Pid: 42, StartedAt: "2023-11-14T22:13:20Z",
+			FinishedAt: "0001-01-01T00:00:00Z", Health: health},
 		Config: config, HostConfig: &container.HostConfig{NetworkMode: "bridge"},
 		Storage:         &storage.Storage{},
 		NetworkSettings: &container.NetworkSettings{Networks: networks},
 	}
 	f.image = image.InspectResponse{
-		ID: "sha256:1", RepoTags: []string{"busybox:latest"}, Created: "2023-11-14T22:13:20Z", Architecture: "amd64", Os: "linux", Size: 5,
+		ID: "sha256:1", RepoTags: []string{"busybox:latest"}, Created: "2023-11-14T22:13:20Z", Architecture: "amd64",
+		Os: "linux", Size: 5,
 		RootFS:     image.RootFS{Type: "layers", Layers: []string{"sha256:3"}},
 		Descriptor: &ocispec.Descriptor{MediaType: "m", Digest: "sha256:2", Size: 3},
 		Config: &dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
-			Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}, ExposedPorts: map[string]struct{}{"80/tcp": {}, "x/y/z": {}},
+			Cmd: []string{"sh"}, Env: []string{"PATH=/bin"},
+			ExposedPorts: map[string]struct{}{"80/tcp": {}, "x/y/z": {}},
 		}},
 	}
 	f.images = []image.Summary{
-		{ID: "sha256:1", RepoTags: []string{"busybox:latest"}, Size: 5, SharedSize: -1, Descriptor: &ocispec.Descriptor{Digest: "sha256:2"}},
+		{ID: "sha256:1", RepoTags: []string{"busybox:latest"}, Size: 5, SharedSize: -1,
+			Descriptor: &ocispec.Descriptor{Digest: "sha256:2"}},
 		{ID: "sha256:4", Size: 6, SharedSize: -1},
 	}
-	f.networks = []network.Summary{{Network: network.Network{Name: "none", ID: "n0", Driver: "null", Scope: "local", Created: time.Unix(1700000000, 0).UTC()}}}
-	f.info = system.Info{ID: "i", Name: "host", RuncCommit: commit, ContainerdCommit: commit, FirewallBackend: &system.FirewallInfo{Driver: "d"}}
+	f.networks = []network.Summary{{Network: network.Network{Name: "none", ID: "n0", Driver: "null", Scope: "local",
+		Created: time.Unix(1700000000, 0).UTC()}}}
+	f.info = system.Info{ID: "i", Name: "host", RuncCommit: commit, ContainerdCommit: commit,
+		FirewallBackend: &system.FirewallInfo{Driver: "d"}}
 	f.version = system.VersionResponse{
-		Version: "0.1", Os: "linux", Arch: "amd64", Components: []system.ComponentVersion{{Name: "Engine", Version: "0.1"}, {Name: "runc", Version: "1.1.5"}},
+		Version: "0.1", Os: "linux", Arch: "amd64",
+		Components: []system.ComponentVersion{{Name: "Engine", Version: "0.1"}, {Name: "runc", Version: "1.1.5"}},
 	}
 	return f
 }

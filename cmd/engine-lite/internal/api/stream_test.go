@@ -78,7 +78,8 @@ func TestLogs(t *testing.T) {
 		stdout     string
 		stderr     string
 	}{
-		{"both", "/v1.42/containers/c/logs?stdout=1&stderr=1", false, "application/vnd.docker.multiplexed-stream", "out", "err"},
+		{"both", "/v1.42/containers/c/logs?stdout=1&stderr=1", false, "application/vnd.docker.multiplexed-stream",
+			"out", "err"},
 		{"one", "/v1.42/containers/c/logs?stderr=1", false, "application/vnd.docker.multiplexed-stream", "", "err"},
 		{"old", "/v1.41/containers/c/logs?stdout=1&stderr=1", false, "application/vnd.docker.raw-stream", "out", "err"},
 		{"terminal", "/v1.42/containers/c/logs?stdout=1", true, "application/vnd.docker.raw-stream", "out", ""},
@@ -140,11 +141,14 @@ func TestLogsFollow(t *testing.T) {
 func TestEventsFormats(t *testing.T) {
 	d := newDaemon(t, withEvents(func(_ context.Context, fn func(eventstream.Event) error) error {
 		for _, m := range []events.Message{
-			{Type: "container", Action: "die", Actor: events.Actor{ID: "c", Attributes: map[string]string{"exitCode": "7", "image": "<i>"}}, Scope: "local", Time: 1, TimeNano: 1000000002},
+			{Type: "container", Action: "die",
+				Actor: events.Actor{ID: "c", Attributes: map[string]string{"exitCode": "7", "image": "<i>"}},
+				Scope: "local", Time: 1, TimeNano: 1000000002},
 			{Type: "image", Action: "pull", Actor: events.Actor{ID: "i:1"}},
 			{Type: "network", Action: "connect", Actor: events.Actor{ID: "n"}},
 		} {
-			if err := fn(eventstream.Event{Message: m, Seq: 9, Generation: 3, Recovered: m.Action == "die"}); err != nil {
+			if err := fn(eventstream.Event{Message: m, Seq: 9, Generation: 3,
+				Recovered: m.Action == "die"}); err != nil {
 				return err
 			}
 		}
@@ -153,7 +157,8 @@ func TestEventsFormats(t *testing.T) {
 	const (
 		die     = `"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"exitCode":"7","image":"<i>"}},"scope":"local","time":1,"timeNano":1000000002,"seq":9,"generation":3,"recovered":true}` + "\n"
 		pull    = `"Type":"image","Action":"pull","Actor":{"ID":"i:1","Attributes":null},"seq":9,"generation":3}` + "\n"
-		connect = `{"Type":"network","Action":"connect","Actor":{"ID":"n","Attributes":null},"seq":9,"generation":3}` + "\n"
+		connect = `{"Type":"network","Action":"connect","Actor":{"ID":"n","Attributes":null},"seq":9,"generation":3}` +
+			"\n"
 		old     = `{"status":"die","id":"c","from":"<i>",` + die + `{"status":"pull","id":"i:1",` + pull + connect
 		current = "{" + die + "{" + pull + connect
 		sse     = "id: 9\ndata: {" + die + "\nid: 9\ndata: {" + pull + "\nid: 9\ndata: " + connect + "\n"
@@ -172,7 +177,9 @@ func TestEventsFormats(t *testing.T) {
 		{"1.52", "application/x-ndjson;q=0, application/json-seq;q=0.1, */*", "application/json-seq", marked},
 		{"1.53", "application/jsonl, application/x-ndjson;q=0.5", "application/jsonl", current},
 		{"1.53", "text/event-stream", "text/event-stream", sse},
-		{"1.41", "text/event-stream, application/json;q=0.5", "text/event-stream", strings.NewReplacer(`data: {"Type":"c`, `data: {"status":"die","id":"c","from":"<i>","Type":"c`, `data: {"Type":"i`, `data: {"status":"pull","id":"i:1","Type":"i`).Replace(sse)},
+		{"1.41", "text/event-stream, application/json;q=0.5", "text/event-stream",
+			strings.NewReplacer(`data: {"Type":"c`, `data: {"status":"die","id":"c","from":"<i>","Type":"c`,
+				`data: {"Type":"i`, `data: {"status":"pull","id":"i:1","Type":"i`).Replace(sse)},
 		{"1.53", "application/json-seq;q=x, bad/, text/html", "application/jsonl", current},
 	} {
 		a := d.do(get, "/v"+c.version+"/events", "", "Accept", c.accept)
@@ -231,14 +238,16 @@ func TestProgress(t *testing.T) {
 		body   string
 	}{
 		{"nothing", nil, 200, ""},
-		{"failed at once", func(func(jsonstream.Message) error) error { return failed }, 503, `{"message":"registry hung up: unavailable"}` + "\n"},
+		{"failed at once", func(func(jsonstream.Message) error) error { return failed }, 503,
+			`{"message":"registry hung up: unavailable"}` + "\n"},
 		{"done", func(send func(jsonstream.Message) error) error {
 			p := &jsonstream.Progress{Current: 1, Total: 2}
 			return send(jsonstream.Message{Status: "Downloading", ID: "l", Progress: p})
 		}, 200, `{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"l"}` + "\n"},
 		{"failed later", func(send func(jsonstream.Message) error) error {
 			return errors.Join(send(jsonstream.Message{Status: "Pulling"}), failed)
-		}, 200, `{"status":"Pulling"}` + "\n" + `{"errorDetail":{"code":503,"message":"registry hung up: unavailable"},"error":"registry hung up: unavailable"}` + "\n"},
+		}, 200, `{"status":"Pulling"}` + "\n" +
+			`{"errorDetail":{"code":503,"message":"registry hung up: unavailable"},"error":"registry hung up: unavailable"}` + "\n"},
 	} {
 		for _, path := range []string{"/images/create?fromImage=a&tag=b", "/images/create?fromSrc=-", "/images/load"} {
 			d := newDaemon(t, withProgress(c.send))

@@ -11,7 +11,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
-// A detach has an event, and ends nothing but the attachment.
+// A detach has an event, and ends only the attachment.
 func TestDetachEvents(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "cat", func(req *container.CreateRequest) { req.Tty, req.OpenStdin = true, true })
@@ -27,7 +27,8 @@ func TestDetachEvents(t *testing.T) {
 	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || !got.Running {
 		t.Errorf("the exec: %+v, %v", got, err)
 	}
-	want := []string{"create", "start", "attach", "detach", "exec_create: sh -c cat", "exec_start: sh -c cat", "exec_detach"}
+	want := []string{"create", "start", "attach", "detach", "exec_create: sh -c cat", "exec_start: sh -c cat",
+		"exec_detach"}
 	if got := r.actions(id); !slices.Equal(got, want) {
 		t.Errorf("events %q, want %q", got, want)
 	}

@@ -47,8 +47,8 @@ func (r *rig) logs(id string) string {
 	return out.String()
 }
 
-// TestLogsOfAnExitNotTold: a container may be seen to have exited before its
-// last output is in the log. Who asks for the log waits for that.
+// TestLogsOfAnExitNotAnnounced reads the log of a container that has exited while its last
+// output is not yet in the log. The request waits for that output.
 func TestLogsOfAnExitNotAnnounced(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "echo last words; exit 3")
@@ -59,7 +59,7 @@ func TestLogsOfAnExitNotAnnounced(t *testing.T) {
 	go func() { log <- r.logs(id) }()
 	select {
 	case <-log:
-		t.Error("the log was read before the exit was told")
+		t.Error("the log was read before the exit was announced")
 	case <-time.After(100 * time.Millisecond):
 		o.Change(func() { o.AnnounceLocked(o.Rec) })
 		if got := receive(t, log); got != "last words\n" {
@@ -85,8 +85,8 @@ func TestRunsAgain(t *testing.T) {
 	}
 }
 
-// The exit is committed before its output is drained: a start or removal that
-// comes in between waits for the run's end.
+// The exit is committed before the output is drained. A start or removal in between waits
+// for the end of the run.
 func TestStartRightAfterExit(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "echo x")
@@ -155,7 +155,7 @@ func TestCommandNotFound(t *testing.T) {
 	}
 }
 
-// A missing file of the engine's own is no missing command.
+// A missing file of the engine is not reported as a missing command.
 func TestFailureOfTheEngineItself(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "exit 0")
@@ -176,7 +176,7 @@ func TestAutoRemove(t *testing.T) {
 	r.empty()
 }
 
-// Wait answers with the exit that it waited for, not of the start that came next.
+// Wait answers with the exit that it waited for, even if the container was started again.
 func TestWaitAcrossRestart(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -222,7 +222,7 @@ func TestWaitConditions(t *testing.T) {
 	}
 }
 
-// A client that goes ends nothing half way.
+// A client that disconnects does not interrupt its request.
 func TestClientGone(t *testing.T) {
 	r := newRig(t)
 	for _, c := range []struct {
@@ -236,9 +236,12 @@ func TestClientGone(t *testing.T) {
 			func(v containers.View) bool {
 				return v.Record.Status == record.StatusExited && v.Announced == v.Record.Exits
 			}},
-		{"CreateTask", true, func(ctx context.Context, id string) error { return r.e.ContainerRestart(ctx, id, StopOptions{}) },
+		{"CreateTask", true, func(ctx context.Context, id string) error {
+			return r.e.ContainerRestart(ctx, id, StopOptions{})
+		},
 			func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 }},
-		{"Pause", true, r.e.ContainerPause, func(v containers.View) bool { return v.Record.Status == record.StatusPaused }},
+		{"Pause", true, r.e.ContainerPause,
+			func(v containers.View) bool { return v.Record.Status == record.StatusPaused }},
 	} {
 		id := r.create("", "sleep 1000")
 		if c.running {
@@ -257,8 +260,7 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// Requests that meet in pairs leave the container in a state that makes sense,
-// and none hangs.
+// Requests in pairs leave the container in a possible state, and none hangs.
 func TestRequestsInPairs(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
@@ -298,7 +300,8 @@ func TestRequestsInPairs(t *testing.T) {
 						t.Errorf("%s and %s (running %v): the %d. says %v", first, second, running, i+1, err)
 					}
 				}
-				if err := r.e.ContainerRemove(ctx, id, RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+				if err := r.e.ContainerRemove(ctx, id, RemoveOptions{Force: true}); err != nil &&
+					!errdefs.IsNotFound(err) {
 					t.Fatalf("%s and %s: remove: %v", first, second, err)
 				}
 			}

@@ -13,7 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// BenchmarkSpec makes the runtime spec of a container, seccomp profile and users of the image included: once for each start.
+// BenchmarkSpec makes the runtime spec of a container, seccomp profile and users of the image included: once for each
+// start.
 func BenchmarkSpec(b *testing.B) {
 	r := newRig(b)
 	id := r.create("", "exit 0")
@@ -46,17 +47,18 @@ func BenchmarkExecSpec(b *testing.B) {
 	}
 }
 
-// BenchmarkEventToSubscriber is what the client layer's word of a change takes until a subscriber has it: the record is
-// changed, and committed together with the event, which is read back.
+// BenchmarkEventToSubscriber is the time from an event of the client layer until a
+// subscriber has the event of the engine. The record is changed and committed together
+// with the event, which is read back.
 func BenchmarkEventToSubscriber(b *testing.B) {
 	r := newRig(b)
 	id := r.run("", "sleep 1000")
 	ctx, cancel := context.WithCancel(b.Context())
-	told, ended := make(chan struct{}), make(chan error, 1)
+	delivered, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- r.e.Events(ctx, eventstream.Options{Since: time.Now()}, func(ev eventstream.Event) error {
 			if ev.Action == "pause" || ev.Action == "unpause" {
-				told <- struct{}{}
+				delivered <- struct{}{}
 			}
 			return nil
 		})
@@ -65,7 +67,7 @@ func BenchmarkEventToSubscriber(b *testing.B) {
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		must(b, r.e.StateChanged(ctx, libcontainerd.Event{Type: turn[n%2], ContainerID: id, Time: time.Now()}))
-		<-told
+		<-delivered
 	}
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {

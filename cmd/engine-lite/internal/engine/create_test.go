@@ -28,42 +28,53 @@ func TestRefusals(t *testing.T) {
 		"no config":     {func(req *container.CreateRequest) { req.Config = nil }, errdefs.IsInvalidArgument, "no image"},
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
-		"volumes":       {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} }, errdefs.IsNotImplemented, "Volumes"},
+		"volumes": {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} },
+			errdefs.IsNotImplemented, "Volumes"},
 		"health check": {func(req *container.CreateRequest) {
 			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD"}}
 		}, errdefs.IsInvalidArgument, "no command"},
-		"network mode":   {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" }, errdefs.IsNotImplemented, "NetworkMode"},
-		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" }, errdefs.IsNotImplemented, "PidMode"},
-		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "sometimes" }, errdefs.IsInvalidArgument, "sometimes"},
+		"network mode": {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" },
+			errdefs.IsNotImplemented, "NetworkMode"},
+		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" },
+			errdefs.IsNotImplemented, "PidMode"},
+		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "sometimes" },
+			errdefs.IsInvalidArgument, "sometimes"},
 		"restart policy, count": {func(req *container.CreateRequest) {
 			req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "always", MaximumRetryCount: 2}
 		}, errdefs.IsInvalidArgument, "maximum retry count"},
 		"restart and remove": {func(req *container.CreateRequest) {
 			req.HostConfig.RestartPolicy.Name, req.HostConfig.AutoRemove = "always", true
 		}, errdefs.IsInvalidArgument, "AutoRemove"},
-		"log driver": {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" }, errdefs.IsNotImplemented, "LogConfig.Type"},
+		"log driver": {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" },
+			errdefs.IsNotImplemented, "LogConfig.Type"},
 		"log options": {func(req *container.CreateRequest) {
 			req.HostConfig.LogConfig.Config = map[string]string{"max-size": "1"}
 		}, errdefs.IsNotImplemented, "LogConfig.Config"},
-		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={}"} }, errdefs.IsNotImplemented, "seccomp={}"},
+		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={}"} },
+			errdefs.IsNotImplemented, "seccomp={}"},
 		"own network": {func(req *container.CreateRequest) {
 			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"mine": {}}}
 		}, errdefs.IsNotImplemented, "mine"},
 		"aliases": {func(req *container.CreateRequest) {
 			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"none": {Aliases: []string{"a"}}}}
 		}, errdefs.IsNotImplemented, "Aliases"},
-		"signal":     {func(req *container.CreateRequest) { req.StopSignal = "SIGNOPE" }, errdefs.IsInvalidArgument, "SIGNOPE"},
-		"capability": {func(req *container.CreateRequest) { req.HostConfig.CapAdd = []string{"FLY"} }, errdefs.IsInvalidArgument, "FLY"},
+		"signal": {func(req *container.CreateRequest) { req.StopSignal = "SIGNOPE" }, errdefs.IsInvalidArgument,
+			"SIGNOPE"},
+		"capability": {func(req *container.CreateRequest) { req.HostConfig.CapAdd = []string{"FLY"} },
+			errdefs.IsInvalidArgument, "FLY"},
 		"ulimit": {func(req *container.CreateRequest) {
 			req.HostConfig.Ulimits = []*container.Ulimit{{Name: "nope", Soft: 1, Hard: 1}}
 		}, errdefs.IsInvalidArgument, "nope"},
-		"oom score":   {func(req *container.CreateRequest) { req.HostConfig.OomScoreAdj = 2000 }, errdefs.IsInvalidArgument, "2000"},
-		"memory":      {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument, "6MB"},
-		"working dir": {func(req *container.CreateRequest) { req.WorkingDir = "here" }, errdefs.IsInvalidArgument, "absolute"},
+		"oom score": {func(req *container.CreateRequest) { req.HostConfig.OomScoreAdj = 2000 },
+			errdefs.IsInvalidArgument, "2000"},
+		"memory": {func(req *container.CreateRequest) { req.HostConfig.Memory = 1 }, errdefs.IsInvalidArgument, "6MB"},
+		"working dir": {func(req *container.CreateRequest) { req.WorkingDir = "here" }, errdefs.IsInvalidArgument,
+			"absolute"},
 		"labels": {func(req *container.CreateRequest) {
 			req.Labels = map[string]string{"l": strings.Repeat("x", containers.MaxLabels)}
 		}, errdefs.IsInvalidArgument, "labels"},
-		"extra host": {func(req *container.CreateRequest) { req.HostConfig.ExtraHosts = []string{"here"} }, errdefs.IsInvalidArgument, "here"},
+		"extra host": {func(req *container.CreateRequest) { req.HostConfig.ExtraHosts = []string{"here"} },
+			errdefs.IsInvalidArgument, "here"},
 	} {
 		req := createRequest("exit 0")
 		c.change(&req)
@@ -73,7 +84,8 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"-x", "a b", "ä", strings.Repeat("a", 256), "x/y"} {
-		if _, err := r.e.ContainerCreate(t.Context(), name, createRequest("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
+		if _, err := r.e.ContainerCreate(t.Context(), name,
+			createRequest("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
@@ -126,7 +138,7 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
-// Names that go around never end up at the wrong container or at none.
+// Names that are moved between containers always belong to the right container.
 func TestNamesGoAround(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
@@ -139,7 +151,7 @@ func TestNamesGoAround(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				_ = r.e.ContainerRename(ctx, answer.ID, "moved") // may be taken
+				_ = r.e.ContainerRename(ctx, answer.ID, "moved") // the name may be taken
 				if err := r.e.ContainerRemove(ctx, answer.ID, RemoveOptions{}); err != nil {
 					t.Error(err)
 				}
@@ -174,7 +186,7 @@ func TestSeveralBeginSo(t *testing.T) {
 	}
 }
 
-// A creation that fails at any step leaves nothing, and its name is free.
+// A creation that fails at any step leaves nothing, and its name can be used again.
 func TestFailedCreate(t *testing.T) {
 	r := newRig(t)
 	img, err := r.e.images.Resolve(t.Context(), "box")
@@ -212,7 +224,7 @@ func TestFailedCreate(t *testing.T) {
 	})
 }
 
-// While it is being created a container is nobody's to see.
+// A container that is being created is not visible.
 func TestUnbornIsHidden(t *testing.T) {
 	r := newRig(t)
 	img, err := r.e.images.Resolve(t.Context(), "box")

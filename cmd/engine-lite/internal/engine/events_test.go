@@ -43,7 +43,8 @@ func TestEventsSinceAndUntil(t *testing.T) {
 	if got := r.collect(eventstream.Options{Since: begin, Until: middle}); !slices.Equal(got, all[:3]) {
 		t.Errorf("until the middle: %v", got)
 	}
-	if got := r.collect(eventstream.Options{Since: middle, Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
+	if got := r.collect(eventstream.Options{Since: middle,
+		Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
 		t.Errorf("since the middle: %v", got)
 	}
 	if got := r.collect(eventstream.Options{Until: begin}); !slices.Equal(got, []string{"import"}) {
@@ -53,16 +54,18 @@ func TestEventsSinceAndUntil(t *testing.T) {
 		t.Errorf("nothing: %v", got)
 	}
 	broken := errors.New("broken pipe")
-	if err := r.e.Events(t.Context(), eventstream.Options{Since: begin}, func(eventstream.Event) error { return broken }); !errors.Is(err, broken) {
+	if err := r.e.Events(t.Context(), eventstream.Options{Since: begin},
+		func(eventstream.Event) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("a client that fails: %v", err)
 	}
-	if err := r.e.Events(t.Context(), eventstream.Options{Filters: filters.Filters{"nope": {"x"}}}, nil); !errdefs.IsInvalidArgument(err) {
+	if err := r.e.Events(t.Context(),
+		eventstream.Options{Filters: filters.Filters{"nope": {"x"}}}, nil); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("unknown filter: %v", err)
 	}
 }
 
-// Nobody learns of an exit before its last output is in the log, whether the
-// subscriber follows or asks for the past.
+// No exit is announced before the last output is in the log, whether a subscriber follows
+// or reads past events.
 func TestDieComesAfterTheOutput(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "echo all of it")
@@ -74,7 +77,7 @@ func TestDieComesAfterTheOutput(t *testing.T) {
 		go func() {
 			done <- r.e.Events(ctx, eventstream.Options{After: &from, Until: until}, func(ev eventstream.Event) error {
 				if ev.Action == "die" && o.View().Announced != o.View().Record.Exits {
-					t.Error("the exit was told before it was drained")
+					t.Error("the exit was announced before the output was drained")
 				}
 				if ev.Action == "die" {
 					cancel()
@@ -91,17 +94,18 @@ func TestDieComesAfterTheOutput(t *testing.T) {
 	}
 }
 
-func TestGateHoldsThePast(t *testing.T) {
+func TestDeliveryHoldCoversThePast(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "exit 0")
 	begin := time.Now()
-	_, seq, err := r.task(id).Commit(t.Context(), containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }})
+	_, seq, err := r.task(id).Commit(t.Context(),
+		containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }})
 	must(t, err)
 	got := make(chan []string, 1)
 	go func() { got <- r.collect(eventstream.Options{Since: begin, Until: time.Now()}) }()
 	select {
 	case list := <-got:
-		t.Errorf("told while held back: %v", list)
+		t.Errorf("events while held back: %v", list)
 	case <-time.After(20 * time.Millisecond):
 	}
 	r.e.store.Release(seq)
@@ -118,13 +122,15 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	cancel()
 	for _, c := range []containers.Change{
 		{Action: "die", Hold: true, Mutate: func(*record.Record) error { return containers.ErrUnchanged }},
-		{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }, Also: func(*store.Tx, *record.Record) error { return containers.ErrUnchanged }},
+		{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil },
+			Also: func(*store.Tx, *record.Record) error { return containers.ErrUnchanged }},
 	} {
 		if _, _, err := o.Commit(t.Context(), c); !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("%v", err)
 		}
 	}
-	if _, _, err := o.Commit(ctx, containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }}); err == nil {
+	if _, _, err := o.Commit(ctx,
+		containers.Change{Action: "die", Hold: true, Mutate: func(*record.Record) error { return nil }}); err == nil {
 		t.Error("committed for a client that is gone")
 	}
 	if r.e.store.Held() != 0 {
@@ -132,27 +138,28 @@ func TestFailedCommitHoldsNothing(t *testing.T) {
 	}
 }
 
-// The journal's numbers have no gap over what a client gets without filters.
+// A client without filters gets the journal's numbers without a gap.
 func TestEventNumbers(t *testing.T) {
 	r := newRig(t)
 	for i := range 3 {
 		r.ended(r.run(fmt.Sprint("c", i), "exit 0"))
 	}
 	var last uint64
-	must(t, r.e.Events(t.Context(), eventstream.Options{Since: time.Unix(1, 0), Until: time.Now()}, func(ev eventstream.Event) error {
-		if ev.Seq != last+1 {
-			t.Errorf("%d after %d", ev.Seq, last)
-		}
-		last = ev.Seq
-		return nil
-	}))
+	must(t, r.e.Events(t.Context(), eventstream.Options{Since: time.Unix(1, 0), Until: time.Now()},
+		func(ev eventstream.Event) error {
+			if ev.Seq != last+1 {
+				t.Errorf("%d after %d", ev.Seq, last)
+			}
+			last = ev.Seq
+			return nil
+		}))
 	if last != r.e.store.Newest() {
 		t.Errorf("%d of %d", last, r.e.store.Newest())
 	}
 }
 
-// A number picks up where it was, tells what was skipped, and is refused where
-// the journal can't go on from it.
+// A client that gives a number gets the events after that number. It learns of events that
+// are gone, and is refused if the journal can't go on from the number.
 func TestEventsAfterNumber(t *testing.T) {
 	r := newRig(t)
 	id := r.run("one", "exit 0")
@@ -170,7 +177,8 @@ func TestEventsAfterNumber(t *testing.T) {
 		}
 		return nil
 	}))
-	if at.Journal != r.e.store.ID() || at.Newest != r.e.store.Newest() || len(numbers) != 2 || len(numbers)+len(skipped) != int(at.Newest) {
+	if at.Journal != r.e.store.ID() || at.Newest != r.e.store.Newest() || len(numbers) != 2 ||
+		len(numbers)+len(skipped) != int(at.Newest) {
 		t.Errorf("at %+v: %v, skipped %v", at, numbers, skipped)
 	}
 	for what, o := range map[string]eventstream.Options{

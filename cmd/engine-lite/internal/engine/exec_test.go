@@ -25,11 +25,13 @@ func TestExec(t *testing.T) {
 		t.Errorf("before: %+v, %v", got, err)
 	}
 	var out bytes.Buffer
-	err := r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: &out, Stderr: &out}, nil }})
+	err := r.e.ExecStart(t.Context(), execID,
+		exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: &out, Stderr: &out}, nil }})
 	if err != nil || out.String() != "hello\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
-	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil || *got.ExitCode != 4 {
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil ||
+		*got.ExitCode != 4 {
 		t.Errorf("after: %+v, %v", got, err)
 	}
 	if err := r.e.ExecStart(t.Context(), execID, exec.StartOptions{Detach: true}); !errdefs.IsConflict(err) {
@@ -44,7 +46,8 @@ func TestExec(t *testing.T) {
 		t.Errorf("events %q", got)
 	}
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
-	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.ContainerID != id || got.ExitCode == nil || *got.ExitCode != 4 {
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.ContainerID != id || got.ExitCode == nil ||
+		*got.ExitCode != 4 {
 		t.Errorf("after the container: %+v, %v", got, err)
 	}
 }
@@ -57,13 +60,14 @@ func TestExecOfMissingCommand(t *testing.T) {
 	if err := r.e.ExecStart(t.Context(), execID, exec.StartOptions{Detach: true}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("start: %v", err)
 	}
-	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil || *got.ExitCode != 127 {
+	if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.Running || got.ExitCode == nil ||
+		*got.ExitCode != 127 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	r.noExecsLeft(id)
 }
 
-// noExecsLeft fails the test unless nothing is left of a container's execs.
+// noExecsLeft fails the test if anything is left of a container's execs.
 func (r *rig) noExecsLeft(id string) {
 	r.t.Helper()
 	eventually(r.t, func() bool { return len(r.streams.Left()) <= 1 && len(r.e.ExecIDs(id)) == 0 })
@@ -106,7 +110,7 @@ func TestExecRefusals(t *testing.T) {
 	}
 }
 
-// Execs that meet the end of their container leave nothing, started or not.
+// Execs that begin while their container ends leave nothing, started or not.
 func TestExecsMeetTheExit(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "sleep 1000")
@@ -115,9 +119,12 @@ func TestExecsMeetTheExit(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				execID, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 1000"}, AttachStdout: true})
+				execID, err := r.e.ExecCreate(t.Context(), id,
+					container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 1000"}, AttachStdout: true})
 				if err == nil {
-					err = r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdout: io.Discard}, nil }})
+					err = r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) {
+						return Streams{Stdout: io.Discard}, nil
+					}})
 				}
 				if errdefs.IsInternal(err) {
 					t.Error(err)
@@ -145,17 +152,19 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	for range 2 {
 		opened := make(chan struct{})
 		all.Go(func() {
-			_ = r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-				close(opened)
-				return Streams{Stdout: stuck}, nil
-			}})
+			_ = r.e.ContainerAttach(t.Context(), id,
+				AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+					close(opened)
+					return Streams{Stdout: stuck}, nil
+				}})
 		})
 		receive(t, notify(opened))
 	}
 	execID := r.execCreate(id, "cat")
-	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for those that lag
+	much := bytes.NewReader(make([]byte, 2*r.bound)) // more than is kept for slow clients
 	all.Go(func() {
-		_ = r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
+		_ = r.e.ExecStart(t.Context(), execID,
+			exec.StartOptions{Open: func(bool) (Streams, error) { return Streams{Stdin: much, Stdout: stuck}, nil }})
 	})
 	eventually(t, func() bool {
 		got, err := r.e.ExecInspect(t.Context(), execID)
@@ -182,7 +191,8 @@ func TestExecProcess(t *testing.T) {
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
 	}, nil)
 	must(t, err)
-	if p.User.UID != 12 || p.User.GID != 34 || p.Cwd != "/work" || !p.Terminal || p.ConsoleSize.Height != 10 || p.ConsoleSize.Width != 20 {
+	if p.User.UID != 12 || p.User.GID != 34 || p.Cwd != "/work" || !p.Terminal || p.ConsoleSize.Height != 10 ||
+		p.ConsoleSize.Width != 20 {
 		t.Errorf("%+v", p)
 	}
 	for _, kv := range []string{"A=1", "B=3"} {
@@ -205,7 +215,8 @@ func TestDescriptors(t *testing.T) {
 		must(t, err)
 		var open []string
 		for _, e := range entries {
-			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil { // not the directory's own
+			// without the descriptor of the directory itself
+			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
 				open = append(open, target)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/engine-lite/engine-lite/keeper"
 )
 
-// outsider is the log of a external container, whose process is this one's child.
+// outsider is the log of an external container. Its process is a child of this process.
 type outsider struct {
 	*rig
 	log   *ocilog.Log
@@ -23,8 +23,8 @@ type outsider struct {
 	stdin io.Closer
 }
 
-// newOutsider begins to create a container whose process ends with exit code 7
-// when its stdin gets a line.
+// newOutsider begins to create a container whose process ends with exit code 7 when its
+// stdin gets a line.
 func newOutsider(t *testing.T) *outsider {
 	t.Helper()
 	r := newRig(t)
@@ -58,7 +58,8 @@ func (f *outsider) created() ocilog.Line {
 	f.t.Helper()
 	start, err := keeper.StartTime(f.cmd.Process.Pid)
 	must(f.t, err)
-	return ocilog.Line{Action: ocilog.Create, Step: ocilog.Done, Process: &ocilog.Process{Pid: f.cmd.Process.Pid, Start: start}}
+	return ocilog.Line{Action: ocilog.Create, Step: ocilog.Done,
+		Process: &ocilog.Process{Pid: f.cmd.Process.Pid, Start: start}}
 }
 
 func done(action string) ocilog.Line { return ocilog.Line{Action: action, Step: ocilog.Done} }
@@ -127,12 +128,13 @@ func (f *outsider) destroy() {
 	ocilog.Wake(f.spool)
 }
 
-// TestExternalLife follows a container from its log.
+// TestExternalLifecycle follows a container by its log.
 func TestExternalLifecycle(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created())
 	f.events("create")
-	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause), done(ocilog.Unpause))
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, done(ocilog.Start), done(ocilog.Pause),
+		done(ocilog.Unpause))
 	f.events("create", "start", "pause", "unpause")
 	f.exit()
 	f.events("create", "start", "pause", "unpause", "die 7")
@@ -141,8 +143,8 @@ func TestExternalLifecycle(t *testing.T) {
 	f.gone()
 }
 
-// TestExternalExitDuringStart has a process end between the beginning of its start
-// and its end. As long as the command has the log, the exit waits for it.
+// TestExternalExitDuringStart ends a process between the beginning of its start and its
+// end. The exit waits as long as the command has the log.
 func TestExternalExitDuringStart(t *testing.T) {
 	for name, finish := range map[string]func(f *outsider){
 		"done":   func(f *outsider) { f.note(done(ocilog.Start)) },
@@ -164,30 +166,32 @@ func TestExternalExitDuringStart(t *testing.T) {
 	}
 }
 
-// TestExternalNeverStarted ends the process of a container that was only created:
-// that is no exit.
+// TestExternalNeverStarted ends the process of a container that was only created. That is
+// no exit of a run.
 func TestExternalNeverStarted(t *testing.T) {
 	f := newOutsider(t)
 	f.note(f.created())
 	f.exit()
-	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun}, ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
+	f.note(ocilog.Line{Action: ocilog.Start, Step: ocilog.Begun},
+		ocilog.Line{Action: ocilog.Start, Step: ocilog.Failed})
 	f.destroy()
 	f.events("create", "destroy")
 	f.gone()
 }
 
-// TestExternalCommandKilled has commands die before their last step: the engine
-// does it.
+// TestExternalCommandKilled kills commands before their last step. The engine does that
+// step.
 func TestExternalCommandKilled(t *testing.T) {
 	f := newOutsider(t)
 	status := uint32(3 << 8)
-	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status}, done(ocilog.Destroy))
+	f.note(f.created(), done(ocilog.Start), ocilog.Line{Action: ocilog.Exit, Step: ocilog.Done, Status: &status},
+		done(ocilog.Destroy))
 	f.events("create", "start", "die 3", "destroy")
 	must(t, f.log.Close())
 	f.gone()
 }
 
-// TestExternalAway has everything happen while no engine is there.
+// TestExternalAway does everything while no engine runs.
 func TestExternalAway(t *testing.T) {
 	f := newOutsider(t)
 	f.close()
@@ -196,29 +200,31 @@ func TestExternalAway(t *testing.T) {
 	f.destroy()
 	must(t, f.keeper.Hold(t.Context(), ocilog.Held("r0"), keeper.Process, nil, nil, keeper.HoldOptions{}))
 	f.open()
-	// The fake keeper doesn't have it, and it is reaped.
+	// The fake keeper does not know the process, and it is reaped.
 	f.events("create", "start", "die 255 recovered", "destroy")
 	f.gone()
 }
 
-// TestExternalLost restarts the machine: the logs are gone, the journal isn't.
+// TestExternalLost restarts the machine: the logs are gone, the journal is not.
 func TestExternalLost(t *testing.T) {
 	for name, tt := range map[string]struct {
 		state ocilog.State
 		ended bool
 		want  []string
 	}{
-		"running": {ocilog.State{Created: true, Started: true}, false, []string{"die 255 recovered", "destroy recovered"}},
-		"ended":   {ocilog.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
-		"created": {ocilog.State{Created: true}, false, []string{"destroy recovered"}},
-		"told":    {ocilog.State{Created: true, Destroyed: true}, true, nil},
+		"running": {ocilog.State{Created: true, Started: true}, false,
+			[]string{"die 255 recovered", "destroy recovered"}},
+		"ended":     {ocilog.State{Created: true, Started: true}, true, []string{"destroy recovered"}},
+		"created":   {ocilog.State{Created: true}, false, []string{"destroy recovered"}},
+		"announced": {ocilog.State{Created: true, Destroyed: true}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newOutsider(t)
 			must(t, f.log.Discard())
 			tt.state.Container = ocilog.Container{Run: "r1", ID: "c1"}
 			f.reopen(func(tx *store.Tx) error {
-				return external.Records.Put(tx, "r1", external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
+				return external.Records.Put(tx, "r1",
+					external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
 			})
 			f.events(tt.want...)
 			f.gone()

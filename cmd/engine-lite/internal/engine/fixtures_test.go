@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
-// The records below testdata/v1 are what the first release has in its journal:
-// today's engine reads all of it and, writing it again, loses nothing.
+// The records below testdata/v1 are from the journal of the first release. Today's engine
+// reads all of them, and loses nothing when it writes them again.
 func TestRecordsV1(t *testing.T) {
 	read := func(name string) []byte {
 		data, err := os.ReadFile("testdata/v1/" + name)
@@ -24,8 +24,10 @@ func TestRecordsV1(t *testing.T) {
 	raw := read("container.json")
 	r := new(record.Record)
 	must(t, store.Unmarshal(raw, r))
-	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 || r.ExitUnknown != "a reason" ||
-		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 || r.Config.Labels["a"] != "b" ||
+	if r.Status != record.StatusRunning || r.Pid != 1001 || r.Generation != 3 || r.Exits != 2 ||
+		r.ExitUnknown != "a reason" ||
+		!r.StartedAt.Equal(time.Date(2026, 1, 1, 0, 0, 2, 0, time.UTC)) || r.HostConfig.Memory != 64<<20 ||
+		r.Config.Labels["a"] != "b" ||
 		r.Health.Status != "healthy" || r.Health.Log[0].ExitCode != 1 || r.Health.Due.Second() != 35 {
 		t.Errorf("%+v", r)
 	}
@@ -39,8 +41,7 @@ func TestRecordsV1(t *testing.T) {
 	unchanged(t, raw, x)
 }
 
-// unchanged checks that all that stands in a recorded JSON object is written
-// again.
+// unchanged checks that all fields of a recorded JSON object are written again.
 func unchanged(t *testing.T, recorded []byte, v any) {
 	t.Helper()
 	again, err := store.Marshal(v)

@@ -20,18 +20,19 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// checked gives a container a health check that runs a script.
+// checked is a container with a health check that runs a script.
 func checked(script string, more ...func(*container.HealthConfig)) func(*container.CreateRequest) {
 	return func(req *container.CreateRequest) {
 		req.Shell = []string{"sh", "-c"}
-		req.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", script}, Interval: 10 * time.Second, Timeout: 5 * time.Second, Retries: 2}
+		req.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", script}, Interval: 10 * time.Second,
+			Timeout: 5 * time.Second, Retries: 2}
 		for _, fn := range more {
 			fn(req.Healthcheck)
 		}
 	}
 }
 
-// inVirtualTime runs a test on a rig in which time passes while all wait.
+// inVirtualTime runs a test in virtual time, which passes while all goroutines wait.
 func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -40,7 +41,7 @@ func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// health is what inspect says of a container.
+// health is the health in an inspect of a container.
 func (r *rig) health(id string) *container.Health {
 	r.t.Helper()
 	c, err := r.e.ContainerInspect(r.t.Context(), id, false)
@@ -48,7 +49,7 @@ func (r *rig) health(id string) *container.Health {
 	return c.State.Health
 }
 
-// probed waits until a container's health has a status and n results.
+// probed waits until a container's health has this status and n results.
 func (r *rig) probed(id string, want container.HealthStatus, n int) *container.Health {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
@@ -62,7 +63,7 @@ func (r *rig) probed(id string, want container.HealthStatus, n int) *container.H
 	return r.health(id)
 }
 
-// TestProbes has what a probe of each kind shows, and when.
+// TestProbes checks the results of probes of each kind, and their times.
 func TestProbes(t *testing.T) {
 	command := func(test ...string) func(*container.HealthConfig) {
 		return func(h *container.HealthConfig) { h.Test = test }
@@ -79,18 +80,23 @@ func TestProbes(t *testing.T) {
 		"success": {checked("echo fine"), "healthy", 0, "fine\n",
 			[]string{"exec_create: sh -c echo fine", "exec_start: sh -c echo fine", "exec_die 0"}, 0},
 		"failure": {checked("echo oh; sleep 2; exit 3"), "unhealthy", 3, "oh\n",
-			[]string{"exec_create: sh -c echo oh; sleep 2; exit 3", "exec_start: sh -c echo oh; sleep 2; exit 3", "exec_die 3"}, 2 * time.Second},
+			[]string{"exec_create: sh -c echo oh; sleep 2; exit 3", "exec_start: sh -c echo oh; sleep 2; exit 3",
+				"exec_die 3"}, 2 * time.Second},
 		"timeout": {checked("sleep 1000"), "unhealthy", -1, "Health check exceeded timeout (5s)",
 			[]string{"exec_create: sh -c sleep 1000", "exec_start: sh -c sleep 1000", "exec_die 137"}, 5 * time.Second},
-		"timeout with output": {checked("echo slow; sleep 1000"), "unhealthy", -1, "Health check exceeded timeout (5s): slow\n",
-			[]string{"exec_create: sh -c echo slow; sleep 1000", "exec_start: sh -c echo slow; sleep 1000", "exec_die 137"}, 5 * time.Second},
+		"timeout with output": {checked("echo slow; sleep 1000"), "unhealthy", -1,
+			"Health check exceeded timeout (5s): slow\n",
+			[]string{"exec_create: sh -c echo slow; sleep 1000", "exec_start: sh -c echo slow; sleep 1000",
+				"exec_die 137"}, 5 * time.Second},
 		"killed": {checked("kill -9 $$"), "unhealthy", 137, "",
 			[]string{"exec_create: sh -c kill -9 $$", "exec_start: sh -c kill -9 $$", "exec_die 137"}, 0},
 		"all that is kept": {checked("echo " + long), "healthy", 0, long + "\n",
 			[]string{"exec_create: sh -c echo " + long, "exec_start: sh -c echo " + long, "exec_die 0"}, 0},
 		"more than is kept": {checked("echo " + long + "; echo y"), "healthy", 0, long + "\n...",
-			[]string{"exec_create: sh -c echo " + long + "; echo y", "exec_start: sh -c echo " + long + "; echo y", "exec_die 0"}, 0},
-		"no such command": {checked("", command("CMD", "nosuch")), "unhealthy", -1, "executable file not found in $PATH",
+			[]string{"exec_create: sh -c echo " + long + "; echo y", "exec_start: sh -c echo " + long + "; echo y",
+				"exec_die 0"}, 0},
+		"no such command": {checked("", command("CMD", "nosuch")), "unhealthy", -1,
+			"executable file not found in $PATH",
 			[]string{"exec_create: nosuch"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +109,8 @@ func TestProbes(t *testing.T) {
 				h := r.probed(id, c.status, 2)
 				first, second := h.Log[0], h.Log[1]
 				for _, result := range h.Log {
-					if result.ExitCode != c.code || !strings.Contains(result.Output, c.output) || len(c.output) > 0 && strings.HasPrefix(c.output, "x") && result.Output != c.output {
+					if result.ExitCode != c.code || !strings.Contains(result.Output, c.output) || len(c.output) > 0 &&
+						strings.HasPrefix(c.output, "x") && result.Output != c.output {
 						t.Errorf("%d, %q", result.ExitCode, result.Output)
 					}
 					if took := result.End.Sub(result.Start); took != c.took && c.code != 137 {
@@ -135,7 +142,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// actionsWithCodes is actions, with the exit code where the event has one.
+// actionsWithCodes is like actions, with the exit code if the event has one.
 func (r *rig) actionsWithCodes(id string) []string {
 	r.t.Helper()
 	var list []string
@@ -153,7 +160,8 @@ func (r *rig) actionsWithCodes(id string) []string {
 		if code, ok := ev.Attributes["exitCode"]; ok {
 			action += " " + code
 		}
-		if exec, ok := ev.Attributes["execID"]; ok && (len(exec) != 64 || (strings.HasPrefix(action, "exec_create") == (execs[exec] != ""))) {
+		if exec, ok := ev.Attributes["execID"]; ok &&
+			(len(exec) != 64 || (strings.HasPrefix(action, "exec_create") == (execs[exec] != ""))) {
 			r.t.Errorf("%s has execID %q", action, exec)
 		} else if ok {
 			execs[exec] = action
@@ -162,7 +170,7 @@ func (r *rig) actionsWithCodes(id string) []string {
 	}
 }
 
-// TestQuietProbes has events of changes of the status only.
+// TestQuietProbes checks that only changes of the status have events.
 func TestQuietProbes(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		r.quiet = true
@@ -177,8 +185,8 @@ func TestQuietProbes(t *testing.T) {
 	})
 }
 
-// TestProbesWhilePaused has no probe begin in a paused container, and time stand
-// still for one that is under way.
+// TestProbesWhilePaused checks that no probe begins in a paused container, and that the
+// time of a running probe stands still.
 func TestProbesWhilePaused(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.run("", "sleep 100000", checked("sleep 4; exit 0"))
@@ -208,8 +216,8 @@ func TestProbesWhilePaused(t *testing.T) {
 	})
 }
 
-// TestHealthOfRuns has each run of a container begin anew, and a probe that the
-// container's end kills say nothing.
+// TestHealthOfRuns checks that the health begins anew with each run, and that a probe that
+// is killed with its container has no result.
 func TestHealthOfRuns(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.create("", "sleep 100000", checked("sleep 3", func(h *container.HealthConfig) { h.Retries = 1 }))
@@ -241,8 +249,8 @@ func TestHealthOfRuns(t *testing.T) {
 	})
 }
 
-// TestHealthOverRestart has the next engine go on where the last one was: status,
-// results, and the time of the next probe.
+// TestHealthOverRestart checks that the next engine goes on with status, results, and the
+// time of the next probe.
 func TestHealthOverRestart(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		id := r.run("", "sleep 100000", checked("exit 1", func(h *container.HealthConfig) { h.Retries = 3 }))
@@ -259,7 +267,7 @@ func TestHealthOverRestart(t *testing.T) {
 		if !h.Log[2].Start.Equal(due) {
 			t.Errorf("the next probe came at %v, was due at %v", h.Log[2].Start, due)
 		}
-		// One that was due meanwhile comes at once, one that is too far off in an interval.
+		// A probe that was due meanwhile begins at once. A probe that is due too late begins after an interval.
 		r.close()
 		time.Sleep(time.Hour)
 		opened := time.Now()
@@ -277,16 +285,17 @@ func TestHealthOverRestart(t *testing.T) {
 	})
 }
 
-// TestLeftProbe has a probe of an engine that was killed ended by the next one, at
-// once or, in a paused container, when that goes on.
-func TestLeftProbe(t *testing.T) {
+// TestLeftProbe checks that the next engine ends a probe of a killed engine: at once or,
+// in a paused container, when that is resumed.
+func TestLeftoverProbe(t *testing.T) {
 	for _, paused := range []bool{false, true} {
 		t.Run(fmt.Sprintf("paused %v", paused), func(t *testing.T) {
 			r := newRig(t)
 			id := r.run("", "sleep 1000", checked("exit 0"))
 			r.close()
 			process := "probe-" + strings.Repeat("ab", 32)
-			streams, err := r.streams.Create(t.Context(), libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
+			streams, err := r.streams.Create(t.Context(),
+				libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
 			must(t, err)
 			must(t, r.daemon.AddExec(t.Context(), id, process, libcontainerd.ExecConfig{
 				Process: &specs.Process{Args: []string{"sh", "-c", "sleep 1000"}}, Stdio: streams.Paths(),

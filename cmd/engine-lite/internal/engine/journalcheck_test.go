@@ -23,8 +23,8 @@ func (r *rig) findings() string {
 	return strings.Join(found, "\n")
 }
 
-// lived makes containers in each state, one that was renamed and some that are gone.
-func lived(r *rig) (exited string) {
+// allStates makes containers in each state, a renamed one, and some that are removed.
+func allStates(r *rig) (exited string) {
 	r.run("runs", "sleep 1000")
 	paused := r.run("paused", "sleep 1000")
 	must(r.t, r.e.ContainerPause(r.t.Context(), paused))
@@ -32,7 +32,8 @@ func lived(r *rig) (exited string) {
 	exited = r.run("exited", "exit 7")
 	r.ended(exited)
 	must(r.t, r.e.ContainerRename(r.t.Context(), exited, "renamed"))
-	restarting := r.run("restarting", "exit 1", func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })
+	restarting := r.run("restarting", "exit 1",
+		func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })
 	r.until(restarting, func(v containers.View) bool { return v.Record.Generation > 2 })
 	must(r.t, r.e.ContainerRemove(r.t.Context(), restarting, RemoveOptions{Force: true}))
 	r.ended(r.run("removed", "exit 3", autoRemove))
@@ -41,7 +42,7 @@ func lived(r *rig) (exited string) {
 
 func TestCheckJournal(t *testing.T) {
 	r := newRig(t)
-	id := lived(r)
+	id := allStates(r)
 	if got := r.findings(); got != "" {
 		t.Errorf("of a sound journal: %s", got)
 	}
@@ -53,14 +54,18 @@ func TestCheckJournal(t *testing.T) {
 		`"lost" belongs to container`: func(tx *store.Tx) error { return record.Names.Put(tx, "lost", "c") },
 		"unexpected end of JSON":      func(tx *store.Tx) error { return rawContainers.Put(tx, id, "{") },
 		`says "die" of container`:     func(tx *store.Tx) error { record.Containers.Delete(tx, id); return nil },
-		"removed container gone has":  func(tx *store.Tx) error { return record.KeepExit(tx, &record.Record{ID: "gone", ExitCode: 4}, 1, 1) },
+		"removed container gone has": func(tx *store.Tx) error {
+			return record.KeepExit(tx, &record.Record{ID: "gone", ExitCode: 4}, 1, 1)
+		},
 	} {
 		var restored []byte
 		err := r.e.store.Update(t.Context(), func(tx *store.Tx) error {
 			before, _ := tx.Get(record.Containers.Name, id)
 			must(t, spoil(tx))
-			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "die", Attributes: map[string]string{"exitCode": "5"}})
-			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "destroy", Attributes: map[string]string{"exitCode": "5"}})
+			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "die",
+				Attributes: map[string]string{"exitCode": "5"}})
+			tx.Append(journal.Event{Type: "container", ID: "gone", Action: "destroy",
+				Attributes: map[string]string{"exitCode": "5"}})
 			restored = before
 			return nil
 		})
@@ -97,13 +102,15 @@ func (r *rig) dump(opts store.DumpOptions) (records, events []string) {
 
 func TestDumpJournal(t *testing.T) {
 	r := newRig(t)
-	id := lived(r)
+	id := allStates(r)
 	records, events := r.dump(store.DumpOptions{Records: true})
-	if all := strings.Join(records, "\n"); !strings.Contains(all, `{"record":{"kind":"container","key":"`+id+`","value":{"ID":"`+id) ||
+	if all := strings.Join(records, "\n"); !strings.Contains(all,
+		`{"record":{"kind":"container","key":"`+id+`","value":{"ID":"`+id) ||
 		!strings.Contains(all, `{"record":{"kind":"name","key":"renamed","value":"`+id+`"}}`) {
 		t.Errorf("records: %s", all)
 	}
-	if n := int(r.e.store.Newest()); len(events) < 10 || len(events) != n || !strings.HasPrefix(events[n-1], `{"event":{"seq":`) {
+	if n := int(r.e.store.Newest()); len(events) < 10 || len(events) != n ||
+		!strings.HasPrefix(events[n-1], `{"event":{"seq":`) {
 		t.Errorf("%d events of %d", len(events), n)
 	}
 	after := uint64(3)

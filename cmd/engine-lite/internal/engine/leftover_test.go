@@ -11,9 +11,9 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
 
-// TestRemoveStray removes a container of which the daemon has a record that only
-// this engine's client knows of: the answer to its creation was lost. A removal
-// that can't delete it is refused, and nothing of it is left by one that can.
+// TestRemoveLeftover removes a container of which the daemon has a record that only this
+// engine's client knows: the answer to the create was lost. A removal that can't delete
+// the record is refused. One that can leaves nothing.
 func TestRemoveLeftover(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
@@ -36,8 +36,8 @@ func TestRemoveLeftover(t *testing.T) {
 	r.empty()
 }
 
-// TestRemoveWhileAStrayIsCleared removes a container while the record that a failed
-// start may have left is being deleted by the client layer itself.
+// TestRemoveWhileALeftoverIsCleared removes a container while the client layer deletes the
+// record that a failed start may have left.
 func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r := newRig(t)
 	id := r.create("c", "exit 0")
@@ -49,7 +49,7 @@ func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r.daemon.Fail("DeleteContainer", 1, libHang())
 	before := r.daemon.Calls("DeleteContainer")
 	r.daemon.SetDown(true)
-	r.daemon.SetDown(false) // it is compared with again
+	r.daemon.SetDown(false) // the client compares its containers with the daemon again
 	eventually(t, func() bool { return r.daemon.Calls("DeleteContainer") > before })
 	removed := make(chan error, 1)
 	go func() { removed <- r.e.ContainerRemove(t.Context(), id, RemoveOptions{}) }()

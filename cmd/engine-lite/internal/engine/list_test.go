@@ -54,7 +54,8 @@ func TestContainerList(t *testing.T) {
 		}
 	}
 	for filter, is := range map[string]func(error) bool{
-		"nope=x": errdefs.IsInvalidArgument, "name=(": errdefs.IsInvalidArgument, "status=x": errdefs.IsInvalidArgument, "exited=x": errdefs.IsInvalidArgument, "before=x": errdefs.IsNotFound,
+		"nope=x": errdefs.IsInvalidArgument, "name=(": errdefs.IsInvalidArgument,
+		"status=x": errdefs.IsInvalidArgument, "exited=x": errdefs.IsInvalidArgument, "before=x": errdefs.IsNotFound,
 	} {
 		name, value, _ := strings.Cut(filter, "=")
 		if _, err := r.e.ContainerList(t.Context(), ListOptions{Filters: filters.Filters{name: {value}}}); !is(err) {
@@ -69,7 +70,8 @@ func BenchmarkContainerList(b *testing.B) {
 			e := &Engine{registry: containers.NewRegistry()}
 			for i := range n {
 				r := &record.Record{
-					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(), Status: record.StatusRunning,
+					ID: fmt.Sprintf("%064x", i), Name: fmt.Sprint("c", i), Version: 1, Created: time.Now(),
+					Status: record.StatusRunning,
 					Config: &record.Config{}, HostConfig: &record.HostConfig{}, Path: "sh",
 				}
 				e.registry.Add(containers.New(nil, r), r.Name)

@@ -35,15 +35,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// rig is an engine on a runtime daemon, streams and a keeper in memory, which
-// outlive it.
+// rig is an engine on a runtime daemon, streams and a keeper in memory. These outlive the
+// engine.
 type rig struct {
 	t       testing.TB
 	root    string
 	spool   string // empty for none
-	quiet   bool   // no exec events of probes
-	bytes   int64  // of events that are kept; 0 is the default
-	bound   int64  // of output that is kept for clients that lag; 0 is the default
+	quiet   bool   // without exec events of probes
+	bytes   int64  // of events that the journal keeps; 0 is the default
+	bound   int64  // of output that is kept for slow clients; 0 is the default
 	images  func(ctx context.Context, root string) (Images, error)
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
@@ -61,7 +61,8 @@ func newRig(t testing.TB) *rig {
 		r.daemon.Close()
 	})
 	r.open()
-	err := r.e.ImageImport(t.Context(), bytes.NewReader(imageTree(t)), "box", "", []string{`CMD ["sh", "-c", "sleep 1000"]`},
+	err := r.e.ImageImport(t.Context(), bytes.NewReader(imageTree(t)), "box", "",
+		[]string{`CMD ["sh", "-c", "sleep 1000"]`},
 		func(jsonstream.Message) error { return nil })
 	must(t, err)
 	return r
@@ -96,7 +97,7 @@ func (r *rig) close() {
 	r.e = nil
 }
 
-// reopen ends the engine and opens the next one; crash changes what is found.
+// reopen closes the engine and opens the next one. crash changes the journal between.
 func (r *rig) reopen(crash ...func(tx *store.Tx) error) {
 	r.t.Helper()
 	r.close()
@@ -111,10 +112,10 @@ func (r *rig) reopen(crash ...func(tx *store.Tx) error) {
 	r.open()
 }
 
-// rawContainers writes what no Kind would.
+// rawContainers writes records of containers without checks.
 var rawContainers = store.Text("container", "raw container")
 
-// edit changes a record behind the engine's back.
+// edit changes a record without the engine's knowledge.
 func edit(id string, fn func(r *record.Record)) func(tx *store.Tx) error {
 	return func(tx *store.Tx) error {
 		r, err := record.Load(tx, id)
@@ -163,7 +164,7 @@ func (r *rig) task(id string) *task {
 	return o
 }
 
-// until waits for a condition of a container.
+// until waits until a condition holds for a container.
 func (r *rig) until(id string, cond func(v containers.View) bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
@@ -220,7 +221,7 @@ func (r *rig) actions(id string) []string {
 	}
 }
 
-// empty fails the test unless nothing at all is left of containers.
+// empty fails the test if anything is left of containers.
 func (r *rig) empty() {
 	r.t.Helper()
 	must(r.t, r.e.store.View(func(s *journal.Snapshot) error {
@@ -262,7 +263,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// imageTree is the tar of a tree with users and groups.
+// imageTree is the tar of a root filesystem with users and groups.
 func imageTree(t testing.TB) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -279,7 +280,7 @@ func imageTree(t testing.TB) []byte {
 	return buf.Bytes()
 }
 
-// withConn gives streams in memory the descriptors that the keeper asks for.
+// withConn gives file descriptors to streams in memory: the keeper asks for them.
 type withConn struct{ libcontainerd.Stdio }
 
 func (s withConn) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
@@ -295,8 +296,8 @@ func (s withConn) Restore(ctx context.Context, c libcontainerd.StdioConfig) (lib
 	return connStreams{streams}, nil
 }
 
-// RemoveStreams is there as with FIFOs, which are gone with their container at
-// the runtime daemon.
+// RemoveStreams does nothing: these streams are removed with their container at the
+// runtime daemon, as FIFOs are.
 func (s withConn) RemoveStreams(ctx context.Context, id string) error {
 	return s.Stdio.(libcontainerd.StreamRemover).RemoveStreams(ctx, id)
 }
@@ -317,7 +318,7 @@ type connOutput struct{ libcontainerd.Output }
 
 func (connOutput) SyscallConn() (syscall.RawConn, error) { return os.Stderr.SyscallConn() }
 
-// fakeKeeper remembers what it was given to hold.
+// fakeKeeper is a keeper that only records what it holds.
 type fakeKeeper struct {
 	mu   sync.Mutex
 	held map[keeper.Held]bool // by key and name

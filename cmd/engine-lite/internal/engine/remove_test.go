@@ -13,7 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 )
 
-// busyImages asks whether the removal of a root filesystem fails.
+// busyImages lets a function decide whether the removal of a root filesystem fails.
 type busyImages struct {
 	Images
 	fails func() error
@@ -43,8 +43,8 @@ func newBusyRig(t *testing.T, fails func() error) *rig {
 	return r
 }
 
-// A removal after the exit that fails is tried again until the container is gone.
-// Who waits for it learns of each failure, with the exit code.
+// A removal after the exit that fails is tried again until the container is gone. A waiter
+// gets the error of each try, with the exit code.
 func TestAutoRemoveIsTriedAgain(t *testing.T) {
 	cases := map[string]struct {
 		script string
@@ -67,7 +67,8 @@ func TestAutoRemoveIsTriedAgain(t *testing.T) {
 			go func() { started <- r.e.ContainerStart(t.Context(), id) }()
 			for range 2 {
 				ends <- errBusy
-				if got := receive(t, removed); got.StatusCode != c.code || got.Error == nil || !strings.Contains(got.Error.Message, errBusy.Error()) {
+				if got := receive(t, removed); got.StatusCode != c.code || got.Error == nil ||
+					!strings.Contains(got.Error.Message, errBusy.Error()) {
 					t.Errorf("%+v", got)
 				}
 				removed = r.wait(id, container.WaitConditionRemoved)
@@ -84,8 +85,8 @@ func TestAutoRemoveIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A removal that fails all the while keeps no engine from its end, and the next
-// one goes on with it.
+// A removal that always fails does not prevent the engine from closing. The next engine
+// tries again.
 func TestAutoRemoveOverEngines(t *testing.T) {
 	var busy atomic.Bool
 	busy.Store(true)

@@ -18,7 +18,7 @@ func withPolicy(name container.RestartPolicyMode, tries int) func(*container.Cre
 	}
 }
 
-// TestRestartDecision has which exit is followed by a restart, and when.
+// TestRestartDecision checks which exits are followed by a restart, and after which pause.
 func TestRestartDecision(t *testing.T) {
 	now := time.Now()
 	for name, test := range map[string]struct {
@@ -30,31 +30,35 @@ func TestRestartDecision(t *testing.T) {
 		delay   time.Duration
 		stopped bool
 		ran     time.Duration
-		want    time.Duration // 0 is no restart
+		want    time.Duration // 0 for no restart
 	}{
-		"no":                       {policy: "no", code: 1},
-		"none":                     {code: 1},
-		"always":                   {policy: "always", want: record.FirstRestartDelay},
-		"always, again":            {policy: "always", delay: time.Second, want: 2 * time.Second},
-		"always, longest":          {policy: "always", delay: 50 * time.Second, want: record.LongestRestartDelay},
-		"always, after a good run": {policy: "always", delay: 50 * time.Second, ran: record.SteadyRun, want: record.FirstRestartDelay},
-		"always, stopped":          {policy: "always", stopped: true},
-		"unless-stopped":           {policy: "unless-stopped", code: 1, want: record.FirstRestartDelay},
-		"unless-stopped, stopped":  {policy: "unless-stopped", stopped: true},
-		"on-failure":               {policy: "on-failure", code: 1, want: record.FirstRestartDelay},
-		"on-failure, success":      {policy: "on-failure"},
-		"on-failure, unknown":      {policy: "on-failure", unknown: "nobody saw it", want: record.FirstRestartDelay},
-		"on-failure, last try":     {policy: "on-failure", code: 1, tries: 3, count: 2, want: record.FirstRestartDelay},
-		"on-failure, no more":      {policy: "on-failure", code: 1, tries: 3, count: 3},
+		"no":              {policy: "no", code: 1},
+		"none":            {code: 1},
+		"always":          {policy: "always", want: record.FirstRestartDelay},
+		"always, again":   {policy: "always", delay: time.Second, want: 2 * time.Second},
+		"always, longest": {policy: "always", delay: 50 * time.Second, want: record.LongestRestartDelay},
+		"always, after a good run": {policy: "always", delay: 50 * time.Second, ran: record.SteadyRun,
+			want: record.FirstRestartDelay},
+		"always, stopped":         {policy: "always", stopped: true},
+		"unless-stopped":          {policy: "unless-stopped", code: 1, want: record.FirstRestartDelay},
+		"unless-stopped, stopped": {policy: "unless-stopped", stopped: true},
+		"on-failure":              {policy: "on-failure", code: 1, want: record.FirstRestartDelay},
+		"on-failure, success":     {policy: "on-failure"},
+		"on-failure, unknown":     {policy: "on-failure", unknown: "nobody saw it", want: record.FirstRestartDelay},
+		"on-failure, last try":    {policy: "on-failure", code: 1, tries: 3, count: 2, want: record.FirstRestartDelay},
+		"on-failure, no more":     {policy: "on-failure", code: 1, tries: 3, count: 3},
 	} {
 		r := &record.Record{
-			HostConfig: &record.HostConfig{RestartPolicy: record.RestartPolicy{Name: test.policy, MaximumRetryCount: test.tries}},
-			Status:     record.StatusExited, ExitCode: test.code, ExitUnknown: test.unknown,
+			HostConfig: &record.HostConfig{RestartPolicy: record.RestartPolicy{Name: test.policy,
+				MaximumRetryCount: test.tries}},
+			Status: record.StatusExited, ExitCode: test.code, ExitUnknown: test.unknown,
 			RestartCount: test.count, RestartDelay: test.delay, Stopped: test.stopped,
 		}
 		r.PlanRestart(test.ran, now)
 		restarts := test.want > 0
-		if (r.Status == record.StatusRestarting) != restarts || restarts && (!r.RestartAt.Equal(now.Add(test.want)) || r.RestartCount != test.count+1) || !restarts && !r.RestartAt.IsZero() {
+		if (r.Status == record.StatusRestarting) != restarts || restarts &&
+			(!r.RestartAt.Equal(now.Add(test.want)) || r.RestartCount != test.count+1) || !restarts &&
+			!r.RestartAt.IsZero() {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -79,10 +83,11 @@ func TestRestartPolicy(t *testing.T) {
 	if got := r.actions(id); !slices.Equal(got, []string{"create", "start", "die", "start", "die", "start", "die"}) {
 		t.Errorf("events %v", got)
 	}
-	if got, err := r.e.ContainerInspect(t.Context(), id, false); err != nil || got.RestartCount != 2 || got.State.Status != "exited" || got.State.Restarting {
+	if got, err := r.e.ContainerInspect(t.Context(), id, false); err != nil || got.RestartCount != 2 ||
+		got.State.Status != "exited" || got.State.Restarting {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// A user's start begins to count anew.
+	// A start by a user resets the count.
 	must(t, r.e.ContainerStart(t.Context(), id))
 	r.until(id, func(v containers.View) bool { return v.Record.Generation == 6 && !v.Record.Up() })
 	r.ended(id)
@@ -90,7 +95,7 @@ func TestRestartPolicy(t *testing.T) {
 	r.empty()
 }
 
-// waiting makes a container that waits for its restart for a long time.
+// waiting makes a container that waits a long time for its restart.
 func (r *rig) waiting(name string) string {
 	id := r.run(name, "exit 3", withPolicy("always", 0))
 	r.until(id, func(v containers.View) bool { return v.Record.Status == record.StatusRestarting })
@@ -101,19 +106,25 @@ func (r *rig) waiting(name string) string {
 	return id
 }
 
-// TestWhileRestarting has what users can do to a container between two runs.
+// TestWhileRestarting checks what users can do with a container between two runs.
 func TestWhileRestarting(t *testing.T) {
 	for name, test := range map[string]struct {
 		do    func(r *rig, id string) error
 		check func(error) bool
 		want  record.Status
 	}{
-		"stop":    {func(r *rig, id string) error { return r.e.ContainerStop(r.t.Context(), id, StopOptions{}) }, isNil, record.StatusExited},
-		"kill":    {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "") }, isNil, record.StatusExited},
-		"hup":     {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "HUP") }, errdefs.IsConflict, record.StatusRestarting},
-		"remove":  {func(r *rig, id string) error { return r.e.ContainerRemove(r.t.Context(), id, RemoveOptions{}) }, errdefs.IsConflict, record.StatusRestarting},
-		"pause":   {func(r *rig, id string) error { return r.e.ContainerPause(r.t.Context(), id) }, errdefs.IsConflict, record.StatusRestarting},
-		"rename":  {func(r *rig, id string) error { return r.e.ContainerRename(r.t.Context(), id, "other") }, isNil, record.StatusRestarting},
+		"stop": {func(r *rig, id string) error { return r.e.ContainerStop(r.t.Context(), id, StopOptions{}) },
+			isNil, record.StatusExited},
+		"kill": {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "") }, isNil,
+			record.StatusExited},
+		"hup": {func(r *rig, id string) error { return r.e.ContainerKill(r.t.Context(), id, "HUP") },
+			errdefs.IsConflict, record.StatusRestarting},
+		"remove": {func(r *rig, id string) error { return r.e.ContainerRemove(r.t.Context(), id, RemoveOptions{}) },
+			errdefs.IsConflict, record.StatusRestarting},
+		"pause": {func(r *rig, id string) error { return r.e.ContainerPause(r.t.Context(), id) }, errdefs.IsConflict,
+			record.StatusRestarting},
+		"rename": {func(r *rig, id string) error { return r.e.ContainerRename(r.t.Context(), id, "other") }, isNil,
+			record.StatusRestarting},
 		"nothing": {func(*rig, string) error { return nil }, isNil, record.StatusRestarting},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +138,8 @@ func TestWhileRestarting(t *testing.T) {
 			if err := test.do(r, id); !test.check(err) {
 				t.Errorf("%v", err)
 			}
-			if got := r.task(id).Record(); got.Status != test.want || got.RestartAt.IsZero() != (test.want == record.StatusExited) {
+			if got := r.task(id).Record(); got.Status != test.want ||
+				got.RestartAt.IsZero() != (test.want == record.StatusExited) {
 				t.Errorf("%+v", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
@@ -138,7 +150,8 @@ func TestWhileRestarting(t *testing.T) {
 
 func isNil(err error) bool { return err == nil }
 
-// A start needs no patience, and a restart neither.
+// A start does not wait for the pause before a restart, and neither does a restart by a
+// user.
 func TestStartWhileRestarting(t *testing.T) {
 	for name, do := range map[string]func(r *rig, id string) error{
 		"start":   func(r *rig, id string) error { return r.e.ContainerStart(r.t.Context(), id) },
@@ -155,8 +168,8 @@ func TestStartWhileRestarting(t *testing.T) {
 	}
 }
 
-// The next engine restarts at the deadline that the one before has set, counts
-// on, and does what a restart by a user had left to do.
+// The next engine restarts a container at the deadline that the last one has set, goes on
+// with the count, and finishes a restart by a user.
 func TestRestartOverEngines(t *testing.T) {
 	r := newRig(t)
 	policy := r.run("policy", "sleep 1000", withPolicy("on-failure", 5))
@@ -167,7 +180,8 @@ func TestRestartOverEngines(t *testing.T) {
 	r.reopen(
 		edit(policy, func(rec *record.Record) {
 			rec.SetExited(7, "", false, time.Now())
-			rec.Status, rec.RestartAt, rec.RestartCount, rec.RestartDelay = record.StatusRestarting, deadline, 3, time.Second
+			rec.Status, rec.RestartAt, rec.RestartCount, rec.RestartDelay = record.StatusRestarting, deadline, 3,
+				time.Second
 		}),
 		edit(user, func(rec *record.Record) {
 			rec.SetExited(143, "", false, time.Now())
@@ -176,7 +190,8 @@ func TestRestartOverEngines(t *testing.T) {
 	for _, id := range []string{policy, user} {
 		r.until(id, func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 })
 	}
-	if rec := r.task(policy).Record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 || !rec.RestartAt.IsZero() {
+	if rec := r.task(policy).Record(); rec.StartedAt.Before(deadline) || rec.RestartCount != 3 ||
+		!rec.RestartAt.IsZero() {
 		t.Errorf("%+v", rec)
 	}
 	if rec := r.task(stopped).Record(); rec.Status != record.StatusExited || rec.Generation != 1 {
@@ -207,7 +222,7 @@ func TestRestartThatFails(t *testing.T) {
 	r.empty()
 }
 
-// However a stop meets a restart, the container stays stopped.
+// A stop at any moment of a restart leaves the container stopped.
 func TestStopRacesRestart(t *testing.T) {
 	r := newRig(t)
 	for range 20 {

@@ -33,7 +33,8 @@ func TestRestore(t *testing.T) {
 	must(t, err)
 	r.open()
 	r.ended(ends)
-	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited, paused: record.StatusPaused, idle: record.StatusCreated} {
+	for id, want := range map[string]record.Status{runs: record.StatusRunning, ends: record.StatusExited,
+		paused: record.StatusPaused, idle: record.StatusCreated} {
 		if got := r.task(id).Record(); got.Status != want {
 			t.Errorf("%s is %s", got.Name, got.Status)
 		}
@@ -52,7 +53,7 @@ func TestRestore(t *testing.T) {
 	r.empty()
 }
 
-// recovered counts the events of an action that were found out afterwards.
+// recovered counts the events of an action that the engine found out later.
 func (r *rig) recovered(id, action string) int {
 	n := 0
 	for c := r.e.store.Cursor(0); ; {
@@ -67,7 +68,7 @@ func (r *rig) recovered(id, action string) int {
 	}
 }
 
-// After a reboot the journal says running, and nothing is there.
+// After a reboot the journal says that a container runs, but there is no process.
 func TestRestoreAfterReboot(t *testing.T) {
 	r := newRig(t)
 	id, removed := r.run("", "sleep 1000"), r.run("", "sleep 1000", autoRemove)
@@ -75,14 +76,16 @@ func TestRestoreAfterReboot(t *testing.T) {
 	for _, c := range []string{id, removed} {
 		r.daemon.Forget(c)
 		must(t, r.daemon.DeleteContainer(t.Context(), c))
-		s, err := r.streams.Restore(t.Context(), libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
+		s, err := r.streams.Restore(t.Context(),
+			libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
 		must(t, err)
 		must(t, s.Close())
 	}
 	r.keeper = newFakeKeeper()
 	r.open()
 	r.ended(id)
-	if rec := r.task(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" || rec.ShownExitCode() != 255 {
+	if rec := r.task(id).Record(); rec.Status != record.StatusExited || rec.ExitUnknown == "" ||
+		rec.ShownExitCode() != 255 {
 		t.Errorf("%s, code %d, unknown %q", rec.Status, rec.ShownExitCode(), rec.ExitUnknown)
 	}
 	eventually(t, func() bool { _, err := r.e.find(removed); return errdefs.IsNotFound(err) })
@@ -90,8 +93,8 @@ func TestRestoreAfterReboot(t *testing.T) {
 	r.empty()
 }
 
-// Killed between the daemon's start and the journal's: the user never had an
-// answer.
+// The engine was killed between the start at the daemon and the one in the journal. The
+// user got no answer.
 func TestStartWithoutEvent(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -104,11 +107,13 @@ func TestStartWithoutEvent(t *testing.T) {
 	r.empty()
 }
 
-// Killed between the journal's exit and the drain: the output is drained.
+// The engine was killed between the exit in the journal and the drain. The next engine
+// drains the output.
 func TestExitHalfDone(t *testing.T) {
 	for _, auto := range []bool{false, true} {
 		r := newRig(t)
-		id := r.run("", "cat; echo last words; exit 3", withStdin, func(req *container.CreateRequest) { req.HostConfig.AutoRemove = auto })
+		id := r.run("", "cat; echo last words; exit 3", withStdin,
+			func(req *container.CreateRequest) { req.HostConfig.AutoRemove = auto })
 		r.close()
 		must(t, r.daemon.CloseIO(t.Context(), id, libcontainerd.InitProcess))
 		_, err := r.daemon.Wait(t.Context(), id, libcontainerd.InitProcess)
@@ -124,8 +129,8 @@ func TestExitHalfDone(t *testing.T) {
 	}
 }
 
-// TestLogsWaitForTheSweep has the daemon hang over the deletion of a task whose
-// last output an earlier engine hasn't read: who asks for the log gets that too.
+// TestLogsWaitForTheSweep makes the daemon hang in the deletion of a task whose last
+// output no engine has read. A request for the log waits for that output.
 func TestLogsWaitForTheSweep(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "cat; echo last words; exit 3", withStdin)
@@ -155,7 +160,10 @@ func TestRemovalHalfDone(t *testing.T) {
 	id := r.run("", "sleep 1000")
 	created := r.create("", "exit 0")
 	r.reopen(
-		edit(id, func(rec *record.Record) { rec.SetExited(0, "", false, time.Now()); rec.Status = record.StatusRemoving }),
+		edit(id, func(rec *record.Record) {
+			rec.SetExited(0, "", false, time.Now())
+			rec.Status = record.StatusRemoving
+		}),
 		edit(created, func(rec *record.Record) { rec.Status, rec.Version = record.StatusRemoving, 0 }))
 	r.empty()
 	if got := r.actions(id); got[len(got)-1] != "destroy" {
@@ -166,8 +174,7 @@ func TestRemovalHalfDone(t *testing.T) {
 	}
 }
 
-// A removal that fails is tried again by the next request, and by the next
-// engine.
+// A removal that fails is tried again by the next request, and by the next engine.
 func TestRemovalThatFails(t *testing.T) {
 	r := newRig(t)
 	id := r.create("name", "exit 0")
@@ -186,37 +193,42 @@ func TestRemovalThatFails(t *testing.T) {
 	r.empty()
 }
 
-// Execs that run, or ended while no engine was there, are taken up by the next
-// one; one that was never started goes with the engine, and so does what is left
-// of one whose start wasn't written down.
+// The next engine restores execs that run, and those that ended meanwhile. It removes an
+// exec that was never started, and what is left of an exec whose start was not recorded.
 func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
-	lives, ends, idle, untold := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"), r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
+	running, ends, idle, unrecorded := r.exec(id, "sleep 1000"), r.exec(id, "cat; exit 6"),
+		r.execCreate(id, "sleep 1000"), r.exec(id, "cat")
 	r.close()
-	for _, execID := range []string{ends, untold} {
+	for _, execID := range []string{ends, unrecorded} {
 		must(t, r.daemon.CloseIO(t.Context(), id, execID))
 		_, err := r.daemon.Wait(t.Context(), id, execID)
 		must(t, err)
 	}
 	must(t, r.keeper.Hold(t.Context(), Namespace+"/nobody/init", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
 	must(t, r.keeper.Hold(t.Context(), "someone-else/a/b", keeper.Stdout, nil, nil, keeper.HoldOptions{}))
-	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, untold); return nil })
+	r.reopen(func(tx *store.Tx) error { record.Execs.Delete(tx, unrecorded); return nil })
 	eventually(t, func() bool { return len(r.journaledExecs()) == 1 })
-	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + lives + ":stderr", id + "/" + lives + ":stdout", "someone-else/a/b:stdout"}
+	want := []string{id + "/init:stderr", id + "/init:stdout", id + "/" + running + ":stderr",
+		id + "/" + running + ":stdout", "someone-else/a/b:stdout"}
 	slices.Sort(want)
 	eventually(t, func() bool { return slices.Equal(r.keeper.keys(), want) && len(r.streams.Left()) == 2 })
-	for _, execID := range []string{ends, untold} {
-		eventually(t, func() bool { _, err := r.daemon.Process(t.Context(), id, execID); return errdefs.IsNotFound(err) })
+	for _, execID := range []string{ends, unrecorded} {
+		eventually(t, func() bool {
+			_, err := r.daemon.Process(t.Context(), id, execID)
+			return errdefs.IsNotFound(err)
+		})
 	}
-	for execID, code := range map[string]int{lives: -1, ends: 6} {
-		if x, err := r.e.ExecInspect(t.Context(), execID); err != nil || x.Running != (code < 0) || !x.Running && *x.ExitCode != code || x.Pid == 0 {
+	for execID, code := range map[string]int{running: -1, ends: 6} {
+		if x, err := r.e.ExecInspect(t.Context(), execID); err != nil || x.Running != (code < 0) || !x.Running &&
+			*x.ExitCode != code || x.Pid == 0 {
 			t.Errorf("%+v, %v", x, err)
 		}
 	}
-	for _, execID := range []string{idle, untold} {
+	for _, execID := range []string{idle, unrecorded} {
 		if _, err := r.e.ExecInspect(t.Context(), execID); !errdefs.IsNotFound(err) {
-			t.Errorf("an exec that nobody can know: %v", err)
+			t.Errorf("an exec that must be unknown: %v", err)
 		}
 		if _, err := os.Stat(filepath.Join(r.e.containerDir(id), "exec-"+execID)); !os.IsNotExist(err) {
 			t.Errorf("its directory: %v", err)
@@ -233,8 +245,8 @@ func TestExecsOfAnEarlierEngine(t *testing.T) {
 	r.empty()
 }
 
-// Records of execs go where their container's end was the last that an engine
-// wrote down.
+// Records of execs are removed if the last record of an engine was the exit of their
+// container.
 func TestExecRecordsOfADeadContainer(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -275,8 +287,8 @@ func (r *rig) exec(id, script string) string {
 	return execID
 }
 
-// The stdin of a client that goes with the engine is closed, and so is one that
-// was asked to be closed before.
+// A stdin is closed if its client has gone with an engine, or if the close was asked for
+// earlier.
 func TestStdinOverRestart(t *testing.T) {
 	for name, c := range map[string]struct {
 		input   func() (io.Reader, func())
@@ -289,7 +301,7 @@ func TestStdinOverRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			for op := range 2 { // the daemon doesn't hear of the close
+			for op := range 2 { // the close does not reach the daemon
 				r.daemon.Fail("CloseIO", op+1, libFault(errdefs.ErrUnavailable))
 			}
 			id := r.create("", "cat; exit 9", withStdin)
@@ -301,10 +313,11 @@ func TestStdinOverRestart(t *testing.T) {
 				finish = end
 				opened := make(chan struct{})
 				go func() {
-					attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-						close(opened)
-						return Streams{Stdin: input, Stdout: io.Discard}, nil
-					}})
+					attached <- r.e.ContainerAttach(ctx, id,
+						AttachOptions{Stdin: true, Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+							close(opened)
+							return Streams{Stdin: input, Stdout: io.Discard}, nil
+						}})
 				}()
 				receive(t, notify(opened))
 			}
@@ -314,7 +327,7 @@ func TestStdinOverRestart(t *testing.T) {
 			}
 			cancel()
 			if c.attach {
-				_ = receive(t, attached) // cut off, however it says so
+				_ = receive(t, attached) // cut off, with any error
 			}
 			r.crashWithClient(finish)
 			if c.expects {
@@ -323,7 +336,7 @@ func TestStdinOverRestart(t *testing.T) {
 					t.Errorf("exit code %d", got)
 				}
 			} else if r.task(id).Record().StdinClosed {
-				t.Error("stdin was closed that nobody had")
+				t.Error("a stdin without a client was closed")
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 			r.empty()
@@ -334,7 +347,7 @@ func TestStdinOverRestart(t *testing.T) {
 // crashWithClient ends the engine, and with it the client's connection.
 func (r *rig) crashWithClient(finish func()) {
 	r.t.Helper()
-	r.e.background.Stop() // from here on nothing is written down or closed
+	r.e.background.Stop() // from here on nothing is recorded or closed
 	finish()
 	r.reopen()
 }
@@ -344,7 +357,7 @@ func pipeInput() (io.Reader, func()) {
 	return r, func() { _ = w.Close() }
 }
 
-// notify makes a channel's close a value.
+// notify sends a value when a channel is closed.
 func notify(done <-chan struct{}) <-chan bool {
 	ch := make(chan bool, 1)
 	go func() {

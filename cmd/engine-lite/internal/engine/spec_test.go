@@ -26,8 +26,7 @@ func (r *rig) specOf(id string) *specs.Spec {
 	return s
 }
 
-// The default confinement is written down in a golden file: who changes it,
-// sees what changes.
+// The default confinement is in a golden file, so that each change of it is seen.
 func TestSpecGolden(t *testing.T) {
 	r := newRig(t)
 	id := r.create("golden", "exit 0", func(req *container.CreateRequest) { req.Hostname, req.User = "host", "alice" })
@@ -55,10 +54,12 @@ func TestDefaultCapabilities(t *testing.T) {
 	r := newRig(t)
 	s := r.specOf(r.create("", "exit 0"))
 	docker := []string{
-		"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE",
+		"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+		"CAP_NET_BIND_SERVICE",
 		"CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
 	}
-	for _, set := range [][]string{s.Process.Capabilities.Bounding, s.Process.Capabilities.Effective, s.Process.Capabilities.Permitted} {
+	for _, set := range [][]string{s.Process.Capabilities.Bounding, s.Process.Capabilities.Effective,
+		s.Process.Capabilities.Permitted} {
 		if got := slices.Sorted(slices.Values(set)); !slices.Equal(got, docker) {
 			t.Errorf("capabilities %v", got)
 		}
@@ -85,9 +86,10 @@ func TestSpecVariants(t *testing.T) {
 			func(s *specs.Spec) bool { return !has(s, specs.PIDNamespace) }},
 		"privileged": {func(req *container.CreateRequest) { req.HostConfig.Privileged = true },
 			func(s *specs.Spec) bool {
-				return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 && slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
-					return m.Destination == "/sys/fs/cgroup" && slices.Contains(m.Options, "rw")
-				})
+				return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 &&
+					slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+						return m.Destination == "/sys/fs/cgroup" && slices.Contains(m.Options, "rw")
+					})
 			}},
 		"no seccomp": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp=unconfined"} },
 			func(s *specs.Spec) bool { return s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) > 0 }},
@@ -100,7 +102,8 @@ func TestSpecVariants(t *testing.T) {
 			func(s *specs.Spec) bool { return s.Process.NoNewPrivileges }},
 		"limits": {func(req *container.CreateRequest) { req.HostConfig.Memory, req.HostConfig.NanoCPUs = 64<<20, 5e8 },
 			func(s *specs.Spec) bool {
-				return *s.Linux.Resources.Memory.Limit == 64<<20 && *s.Linux.Resources.Memory.Swap == 128<<20 && *s.Linux.Resources.CPU.Quota == 50_000
+				return *s.Linux.Resources.Memory.Limit == 64<<20 && *s.Linux.Resources.Memory.Swap == 128<<20 &&
+					*s.Linux.Resources.CPU.Quota == 50_000
 			}},
 		"read-only": {func(req *container.CreateRequest) { req.HostConfig.ReadonlyRootfs = true },
 			func(s *specs.Spec) bool { return s.Root.Readonly }},

@@ -18,9 +18,11 @@ func TestStopPlan(t *testing.T) {
 		sig     syscall.Signal
 		timeout time.Duration
 	}{
-		"default":  {record.Config{}, StopOptions{}, syscall.SIGTERM, defaultStopTimeout},
-		"its own":  {record.Config{StopSignal: "INT", StopTimeout: &five}, StopOptions{}, syscall.SIGINT, 5 * time.Second},
-		"asked":    {record.Config{StopSignal: "INT", StopTimeout: &forever}, StopOptions{Signal: "1", Timeout: &five}, syscall.SIGHUP, 5 * time.Second},
+		"default": {record.Config{}, StopOptions{}, syscall.SIGTERM, defaultStopTimeout},
+		"its own": {record.Config{StopSignal: "INT", StopTimeout: &five}, StopOptions{}, syscall.SIGINT,
+			5 * time.Second},
+		"asked": {record.Config{StopSignal: "INT", StopTimeout: &forever}, StopOptions{Signal: "1", Timeout: &five},
+			syscall.SIGHUP, 5 * time.Second},
 		"for ever": {record.Config{}, StopOptions{Timeout: &forever}, syscall.SIGTERM, -time.Second},
 	} {
 		sig, timeout, err := stopPlan(&record.Record{Config: &c.config}, c.opts)
@@ -28,7 +30,8 @@ func TestStopPlan(t *testing.T) {
 			t.Errorf("%s: %v, %v, %v", name, sig, timeout, err)
 		}
 	}
-	if _, _, err := stopPlan(&record.Record{Config: &record.Config{}}, StopOptions{Signal: "NOPE"}); !errdefs.IsInvalidArgument(err) {
+	if _, _, err := stopPlan(&record.Record{Config: &record.Config{}},
+		StopOptions{Signal: "NOPE"}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("unknown signal: %v", err)
 	}
 }

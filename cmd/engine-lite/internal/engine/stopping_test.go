@@ -12,7 +12,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
-// The next engine does what is left of a stop, from wherever it stood.
+// The next engine finishes a stop, from each step of it.
 func TestStopOverEngines(t *testing.T) {
 	soon, later := time.Now(), time.Now().Add(time.Hour)
 	for name, test := range map[string]struct {
@@ -21,12 +21,17 @@ func TestStopOverEngines(t *testing.T) {
 		ended   bool // without an event of the stop
 		actions []string
 	}{
-		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, actions: []string{"kill", "die", "stop"}},
-		"no deadline":     {stop: record.Stop{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
-		"deadline over":   {stop: record.Stop{Signal: syscall.SIGHUP, Deadline: soon, Sent: true}, actions: []string{"kill", "die", "stop"}},
-		"ended":           {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true, actions: []string{"stop"}},
-		"restart":         {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, restart: true, actions: []string{"kill", "die", "stop", "start", "restart"}},
-		"restart, ended":  {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true, ended: true, actions: []string{"stop", "start", "restart"}},
+		"signal not sent": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later},
+			actions: []string{"kill", "die", "stop"}},
+		"no deadline": {stop: record.Stop{Signal: syscall.SIGTERM}, actions: []string{"kill", "die", "stop"}},
+		"deadline over": {stop: record.Stop{Signal: syscall.SIGHUP, Deadline: soon, Sent: true},
+			actions: []string{"kill", "die", "stop"}},
+		"ended": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, ended: true,
+			actions: []string{"stop"}},
+		"restart": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: later}, restart: true,
+			actions: []string{"kill", "die", "stop", "start", "restart"}},
+		"restart, ended": {stop: record.Stop{Signal: syscall.SIGTERM, Deadline: soon, Sent: true}, restart: true,
+			ended: true, actions: []string{"stop", "start", "restart"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -43,7 +48,7 @@ func TestStopOverEngines(t *testing.T) {
 			want := append([]string{"create", "start"}, test.actions...)
 			eventually(t, func() bool {
 				got := r.actions(id)
-				slices.Sort(got) // a kill has its event when it was sent, maybe after the die
+				slices.Sort(got) // the event of a kill comes after the signal, maybe after the die
 				sorted := slices.Sorted(slices.Values(want))
 				return slices.Equal(got, sorted)
 			})
@@ -56,7 +61,7 @@ func TestStopOverEngines(t *testing.T) {
 	}
 }
 
-// A stop whose user got an error is over.
+// A stop that failed is over.
 func TestStopThatFails(t *testing.T) {
 	r := newRig(t)
 	id := r.run("c", "sleep 1000")
@@ -76,7 +81,7 @@ func TestStopThatFails(t *testing.T) {
 	r.empty()
 }
 
-// Of two stops the earlier deadline counts.
+// Of two stops, the earlier deadline holds.
 func TestTwoStops(t *testing.T) {
 	for name, test := range map[string]struct{ first, second, want time.Duration }{
 		"sooner":        {time.Hour, time.Minute, time.Minute},
@@ -93,7 +98,8 @@ func TestTwoStops(t *testing.T) {
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.second, time.Time{}))
 			got := o.Record().Stop.Deadline
-			if test.want < 0 != got.IsZero() || test.want > 0 && (got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
+			if test.want < 0 != got.IsZero() || test.want > 0 &&
+				(got.Before(begin.Add(test.want)) || got.After(time.Now().Add(test.want))) {
 				t.Errorf("deadline %s", got)
 			}
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))

@@ -21,8 +21,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// halfDone leaves a container whose exit, with 3, is in the journal, and whose
-// last words are in the pipe.
+// halfDone makes a container whose exit, with 3, is in the journal, and whose last output
+// is still in the pipe.
 func (r *rig) halfDone(more func(rec *record.Record)) (id string, crash func(tx *store.Tx) error) {
 	r.t.Helper()
 	id = r.run("", "cat; echo last words; exit 3", withStdin)
@@ -33,15 +33,14 @@ func (r *rig) halfDone(more func(rec *record.Record)) (id string, crash func(tx 
 	must(r.t, err)
 	return id, edit(id, func(rec *record.Record) {
 		rec.SetExited(3, "", false, time.Now())
-		rec.DieSeq = seq // the start's number stands for it
+		rec.DieSeq = seq // in place of the number of a die event
 		more(rec)
 	})
 }
 
 func nothingMore(*record.Record) {}
 
-// TestSweepWhileTheDaemonIsAway has the runtime daemon be restarted while an
-// engine cleans up after its predecessor.
+// TestSweepWhileTheDaemonIsAway restarts the runtime daemon while an engine sweeps.
 func TestSweepWhileTheDaemonIsAway(t *testing.T) {
 	for _, op := range []string{"Delete", "DeleteContainer"} {
 		r := newRig(t)
@@ -59,23 +58,23 @@ func TestSweepWhileTheDaemonIsAway(t *testing.T) {
 	}
 }
 
-// TestExitIsToldAfterTheSweep has the daemon hang over the deletion of an ended
-// task: who asks for the exit gets it when the log is whole, and who waits for
-// the next one doesn't get this one.
+// TestExitIsAnnouncedAfterTheSweep makes the daemon hang in the deletion of an ended task.
+// A request for the exit is answered when the log is whole. A wait for the next exit does
+// not get this one.
 func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 	r := newRig(t)
 	id, crash := r.halfDone(nothingMore)
 	r.daemon.Fail("Delete", 1, libHang())
 	r.reopen(crash)
 	o, seq := r.task(id), r.task(id).Record().DieSeq
-	told := make(chan string, 3)
+	answered := make(chan string, 3)
 	whole := func(who string) {
 		select {
 		case <-o.swept:
 		default:
-			t.Errorf("%s was told before the log was whole", who)
+			t.Errorf("%s was answered before the log was whole", who)
 		}
-		told <- who
+		answered <- who
 	}
 	next := make(chan (<-chan container.WaitResponse), 1)
 	go func() {
@@ -83,27 +82,28 @@ func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 		if got := (<-answer).StatusCode; got != 3 {
 			t.Errorf("the exit is %d", got)
 		}
-		whole("who waited")
+		whole("a waiter")
 	}()
 	go func() {
 		next <- r.wait(id, container.WaitConditionNextExit)
-		whole("who waits for the next exit")
+		whole("a waiter for the next exit")
 	}()
 	go func() {
-		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)}, func(eventstream.Event) error { return containers.ErrUnchanged })
+		err := r.e.Events(t.Context(), eventstream.Options{After: new(seq - 1)},
+			func(eventstream.Event) error { return containers.ErrUnchanged })
 		if !errors.Is(err, containers.ErrUnchanged) {
 			t.Errorf("events: %v", err)
 		}
-		whole("who reads events")
+		whole("a subscriber")
 	}()
 	select {
-	case who := <-told: // and has said so
-		told <- who
+	case who := <-answered: // its error is reported already
+		answered <- who
 	case <-time.After(100 * time.Millisecond):
 	}
 	r.daemon.Release()
-	for range cap(told) {
-		receive(t, told)
+	for range cap(answered) {
+		receive(t, answered)
 	}
 	later := receive(t, next)
 	must(t, r.e.ContainerStart(t.Context(), id))
@@ -116,8 +116,8 @@ func TestExitIsAnnouncedAfterTheSweep(t *testing.T) {
 	r.empty()
 }
 
-// TestStopIsToldOnceAfterTheSweep has an engine go on with a stop while it cleans
-// up after the container.
+// TestStopEventOnceAfterTheSweep lets an engine finish a stop while it sweeps the
+// container.
 func TestStopEventOnceAfterTheSweep(t *testing.T) {
 	r := newRig(t)
 	id, crash := r.halfDone(func(rec *record.Record) { rec.Stop = &record.Stop{Sent: true} })
@@ -125,7 +125,8 @@ func TestStopEventOnceAfterTheSweep(t *testing.T) {
 	r.reopen(crash)
 	early, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_ = r.task(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil }) // it must not be
+	// the record must keep its stop
+	_ = r.task(id).Await(early, func(v containers.View) bool { return v.Record.Stop == nil })
 	r.daemon.Release()
 	must(t, r.task(id).awaitSwept(t.Context()))
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
@@ -141,9 +142,8 @@ func TestStopEventOnceAfterTheSweep(t *testing.T) {
 	r.empty()
 }
 
-// TestAttachDuringCleanUp attaches to a container whose last run is still being
-// cleaned up after: the raw files of its next run have to outlive that, since an
-// engine that comes after this one looks for them.
+// TestAttachDuringCleanUp attaches to a container while its last run is cleaned up. The
+// raw files of the next run must not be removed, since the next engine looks for them.
 func TestAttachDuringCleanUp(t *testing.T) {
 	r := newRig(t)
 	id := r.create("", "echo x; cat", withStdin)
@@ -154,13 +154,14 @@ func TestAttachDuringCleanUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	opened, attached := make(chan struct{}), make(chan error, 1)
 	go func() {
-		attached <- r.e.ContainerAttach(ctx, id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-			close(opened)
-			return Streams{Stdout: io.Discard}, nil
-		}})
+		attached <- r.e.ContainerAttach(ctx, id,
+			AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+				close(opened)
+				return Streams{Stdout: io.Discard}, nil
+			}})
 	}()
 	select {
-	case <-opened: // in time for its files to be removed
+	case <-opened: // early enough to lose its files
 	case <-time.After(100 * time.Millisecond):
 	}
 	r.daemon.Release()
@@ -176,12 +177,12 @@ func TestAttachDuringCleanUp(t *testing.T) {
 		t.Errorf("the next engine doesn't find this run's output: %v", err)
 	}
 	cancel()
-	_ = receive(t, attached) // cut off, however it says so
+	_ = receive(t, attached) // cut off, with any error
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 	r.empty()
 }
 
-// lateOutputs are streams whose outputs nothing can be read of yet.
+// lateOutputs are streams whose outputs can't be read yet.
 type lateOutputs struct {
 	withConn
 	free <-chan struct{}
@@ -211,8 +212,8 @@ func (o lateOutput) Splice(dst *os.File, off int64, most int) (int64, error) {
 	return o.connOutput.Splice(dst, off, most)
 }
 
-// endedLate has a container be seen to have ended, with 143, whose output is not
-// read before free is closed.
+// endedLate makes a container that has ended with 143. Its output is not read before free
+// is closed.
 func (r *rig) endedLate() (id string, free chan struct{}) {
 	r.t.Helper()
 	id, free = r.create("", "echo last words; sleep 1000"), make(chan struct{})
@@ -224,8 +225,8 @@ func (r *rig) endedLate() (id string, free chan struct{}) {
 	return id, free
 }
 
-// TestNextExitIsNotTheLast waits for the next exit of a container that is seen to
-// have ended, and whose output is still being drained.
+// TestNextExitIsNotTheLast waits for the next exit of a container that has ended, while
+// its output is still being drained.
 func TestNextExitIsNotTheLast(t *testing.T) {
 	r := newRig(t)
 	id, free := r.endedLate()
@@ -241,8 +242,8 @@ func TestNextExitIsNotTheLast(t *testing.T) {
 	r.empty()
 }
 
-// TestLogsOfAnEndedContainer reads the log of a container that is seen to have
-// ended, and whose output is still being drained.
+// TestLogsOfAnEndedContainer reads the log of a container that has ended, while its output
+// is still being drained.
 func TestLogsOfAnEndedContainer(t *testing.T) {
 	for _, follow := range []bool{false, true} {
 		r := newRig(t)
@@ -251,7 +252,8 @@ func TestLogsOfAnEndedContainer(t *testing.T) {
 		go func() {
 			var out bytes.Buffer
 			err := r.e.ContainerLogs(t.Context(), id, LogsOptions{
-				Stdout: true, Tail: -1, Follow: follow, Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
+				Stdout: true, Tail: -1, Follow: follow,
+				Open: func(bool) (io.Writer, io.Writer, error) { return &out, nil, nil },
 			})
 			if err != nil {
 				t.Error(err)
@@ -273,18 +275,19 @@ func TestLogsOfAnEndedContainer(t *testing.T) {
 	}
 }
 
-// TestAttachToAnEndedContainer attaches to a container that is seen to have ended,
-// and whose output is still being drained: the client is one of the next run.
+// TestAttachToAnEndedContainer attaches to a container that has ended, while its output is
+// still being drained. The client gets the next run.
 func TestAttachToAnEndedContainer(t *testing.T) {
 	r := newRig(t)
 	id, free := r.endedLate()
 	opened, attached := make(chan struct{}), make(chan error, 1)
 	var out bytes.Buffer
 	go func() {
-		attached <- r.e.ContainerAttach(t.Context(), id, AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
-			close(opened)
-			return Streams{Stdout: &out}, nil
-		}})
+		attached <- r.e.ContainerAttach(t.Context(), id,
+			AttachOptions{Stdout: true, Stream: true, Open: func(bool) (Streams, error) {
+				close(opened)
+				return Streams{Stdout: &out}, nil
+			}})
 	}()
 	select {
 	case <-opened:

@@ -25,7 +25,8 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// unpackJournal unpacks testdata/v1/journal.db.gz: the journal that an engine of format 1 left when it was closed. It has
+// unpackJournal unpacks testdata/v1/journal.db.gz: the journal that an engine of format 1 left when it was closed. It
+// has
 // containers in each state, an exec that runs, containers that were removed, and external ones.
 func unpackJournal(t *testing.T, path string) {
 	t.Helper()
@@ -75,7 +76,8 @@ func TestMigrateTodaysJournal(t *testing.T) {
 	kinds := map[string]int{}
 	for name, value := range before {
 		kind, key, _ := strings.Cut(name, "/")
-		if to, ok := map[string]string{"bygone": "exit-record", "bygone-order": "exit-record-order", "foreign": "external-container"}[kind]; ok {
+		if to, ok := map[string]string{"bygone": "exit-record", "bygone-order": "exit-record-order",
+			"foreign": "external-container"}[kind]; ok {
 			kind = to
 		}
 		want[kind+"/"+key] = value
@@ -93,15 +95,18 @@ func TestMigrateTodaysJournal(t *testing.T) {
 	rewrite(t, s, after)
 }
 
-// rewrite writes each record as this release would after a change: what it knows and what it does not is still there.
+// rewrite writes each record as this release does after a change. All fields are still
+// there, known and unknown.
 func rewrite(t *testing.T, s *store.Store, before map[string]string) {
 	t.Helper()
 	must(t, s.Update(t.Context(), func(tx *store.Tx) error {
 		return firstError(
 			record.Containers.ForEach(tx, func(_ string, r *record.Record) error { return r.Put(tx) }),
 			record.Execs.ForEach(tx, func(id string, x record.Exec) error { return record.Execs.Put(tx, id, x) }),
-			record.RemovedExits.ForEach(tx, func(id string, x *record.RemovedExit) error { return record.RemovedExits.Put(tx, id, x) }),
-			external.Records.ForEach(tx, func(id string, x external.Record) error { return external.Records.Put(tx, id, x) }),
+			record.RemovedExits.ForEach(tx,
+				func(id string, x *record.RemovedExit) error { return record.RemovedExits.Put(tx, id, x) }),
+			external.Records.ForEach(tx,
+				func(id string, x external.Record) error { return external.Records.Put(tx, id, x) }),
 		)
 	}))
 	after, _ := wholeJournal(t, s)
@@ -115,7 +120,7 @@ func rewrite(t *testing.T, s *store.Store, before map[string]string) {
 	}
 }
 
-// notEmpty leaves out what says nothing: it may be left out where it is written again.
+// notEmpty removes empty values: they may be left out when a record is written again.
 func notEmpty(v map[string]any) map[string]any {
 	v = maps.Clone(v)
 	for key, value := range v {
@@ -137,7 +142,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// Inspect and list answer about each container as the engine did that wrote the journal.
+// Inspect and list answer about each container like the engine that wrote the journal.
 func TestInspectTodaysJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), JournalName)
 	unpackJournal(t, path)
@@ -161,7 +166,7 @@ func TestInspectTodaysJournal(t *testing.T) {
 	must(t, j.View(func(s *journal.Snapshot) error {
 		return record.All(s, func(r *record.Record) error {
 			want, ok := inspected[r.ID]
-			if !ok || r.Status == record.StatusRemoving { // it was made, or was removed, half-way after that
+			if !ok || r.Status == record.StatusRemoving { // its create or removal was not finished
 				return nil
 			}
 			tried++
@@ -194,7 +199,8 @@ func sameJSON(t *testing.T, got, want any) {
 	}
 }
 
-// withRootfs are images that have a root filesystem for each container, as those of the engine had that made them.
+// withRootfs are images with a root filesystem for each container, as the engine that made
+// the containers had.
 type withRootfs struct{ Images }
 
 func (i withRootfs) Mounts(ctx context.Context, id string) ([]mount.Mount, error) {
@@ -208,7 +214,8 @@ func (i withRootfs) Mounts(ctx context.Context, id string) ([]mount.Mount, error
 	return i.PrepareRootfs(ctx, id, img)
 }
 
-// The engine opens the journal of format 1, finds out what became of what ran, and starts and removes each container.
+// The engine opens the journal of format 1, finds out what happened to the containers that
+// ran, and starts and removes each container.
 func TestServeTodaysJournal(t *testing.T) {
 	r := newRig(t)
 	dir, err := os.MkdirTemp("", "oci")
@@ -232,7 +239,7 @@ func TestServeTodaysJournal(t *testing.T) {
 	if len(list) != 10 {
 		t.Errorf("%d containers", len(list))
 	}
-	// Its record was made that of a container which was being created; those have no event.
+	// Its record was changed to that of a container which is being created: such a container has no event.
 	const halfCreated = `event 39 says "create" of container c8ba0f12c303ff4ebb325c34ad157e3f33c2e86014303f835f4a864a3988f057, which does not exist`
 	if found := r.findings(); found != halfCreated {
 		t.Errorf("check finds %s", found)

@@ -14,14 +14,14 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// spoilt are the ways in which a record is beyond this release.
+// spoilt are the ways in which this release can't read a record.
 var spoilt = map[string]func(raw string) string{
 	"newer schema": func(raw string) string { return `{"Schema":9,"New":{"x":1},` + raw[1:] },
 	"newer form":   func(raw string) string { return strings.Replace(raw, `"Labels":{}`, `"Labels":[{"k":"v"}]`, 1) },
 	"rubbish":      func(raw string) string { return raw[:40] },
 }
 
-// storedAs is a record as it is stored.
+// storedAs is the JSON of a stored record.
 func (r *rig) storedAs(kind, key string) (raw string, ok bool) {
 	r.t.Helper()
 	must(r.t, r.e.store.View(func(s *journal.Snapshot) error {
@@ -33,7 +33,7 @@ func (r *rig) storedAs(kind, key string) (raw string, ok bool) {
 	return raw, ok
 }
 
-// spoil makes the next engine find the records of containers so.
+// spoil changes the containers' records before the next engine opens.
 func (r *rig) spoil(how func(string) string, ids ...string) {
 	r.t.Helper()
 	r.reopen(func(tx *store.Tx) error {
@@ -64,21 +64,26 @@ func TestUnreadableRecord(t *testing.T) {
 			}
 			in, err := r.e.ContainerInspect(t.Context(), "ended", false)
 			must(t, err)
-			if in.ID != id || in.Name != "/ended" || in.State.Running || !strings.Contains(in.State.Error, "this version of engine-lite cannot read the container record") {
+			if in.ID != id || in.Name != "/ended" || in.State.Running ||
+				!strings.Contains(in.State.Error, "this version of engine-lite cannot read the container record") {
 				t.Errorf("inspect: %+v, %+v", in, in.State)
 			}
 			for what, err := range map[string]error{
-				"start": r.e.ContainerStart(t.Context(), id), "restart": r.e.ContainerRestart(t.Context(), id, StopOptions{}),
-				"rename": r.e.ContainerRename(t.Context(), id, "new"),
+				"start":   r.e.ContainerStart(t.Context(), id),
+				"restart": r.e.ContainerRestart(t.Context(), id, StopOptions{}),
+				"rename":  r.e.ContainerRename(t.Context(), id, "new"),
 			} {
-				if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "can only be stopped or removed") {
+				if !errdefs.IsFailedPrecondition(err) ||
+					!strings.Contains(err.Error(), "can only be stopped or removed") {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if _, err := r.e.ContainerCreate(t.Context(), "ended", createRequest("true"), ""); !errdefs.IsConflict(err) {
+			if _, err := r.e.ContainerCreate(t.Context(), "ended",
+				createRequest("true"), ""); !errdefs.IsConflict(err) {
 				t.Errorf("its name is free: %v", err)
 			}
-			if found := r.findings(); !strings.HasPrefix(found, "the container record "+id) || strings.Contains(found, "\n") {
+			if found := r.findings(); !strings.HasPrefix(found, "the container record "+id) ||
+				strings.Contains(found, "\n") {
 				t.Errorf("check finds %s", found)
 			}
 			r.reopen()
@@ -98,12 +103,14 @@ func TestUnreadableRecord(t *testing.T) {
 	}
 }
 
-// One that runs is taken up, its exit is written down beside its record, and a release that can read both joins them.
+// A container that runs is restored, and its exit is stored beside its record. A release
+// that can read both joins them.
 func TestUnreadableRecordOfARun(t *testing.T) {
 	for name, how := range spoilt {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			id := r.run("runs", "sleep 1000", func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "unless-stopped" })
+			id := r.run("runs", "sleep 1000",
+				func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "unless-stopped" })
 			removed := r.run("removed", "sleep 1000", autoRemove)
 			readable, _ := r.storedAs("container", id)
 			r.spoil(how, id, removed)
@@ -114,7 +121,8 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 				}
 				r.reopen()
 			}
-			if _, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"true"}}); !errdefs.IsFailedPrecondition(err) {
+			if _, err := r.e.ExecCreate(t.Context(), id,
+				container.ExecCreateRequest{Cmd: []string{"true"}}); !errdefs.IsFailedPrecondition(err) {
 				t.Errorf("exec: %v", err)
 			}
 			must(t, r.e.ContainerPause(t.Context(), id))
@@ -133,8 +141,10 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 			}
 			r.reopen(func(tx *store.Tx) error { return rawContainers.Put(tx, id, readable) })
 			rec := r.task(id).Record()
-			if _, left := r.storedAs(record.Amendments.Name, id); left || rec.Unreadable() != nil || rec.Status != record.StatusExited ||
-				int64(rec.ExitCode) != code || rec.Exits != 1 || rec.DieSeq == 0 || rec.HostConfig.RestartPolicy.Name != "unless-stopped" {
+			if _, left := r.storedAs(record.Amendments.Name, id); left || rec.Unreadable() != nil ||
+				rec.Status != record.StatusExited ||
+				int64(rec.ExitCode) != code || rec.Exits != 1 || rec.DieSeq == 0 ||
+				rec.HostConfig.RestartPolicy.Name != "unless-stopped" {
 				t.Errorf("joined: %+v", rec)
 			}
 			if found := r.findings(); found != "" {
@@ -147,10 +157,11 @@ func TestUnreadableRecordOfARun(t *testing.T) {
 	}
 }
 
-// What ended by itself meanwhile goes on as its record says.
+// A container that ended meanwhile is handled as its record says.
 func TestUnreadableRecordThatIsReadAgain(t *testing.T) {
 	r := newRig(t)
-	again := r.run("again", "sleep 1000", func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })
+	again := r.run("again", "sleep 1000",
+		func(q *container.CreateRequest) { q.HostConfig.RestartPolicy.Name = "always" })
 	removed := r.run("removed", "sleep 1000", autoRemove)
 	was := map[string]string{}
 	for _, id := range []string{again, removed} {
@@ -187,7 +198,8 @@ func TestUnreadableOthers(t *testing.T) {
 	exec := f.exec(id, "sleep 1000")
 	raw := store.Text("exec", "raw exec")
 	run := store.Text(external.Records.Name, "raw external container")
-	f.reopen(func(tx *store.Tx) error { return raw.Put(tx, exec, `{"Schema":9}`) }, func(tx *store.Tx) error { return run.Put(tx, "r1", "{") })
+	f.reopen(func(tx *store.Tx) error { return raw.Put(tx, exec, `{"Schema":9}`) },
+		func(tx *store.Tx) error { return run.Put(tx, "r1", "{") })
 	if v := f.task(id).View(); !v.Record.Running() {
 		t.Errorf("%+v", v.Record)
 	}

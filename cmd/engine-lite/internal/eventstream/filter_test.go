@@ -12,14 +12,17 @@ import (
 func TestEventFilters(t *testing.T) {
 	m := events.Message{
 		Type: "container", Action: "exec_create: ls -l", Scope: "local",
-		Actor: events.Actor{ID: "abcdef", Attributes: map[string]string{"name": "web", "image": "reg:5000/a/box:1", "color": "red", "empty": ""}},
+		Actor: events.Actor{ID: "abcdef",
+			Attributes: map[string]string{"name": "web", "image": "reg:5000/a/box:1", "color": "red", "empty": ""}},
 	}
 	for f, want := range map[string]bool{
 		"": true, "event=exec_create": true, "event=exec_create: ls -l": true, "event=exec": false,
 		"type=container": true, "type=image": false, "scope=local": true, "scope=swarm": false,
 		"container=abc": true, "container=web": true, "container=/web": true, "container=we": false,
-		"image=box": false, "image=box:1": false, "image=bo": false, "image=reg:5000/a/box": true, "image=reg:5000/a/box:1": true,
-		"event=health_status": false, "daemon=host": false, "plugin=web": false, "label=color": true, "label=color=red": true, "label=color=blue": false, "label=empty=": true, "label=none": false,
+		"image=box": false, "image=box:1": false, "image=bo": false, "image=reg:5000/a/box": true,
+		"image=reg:5000/a/box:1": true,
+		"event=health_status":    false, "daemon=host": false, "plugin=web": false, "label=color": true,
+		"label=color=red": true, "label=color=blue": false, "label=empty=": true, "label=none": false,
 		"network=x": false, "volume=x": false,
 	} {
 		filters := filters.Filters{}
@@ -30,7 +33,8 @@ func TestEventFilters(t *testing.T) {
 			t.Errorf("%q: %v", f, got)
 		}
 	}
-	if !matches(m, filters.Filters{"event": {"start", "exec_create"}}) || matches(m, filters.Filters{"label": {"color", "none"}}) {
+	if !matches(m, filters.Filters{"event": {"start", "exec_create"}}) ||
+		matches(m, filters.Filters{"label": {"color", "none"}}) {
 		t.Error("one value of a filter is enough, but for labels")
 	}
 }

@@ -20,7 +20,8 @@ func TestChangeHealthcheck(t *testing.T) {
 		"HEALTHCHECK CMD curl -f http://x": {Test: []string{"CMD-SHELL", "curl -f http://x"}},
 		`HEALTHCHECK CMD ["a", "b c"]`:     {Test: []string{"CMD", "a", "b c"}},
 		"HEALTHCHECK --interval=1m --timeout=2s  --start-period=3s --start-interval=4ms --retries=5 CMD x": {
-			Test: []string{"CMD-SHELL", "x"}, Interval: time.Minute, Timeout: 2 * time.Second, StartPeriod: 3 * time.Second,
+			Test: []string{"CMD-SHELL", "x"}, Interval: time.Minute, Timeout: 2 * time.Second,
+			StartPeriod:   3 * time.Second,
 			StartInterval: 4 * time.Millisecond, Retries: 5,
 		},
 		"HEALTHCHECK --interval=0s CMD x":  {Test: []string{"CMD-SHELL", "x"}},

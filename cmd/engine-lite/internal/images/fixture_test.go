@@ -91,7 +91,8 @@ func makeTar(t testing.TB, files ...file) []byte {
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
 		h := &tar.Header{
-			Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: time.Unix(1700000000, 0), Typeflag: tar.TypeReg,
+			Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: time.Unix(1700000000, 0),
+			Typeflag: tar.TypeReg,
 		}
 		if h.Mode == 0 {
 			h.Mode = 0o644

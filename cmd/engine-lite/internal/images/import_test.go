@@ -86,7 +86,8 @@ func TestImportRefuses(t *testing.T) {
 
 func FuzzNames(f *testing.F) {
 	for _, ref := range []string{
-		"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A", "",
+		"a", "a:1", "x/y@sha256:" + strings.Repeat("0", 64), "sha256:ab", strings.Repeat("f", 64), "[::1]:5000/a", "A",
+		"",
 	} {
 		f.Add(ref)
 	}

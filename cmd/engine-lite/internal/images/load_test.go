@@ -186,9 +186,11 @@ func TestLoadRefusesGarbage(t *testing.T) {
 		"wrong layer":   dockerArchive(t, lying, "a"),
 		"other machine": dockerArchive(t, s390x, "a"),
 		"missing layer": ociLayout(t, "a:latest", noLayer),
-		"bad oci index": makeTar(t, file{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)}, file{name: "index.json", data: []byte("[]")}),
+		"bad oci index": makeTar(t, file{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+			file{name: "index.json", data: []byte("[]")}),
 		"bad digest": makeTar(t, file{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
-			file{name: "index.json", data: []byte(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"../../etc","size":1}]}`)}),
+			file{name: "index.json",
+				data: []byte(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"../../etc","size":1}]}`)}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, overlayfs)

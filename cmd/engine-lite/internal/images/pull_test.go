@@ -126,17 +126,20 @@ func TestPullFailures(t *testing.T) {
 		options PullOptions
 		class   func(error) bool
 	}{
-		"no such tag":      {ref: "box:2", class: errdefs.IsNotFound},
-		"no such name":     {ref: "bix:1", class: errdefs.IsNotFound},
-		"malformed":        {ref: "BOX", class: errdefs.IsInvalidArgument},
-		"no password":      {prepare: func(r *registry) { r.password = "secret" }, class: errdefs.IsUnauthorized},
-		"wrong password":   {prepare: func(r *registry) { r.password = "secret" }, options: PullOptions{Auth: &Auth{Username: "me", Password: "x"}}, class: errdefs.IsUnauthorized},
-		"forbidden":        {prepare: func(r *registry) { r.deny = http.StatusForbidden }, class: errdefs.IsPermissionDenied},
-		"too many":         {prepare: func(r *registry) { r.deny = http.StatusTooManyRequests }, class: errdefs.IsResourceExhausted},
+		"no such tag":  {ref: "box:2", class: errdefs.IsNotFound},
+		"no such name": {ref: "bix:1", class: errdefs.IsNotFound},
+		"malformed":    {ref: "BOX", class: errdefs.IsInvalidArgument},
+		"no password":  {prepare: func(r *registry) { r.password = "secret" }, class: errdefs.IsUnauthorized},
+		"wrong password": {prepare: func(r *registry) { r.password = "secret" },
+			options: PullOptions{Auth: &Auth{Username: "me", Password: "x"}}, class: errdefs.IsUnauthorized},
+		"forbidden": {prepare: func(r *registry) { r.deny = http.StatusForbidden }, class: errdefs.IsPermissionDenied},
+		"too many": {prepare: func(r *registry) { r.deny = http.StatusTooManyRequests },
+			class: errdefs.IsResourceExhausted},
 		"broken":           {prepare: func(r *registry) { r.deny = http.StatusBadGateway }, class: errdefs.IsUnavailable},
 		"unknown platform": {options: PullOptions{Platform: "linux/s390x"}, class: errdefs.IsNotImplemented},
 		"bad platform":     {options: PullOptions{Platform: "a/b/c/d/e"}, class: errdefs.IsInvalidArgument},
-		"missing layer":    {prepare: func(r *registry) { delete(r.blobs, digest.FromBytes(img.layers[1])) }, class: errdefs.IsNotFound},
+		"missing layer": {prepare: func(r *registry) { delete(r.blobs, digest.FromBytes(img.layers[1])) },
+			class: errdefs.IsNotFound},
 		"damaged layer": {prepare: func(r *registry) {
 			d := digest.FromBytes(img.layers[1])
 			r.blobs[d] = slices.Concat(r.blobs[d][:len(r.blobs[d])-1], []byte{0xff})

@@ -31,13 +31,15 @@ func TestRemoveInUse(t *testing.T) {
 		want     []image.DeleteResponse
 		conflict bool
 	}{
-		"last name":                  {names: both[:1], ref: "a:1", want: append(untagged("a:1"), deleted)},
-		"one of two names":           {names: both, ref: "a:1", uses: running, want: untagged("a:1")},
-		"id of two repositories":     {names: both, ref: id, conflict: true},
-		"id of two, forced":          {names: both, ref: id, force: true, want: append(untagged(both...), deleted)},
-		"id of one repository":       {names: []string{"a:1", "a:2"}, ref: id[7:19], want: append(untagged("a:1", "a:2"), deleted)},
-		"stopped user":               {names: both[:1], ref: "a:1", uses: stopped, conflict: true},
-		"stopped user, forced":       {names: both[:1], ref: "a:1", uses: stopped, force: true, want: append(untagged("a:1"), deleted)},
+		"last name":              {names: both[:1], ref: "a:1", want: append(untagged("a:1"), deleted)},
+		"one of two names":       {names: both, ref: "a:1", uses: running, want: untagged("a:1")},
+		"id of two repositories": {names: both, ref: id, conflict: true},
+		"id of two, forced":      {names: both, ref: id, force: true, want: append(untagged(both...), deleted)},
+		"id of one repository": {names: []string{"a:1", "a:2"}, ref: id[7:19],
+			want: append(untagged("a:1", "a:2"), deleted)},
+		"stopped user": {names: both[:1], ref: "a:1", uses: stopped, conflict: true},
+		"stopped user, forced": {names: both[:1], ref: "a:1", uses: stopped, force: true,
+			want: append(untagged("a:1"), deleted)},
 		"running user":               {names: both[:1], ref: "a:1", uses: running, conflict: true},
 		"running user, forced":       {names: both[:1], ref: "a:1", uses: running, force: true, want: untagged("a:1")},
 		"running user, forced by id": {names: both[:1], ref: id, uses: running, force: true, conflict: true},
@@ -70,7 +72,8 @@ func TestRemoveInUse(t *testing.T) {
 func TestRemoveUnknown(t *testing.T) {
 	s := openStore(t, overlayfs)
 	for ref, class := range map[string]func(error) bool{
-		"a": errdefs.IsNotFound, "sha256:" + strings.Repeat("0", 64): errdefs.IsNotFound, "A B": errdefs.IsInvalidArgument,
+		"a": errdefs.IsNotFound, "sha256:" + strings.Repeat("0", 64): errdefs.IsNotFound,
+		"A B": errdefs.IsInvalidArgument,
 	} {
 		if _, err := s.Remove(t.Context(), ref, RemoveOptions{}); !class(err) {
 			t.Errorf("%s: %v", ref, err)
@@ -116,7 +119,8 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for ref, class := range map[string]func(error) bool{
-		"a:1": errdefs.IsNotFound, "b": errdefs.IsNotFound, "b@" + target: errdefs.IsNotFound, "sha256:": errdefs.IsInvalidArgument,
+		"a:1": errdefs.IsNotFound, "b": errdefs.IsNotFound, "b@" + target: errdefs.IsNotFound,
+		"sha256:":     errdefs.IsInvalidArgument,
 		"a@sha256:12": errdefs.IsInvalidArgument, "": errdefs.IsInvalidArgument, "A": errdefs.IsInvalidArgument,
 		strings.Repeat("f", 64): errdefs.IsNotFound, id + "0": errdefs.IsNotFound,
 	} {

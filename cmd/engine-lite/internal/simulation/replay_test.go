@@ -18,10 +18,11 @@ var replayFlag = flag.Int("simulation.replays", 20, "how many seeds are run twic
 func TestReplay(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for seed := range uint64(*replayFlag) {
-		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, print: true}
-		first, second := simulate(t, p, memoryDir(t)), simulate(t, p, memoryDir(t))
+		p := plan{seed: 1_000_000 + seed, users: 6, lifecycles: 12, keepTrace: true}
+		first, second := simulate(t, p, runDirectory(t)), simulate(t, p, runDirectory(t))
 		if first.hash != second.hash {
-			t.Errorf("seed %d: %s, and again %s:\n%s", p.seed, first.hash, second.hash, difference(first.trace, second.trace))
+			t.Errorf("seed %d: %s, and again %s:\n%s", p.seed, first.hash, second.hash,
+				difference(first.trace, second.trace))
 		}
 	}
 }
@@ -32,7 +33,8 @@ func difference(a, b string) string {
 	for n := range x {
 		if n >= len(y) || x[n] != y[n] {
 			from := max(0, n-15)
-			return strings.Join(x[from:min(len(x), n+10)], "\n") + "\n\n" + strings.Join(y[from:min(len(y), n+10)], "\n")
+			return strings.Join(x[from:min(len(x), n+10)], "\n") + "\n\n" + strings.Join(y[from:min(len(y), n+10)],
+				"\n")
 		}
 	}
 	return "the second goes on after the first"

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// result is what came of a run.
+// result is the outcome of a run.
 type result struct {
-	broken     []string // promises
-	first      int      // after so many lifecycles the first of them
+	violations []string // of what the engine promises
+	first      int      // lifecycles before the first violation
 	lifecycles int
 	hash       string
 	trace      string
@@ -29,8 +29,8 @@ func simulate(t *testing.T, p plan, dir string) (r result) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, p, dir)
 		w.run()
-		r = result{w.broken, w.first, w.ledger.lifecycles(), w.trace.hash(), "", w.faults}
-		if p.print {
+		r = result{w.violations, w.first, w.model.lifecycles(), w.trace.hash(), "", w.faults}
+		if p.keepTrace {
 			r.trace = w.trace.String()
 		}
 	})
@@ -42,34 +42,35 @@ func (w *world) run() {
 	null, err := os.Open(os.DevNull)
 	w.must(err)
 	w.keeper.null = null
-	ctx, quiet := context.WithCancel(context.Background())
-	var mischief sync.WaitGroup
-	mischief.Go(func() { w.mischief(ctx) })
+	ctx, stopFaults := context.WithCancel(context.Background())
+	var causing sync.WaitGroup
+	causing.Go(func() { w.causeFaults(ctx) })
 	for n := range w.plan.users {
-		u := &user{w: w, name: fmt.Sprintf("user%d", n), share: (w.plan.lifecycles + w.plan.users - 1) / w.plan.users}
+		u := &user{w: w, name: fmt.Sprintf("user%d", n),
+			lifecycles: (w.plan.lifecycles + w.plan.users - 1) / w.plan.users}
 		w.acting.Go(u.run)
 	}
 	readers := []*reader{{w: w, name: "fast"}, {w: w, name: "slow", slow: true}}
 	var reading sync.WaitGroup
-	over, finish := context.WithCancel(context.Background())
+	readUntil, endReading := context.WithCancel(context.Background())
 	for _, r := range readers {
-		reading.Go(func() { r.run(over) })
+		reading.Go(func() { r.run(readUntil) })
 	}
 	acted := make(chan struct{})
 	go func() {
 		w.acting.Wait()
-		quiet()
-		mischief.Wait()
-		w.calm.Store(true)
+		stopFaults()
+		causing.Wait()
+		w.noFaults.Store(true)
 		w.daemon.SetDown(false)
 		close(acted)
 	}()
 	root := w.keepOpen(filepath.Join(w.dir, "0"), acted)
-	w.judge(root, readers)
-	finish()
+	w.checkEnd(root, readers)
+	endReading()
 	for _, i := range w.engines {
-		if i.isDead() {
-			i.bury()
+		if i.isKilled() {
+			i.joinAll()
 		}
 	}
 	reading.Wait()
@@ -79,23 +80,23 @@ func (w *world) run() {
 
 func (w *world) must(err error) {
 	if err != nil {
-		w.wrong("%v", err)
+		w.violation("%v", err)
 	}
 }
 
-// keepOpen opens an engine, and the next one whenever it has ended, until done
-// is closed and one is open. That one is w.now.
+// keepOpen opens an engine, and the next one after its end, until done is closed and an
+// engine is open. That engine is w.now. It returns the engine's root directory.
 func (w *world) keepOpen(root string, done <-chan struct{}) string {
 	w.must(os.MkdirAll(root, 0o700))
 	for {
-		i := w.newIncarnation(root)
+		i := w.newEngineInstance(root)
 		err := i.open()
 		if err == nil {
 			w.engines = append(w.engines, i)
 			w.setRunning(i)
 			w.note("engine", "opened", filepath.Base(root))
 			select {
-			case <-i.died:
+			case <-i.crashed:
 			case <-w.restarts:
 			case <-done:
 				return root
@@ -106,8 +107,8 @@ func (w *world) keepOpen(root string, done <-chan struct{}) string {
 			i.calls.Wait()
 			i.cancel()
 			w.note("engine", "not opened", err.Error())
-			if w.calm.Load() {
-				w.wrong("the engine can't be opened: %v", err)
+			if w.noFaults.Load() {
+				w.violation("the engine can't be opened: %v", err)
 				return root
 			}
 		} else {
@@ -115,16 +116,17 @@ func (w *world) keepOpen(root string, done <-chan struct{}) string {
 		}
 		if isCrash(err) {
 			next := filepath.Join(w.dir, fmt.Sprint(len(w.engines)))
-			w.must(w.inherit(i, next))
+			w.must(w.copyRoot(i, next))
 			root = next
 		}
 		time.Sleep(w.dice("downtime").between(10*time.Millisecond, 8*time.Second))
 	}
 }
 
-// end sees to the end of an engine: errCrashed where it was killed.
-func (w *world) end(i *incarnation) error {
-	if i.isDead() {
+// end closes an engine after its users were stopped. It returns errCrashed if the engine
+// was killed.
+func (w *world) end(i *engineInstance) error {
+	if i.isKilled() {
 		return errCrashed
 	}
 	err := i.close()

@@ -9,69 +9,71 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
-// attach gives the next run of the container a stdin that ends some time.
-func (u *user) attach(inc *incarnation, d *dice) {
+// attach gives the next run of the container a stdin that is closed after some time.
+func (u *user) attach(inc *engineInstance, d *dice) {
 	lasts := d.between(0, 3*time.Second)
 	if d.chance(3) {
-		lasts = 0 // before the start has begun, most likely
+		lasts = 0 // most likely closed before the start has begun
 	}
-	u.join(inc, lasts)
+	u.attachStdin(inc, lasts)
 }
 
-// join attaches, until what it sends has come to its end, to the run under way or
-// the next one. The request goes on while its user does other things.
-func (u *user) join(inc *incarnation, lasts time.Duration) {
-	id, let := u.id, make(chan struct{})
-	fed := &feeding{inc: inc, over: make(chan struct{})}
-	h := u.w.ledger.of(id)
-	if fed.generation = h.generation; !h.alive() {
-		fed.generation++
+// attachStdin attaches a client to the current run, or to the next one if the container
+// does not run. The client closes stdin after the given time. The request goes on while
+// its user does other things.
+func (u *user) attachStdin(inc *engineInstance, lasts time.Duration) {
+	id, opened := u.id, make(chan struct{})
+	client := &stdinClient{inc: inc, detached: make(chan struct{})}
+	h := u.w.model.history(id)
+	if client.generation = h.generation; !h.alive() {
+		client.generation++
 	}
 	u.w.note("user", u.name+" attaches", short(id))
 	inc.calls.Go(func() {
-		defer close(fed.over)
-		from := &input{lasts: lasts, ctx: inc.attached}
-		err := inc.engine.ContainerAttach(inc.attached, id, engine.AttachOptions{
+		defer close(client.detached)
+		from := &input{lasts: lasts, ctx: inc.attachContext}
+		err := inc.engine.ContainerAttach(inc.attachContext, id, engine.AttachOptions{
 			Stdin: true, Stdout: true, Stderr: true, Stream: true,
 			Open: func(bool) (engine.Streams, error) {
-				close(let)
+				close(opened)
 				return engine.Streams{Stdin: from, Stdout: io.Discard, Stderr: io.Discard}, nil
 			},
 		})
-		if !inc.isDead() {
+		if !inc.isKilled() {
 			u.w.note("user", u.name+" was attached", fmt.Sprint(err))
 		}
 	})
 	select {
-	case <-let:
-		u.fed = fed
-	case <-inc.gone:
+	case <-opened:
+		u.stdin = client
+	case <-inc.ending:
 	case <-time.After(5 * time.Second):
 	}
 }
 
-// feeding is a client that has the stdin of one run, and closes it.
-type feeding struct {
+// stdinClient is a client that has the stdin of one run, and closes it.
+type stdinClient struct {
 	generation uint64
-	inc        *incarnation  // that let it in
-	over       chan struct{} // closed when the client has been let go
-	since      time.Time     // when it was first seen to be of a run; zero before
+	inc        *engineInstance // that it is attached to
+	detached   chan struct{}   // closed when the attach request has ended
+	since      time.Time       // when the run was first seen with this client, and not paused since; zero before
 }
 
-// starves tells that a container's client has ended its stdin, so that it has to
-// end by itself, and tells of one that doesn't.
-func (u *user) starves(inc *incarnation, h history) bool {
-	f := u.fed
+// stdinClosed is true if the client of the current run closes its stdin, so that the
+// container must end by itself. It reports a container that does not end within ten
+// minutes.
+func (u *user) stdinClosed(inc *engineInstance, h history) bool {
+	f := u.stdin
 	if f != nil && f.since.IsZero() && f.inc != inc {
-		u.fed, f = nil, nil // it went with its engine
+		u.stdin, f = nil, nil // its engine has ended
 	}
 	if f == nil || f.generation != h.generation || !h.alive() {
 		return false
 	}
 	if f.since.IsZero() {
 		select {
-		case <-f.over: // it had the end of the run before
-			u.fed = nil
+		case <-f.detached: // it was attached to the run before
+			u.stdin = nil
 			return false
 		default:
 		}
@@ -81,13 +83,13 @@ func (u *user) starves(inc *incarnation, h history) bool {
 		f.since = time.Now()
 	}
 	if time.Since(f.since) > 10*time.Minute {
-		u.w.wrong("stdin of %s was closed, and it doesn't end", short(u.id))
-		u.fed = nil
+		u.w.violation("stdin of %s was closed, and it doesn't end", short(u.id))
+		u.stdin = nil
 	}
 	return true
 }
 
-// input is what a client sends: a line, and after a while the end.
+// input is what a client sends: a line, and after a while the end of the stream.
 type input struct {
 	lasts time.Duration
 	ctx   context.Context

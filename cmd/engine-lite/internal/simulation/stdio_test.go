@@ -15,8 +15,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// stdioTap makes one engine's ends of streams, which go with it.
-type stdioTap struct{ inc *incarnation }
+// stdioTap makes one engine's ends of the streams. They end with the engine.
+type stdioTap struct{ inc *engineInstance }
 
 func (s stdioTap) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	if err := s.inc.step(ctx, "create streams", c.ContainerID); err != nil {
@@ -26,8 +26,8 @@ func (s stdioTap) Create(ctx context.Context, c libcontainerd.StdioConfig) (libc
 }
 
 func (s stdioTap) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
-	if s.inc.isDead() {
-		return nil, s.inc.freeze()
+	if s.inc.isKilled() {
+		return nil, s.inc.block()
 	}
 	return s.tapped(s.inc.w.streams.Restore(ctx, c))
 }
@@ -37,18 +37,18 @@ func (s stdioTap) tapped(inner libcontainerd.Streams, err error) (libcontainerd.
 		return nil, err
 	}
 	t := &streamsTap{inner, s.inc}
-	s.inc.hold(t)
+	s.inc.addStreams(t)
 	return t, nil
 }
 
 func (s stdioTap) RemoveStreams(ctx context.Context, id string) error {
-	if s.inc.isDead() {
-		return s.inc.freeze()
+	if s.inc.isKilled() {
+		return s.inc.block()
 	}
 	return s.inc.w.streams.RemoveStreams(ctx, id)
 }
 
-// Leftovers are the streams that are there, by container.
+// Leftovers lists the streams that exist, by container.
 func (s stdioTap) Leftovers() (map[string][]string, error) {
 	left := map[string][]string{}
 	for _, name := range s.inc.w.streams.Left() {
@@ -60,7 +60,7 @@ func (s stdioTap) Leftovers() (map[string][]string, error) {
 
 type streamsTap struct {
 	libcontainerd.Streams
-	inc *incarnation
+	inc *engineInstance
 }
 
 func (s *streamsTap) Stdout() libcontainerd.Output { return s.output(s.Streams.Stdout()) }
@@ -73,50 +73,50 @@ func (s *streamsTap) output(o libcontainerd.Output) libcontainerd.Output {
 	return outputTap{o, s.inc}
 }
 
-// Close removes the streams, unless the engine died before.
+// Close removes the streams, unless the engine was killed before.
 func (s *streamsTap) Close() error {
-	s.inc.letGo(s)
-	if s.inc.isDead() {
-		_ = s.inc.freeze()
+	s.inc.removeStreams(s)
+	if s.inc.isKilled() {
+		_ = s.inc.block()
 		return s.Streams.Detach()
 	}
 	return s.Streams.Close()
 }
 
 func (s *streamsTap) Detach() error {
-	s.inc.letGo(s)
-	if s.inc.isDead() {
-		_ = s.inc.freeze()
+	s.inc.removeStreams(s)
+	if s.inc.isKilled() {
+		_ = s.inc.block()
 	}
 	return s.Streams.Detach()
 }
 
-// dropped is what the kernel does with a killed engine's descriptors.
+// dropped closes the outputs, as the kernel closes the descriptors of a killed engine.
 func (s *streamsTap) dropped() {
 	for _, o := range []libcontainerd.Output{s.Streams.Stdout(), s.Streams.Stderr()} {
 		if o != nil {
-			_ = o.Close() // of one in memory: always nil
+			_ = o.Close() // in memory: always nil
 		}
 	}
 }
 
-// outputTap has the descriptor that the keeper asks for.
+// outputTap has a file descriptor for the keeper.
 type outputTap struct {
 	libcontainerd.Output
-	inc *incarnation
+	inc *engineInstance
 }
 
 func (o outputTap) SyscallConn() (syscall.RawConn, error) { return o.inc.w.keeper.null.SyscallConn() }
 
 func (o outputTap) Splice(dst *os.File, off int64, limit int) (int64, error) {
 	n, err := o.Output.Splice(dst, off, limit)
-	if o.inc.isDead() {
-		return n, o.inc.freeze()
+	if o.inc.isKilled() {
+		return n, o.inc.block()
 	}
 	return n, err
 }
 
-// memoryKeeper remembers what it was given to hold.
+// memoryKeeper is a keeper that only records what it holds.
 type memoryKeeper struct {
 	null *os.File
 
@@ -142,7 +142,7 @@ func (k *memoryKeeper) left() []string {
 // keeperTap is one engine's connection to the keeper.
 type keeperTap struct {
 	*memoryKeeper
-	inc *incarnation
+	inc *engineInstance
 }
 
 func (k keeperTap) Hold(ctx context.Context, key, name string, _, _ *os.File, _ keeper.HoldOptions) error {
@@ -160,8 +160,8 @@ func (k keeperTap) Hold(ctx context.Context, key, name string, _, _ *os.File, _ 
 }
 
 func (k keeperTap) Take(_ context.Context, key, name string) (stream, raw *os.File, err error) {
-	if k.inc.isDead() {
-		return nil, nil, k.inc.freeze()
+	if k.inc.isKilled() {
+		return nil, nil, k.inc.block()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -172,8 +172,8 @@ func (k keeperTap) Take(_ context.Context, key, name string) (stream, raw *os.Fi
 }
 
 func (k keeperTap) Release(_ context.Context, key, name string) error {
-	if k.inc.isDead() {
-		return k.inc.freeze()
+	if k.inc.isKilled() {
+		return k.inc.block()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

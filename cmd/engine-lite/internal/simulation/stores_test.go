@@ -19,39 +19,39 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// journalTap is an engine's journal: writes take their time, fail, and may be
-// the last that the engine does or doesn't do.
+// journalTap is an engine's journal. Writes take some time and may fail, and the engine
+// may be killed before or after a write.
 type journalTap struct {
 	*journal.Journal
-	inc *incarnation
+	inc *engineInstance
 }
 
-func (i *incarnation) openJournal(path string) (store.Journal, error) {
+func (i *engineInstance) openJournal(path string) (store.Journal, error) {
 	j, err := journal.Open(path, journal.Options{Format: store.Format, NoSync: true})
 	if err != nil {
 		return nil, err
 	}
 	i.journal = j
-	i.w.ledger.read(j) // what was written and not acknowledged when the last engine died
+	i.w.model.read(j) // the last engine may have been killed between a write and its acknowledgement
 	return &journalTap{j, i}, nil
 }
 
-// Commit commits, unless the engine dies before. An engine that dies after it
-// never learns of it.
+// Commit commits, unless the engine is killed before. An engine that is killed afterwards
+// gets no answer.
 func (j *journalTap) Commit(ctx context.Context, fn func(*journal.Tx) error) error {
 	w := j.inc.w
-	if j.inc.isDead() {
-		return j.inc.freeze()
+	if j.inc.isKilled() {
+		return j.inc.block()
 	}
 	var before time.Duration
-	d, arrived := w.travel(ctx, "step", writer(), func(d *dice) time.Duration {
+	d, arrived := w.delay(ctx, "step", writer(), func(d *dice) time.Duration {
 		before = d.latency()
 		return before
 	})
 	after := d.latency()
 	switch {
-	case j.inc.isDead():
-		return j.inc.freeze()
+	case j.inc.isKilled():
+		return j.inc.block()
 	case !arrived:
 		return fmt.Errorf("cannot commit: %w", context.Cause(ctx))
 	case w.fault("engine killed before a write", d.chance(crashOften)):
@@ -61,23 +61,23 @@ func (j *journalTap) Commit(ctx context.Context, fn func(*journal.Tx) error) err
 	}
 	err := j.Journal.Commit(ctx, fn)
 	if err == nil {
-		w.ledger.read(j.Journal)
+		w.model.read(j.Journal)
 	}
 	if w.fault("engine killed after a write", d.chance(crashOften)) {
 		return j.inc.crash()
 	}
 	w.fault("callback slow", before+after > time.Second)
 	time.Sleep(w.bounded(after))
-	if j.inc.isDead() {
-		return j.inc.freeze()
+	if j.inc.isKilled() {
+		return j.inc.block()
 	}
 	return err
 }
 
 var writers sync.Map // names by program counters
 
-// writer names a write by those who called for it: two that begin at the same
-// moment, of which one sets off the other, are different ones.
+// writer names a write by its callers. Two writes that begin at the same moment, one of
+// them because of the other, need different names.
 func writer() string {
 	var callers [5]uintptr
 	n := runtime.Callers(4, callers[:]) // of Store.Update
@@ -96,7 +96,7 @@ func writer() string {
 	return name
 }
 
-// rootfsSet are the root filesystems that are there, which outlive engines.
+// rootfsSet is the set of root filesystems. It outlives engines.
 type rootfsSet struct {
 	mu  sync.Mutex
 	ids map[string]bool
@@ -125,10 +125,10 @@ func (s *rootfsSet) set(id string, there bool) {
 	}
 }
 
-// imageStub has one image, and root filesystems without a file.
+// imageStub has one image, and root filesystems without files.
 type imageStub struct {
-	engine.Images // for what nobody asks here
-	inc           *incarnation
+	engine.Images // the methods that are not called here
+	inc           *engineInstance
 }
 
 func (imageStub) Resolve(context.Context, string) (images.Image, error) {
@@ -160,16 +160,18 @@ func (s imageStub) RemoveRootfs(ctx context.Context, id string) error {
 func (imageStub) Snapshotter() string { return "none" }
 func (imageStub) Close() error        { return nil }
 
-// step is something that an engine does to what outlives it.
-func (i *incarnation) step(ctx context.Context, what, id string) error {
-	if i.isDead() {
-		return i.freeze()
+// step is a step that an engine takes outside of its own memory: at streams, files or the
+// keeper.
+func (i *engineInstance) step(ctx context.Context, what, id string) error {
+	if i.isKilled() {
+		return i.block()
 	}
 	name := what + " " + short(id)
-	d, passed := i.w.travel(ctx, "step", name, func(d *dice) time.Duration { return d.between(time.Microsecond, 5*time.Millisecond) })
+	d, passed := i.w.delay(ctx, "step", name,
+		func(d *dice) time.Duration { return d.between(time.Microsecond, 5*time.Millisecond) })
 	switch {
-	case i.isDead():
-		return i.freeze()
+	case i.isKilled():
+		return i.block()
 	case !passed:
 		return context.Cause(ctx)
 	case i.w.fault("streams or files failed", d.chance(streamsOften)):

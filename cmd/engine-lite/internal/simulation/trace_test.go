@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// trace is what happened, and a hash of it. What happens at the same moment has
-// no order: goroutines that one message wakes may come in any.
+// trace is what happened in a run, and a hash of it. Events of the same moment have no
+// order, since goroutines that are woken by one message may run in any order.
 type trace struct {
 	begin time.Time
 	keep  bool // lines too

@@ -12,50 +12,50 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
-// user makes containers and does to them what users do, one after the other,
-// until it has seen its share of lifecycles. Everything that it asks for may
-// fail; what was answered must be so.
+// user creates containers and uses them, with one request after the other, until it has
+// seen its share of lifecycles. Each request may fail. If a request was answered as done,
+// it must have been done.
 type user struct {
-	w     *world
-	name  string
-	share int
-	seen  int
+	w          *world
+	name       string
+	lifecycles int
+	ended      int
 
-	made int // containers
-	id   string
-	ref  string
-	typ  kind
-	fed  *feeding
+	created       int // number of containers so far
+	id            string
+	containerName string
+	kind          kind
+	stdin         *stdinClient
 }
 
-// kind is what a container is like.
+// kind is how a container behaves.
 type kind struct {
 	script            string
 	stdin, autoRemove bool
 	restarts          int
 	endless           bool
-	runs              int // after which it is removed
-	// left is one that its user leaves alone once it runs.
-	left bool
+	runs              int // how many runs before it is removed
+	// unattended is true if its user leaves the container alone once it runs.
+	unattended bool
 }
 
-// patience is how many requests a user makes for one container before it says
-// that it doesn't get anywhere.
-const patience = 2000
+// maxRequests is how many requests a user makes for one container before it reports that
+// it makes no progress.
+const maxRequests = 2000
 
 func (u *user) run() {
-	for u.seen < u.share {
-		u.made++
-		u.ref, u.id, u.fed = fmt.Sprintf("%s-%d", u.name, u.made), "", nil
-		u.typ = newKind(u.dice("kind"))
+	for u.ended < u.lifecycles {
+		u.created++
+		u.containerName, u.id, u.stdin = fmt.Sprintf("%s-%d", u.name, u.created), "", nil
+		u.kind = newKind(u.dice("kind"))
 		for turn := 0; u.turn(); turn++ {
-			if turn > patience {
-				u.w.wrong("%s doesn't get anywhere with %s: %+v", u.name, short(u.id), u.w.ledger.of(u.id))
+			if turn > maxRequests {
+				u.w.violation("%s makes no progress with %s: %+v", u.name, short(u.id), u.w.model.history(u.id))
 				return
 			}
 			time.Sleep(u.dice("pause").between(time.Millisecond, 700*time.Millisecond))
 		}
-		u.seen += u.w.ledger.of(u.id).deaths
+		u.ended += u.w.model.history(u.id).deaths
 	}
 }
 
@@ -82,39 +82,39 @@ func newKind(d *dice) kind {
 	if !k.autoRemove && !k.stdin && d.chance(6) {
 		k.restarts = 1 + d.below(3)
 	}
-	k.left = (k.endless || k.stdin) && k.restarts == 0 && d.chance(6)
+	k.unattended = (k.endless || k.stdin) && k.restarts == 0 && d.chance(6)
 	return k
 }
 
-// turn makes one request, and is false once the container is gone, or left.
+// turn makes one request. It is false when the container is removed or left unattended.
 func (u *user) turn() bool {
 	inc := u.w.running(u.w.t.Context(), u.name)
 	if u.id == "" {
 		u.create(inc)
 		return true
 	}
-	h := u.w.ledger.of(u.id)
+	h := u.w.model.history(u.id)
 	if h.removed {
 		return false
 	}
-	answer, err := inc.engine.ContainerInspect(inc.ctx, u.id, false) // which never waits
+	answer, err := inc.engine.ContainerInspect(inc.ctx, u.id, false) // inspect never waits
 	if err != nil {
-		if h = u.w.ledger.of(u.id); !h.removed && !inc.leaving() {
-			u.w.wrong("inspect of %s, which is %s: %v", short(u.id), h.status, err)
+		if h = u.w.model.history(u.id); !h.removed && !inc.isEnding() {
+			u.w.violation("inspect of %s, which is %s: %v", short(u.id), h.status, err)
 		}
 		return true
 	}
 	switch answer.State.Status {
 	case "created", "exited":
-		u.atRest(inc, h)
+		u.notRunning(inc, h)
 	case "running":
-		if u.typ.left {
-			u.w.leave(u)
+		if u.kind.unattended {
+			u.w.leaveUnattended(u)
 			return false
 		}
 		u.running(inc, h)
 	case "paused":
-		u.starves(inc, h)
+		u.stdinClosed(inc, h)
 		u.paused(inc)
 	case "restarting":
 		u.restarting(inc)
@@ -124,32 +124,36 @@ func (u *user) turn() bool {
 	return true
 }
 
-// call makes a request and notes what came of it.
-func call[T any](u *user, inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
+// call makes a request and traces its result.
+func call[T any](u *user, inc *engineInstance, what string,
+	fn func(ctx context.Context, e *engine.Engine) (T, error)) (T, error) {
 	u.w.note("user", u.name+" asks for "+what, short(u.id))
 	answer, err := do(inc, fn)
 	u.w.note("user", u.name+" has "+what, fmt.Sprint(err))
 	return answer, err
 }
 
-// call is call of what answers nothing.
-func (u *user) call(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) error {
+// call makes a request that has no answer but an error.
+func (u *user) call(inc *engineInstance, what string,
+	fn func(ctx context.Context, e *engine.Engine, id string) error) error {
 	id := u.id
-	_, err := call(u, inc, what, func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
+	_, err := call(u, inc, what,
+		func(ctx context.Context, e *engine.Engine) (struct{}, error) { return struct{}{}, fn(ctx, e, id) })
 	return err
 }
 
-func (u *user) create(inc *incarnation) {
+func (u *user) create(inc *engineInstance) {
 	req := container.CreateRequest{
-		Config:     &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.typ.script}, OpenStdin: u.typ.stdin, StdinOnce: u.typ.stdin},
-		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.typ.autoRemove},
+		Config: &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.kind.script}, OpenStdin: u.kind.stdin,
+			StdinOnce: u.kind.stdin},
+		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.kind.autoRemove},
 	}
-	if n := u.typ.restarts; n > 0 {
+	if n := u.kind.restarts; n > 0 {
 		req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "on-failure", MaximumRetryCount: n}
 	}
-	name := u.ref
+	name := u.containerName
 	id, err := call(u, inc, "create", func(ctx context.Context, e *engine.Engine) (string, error) {
-		if known, err := e.ContainerInspect(ctx, name, false); err == nil { // made, and the answer was lost
+		if known, err := e.ContainerInspect(ctx, name, false); err == nil { // it was created, and the answer was lost
 			return known.ID, nil
 		}
 		answer, err := e.ContainerCreate(ctx, name, req, "")
@@ -158,46 +162,49 @@ func (u *user) create(inc *incarnation) {
 	if err == nil {
 		u.id = id
 	}
-	if errdefs.IsConflict(err) { // a creation that failed can't be seen, and has the name until the next boot
-		u.made++
-		u.ref = fmt.Sprintf("%s-%d", u.name, u.made)
+	if errdefs.IsConflict(err) { // a failed create keeps the name until the next engine removes it
+		u.created++
+		u.containerName = fmt.Sprintf("%s-%d", u.name, u.created)
 	}
-	if err == nil && u.w.ledger.of(u.id).status == "" {
-		u.w.wrong("%s was created, and the journal has nothing of it", short(u.id))
+	if err == nil && u.w.model.history(u.id).status == "" {
+		u.w.violation("%s was created, but the journal has no event of it", short(u.id))
 	}
 }
 
-func (u *user) atRest(inc *incarnation, h history) {
+func (u *user) notRunning(inc *engineInstance, h history) {
 	d := u.dice("at rest")
-	if h.deaths >= u.typ.runs || d.chance(12) {
+	if h.deaths >= u.kind.runs || d.chance(12) {
 		u.remove(inc, d.chance(3))
 		return
 	}
-	if u.typ.stdin && !d.chance(10) {
+	if u.kind.stdin && !d.chance(10) {
 		u.attach(inc, d)
 	}
 	u.start(inc)
 }
 
-func (u *user) start(inc *incarnation) {
-	before := u.w.ledger.of(u.id)
-	err := u.call(inc, "start", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
-	if after := u.w.ledger.of(u.id); err == nil && after.starts == before.starts {
-		u.w.wrong("%s was started, and the journal says nothing of it: %+v", short(u.id), after)
+func (u *user) start(inc *engineInstance) {
+	before := u.w.model.history(u.id)
+	err := u.call(inc, "start",
+		func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerStart(ctx, id) })
+	if after := u.w.model.history(u.id); err == nil && after.starts == before.starts {
+		u.w.violation("%s was started, but the journal has no event of it: %+v", short(u.id), after)
 	}
 }
 
-func (u *user) running(inc *incarnation, h history) {
+func (u *user) running(inc *engineInstance, h history) {
 	d := u.dice("running")
 	n := d.below(24)
-	if u.starves(inc, h) && n >= 5 {
+	if u.stdinClosed(inc, h) && n >= 5 {
 		n = 23
 	}
 	switch {
 	case n < 3:
 		u.exec(inc, d)
 	case n < 5:
-		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerPause(ctx, id) })
+		u.ask(inc, "pause", func(ctx context.Context, e *engine.Engine, id string) error {
+			return e.ContainerPause(ctx, id)
+		})
 	case n < 7:
 		u.stop(inc, d, h)
 	case n == 7:
@@ -213,36 +220,38 @@ func (u *user) running(inc *incarnation, h history) {
 		u.remove(inc, true)
 	case n == 11:
 		u.remove(inc, false)
-	case u.typ.endless && n < 16:
+	case u.kind.endless && n < 16:
 		u.stop(inc, d, h)
 	default:
 		u.wait(inc, d, h)
 	}
 }
 
-func (u *user) ask(inc *incarnation, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) {
-	_ = u.call(inc, what, fn) // it may fail: the next turn looks
+func (u *user) ask(inc *engineInstance, what string, fn func(ctx context.Context, e *engine.Engine, id string) error) {
+	_ = u.call(inc, what, fn) // it may fail: the next turn inspects the container
 }
 
-func (u *user) paused(inc *incarnation) {
+func (u *user) paused(inc *engineInstance) {
 	d := u.dice("paused")
 	switch d.below(6) {
 	case 0:
 		u.kill(inc, "SIGKILL")
 	case 1:
-		u.stop(inc, d, u.w.ledger.of(u.id))
+		u.stop(inc, d, u.w.model.history(u.id))
 	case 2:
 		u.remove(inc, true)
 	default:
-		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerUnpause(ctx, id) })
+		u.ask(inc, "unpause", func(ctx context.Context, e *engine.Engine, id string) error {
+			return e.ContainerUnpause(ctx, id)
+		})
 	}
 }
 
-func (u *user) restarting(inc *incarnation) {
+func (u *user) restarting(inc *engineInstance) {
 	d := u.dice("restarting")
 	switch d.below(8) {
 	case 0:
-		u.stop(inc, d, u.w.ledger.of(u.id))
+		u.stop(inc, d, u.w.model.history(u.id))
 	case 1:
 		u.remove(inc, true)
 	case 2:
@@ -250,32 +259,34 @@ func (u *user) restarting(inc *incarnation) {
 	}
 }
 
-func (u *user) stop(inc *incarnation, d *dice, before history) {
+func (u *user) stop(inc *engineInstance, d *dice, before history) {
 	timeout := d.below(12)
 	err := u.call(inc, "stop", func(ctx context.Context, e *engine.Engine, id string) error {
 		return e.ContainerStop(ctx, id, engine.StopOptions{Timeout: &timeout})
 	})
-	after := u.w.ledger.of(u.id)
+	after := u.w.model.history(u.id)
 	if err == nil && after.deaths == before.deaths && before.alive() && after.generation == before.generation {
-		u.w.wrong("%s was stopped, and its exit isn't told: %+v", short(u.id), after)
+		u.w.violation("%s was stopped, but the journal has no event of its exit: %+v", short(u.id), after)
 	}
 }
 
-func (u *user) kill(inc *incarnation, signal string) {
-	u.ask(inc, "kill "+signal, func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
+func (u *user) kill(inc *engineInstance, signal string) {
+	u.ask(inc, "kill "+signal,
+		func(ctx context.Context, e *engine.Engine, id string) error { return e.ContainerKill(ctx, id, signal) })
 }
 
-func (u *user) remove(inc *incarnation, force bool) {
+func (u *user) remove(inc *engineInstance, force bool) {
 	err := u.call(inc, "remove", func(ctx context.Context, e *engine.Engine, id string) error {
 		return e.ContainerRemove(ctx, id, engine.RemoveOptions{Force: force})
 	})
-	if h := u.w.ledger.of(u.id); err == nil && !h.removed {
-		u.w.wrong("%s was removed, and the journal says nothing of it: %+v", short(u.id), h)
+	if h := u.w.model.history(u.id); err == nil && !h.removed {
+		u.w.violation("%s was removed, but the journal has no event of it: %+v", short(u.id), h)
 	}
 }
 
-// wait waits for the exit, for a while, and compares what it is told.
-func (u *user) wait(inc *incarnation, d *dice, before history) {
+// wait waits for the exit, for a limited time, and compares the exit code with that of the
+// event.
+func (u *user) wait(inc *engineInstance, d *dice, before history) {
 	limit := d.between(time.Second, 20*time.Second)
 	id := u.id
 	code, err := call(u, inc, "wait", func(ctx context.Context, e *engine.Engine) (int64, error) {
@@ -285,25 +296,27 @@ func (u *user) wait(inc *incarnation, d *dice, before history) {
 		if err != nil {
 			return -1, err
 		}
-		if told, ok := <-answer; ok {
-			return told.StatusCode, nil
+		if result, ok := <-answer; ok {
+			return result.StatusCode, nil
 		}
 		return -1, nil
 	})
-	h := u.w.ledger.of(u.id)
-	if err != nil || code < 0 || u.typ.restarts > 0 || h.starts != before.starts || !before.alive() {
+	h := u.w.model.history(u.id)
+	if err != nil || code < 0 || u.kind.restarts > 0 || h.starts != before.starts || !before.alive() {
 		return
 	}
 	if h.deaths == before.deaths || int64(h.code) != code {
-		u.w.wrong("a wait for %s got %d: %+v", short(u.id), code, h)
+		u.w.violation("a wait for %s got %d: %+v", short(u.id), code, h)
 	}
 }
 
-func (u *user) exec(inc *incarnation, d *dice) {
-	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()), "sleep 1000000", "echo x; exit 0"}[d.below(4)]
+func (u *user) exec(inc *engineInstance, d *dice) {
+	script := []string{"exit 7", fmt.Sprintf("sleep %f; exit 9", d.between(time.Millisecond, 5*time.Second).Seconds()),
+		"sleep 1000000", "echo x; exit 0"}[d.below(4)]
 	id := u.id
 	execID, err := call(u, inc, "exec", func(ctx context.Context, e *engine.Engine) (string, error) {
-		execID, err := e.ExecCreate(ctx, id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
+		execID, err := e.ExecCreate(ctx, id,
+			container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true})
 		if err != nil {
 			return "", err
 		}
@@ -312,8 +325,8 @@ func (u *user) exec(inc *incarnation, d *dice) {
 	if isCrash(err) {
 		return
 	}
-	if _, ok := u.w.ledger.exec(execID); err == nil && !ok {
-		u.w.wrong("exec %s was started, and the journal says nothing of it", short(execID))
+	if _, ok := u.w.model.exec(execID); err == nil && !ok {
+		u.w.violation("exec %s was started, but the journal has no event of it", short(execID))
 	}
 	if err == nil && d.chance(2) {
 		time.Sleep(d.between(time.Second, 7*time.Second))
@@ -322,12 +335,12 @@ func (u *user) exec(inc *incarnation, d *dice) {
 }
 
 // inspectExec compares an exec's exit code with that of its event.
-func (u *user) inspectExec(inc *incarnation, execID string) {
-	answer, err := inc.engine.ExecInspect(inc.ctx, execID) // which never waits
+func (u *user) inspectExec(inc *engineInstance, execID string) {
+	answer, err := inc.engine.ExecInspect(inc.ctx, execID) // inspect never waits
 	if err != nil || answer.ExitCode == nil {
 		return
 	}
-	if x, _ := u.w.ledger.exec(execID); !x.ended || x.code != *answer.ExitCode {
-		u.w.wrong("exec %s has the code %d, told was %+v", short(execID), *answer.ExitCode, x)
+	if x, _ := u.w.model.exec(execID); !x.ended || x.code != *answer.ExitCode {
+		u.w.violation("exec %s has the exit code %d, by its event %+v", short(execID), *answer.ExitCode, x)
 	}
 }

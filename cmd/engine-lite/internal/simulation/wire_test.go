@@ -13,7 +13,7 @@ import (
 
 // How often, in messages or steps, a fault happens.
 const (
-	cutOften     = 1200 // for a moment, and for a while
+	cutOften     = 1200 // each of: for a moment, for a while
 	refuseOften  = 250
 	streamsOften = 120
 	writeOften   = 120
@@ -23,10 +23,10 @@ const (
 // wire is the connection of one engine to the daemon.
 type wire struct {
 	*libcontainerdtest.Tap
-	inc *incarnation
+	inc *engineInstance
 }
 
-func newWire(i *incarnation) *wire {
+func newWire(i *engineInstance) *wire {
 	x := &wire{inc: i, Tap: &libcontainerdtest.Tap{Daemon: i.w.daemon}}
 	x.Before = func(ctx context.Context, c libcontainerdtest.Call) error { return x.message(ctx, "request ", c) }
 	x.After = func(ctx context.Context, c libcontainerdtest.Call, err error) error {
@@ -38,18 +38,18 @@ func newWire(i *incarnation) *wire {
 	return x
 }
 
-// message is one on its way: it takes its time, and may not arrive.
+// message sends a message. It takes some time and may not arrive.
 func (x *wire) message(ctx context.Context, way string, c libcontainerdtest.Call) error {
 	w := x.inc.w
-	if x.inc.isDead() {
-		return x.inc.freeze()
+	if x.inc.isKilled() {
+		return x.inc.block()
 	}
 	name := way + c.Op + " " + short(c.ContainerID) + " " + short(c.ProcessID)
 	connection, _ := w.connection()
-	d, arrived := w.travel(ctx, "message", name, (*dice).latency)
+	d, arrived := w.delay(ctx, "message", name, (*dice).latency)
 	switch {
-	case x.inc.isDead():
-		return x.inc.freeze()
+	case x.inc.isKilled():
+		return x.inc.block()
 	case !arrived:
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
 	case x.cut(d), x.lost(connection):
@@ -60,7 +60,7 @@ func (x *wire) message(ctx context.Context, way string, c libcontainerdtest.Call
 	return nil
 }
 
-// cut may cut the connection, and leave it so for a while.
+// cut may cut the connection, for a moment or for a while.
 func (x *wire) cut(d *dice) bool {
 	w := x.inc.w
 	switch {
@@ -74,13 +74,13 @@ func (x *wire) cut(d *dice) bool {
 	return true
 }
 
-// lost tells whether a message that began on a connection finds it gone.
+// lost is true if the connection of a message was cut while the message was under way.
 func (x *wire) lost(connection uint64) bool {
 	now, up := x.inc.w.connection()
 	return now != connection || !up
 }
 
-// Containers is tapped too.
+// Containers is a request, too.
 func (x *wire) Containers(ctx context.Context, fn func(string) error) error {
 	if err := x.message(ctx, "request ", libcontainerdtest.Call{Op: "Containers"}); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (x *wire) Containers(ctx context.Context, fn func(string) error) error {
 	return x.Tap.Containers(ctx, fn)
 }
 
-// Subscribe gives a subscription that is cut like any message.
+// Subscribe returns a subscription. It may be cut at each event.
 func (x *wire) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
 	s, err := x.Tap.Subscribe(ctx)
 	if err != nil {
@@ -104,8 +104,8 @@ type subscription struct {
 
 func (s subscription) Next(ctx context.Context) (libcontainerd.DaemonEvent, error) {
 	e, err := s.Subscription.Next(ctx)
-	if s.wire.inc.isDead() {
-		return e, s.wire.inc.freeze()
+	if s.wire.inc.isKilled() {
+		return e, s.wire.inc.block()
 	}
 	if err == nil && s.wire.cut(s.wire.inc.w.dice("next")) {
 		return e, errCut

@@ -22,39 +22,39 @@ type plan struct {
 	users      int
 	lifecycles int // of all users together, at least
 	// print shows the trace of a run that failed.
-	print bool
+	keepTrace bool
 }
 
-// world is one run: what outlives an engine, and those who act.
+// world is one run: the parts that outlive an engine, the users and the readers.
 type world struct {
 	t       *testing.T
 	plan    plan
-	dir     string // in memory, of this run alone
+	dir     string // in memory, only of this run
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *memoryKeeper
 	rootfs  *rootfsSet
-	ledger  *ledger
+	model   *model
 	trace   trace
 
-	calm     atomic.Bool // no faults any more
+	noFaults atomic.Bool // after the last fault
 	restarts chan struct{}
-	acting   sync.WaitGroup // users
-	engines  []*incarnation // of the goroutine that opens them
+	acting   sync.WaitGroup    // users
+	engines  []*engineInstance // used only by the goroutine that opens them
 
-	mu     sync.Mutex
-	steps  map[string]uint64
-	faults map[string]int
-	epoch  uint64    // of the connection between engine and daemon
-	back   time.Time // when there is a connection again
-	now    *incarnation
-	left   []*user       // each with a container that it left alone
-	up     chan struct{} // closed while there is an engine
-	broken []string      // promises
-	first  int           // after so many lifecycles the first of them
+	mu               sync.Mutex
+	steps            map[string]uint64
+	faults           map[string]int
+	connectionNumber uint64    // counts cuts of the connection between engine and daemon
+	reconnectAt      time.Time // when the connection is there again
+	now              *engineInstance
+	unattended       []*user       // each with a container that it has left alone
+	up               chan struct{} // closed while there is an engine
+	violations       []string      // promises
+	first            int           // lifecycles before the first violation
 }
 
-// errCut is what a cut connection says.
+// errCut is the error of a cut connection.
 var errCut = fmt.Errorf("the connection was cut: %w", errdefs.ErrUnavailable)
 
 func newWorld(t *testing.T, p plan, dir string) *world {
@@ -63,14 +63,15 @@ func newWorld(t *testing.T, p plan, dir string) *world {
 		restarts: make(chan struct{}), steps: map[string]uint64{}, faults: map[string]int{}, up: make(chan struct{}),
 	}
 	w.trace.begin = time.Now()
-	w.trace.keep = p.print
-	w.ledger = newLedger(w)
+	w.trace.keep = p.keepTrace
+	w.model = newModel(w)
 	w.daemon = libcontainerdtest.NewDaemon(w.streams)
 	w.daemon.FilterEvents(w.daemonEvent)
 	return w
 }
 
-// dice are the next decisions of an actor.
+// dice are the next decisions of an actor. The actor's name is a part of the seed of its
+// decisions: with another name, a seed is another run.
 func (w *world) dice(actor string) *dice {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,16 +80,16 @@ func (w *world) dice(actor string) *dice {
 	return &dice{w.seedOf(actor, step)}
 }
 
-// travel lets something take its time: the dice say how long, and then what comes
-// of it. It is false when ctx ended first. Where that was so from the beginning
-// nothing has happened: whether one notices it here or has done so before is up
-// to the scheduler.
-func (w *world) travel(ctx context.Context, what, name string, long func(*dice) time.Duration) (*dice, bool) {
+// delay waits as long as the dice say. It returns the dice for the decisions about the
+// outcome. It is false if ctx ended first. If ctx had ended before the call, the step is
+// not counted: whether a goroutine notices the end of its context before this call or in
+// it depends on the scheduler.
+func (w *world) delay(ctx context.Context, what, name string, long func(*dice) time.Duration) (*dice, bool) {
 	w.mu.Lock()
 	d := &dice{w.seedOf(name, w.steps[name])}
 	w.mu.Unlock()
 	begun := time.Now()
-	arrived := pass(ctx, w.bounded(long(d)))
+	arrived := sleep(ctx, w.bounded(long(d)))
 	if arrived || time.Since(begun) > 0 {
 		w.mu.Lock()
 		w.steps[name]++
@@ -98,10 +99,9 @@ func (w *world) travel(ctx context.Context, what, name string, long func(*dice) 
 	return d, arrived
 }
 
-// bounded is how long something takes that may take so long: in the end nothing
-// is slow.
+// bounded is the time that a step really takes: after the last fault nothing is slow.
 func (w *world) bounded(d time.Duration) time.Duration {
-	if w.calm.Load() {
+	if w.noFaults.Load() {
 		return min(d, 200*time.Millisecond)
 	}
 	return d
@@ -111,17 +111,19 @@ func (w *world) seedOf(actor string, step uint64) uint64 {
 	return mix(hash(w.plan.seed^14695981039346656037, actor) ^ mix(step))
 }
 
-// kinds are the faults that there are.
+// kinds are all kinds of faults.
 var kinds = []string{
-	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty", "daemon restarted with its tasks",
-	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late", "event lost",
-	"event reordered", "event repeated", "out of memory", "paused by somebody else", "resumed by somebody else",
+	"call refused", "callback slow", "connection cut", "connection cut for a while", "daemon restarted empty",
+	"daemon restarted with its tasks",
+	"engine killed after a write", "engine killed before a write", "engine restarted in order", "event late",
+	"event lost",
+	"event reordered", "event repeated", "out of memory", "paused by another client", "resumed by another client",
 	"streams or files failed", "subscription cut", "write failed",
 }
 
-// fault counts a fault, and whether faults still happen at all.
+// fault counts a fault that happens. It is false after the last fault.
 func (w *world) fault(kind string, happens bool) bool {
-	if !happens || w.calm.Load() {
+	if !happens || w.noFaults.Load() {
 		return false
 	}
 	if !slices.Contains(kinds, kind) {
@@ -136,20 +138,21 @@ func (w *world) fault(kind string, happens bool) bool {
 
 func (w *world) note(what, who, how string) { w.trace.add(what, who, how) }
 
-// wrong tells of a broken promise. The run goes on to its end.
-func (w *world) wrong(format string, args ...any) {
+// violation records that a promise was broken. The run goes on to its end.
+func (w *world) violation(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.note("WRONG", text, "")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.broken) == 0 {
-		w.first = w.ledger.lifecycles()
+	if len(w.violations) == 0 {
+		w.first = w.model.lifecycles()
 	}
-	w.broken = append(w.broken, fmt.Sprintf("after %d lifecycles and %v: %s", w.ledger.lifecycles(), time.Since(w.trace.begin), text))
+	w.violations = append(w.violations,
+		fmt.Sprintf("after %d lifecycles and %v: %s", w.model.lifecycles(), time.Since(w.trace.begin), text))
 }
 
-// pass lets time pass; false when ctx ended first.
-func pass(ctx context.Context, d time.Duration) bool {
+// sleep waits. It is false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -160,48 +163,46 @@ func pass(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// connection is the number of the connection that a message goes through, and
-// whether there is one.
+// connection returns the number of the current connection, and whether it is up.
 func (w *world) connection() (number uint64, up bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.epoch, !time.Now().Before(w.back)
+	return w.connectionNumber, !time.Now().Before(w.reconnectAt)
 }
 
-// cut ends the connection: messages under way are lost, waits and
-// subscriptions end. It is there again after the time apart. The daemon lives on
-// meanwhile, and does what others ask of it.
+// cut cuts the connection: messages under way are lost, waits and subscriptions end. The
+// connection is down for the given time. The daemon runs on meanwhile, and serves other
+// clients.
 func (w *world) cut(apart time.Duration) {
 	w.mu.Lock()
-	w.epoch++
-	if back := time.Now().Add(apart); back.After(w.back) {
-		w.back = back
+	w.connectionNumber++
+	if reconnectAt := time.Now().Add(apart); reconnectAt.After(w.reconnectAt) {
+		w.reconnectAt = reconnectAt
 	}
 	w.mu.Unlock()
 	w.daemon.SetDown(true)
 	w.daemon.SetDown(false)
 }
 
-// away takes the daemon away for a while: it answers nobody, and its processes
-// live on.
-func (w *world) away(d time.Duration) {
+// takeDaemonDown makes the daemon unavailable for a while. Its processes run on.
+func (w *world) takeDaemonDown(d time.Duration) {
 	w.mu.Lock()
-	w.epoch++
+	w.connectionNumber++
 	w.mu.Unlock()
 	w.daemon.SetDown(true)
 	time.Sleep(d)
 	w.daemon.SetDown(false)
 }
 
-// daemonEvent is told of each event of the daemon, which holds its lock. The
-// ledger learns the truth of it; subscribers get it late, so that events
-// overtake each other, twice, or not at all.
+// daemonEvent is called for each event of the daemon. The daemon holds its lock meanwhile.
+// The model gets the event as it is. Subscribers get it late (so that events overtake each
+// other), three times, or not at all.
 func (w *world) daemonEvent(e libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent {
-	w.ledger.happened(e)
+	w.model.daemonEvent(e)
 	name := fmt.Sprint("event ", e.Type, e.ContainerID, e.ProcessID)
 	d := w.dice(name)
 	w.note("event", name, "")
-	if w.calm.Load() {
+	if w.noFaults.Load() {
 		return []libcontainerd.DaemonEvent{e}
 	}
 	copies := 1
@@ -224,10 +225,10 @@ func (w *world) daemonEvent(e libcontainerd.DaemonEvent) []libcontainerd.DaemonE
 	return nil
 }
 
-// running waits for an engine; nil when ctx ended first. Of those that wait, each
-// notices it at a moment of its own.
-func (w *world) running(ctx context.Context, who string) *incarnation {
-	for ; ; pass(ctx, w.dice(who+" awakes").between(time.Microsecond, 20*time.Millisecond)) {
+// running waits for an engine and returns it, or nil if ctx ended first. Each of the
+// waiting goroutines goes on at a moment of its own.
+func (w *world) running(ctx context.Context, who string) *engineInstance {
+	for ; ; sleep(ctx, w.dice(who+" awakes").between(time.Microsecond, 20*time.Millisecond)) {
 		w.mu.Lock()
 		now, up := w.now, w.up
 		w.mu.Unlock()
@@ -242,7 +243,7 @@ func (w *world) running(ctx context.Context, who string) *incarnation {
 	}
 }
 
-func (w *world) setRunning(i *incarnation) {
+func (w *world) setRunning(i *engineInstance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -254,5 +255,5 @@ func (w *world) setRunning(i *incarnation) {
 	w.now = i
 }
 
-// unavailable tells whether err is one that a fault may cause.
+// isCrash is true for the error of a killed engine.
 func isCrash(err error) bool { return errors.Is(err, errCrashed) }

@@ -9,7 +9,8 @@ import (
 func FuzzDecode(f *testing.F) {
 	for _, raw := range []string{
 		`{"Name":"a","Took":5,"List":[{"N":1,"More":{"x":1}}],"ByName":{"m":{"N":3}},"Pointer":{"N":4},"New":1}`,
-		`{"Schema":1,"Name":"a","Took":5}`, `{"Title":"a","Took":5,"Title":"b"}`, `{"Schema":3,"Name":"a"}`, `{"Name":"\ud800"}`, "{", "null", "",
+		`{"Schema":1,"Name":"a","Took":5}`, `{"Title":"a","Took":5,"Title":"b"}`, `{"Schema":3,"Name":"a"}`,
+		`{"Name":"\ud800"}`, "{", "null", "",
 	} {
 		f.Add([]byte(raw))
 	}
@@ -30,7 +31,8 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%q, written as %q: %v", raw, written, err)
 			}
 			twice, err := k.Encode(again)
-			if err != nil || string(twice) != string(written) || again.Name != v.Name || !reflect.DeepEqual(again.List, v.List) && len(v.List) == 0 {
+			if err != nil || string(twice) != string(written) || again.Name != v.Name ||
+				!reflect.DeepEqual(again.List, v.List) && len(v.List) == 0 {
 				t.Errorf("%q, %q, %q: %v", raw, written, twice, err)
 			}
 		}

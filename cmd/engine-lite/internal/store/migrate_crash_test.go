@@ -132,7 +132,8 @@ func migrateWith(t *testing.T, path string, f *fault, kinds ...Registered) (dead
 	return false, m.run(t.Context())
 }
 
-// A migration that is killed at any step, or refused one, leaves a journal that is either as before or migrated, and the
+// A migration that is killed at any step, or refused one, leaves a journal that is either as before or migrated, and
+// the
 // next one completes it. The copy is whole or not there.
 func TestMigrationCutOff(t *testing.T) {
 	for name, refusal := range map[string]error{"killed": nil, "refused": syscall.ENOSPC} {
@@ -150,7 +151,8 @@ func TestMigrationCutOff(t *testing.T) {
 				if complete = f.steps < at; complete == (dead || err != nil) || dead != (refusal == nil && !complete) {
 					t.Fatalf("step %d of %d: killed %v, %v", at, f.steps, dead, err)
 				}
-				if err != nil && !errors.Is(err, refusal) || err != nil && at < f.steps && !errdefs.IsResourceExhausted(err) {
+				if err != nil && !errors.Is(err, refusal) || err != nil && at < f.steps &&
+					!errdefs.IsResourceExhausted(err) {
 					t.Errorf("step %d: %v", at, err)
 				}
 				got := read(t, path, Format)

@@ -49,7 +49,8 @@ func things(schemas int) Kind[thing] {
 		},
 	}
 	return Kind[thing]{
-		Name: "thing", Formerly: "oldthing", What: "thing", Schema: func(v *thing) *uint { return &v.Schema }, Steps: steps[:schemas],
+		Name: "thing", Formerly: "oldthing", What: "thing", Schema: func(v *thing) *uint { return &v.Schema },
+		Steps: steps[:schemas],
 		Valid: func(_ string, v thing) error {
 			if v.Name == "" {
 				return errors.New("it has no name")
@@ -80,8 +81,9 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 		`"ByName":{"m":{"N":3,"More":"<&>"}},"Pointer":{"N":4,"More":null},"New":[{"N":1}]}`
 	v, err := k.Decode("k", []byte(raw))
 	must(t, err)
-	for name, got := range map[string]string{`"name":"another field","New":[{"N":1}]`: string(v.Unknown), `"More":{"x":[1,2.50]}`: string(v.List[0].Unknown),
-		`"More":"<&>"`: string(v.ByName["m"].Unknown), `"More":null`: string(v.Pointer.Unknown)} {
+	for name, got := range map[string]string{`"name":"another field","New":[{"N":1}]`: string(v.Unknown),
+		`"More":{"x":[1,2.50]}`: string(v.List[0].Unknown),
+		`"More":"<&>"`:          string(v.ByName["m"].Unknown), `"More":null`: string(v.Pointer.Unknown)} {
 		if got != "{"+name+"}" {
 			t.Errorf("%s, not {%s}", got, name)
 		}
@@ -102,10 +104,13 @@ func TestSchema(t *testing.T) {
 		want    string // as it is written again
 		err     string
 	}{
-		"first":      {0, `{"Name":"a","Took":5}`, `{"Name":"a","Took":5,"List":null,"ByName":null}`, ""},
-		"two steps":  {2, `{"Title":"a","Took":5,"New":1}`, `{"Schema":2,"Name":"a","Took":5000000000,"List":null,"ByName":null,"New":1}`, ""},
-		"one step":   {2, `{"Schema":1,"Name":"a","Took":5}`, `{"Schema":2,"Name":"a","Took":5000000000,"List":null,"ByName":null}`, ""},
-		"newest":     {2, `{"Schema":2,"Name":"a","Took":5}`, `{"Schema":2,"Name":"a","Took":5,"List":null,"ByName":null}`, ""},
+		"first": {0, `{"Name":"a","Took":5}`, `{"Name":"a","Took":5,"List":null,"ByName":null}`, ""},
+		"two steps": {2, `{"Title":"a","Took":5,"New":1}`,
+			`{"Schema":2,"Name":"a","Took":5000000000,"List":null,"ByName":null,"New":1}`, ""},
+		"one step": {2, `{"Schema":1,"Name":"a","Took":5}`,
+			`{"Schema":2,"Name":"a","Took":5000000000,"List":null,"ByName":null}`, ""},
+		"newest": {2, `{"Schema":2,"Name":"a","Took":5}`,
+			`{"Schema":2,"Name":"a","Took":5,"List":null,"ByName":null}`, ""},
 		"newer":      {1, `{"Schema":2,"Name":"a"}`, "", "schema 2"},
 		"newer form": {1, `{"Schema":2,"Name":{"is":"an object"}}`, "", "schema 2"},
 		"step fails": {1, `{"Name":"a"}`, "", "from schema 0 to 1: there is no Title"},
@@ -121,7 +126,8 @@ func TestSchema(t *testing.T) {
 		v, err := k.Decode("k", []byte(c.raw))
 		if c.err != "" {
 			var newer *NewerSchemaError
-			if !errdefs.IsDataLoss(err) || !strings.Contains(err.Error(), c.err) || errors.As(err, &newer) != strings.HasPrefix(name, "newer") {
+			if !errdefs.IsDataLoss(err) || !strings.Contains(err.Error(), c.err) ||
+				errors.As(err, &newer) != strings.HasPrefix(name, "newer") {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
@@ -187,7 +193,8 @@ func read(t *testing.T, path string, format uint32) map[string]string {
 	return contents(t, j)
 }
 
-var oldThings = map[string]string{"a": `{"Title":"a","Took":5,"New":1}`, "b": `{"Title":"b","Took":7}`, "c": `{`, "d": `{"Schema":9}`}
+var oldThings = map[string]string{"a": `{"Title":"a","Took":5,"New":1}`, "b": `{"Title":"b","Took":7}`, "c": `{`,
+	"d": `{"Schema":9}`}
 
 func TestMigrate(t *testing.T) {
 	path := old(t, oldThings)
@@ -197,7 +204,8 @@ func TestMigrate(t *testing.T) {
 	got := contents(t, s)
 	want := map[string]string{
 		"newest": "3", "format": "2", "id": before["id"], "name/n": "a", "somebody's/x": "y",
-		"thing/b": `{"Name":"b","Schema":2,"Took":7000000000}`, "thing/a": `{"Name":"a","New":1,"Schema":2,"Took":5000000000}`,
+		"thing/b": `{"Name":"b","Schema":2,"Took":7000000000}`,
+		"thing/a": `{"Name":"a","New":1,"Schema":2,"Took":5000000000}`,
 		"thing/c": `{`, "thing/d": `{"Schema":9}`,
 	}
 	if !reflect.DeepEqual(got, want) {

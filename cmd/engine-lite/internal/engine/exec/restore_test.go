@@ -10,15 +10,16 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 )
 
-// TestLeftoverExecs has execs end, one after the other, while an engine looks for those that nobody knows: only these may
-// be among what it finds.
+// TestLeftoverExecs ends execs, one after the other, while an engine looks for leftover execs. It must find only the
+// exec that no engine knows.
 func TestLeftoverExecs(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	e := New(Config{Processes: new(process.Table), Dir: func(container string) string { return filepath.Join(root, container) }})
+	e := New(Config{Processes: new(process.Table),
+		Dir: func(container string) string { return filepath.Join(root, container) }})
 	const id = "c"
-	stray := e.dir(id, "stray")
-	if err := os.MkdirAll(stray, 0o700); err != nil {
+	leftover := e.dir(id, "leftover")
+	if err := os.MkdirAll(leftover, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -33,13 +34,13 @@ func TestLeftoverExecs(t *testing.T) {
 		default:
 		}
 		found, err := e.LeftoverExecs(id)
-		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"stray"})) {
-			t.Errorf("stray are %v: %v", found, err)
+		if !t.Failed() && (err != nil || !slices.Equal(found, []string{"leftover"})) {
+			t.Errorf("leftover execs are %v: %v", found, err)
 		}
 	}
 }
 
-// endExecs ends execs as finish does: the directory goes, then the name.
+// endExecs ends execs as finish does: it removes the directory, then the name.
 func endExecs(e *Execs, container string, count int) error {
 	for n := range count {
 		id := fmt.Sprintf("exec%d", n)

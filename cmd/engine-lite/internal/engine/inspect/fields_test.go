@@ -20,8 +20,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
-// Each field of a request is kept by the record and shown by inspect as it was, or refused by its name. A field that a
-// newer version of the API brings fails here until it is one or the other.
+// Each field of a request is kept in the record and shown by inspect, or refused by its
+// name. A new field of the API fails here until one of the two is done.
 func TestEveryFieldIsKeptOrRefused(t *testing.T) {
 	tried := 0
 	for _, part := range []struct {
@@ -60,7 +60,8 @@ func TestEveryFieldIsKeptOrRefused(t *testing.T) {
 	}
 }
 
-// operational are the fields in which the API tells what a network did, and that Docker passes over in a request.
+// operational are fields in which the API reports the state of a network. Docker ignores
+// them in a request.
 var operational = map[string]bool{
 	"NetworkID": true, "EndpointID": true, "Gateway": true, "IPAddress": true, "IPPrefixLen": true, "IPv6Gateway": true,
 	"GlobalIPv6Address": true, "GlobalIPv6PrefixLen": true, "DNSNames": true,
@@ -78,14 +79,15 @@ func refused(req container.CreateRequest, field string) bool {
 	return errdefs.IsNotImplemented(err) && strings.Contains(err.Error(), field)
 }
 
-// kept tells whether a request comes back out of the journal as it was.
+// kept is true if a request is unchanged after it was stored in the journal.
 func kept(t *testing.T, req *container.CreateRequest) bool {
 	t.Helper()
 	var c record.Config
 	var h record.HostConfig
 	stored(t, request.Config(req.Config), &c)
 	stored(t, request.HostConfig(req.HostConfig), &h)
-	return reflect.DeepEqual(inspect.Config(&c), req.Config) && reflect.DeepEqual(inspect.HostConfig(&h), req.HostConfig)
+	return reflect.DeepEqual(inspect.Config(&c), req.Config) &&
+		reflect.DeepEqual(inspect.HostConfig(&h), req.HostConfig)
 }
 
 // stored writes a value in its stored form and reads it.
@@ -100,14 +102,15 @@ func stored(t *testing.T, from, to any) {
 	}
 }
 
-// An empty list stays apart from none: clients see the one as [] and the other as null.
+// An empty list and no list are different: clients see [] and null.
 func TestEmptyIsNotNone(t *testing.T) {
 	req := emptyRequest()
-	for _, v := range []reflect.Value{reflect.ValueOf(req.Config).Elem(), reflect.ValueOf(req.HostConfig).Elem(), reflect.ValueOf(&req.HostConfig.Resources).Elem()} {
+	for _, v := range []reflect.Value{reflect.ValueOf(req.Config).Elem(), reflect.ValueOf(req.HostConfig).Elem(),
+		reflect.ValueOf(&req.HostConfig.Resources).Elem()} {
 		for i := range v.NumField() {
 			f, tag := v.Field(i), v.Type().Field(i).Tag.Get("json")
 			switch {
-			case strings.HasSuffix(tag, ",omitempty"): // the API shows neither
+			case strings.HasSuffix(tag, ",omitempty"): // the API shows neither of both
 			case f.Kind() == reflect.Slice:
 				f.Set(reflect.MakeSlice(f.Type(), 0, 0))
 			case f.Kind() == reflect.Map:
@@ -120,8 +123,9 @@ func TestEmptyIsNotNone(t *testing.T) {
 	}
 }
 
-// Each field of the engine's own types survives the journal, with what a newer release has put there, and those of a
-// configuration also a client that makes a container like another one.
+// Each field of the engine's own types survives the journal, with unknown fields of a
+// newer release. Those of a configuration also survive a client that makes a container
+// like another one.
 func TestEveryFieldOfARecordIsKept(t *testing.T) {
 	for _, v := range []any{new(record.Record), new(record.Exec), new(record.RemovedExit), new(record.Amendment)} {
 		fill(reflect.ValueOf(v).Elem(), 0)
@@ -149,7 +153,7 @@ func TestEveryFieldOfARecordIsKept(t *testing.T) {
 	}
 }
 
-// fill sets a value, and all that is in it, to what isn't empty.
+// fill sets a value, and all values in it, so that none is empty.
 func fill(v reflect.Value, depth int) {
 	switch p := v.Addr().Interface().(type) {
 	case *store.Unknown:
@@ -197,7 +201,7 @@ func fill(v reflect.Value, depth int) {
 	}
 }
 
-// forget empties the fields that keep what is unknown.
+// forget clears the fields that keep unknown data.
 func forget(v reflect.Value) {
 	if p, ok := v.Interface().(store.Unknown); ok && p != nil {
 		v.SetZero()
@@ -225,11 +229,12 @@ func forget(v reflect.Value) {
 				forget(v.Field(i))
 			}
 		}
-	default: // holds nothing else
+	default: // has no values in it
 	}
 }
 
-// TestInspectAsBefore has the answers of the first release about a record with everything set.
+// TestInspectAsBefore compares inspect with the answers of the first release about a
+// record with all fields set.
 func TestInspectAsBefore(t *testing.T) {
 	raw := read(t, "everything.json")
 	r := new(record.Record)
@@ -241,7 +246,8 @@ func TestInspectAsBefore(t *testing.T) {
 	same(t, "everything-list.json", s)
 	r.Status = record.StatusExited
 	same(t, "everything-inspect.json", inspect.Container(r, inspect.Place{
-		Dir: "/ROOT/containers/" + r.ID, LogPath: "/ROOT/containers/" + r.ID + "/" + r.ID + "-json.log", Snapshotter: "overlayfs",
+		Dir: "/ROOT/containers/" + r.ID, LogPath: "/ROOT/containers/" + r.ID + "/" + r.ID + "-json.log",
+		Snapshotter: "overlayfs",
 	}))
 }
 

@@ -26,8 +26,8 @@ func (o oneRecord) ForEach(kind string, fn func(key string, value []byte) error)
 	return fn(o.key, bytes.Clone(o.value))
 }
 
-// FuzzRecord has rubbish for the record of a container: the container is shown all the same, and a record that can be
-// read says the same when it is written and read again.
+// FuzzRecord uses any bytes as a container's record. The container must be shown. A record
+// that can be read must be the same after it is written and read again.
 func FuzzRecord(f *testing.F) {
 	const id = "abababababababababababababababababababababababababababababababab"
 	for _, name := range []string{"everything.json", "container.json", "exec.json"} {
@@ -37,7 +37,8 @@ func FuzzRecord(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	f.Add([]byte(`{"ID":"` + id + `","Status":"running","Config":{},"HostConfig":{"PortBindings":{"x":null},"Dns":["x"]},"Health":{"Log":null}}`))
+	f.Add([]byte(`{"ID":"` + id +
+		`","Status":"running","Config":{},"HostConfig":{"PortBindings":{"x":null},"Dns":["x"]},"Health":{"Log":null}}`))
 	f.Add([]byte(`{"Config":null,"HostConfig":7}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		journal := oneRecord{record.Containers.Name, id, raw}

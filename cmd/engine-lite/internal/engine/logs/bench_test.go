@@ -14,7 +14,7 @@ import (
 
 const benchmarkSize = 256 << 20 // bytes per iteration
 
-// textFile has lines as programs write them, of 20 to 160 bytes.
+// textFile has lines such as programs write, of 20 to 160 bytes.
 func textFile(b *testing.B) string {
 	b.Helper()
 	var text bytes.Buffer
@@ -27,8 +27,8 @@ func textFile(b *testing.B) string {
 	return path
 }
 
-// benchmarkMove has a process write a file's content to a FIFO. follow, if there
-// is one, copies a follower.
+// benchmarkMove runs a process that writes a file's content to a FIFO. follow, if not nil,
+// copies a follower.
 func benchmarkMove(b *testing.B, logged bool, input string, follow func(*Follower)) {
 	b.SetBytes(benchmarkSize)
 	var spent time.Duration
@@ -65,8 +65,8 @@ func benchmarkMove(b *testing.B, logged bool, input string, follow func(*Followe
 	b.ReportMetric(float64(spent.Milliseconds())/(float64(b.N)*benchmarkSize/(1<<30)), "cpu-ms/GiB")
 }
 
-// cpuTime is what this process and its children spent; it says more than MB/s
-// on a machine with other work to do. The figures include the writer's.
+// cpuTime is the CPU time of this process and its children. It says more than MB/s on a
+// busy machine. The figures include the writer's time.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var sum time.Duration
@@ -87,7 +87,7 @@ func BenchmarkToSocket(b *testing.B) {
 	benchmarkSocket(b, func(conn *net.UnixConn) io.Writer { return conn })
 }
 
-// BenchmarkDirect splices past the raw file.
+// BenchmarkDirect splices from the FIFO, without the raw file.
 func BenchmarkDirect(b *testing.B) {
 	benchmarkSocket(b, func(conn *net.UnixConn) io.Writer { return socket{conn} })
 }
@@ -137,7 +137,9 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	record, _ := appendRecords(nil, []byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout, time.Now(), true)
+	record, _ := appendRecords(nil,
+		[]byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout,
+		time.Now(), true)
 	var d decoder
 	b.SetBytes(int64(len(record)))
 	b.ReportAllocs()
@@ -148,7 +150,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkLine is one short line on an idle stream, until it is in the log.
+// BenchmarkLine writes one short line to an idle stream, and waits until the line is in
+// the log.
 func BenchmarkLine(b *testing.B) {
 	p := newPlace(b)
 	o, s := p.open(0), newStream(b)

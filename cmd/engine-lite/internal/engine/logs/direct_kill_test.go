@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// spliceUntilKilled is an engine without a log: it moves the FIFO below dir to
-// the client that is its descriptor 3 until it dies, or until stdin ends.
+// spliceUntilKilled is an engine without a log. It moves the FIFO below dir to the client
+// at its descriptor 3 until it is killed, or until stdin ends.
 func spliceUntilKilled(dir string) {
 	fail := func(err error) {
 		if err != nil {
@@ -27,7 +27,7 @@ func spliceUntilKilled(dir string) {
 	fail(err)
 	o, err := Open(Config{Dir: filepath.Join(dir, "raw")})
 	fail(err)
-	o.patience = patient
+	o.patience = longLimit
 	f := o.Follow(FollowOptions{Stdout: true})
 	copied := make(chan error)
 	go func() { copied <- f.Copy(context.Background(), framed{client.(*net.UnixConn), 'o'}, nil) }()
@@ -44,9 +44,9 @@ func spliceUntilKilled(dir string) {
 	fail(<-copied)
 }
 
-// TestKilledWhileSplicing has engines killed with -9, one after the other, while
-// a process writes: what a client of one has got and what that of the next one
-// gets is the whole stream, each byte once, whatever was sent of a frame.
+// TestKilledWhileSplicing kills engines, one after the other, while a process writes. The
+// client of one engine and that of the next one together get the whole stream, each byte
+// once, even if a frame was cut.
 func TestKilledWhileSplicing(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
@@ -97,7 +97,7 @@ func TestKilledWhileSplicing(t *testing.T) {
 	}
 }
 
-// counted checks that what it is given are the numbers from 1, a line each.
+// counted checks that its input are the numbers from 1 on, a line each.
 type counted struct {
 	t    *testing.T
 	next int
@@ -121,7 +121,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// deframe takes the payload of frames; the last may be cut short.
+// deframe returns the payload of frames. The last frame may be cut off.
 func (c *counted) deframe(conn io.Reader) {
 	r := bufio.NewReaderSize(conn, 64<<10)
 	for {

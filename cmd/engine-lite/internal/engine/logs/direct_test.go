@@ -19,7 +19,8 @@ type socket struct{ *net.UnixConn }
 
 func (s socket) Frame(int) ([]byte, net.Conn) { return nil, s.UnixConn }
 
-// framed is one with frames: the stream's letter and the payload's length.
+// framed is a client's connection with frames: the stream's number and the length of the
+// payload.
 type framed struct {
 	conn *net.UnixConn
 	name byte
@@ -35,11 +36,11 @@ func (s framed) Write(p []byte) (int, error) {
 	return max(n-len(head), 0), err
 }
 
-// patient is longer than any wait on a starved machine.
-const patient = time.Hour
+// patient is longer than any wait on an overloaded machine.
+const longLimit = time.Hour
 
-// directOutput is one with nothing logged, and a follower that copies to a
-// connection in frames; copied has what Copy returned.
+// directOutput is an output without a log, with a follower that copies to a connection in
+// frames. copied gets the result of Copy.
 type directOutput struct {
 	t             *testing.T
 	o             *Output
@@ -86,7 +87,7 @@ func (d *directOutput) offered() bool {
 	return d.f.sockets != nil
 }
 
-// stuck waits until the client takes no more.
+// stuck waits until the client's connection is full.
 func (d *directOutput) stuck() {
 	d.t.Helper()
 	waitFor(d.t, "a full client", func() bool {
@@ -96,7 +97,7 @@ func (d *directOutput) stuck() {
 	})
 }
 
-// readFrame takes one frame from the client's connection; false at the end.
+// readFrame reads a frame from the client's connection. It returns false at the end.
 func (d *directOutput) readFrame() bool {
 	d.t.Helper()
 	var head [5]byte
@@ -120,7 +121,7 @@ func (d *directOutput) readFrame() bool {
 	return true
 }
 
-// finish reads to the end and compares.
+// finish reads to the end and compares the text.
 func (d *directOutput) finish(stdout, stderr string) {
 	d.t.Helper()
 	for d.readFrame() {
@@ -133,9 +134,9 @@ func (d *directOutput) finish(stdout, stderr string) {
 
 func (d *directOutput) inFile(i int) int64 { return d.o.sizeOf(d.o.streams[i]) }
 
-// TestDirect delivers both streams whole, in frames, past the raw files.
+// TestDirect sends both streams to a client, whole and in frames, without the raw files.
 func TestDirect(t *testing.T) {
-	d := newDirectOutput(t, patient)
+	d := newDirectOutput(t, longLimit)
 	want, wantErr := numbered(0, 200000), numbered(500000, 600000)
 	go func() { _, _ = io.WriteString(d.out.w, want); d.out.end() }()
 	go func() { _, _ = io.WriteString(d.err.w, wantErr); d.err.end() }()
@@ -146,10 +147,10 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestDirectBeyondExit has a client that takes nothing when the process exits:
-// the rest, that of a frame first, comes to it from the raw file.
+// TestDirectBeyondExit has a client that reads nothing while the process exits. The client
+// gets the rest from the raw file, beginning with the rest of a frame.
 func TestDirectBeyondExit(t *testing.T) {
-	d := newDirectOutput(t, patient)
+	d := newDirectOutput(t, longLimit)
 	want := numbered(0, 30000) // 1 MB: a socket holds less, with the pipe it holds more
 	d.out.write(t, want)
 	d.stuck()
@@ -164,9 +165,8 @@ func TestDirectBeyondExit(t *testing.T) {
 	d.finish(want, "an error")
 }
 
-// TestDirectStuckClient has a client that takes nothing: the writer goes on, as
-// far as the bound allows, and the client gets all once it reads, then directly
-// again.
+// TestDirectStuckClient has a client that reads nothing. The writer goes on up to the
+// limit. The client gets everything when it reads, and then directly again.
 func TestDirectStuckClient(t *testing.T) {
 	d := newDirectOutput(t, 10*time.Millisecond)
 	want, wantErr := numbered(0, 200000), numbered(0, 5000)
@@ -190,10 +190,10 @@ func TestDirectStuckClient(t *testing.T) {
 	}
 }
 
-// TestDirectUntilAnotherFollows has a client that takes nothing when a second
-// one comes: that one gets all from then on, and the first one misses nothing.
+// TestDirectUntilAnotherFollows has a client that reads nothing when a second client
+// comes. The second one gets everything from then on, and the first one misses nothing.
 func TestDirectUntilAnotherFollows(t *testing.T) {
-	d := newDirectOutput(t, patient)
+	d := newDirectOutput(t, longLimit)
 	want := numbered(0, 30000)
 	d.out.write(t, want)
 	d.stuck()
@@ -213,8 +213,8 @@ func TestDirectUntilAnotherFollows(t *testing.T) {
 	}
 }
 
-// TestDirectClientGoes: what the client has not taken stays in the pipe, and
-// what comes then goes to the file.
+// TestDirectClientGoes ends the client. Output that the client has not read stays in the
+// pipe, and later output goes to the file.
 func TestDirectClientGoes(t *testing.T) {
 	for name, leave := range map[string]func(*directOutput){
 		"idle, cancelled": func(d *directOutput) { d.cancel() },
@@ -226,13 +226,14 @@ func TestDirectClientGoes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDirectOutput(t, patient)
+			d := newDirectOutput(t, longLimit)
 			d.out.write(t, "first")
 			for d.stdout.Len() < len("first") {
 				d.readFrame()
 			}
 			leave(d)
-			if err := <-d.copied; !errors.Is(err, context.Canceled) && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+			if err := <-d.copied; !errors.Is(err, context.Canceled) && !errors.Is(err, unix.EPIPE) &&
+				!errors.Is(err, unix.ECONNRESET) {
 				t.Errorf("Copy: %v", err)
 			}
 			must(t, d.f.Close())
@@ -246,9 +247,9 @@ func TestDirectClientGoes(t *testing.T) {
 	}
 }
 
-// TestDirectClosed ends a mover that waits for a full client.
+// TestDirectClosed closes an output while it waits for a client whose connection is full.
 func TestDirectClosed(t *testing.T) {
-	d := newDirectOutput(t, patient)
+	d := newDirectOutput(t, longLimit)
 	d.out.write(t, numbered(0, 30000))
 	d.stuck()
 	must(t, errors.Join(d.out.Close(), d.err.Close()))
@@ -260,10 +261,10 @@ func TestDirectClosed(t *testing.T) {
 	must(t, d.f.Close())
 }
 
-// TestDirectStolenBytes has the container read its own output, between a frame's
-// header and its payload: the client learns that the frame isn't whole.
+// TestDirectStolenBytes lets the container read its own output between a frame's header
+// and its payload. The client notices that the frame is not whole.
 func TestDirectStolenBytes(t *testing.T) {
-	d := newDirectOutput(t, patient)
+	d := newDirectOutput(t, longLimit)
 	d.out.write(t, numbered(0, 30000))
 	d.stuck()
 	thief, err := os.OpenFile(d.out.set.Paths().Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// stuckClient takes nothing until it is freed.
+// stuckClient reads nothing until it is released.
 type stuckClient struct {
 	lockedBuffer
 	busy, free chan struct{}
@@ -32,8 +32,8 @@ func (c *stuckClient) Write(p []byte) (int, error) {
 	return c.lockedBuffer.Write(p)
 }
 
-// TestStuckClientBesideLog delays neither the writer nor the end, and is told
-// that it lagged.
+// TestStuckClientBesideLog has a log and a client that reads nothing. The client delays
+// neither the writer nor the end, and gets an error that says that it lagged.
 func TestStuckClientBesideLog(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -50,7 +50,7 @@ func TestStuckClientBesideLog(t *testing.T) {
 	s.write(t, "start\n")
 	within(t, "the first write", client.busy)
 	want := numbered(0, 100000)
-	for i := 0; i < len(want); i += 1 << 20 { // no quicker than the other client
+	for i := 0; i < len(want); i += 1 << 20 { // not faster than the other client
 		s.write(t, want[i:min(i+1<<20, len(want))])
 		waitFor(t, "the quick client", func() bool { return live.len() > i })
 	}
@@ -75,8 +75,8 @@ func TestStuckClientBesideLog(t *testing.T) {
 	}
 }
 
-// TestSlowClientWithoutLog is the only reader: the writer waits for it, and it
-// gets all.
+// TestSlowClientWithoutLog has a slow client and no log. The writer waits for the client,
+// which gets everything.
 func TestSlowClientWithoutLog(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -107,8 +107,8 @@ func TestSlowClientWithoutLog(t *testing.T) {
 	assertText(t, "client", client.String(), want)
 }
 
-// TestSlowClientBesideLog takes something now and then: the writer waits for it,
-// and it gets all.
+// TestSlowClientBesideLog has a log and a client that reads now and then. The writer waits
+// for the client, which gets everything.
 func TestSlowClientBesideLog(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -142,8 +142,8 @@ func TestSlowClientBesideLog(t *testing.T) {
 	assertText(t, "log", p.entries()[Stdout], want)
 }
 
-// TestExitedBesideStuckClient has a client that takes nothing: the news of the
-// exit doesn't wait for it, and it gets all later, with a log and without.
+// TestExitedBesideStuckClient has a client that reads nothing, with and without a log. The
+// exit does not wait for the client, which gets everything later.
 func TestExitedBesideStuckClient(t *testing.T) {
 	for name, logged := range map[string]bool{"logged": true, "not logged": false} {
 		t.Run(name, func(t *testing.T) {
@@ -172,25 +172,25 @@ func TestExitedBesideStuckClient(t *testing.T) {
 	}
 }
 
-// joined is a client that wants what was logged and what comes.
+// joined is a client that reads the log and then follows.
 type joined struct {
 	f        *Follower
 	out, err lockedBuffer
-	enough   int // of stdout, to have seen both
+	enough   int // bytes of stdout after which the client has seen both
 	cancel   context.CancelFunc
 	copied   chan error
 }
 
 func join(o *Output, enough int) *joined {
-	c := &joined{f: o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true}), enough: enough, copied: make(chan error, 1)}
+	c := &joined{f: o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true}), enough: enough,
+		copied: make(chan error, 1)}
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
 	go func() { c.copied <- c.f.Copy(ctx, &c.out, &c.err) }()
 	return c
 }
 
-// leave checks that the client has everything so far, nothing twice and nothing
-// missing.
+// leave checks that the client has everything so far, once.
 func (c *joined) leave(t *testing.T, out, err string) {
 	t.Helper()
 	waitFor(t, "a client", func() bool { return c.out.len() >= c.enough })
@@ -204,7 +204,7 @@ func (c *joined) leave(t *testing.T, out, err string) {
 	}
 }
 
-// TestReplayAndFollow joins at 1,000 moments.
+// TestReplayAndFollow joins clients at 1,000 moments.
 func TestReplayAndFollow(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -220,7 +220,7 @@ func TestReplayAndFollow(t *testing.T) {
 			errs.write(t, line)
 			wantErr.WriteString(line)
 		}
-		if rand.IntN(2) > 0 { // let the others run, or not
+		if rand.IntN(2) > 0 { // let other goroutines run, or not
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
 		}
 		wantOut.WriteString(line)
@@ -240,13 +240,14 @@ func TestReplayAndFollow(t *testing.T) {
 	assertText(t, "log", p.entries()[Stdout], wantOut.String())
 }
 
-// TestFollowBeforeStart sees everything, and with a nil writer all but that
-// stream.
+// TestFollowBeforeStart follows before the start, and gets everything. With a nil writer,
+// that stream is left out.
 func TestFollowBeforeStart(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
 	o, out, errs := p.open(0), newStream(t), newStream(t)
-	both, one := o.Follow(FollowOptions{Stdout: true, Stderr: true}), o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true})
+	both, one := o.Follow(FollowOptions{Stdout: true, Stderr: true}),
+		o.Follow(FollowOptions{Stdout: true, Stderr: true, Logged: true})
 	want := numbered(0, 50000)
 	o.Start(out, errs)
 	var wg sync.WaitGroup
@@ -263,14 +264,15 @@ func TestFollowBeforeStart(t *testing.T) {
 	assertText(t, "stderr alone", c.String(), want)
 }
 
-// TestCopyEnds by its context, its writer, and the output.
+// TestCopyEnds ends a Copy by its context, its writer, and the output.
 func TestCopyEnds(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
 	o, s := p.open(0), newStream(t)
 	o.Start(s, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	f, broken, late := o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true})
+	f, broken, late := o.Follow(FollowOptions{Stdout: true}), o.Follow(FollowOptions{Stdout: true}),
+		o.Follow(FollowOptions{Stdout: true})
 	copied := make(chan error, 3)
 	go func() { copied <- f.Copy(ctx, io.Discard, nil) }()
 	cancel()
@@ -295,8 +297,8 @@ func TestCopyEnds(t *testing.T) {
 	must(t, errors.Join(f.Close(), broken.Close(), late.Close()))
 }
 
-// TestSockets sends numbered lines to sockets whose readers are slow, while what
-// was sent is freed: what waits in a socket's queue must not change.
+// TestSockets sends numbered lines to sockets with slow readers, while the sent data is
+// freed. The data in a socket's queue must not change.
 func TestSockets(t *testing.T) {
 	for name, pair := range map[string]func(testing.TB) (net.Conn, net.Conn){"unix": unixPair, "tcp": tcpPair} {
 		t.Run(name, func(t *testing.T) {
@@ -337,7 +339,7 @@ func tcpPair(t testing.TB) (here, there net.Conn) {
 	return here, there
 }
 
-// TestLaggingSocket is cut off when it takes something again.
+// TestLaggingSocket has a slow client, which is cut off when it reads again.
 func TestLaggingSocket(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)

@@ -13,15 +13,15 @@ import (
 	log "github.com/sirupsen/logrus"
 )
 
-// quiet keeps the warnings of damage from a fuzzer's output.
+// quiet hides the warnings about damaged logs from the fuzzer's output.
 func quiet(f *testing.F) {
 	was := log.StandardLogger().Out
 	log.SetOutput(io.Discard)
 	f.Cleanup(func() { log.SetOutput(was) })
 }
 
-// FuzzTail reads a log that anything may have been written to: the last entries are
-// the same whether they are looked for from the end or counted from the beginning.
+// FuzzTail reads a log with any content. The last entries must be the same whether they
+// are searched from the end or counted from the beginning.
 func FuzzTail(f *testing.F) {
 	quiet(f)
 	records, _ := appendRecords(nil, []byte("one\ntwo\nthree\n"), Stdout, moment, false)
@@ -48,8 +48,8 @@ func FuzzTail(f *testing.F) {
 	})
 }
 
-// FuzzResume takes up a log and a note of how far it was right, whatever both hold:
-// what is left is the log's beginning, ends with a whole line and is noted as such.
+// FuzzResume opens a log and a note of the valid length, with any content. Afterwards the
+// log must be a prefix of what it was, end with a whole line, and have that length noted.
 func FuzzResume(f *testing.F) {
 	quiet(f)
 	note := func(at ...uint64) (b []byte) {

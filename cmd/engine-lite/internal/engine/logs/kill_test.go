@@ -14,8 +14,8 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// encodeUntilKilled is an engine: it moves the FIFOs below dir until it dies, or
-// until the process named by stdin has ended.
+// encodeUntilKilled is an engine. It moves the FIFOs below dir until it is killed, or
+// until the process named on stdin has ended.
 func encodeUntilKilled(dir string) {
 	stdout, stderr := openFIFO(dir, "out"), openFIFO(dir, "err")
 	o, err := Open(Config{Dir: filepath.Join(dir, "raw"), LogPath: filepath.Join(dir, "log")})
@@ -30,11 +30,12 @@ func encodeUntilKilled(dir string) {
 	<-o.Drained()
 }
 
-// tellStarted is what an engine calls that has begun to move bytes; awaitStarted waits for
-// it. How long a process takes until then says nothing about the moment of a kill.
+// tellStarted is called by an engine that has begun to move bytes. awaitStarted waits for
+// that, since the time until then does not matter for the moment of a kill.
 func tellStarted() { _, _ = os.Stdout.Write([]byte{'+'}) }
 
-// awaitStarted starts engine, a process, and returns its stdin.
+// awaitStarted starts a process, waits until it has called tellStarted, and returns its
+// stdin.
 func awaitStarted(t *testing.T, engine *exec.Cmd) io.Closer {
 	t.Helper()
 	stdin, err := engine.StdinPipe()
@@ -59,8 +60,8 @@ func openFIFO(dir, name string) *fifo.Reader {
 	return r
 }
 
-// TestKilledEngines has engines killed with -9, one after the other, while a
-// process writes. Each byte is in the log once.
+// TestKilledEngines kills engines, one after the other, while a process writes. Each byte
+// must be in the log once.
 func TestKilledEngines(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
@@ -112,8 +113,8 @@ func TestKilledEngines(t *testing.T) {
 	}
 }
 
-// TestRewind is a kill between the append and the note, at each possible place
-// within what was appended.
+// TestRewind is a kill between the append and the note of the length, at each place in the
+// appended bytes.
 func TestRewind(t *testing.T) {
 	p := newPlace(t)
 	o := p.open(0)
@@ -142,8 +143,8 @@ func TestRewind(t *testing.T) {
 	}
 }
 
-// TestPowerLoss has logs, positions and raw files that don't fit each other: the
-// output opens, whole records stay, and new ones can be read.
+// TestPowerLoss opens logs, positions and raw files that don't fit together. The output
+// must open, whole records stay, and new ones can be read.
 func TestPowerLoss(t *testing.T) {
 	for name, damage := range map[string]func(p *place) error{
 		"shorter log":      func(p *place) error { return os.Truncate(p.log, 100) },
@@ -171,7 +172,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// logText is a run of an engine in which a process writes text.
+// logText is an engine during which a process writes text.
 func logText(t *testing.T, p *place, text string) {
 	t.Helper()
 	o, s := p.open(0), newStream(t)

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// checkLeaks fails the test if, at its end, it left a goroutine or descriptor.
+// checkLeaks fails the test if a goroutine or descriptor is left at its end.
 func checkLeaks(t testing.TB) {
 	t.Helper()
 	before := descriptors(t)
@@ -96,7 +96,7 @@ func waitFor(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// place is where an output of a test is kept, across several Opens.
+// place is the directory of a test's output, across several Opens.
 type place struct {
 	t   testing.TB
 	dir string
@@ -120,7 +120,7 @@ func (p *place) open(bound int64) *Output {
 	return o
 }
 
-// entries are the log's, the lines of each stream joined.
+// entries returns the log's text by stream, with all lines joined.
 func (p *place) entries() map[string]string {
 	p.t.Helper()
 	all := map[string][]byte{}
@@ -131,7 +131,7 @@ func (p *place) entries() map[string]string {
 	return map[string]string{Stdout: string(all[Stdout]), Stderr: string(all[Stderr])}
 }
 
-// stream is a FIFO with a writer, which the test is.
+// stream is a FIFO. The test is its writer.
 type stream struct {
 	*fifo.Reader
 	w   *os.File
@@ -140,7 +140,8 @@ type stream struct {
 
 func newStream(t testing.TB) *stream {
 	t.Helper()
-	set, err := fifo.Create(filepath.Join(t.TempDir(), "io"), fifo.Config{UID: os.Geteuid(), GID: os.Getegid(), Stdout: true})
+	set, err := fifo.Create(filepath.Join(t.TempDir(), "io"),
+		fifo.Config{UID: os.Geteuid(), GID: os.Getegid(), Stdout: true})
 	must(t, err)
 	reader, err := set.OpenStdout(context.Background())
 	must(t, err)
@@ -151,7 +152,7 @@ func newStream(t testing.TB) *stream {
 	return s
 }
 
-// end is the process's exit.
+// end closes the stream, like the process's exit.
 func (s *stream) end() {
 	_ = s.w.Close()
 	s.ExitKnown()
@@ -163,7 +164,7 @@ func (s *stream) write(t testing.TB, text string) {
 	must(t, err)
 }
 
-// numbered is so many numbered lines.
+// numbered returns so many numbered lines.
 func numbered(from, to int) string {
 	var b strings.Builder
 	for i := from; i < to; i++ {
@@ -172,7 +173,7 @@ func numbered(from, to int) string {
 	return b.String()
 }
 
-// lockedBuffer is a client's memory.
+// lockedBuffer is a client that stores what it reads.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf []byte
@@ -197,7 +198,7 @@ func (b *lockedBuffer) len() int {
 	return len(b.buf)
 }
 
-// allocated is how many bytes the file takes on its disk.
+// allocated is the number of bytes that a file uses on its disk.
 func allocated(t testing.TB, path string) int64 {
 	t.Helper()
 	var st unix.Stat_t

@@ -17,7 +17,7 @@ import (
 
 func itoa(i int) string { return strconv.Itoa(i) }
 
-// assertText compares long texts and shows where they part.
+// assertText compares long texts and shows the first difference.
 func assertText(t testing.TB, what, got, want string) {
 	t.Helper()
 	if got == want {
@@ -27,10 +27,11 @@ func assertText(t testing.TB, what, got, want string) {
 	for i < min(len(got), len(want)) && got[i] == want[i] {
 		i++
 	}
-	t.Errorf("%s: %d bytes, want %d; from byte %d on: %.60q, want %.60q", what, len(got), len(want), i, got[i:], want[i:])
+	t.Errorf("%s: %d bytes, want %d; from byte %d on: %.60q, want %.60q", what, len(got), len(want), i, got[i:],
+		want[i:])
 }
 
-// waitLogged waits until so much of stream i is in the log.
+// waitLogged waits until the log has so many bytes of stream i.
 func waitLogged(t testing.TB, o *Output, i int, n int64) {
 	t.Helper()
 	waitFor(t, "the log", func() bool {
@@ -63,8 +64,7 @@ func TestBothStreams(t *testing.T) {
 	assertText(t, Stderr, got[Stderr], want)
 }
 
-// TestGoneAtOnce is a process that fills the pipe and has gone before anybody
-// reads.
+// TestGoneAtOnce has a process that fills the pipe and ends before anything is read.
 func TestGoneAtOnce(t *testing.T) {
 	for _, logged := range []bool{true, false} {
 		p := newPlace(t)
@@ -88,8 +88,8 @@ func TestGoneAtOnce(t *testing.T) {
 	}
 }
 
-// TestUnfinishedLine has a prompt that stays for long: the encoder rests, and
-// followers have it.
+// TestUnfinishedLine writes a prompt without a line end, and waits. The encoder is idle,
+// and followers have the prompt.
 func TestUnfinishedLine(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -101,7 +101,7 @@ func TestUnfinishedLine(t *testing.T) {
 	go func() { copied <- f.Copy(context.Background(), &client, nil) }()
 	s.write(t, "password: ")
 	waitFor(t, "the prompt", func() bool { return client.len() == 10 })
-	waitFor(t, "the encoder's rest", func() bool {
+	waitFor(t, "the encoder to be idle", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		return !o.encoding
@@ -117,8 +117,8 @@ func TestUnfinishedLine(t *testing.T) {
 	assertText(t, "log", p.entries()[Stdout], "password: ok\n$ ")
 }
 
-// TestEngineGoesDown closes the sources in the middle of a line, as an engine
-// that is restarted does. The keeper goes on.
+// TestEngineGoesDown closes the sources in the middle of a line, as an engine does that is
+// restarted. The keeper reads on.
 func TestEngineGoesDown(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -146,7 +146,7 @@ func TestEngineGoesDown(t *testing.T) {
 	assertText(t, "log", p.entries()[Stdout], "one\ntwo\nthree\n")
 }
 
-// TestNextRun has two runs of a container in one log.
+// TestNextRun writes two runs of a container to one log.
 func TestNextRun(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -189,8 +189,8 @@ func TestNeverStarted(t *testing.T) {
 	}
 }
 
-// TestStreamThatIsntThere has clients ask for a stream that the process doesn't
-// have, as with a terminal, after the start.
+// TestStreamThatIsntThere has clients that ask, after the start, for a stream that the
+// process does not have, as with a terminal.
 func TestStreamThatIsntThere(t *testing.T) {
 	checkLeaks(t)
 	for _, logged := range []bool{true, false} {
@@ -214,7 +214,8 @@ func TestStreamThatIsntThere(t *testing.T) {
 	}
 }
 
-// TestDroppedOutput is one that nobody wants: it goes on, and takes no space.
+// TestDroppedOutput writes output without a log or a client. The process writes on, and
+// the output uses no disk space.
 func TestDroppedOutput(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -232,7 +233,7 @@ func TestDroppedOutput(t *testing.T) {
 	}
 }
 
-// TestLoggedOutputIsFreed looks at the space while output comes.
+// TestLoggedOutputIsFreed checks the disk space while output comes.
 func TestLoggedOutputIsFreed(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -253,7 +254,7 @@ func TestLoggedOutputIsFreed(t *testing.T) {
 	assertText(t, "log", p.entries()[Stdout], strings.Repeat(line, 24*1024))
 }
 
-// brokenSource fails for good.
+// brokenSource always fails.
 type brokenSource struct{}
 
 func (brokenSource) Splice(*os.File, int64, int) (int64, error) { return 0, unix.EIO }
@@ -273,7 +274,8 @@ func (s *pickySource) Splice(dst *os.File, off int64, most int) (int64, error) {
 	return n, err
 }
 
-// TestBrokenSource ends, and TestUnfitDestination lets the writer go on.
+// TestBrokenSource has a source that fails: the output ends. TestUnfitDestination has a
+// destination that fails: the writer goes on.
 func TestBrokenSource(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -295,8 +297,8 @@ func TestUnfitDestination(t *testing.T) {
 	}
 }
 
-// TestFullDisk fills the file system below the raw file and the log, makes room,
-// and finds everything.
+// TestFullDisk fills the file system of the raw file and the log, and then makes room. All
+// output must be there.
 func TestFullDisk(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
@@ -327,7 +329,7 @@ func TestFullDisk(t *testing.T) {
 	must(t, o.Close())
 }
 
-// TestCloseOnFullDisk doesn't wait for room.
+// TestCloseOnFullDisk closes an output on a full disk: Close does not wait for room.
 func TestCloseOnFullDisk(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
@@ -354,7 +356,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 	<-written
 }
 
-// TestEmptiedLog is what people do to make room.
+// TestEmptiedLog truncates the log, as users do to make room.
 func TestEmptiedLog(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -408,8 +410,8 @@ func TestOpenFails(t *testing.T) {
 	must(t, errors.Join(o.Close(), o.Close()))
 }
 
-// TestNextEngineFrees what the first one's follower had held, lest the keeper
-// find the bound reached.
+// TestNextEngineFrees frees the disk space that a follower of the first engine had held.
+// Otherwise the keeper would soon reach its limit.
 func TestNextEngineFrees(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)

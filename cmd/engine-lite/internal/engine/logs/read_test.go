@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// writeLog makes a log with ten entries, a second apart, of which every third
-// goes to stderr.
+// writeLog makes a log with ten entries, one each second. Every third is of stderr.
 func writeLog(t testing.TB, more string) string {
 	t.Helper()
 	var log []byte
@@ -30,7 +29,7 @@ func writeLog(t testing.TB, more string) string {
 	return path
 }
 
-// readLog returns the entries' texts, with nothing between them.
+// readLog returns the texts of all entries, joined.
 func readLog(t testing.TB, path string, o ReadOptions) string {
 	t.Helper()
 	var all strings.Builder
@@ -67,9 +66,11 @@ func TestRead(t *testing.T) {
 		"tail, since, until": {ReadOptions{Stdout: true, Stderr: true, Tail: 2, Since: at(1), Until: at(5)}, "45"},
 	} {
 		for tail, more := range map[string]string{
-			"": "", " torn": `{"log":"torn`, " torn before newline": `{"log":"x","stream":"stdout","time":"2026-02-03T04:05:06Z"}`,
-			" garbage": "garbage\n\n\x00\n", " long garbage": strings.Repeat("\x00", 3*longestRecord+5) + "\n",
-			" endless garbage": strings.Repeat("y", 2*longestRecord),
+			"": "", " torn": `{"log":"torn`,
+			" torn before newline": `{"log":"x","stream":"stdout","time":"2026-02-03T04:05:06Z"}`,
+			" garbage":             "garbage\n\n\x00\n",
+			" long garbage":        strings.Repeat("\x00", 3*longestRecord+5) + "\n",
+			" endless garbage":     strings.Repeat("y", 2*longestRecord),
 		} {
 			t.Run(name+tail, func(t *testing.T) {
 				if got := readLog(t, writeLog(t, more), c.o); got != c.want {
@@ -80,14 +81,16 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadAroundGarbage has damage in the middle.
+// TestReadAroundGarbage reads a log that is damaged in the middle.
 func TestReadAroundGarbage(t *testing.T) {
 	first, err := os.ReadFile(writeLog(t, ""))
 	must(t, err)
-	for _, garbage := range []string{"x\n", strings.Repeat("\x00", longestRecord) + "\n", strings.Repeat("z", 5*longestRecord) + "\n"} {
+	for _, garbage := range []string{"x\n", strings.Repeat("\x00", longestRecord) + "\n",
+		strings.Repeat("z", 5*longestRecord) + "\n"} {
 		path := filepath.Join(t.TempDir(), "log")
 		must(t, os.WriteFile(path, append(append(bytes.Clone(first), garbage...), first...), 0o600))
-		for tail, want := range map[int]string{-1: "01234567890123456789", 12: "890123456789", 10: "0123456789", 11: "90123456789"} {
+		for tail, want := range map[int]string{-1: "01234567890123456789", 12: "890123456789", 10: "0123456789",
+			11: "90123456789"} {
 			if got := readLog(t, path, ReadOptions{Stdout: true, Stderr: true, Tail: tail}); got != want {
 				t.Errorf("tail %d around %d bytes: %q, want %q", tail, len(garbage), got, want)
 			}
@@ -124,7 +127,7 @@ func TestTailAtBlockBorders(t *testing.T) {
 	for i := range 3000 {
 		starts = append(starts, int64(len(log)))
 		log, _ = appendRecords(log, bytes.Repeat([]byte("x"), i*7%301), Stdout, moment, true)
-		if i*7%301 == 0 { // nothing to encode: no record
+		if i*7%301 == 0 { // an empty text has no record
 			starts = starts[:len(starts)-1]
 		}
 	}
@@ -141,7 +144,7 @@ func TestTailAtBlockBorders(t *testing.T) {
 	}
 }
 
-// TestReadFollow reads on until the process has ended.
+// TestReadFollow follows until the process has ended.
 func TestReadFollow(t *testing.T) {
 	checkLeaks(t)
 	p := newPlace(t)
@@ -171,8 +174,8 @@ func TestReadFollow(t *testing.T) {
 	assertText(t, "read", all.String(), want+"end")
 }
 
-// TestReadFollowEnds by its context, by Until, with the output, and at once
-// where nothing is logged.
+// TestReadFollowEnds ends a follower by its context, by Until, with the output, and at
+// once where nothing is logged.
 func TestReadFollowEnds(t *testing.T) {
 	checkLeaks(t)
 	for name, c := range map[string]struct {
@@ -183,7 +186,8 @@ func TestReadFollowEnds(t *testing.T) {
 		"cancelled": {end: func(_ *Output, cancel context.CancelFunc) { cancel() }, want: context.Canceled},
 		"closed":    {end: func(o *Output, _ context.CancelFunc) { _ = o.Close() }},
 		"removed":   {end: func(o *Output, _ context.CancelFunc) { _ = o.Remove() }},
-		"until":     {end: func(*Output, context.CancelFunc) {}, o: ReadOptions{Until: time.Now().Add(20 * time.Millisecond)}},
+		"until": {end: func(*Output, context.CancelFunc) {},
+			o: ReadOptions{Until: time.Now().Add(20 * time.Millisecond)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -205,7 +209,7 @@ func TestReadFollowEnds(t *testing.T) {
 	must(t, Read(t.Context(), "", ReadOptions{Tail: -1, Follow: p.open(0)}, func(Entry) error { return nil }))
 }
 
-// TestBackoff doubles up to five seconds, and ends with its context.
+// TestBackoff checks that the pause doubles up to five seconds, and ends with its context.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var delay backoff

@@ -25,21 +25,22 @@ func TestHealthcheckCommand(t *testing.T) {
 	}
 	r := &Record{Config: &Config{Healthcheck: &HealthConfig{Test: []string{"CMD", "a"}}}}
 	c := r.HealthCheck()
-	if c.Interval != 30*time.Second || c.Timeout != 30*time.Second || c.StartPeriod != 0 || c.StartInterval != 5*time.Second || c.Retries != 3 {
+	if c.Interval != 30*time.Second || c.Timeout != 30*time.Second || c.StartPeriod != 0 ||
+		c.StartInterval != 5*time.Second || c.Retries != 3 {
 		t.Errorf("defaults %+v", c)
 	}
 }
 
-// TestJudge has what the results of probes come to, one after the other.
+// TestJudge checks the health after results of probes, one after the other.
 func TestJudge(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	type step struct {
-		at     time.Duration // from the start
-		code   int
-		status HealthStatus
-		streak int
-		told   bool
-		due    time.Duration // after the probe's end
+		at      time.Duration // from the start
+		code    int
+		status  HealthStatus
+		streak  int
+		changed bool
+		due     time.Duration // after the probe's end
 	}
 	for name, c := range map[string]struct {
 		period time.Duration
@@ -74,7 +75,8 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Record{StartedAt: start, Config: &Config{Healthcheck: &HealthConfig{
-				Test: []string{"CMD", "x"}, Interval: 10 * time.Second, StartInterval: 2 * time.Second, StartPeriod: c.period, Retries: 2,
+				Test: []string{"CMD", "x"}, Interval: 10 * time.Second, StartInterval: 2 * time.Second,
+				StartPeriod: c.period, Retries: 2,
 			}}}
 			r.StartHealth()
 			if r.Health.Status != "starting" || !r.Health.Due.Equal(start.Add(r.HealthCheck().Delay("starting", 0))) {
@@ -82,9 +84,10 @@ func TestJudge(t *testing.T) {
 			}
 			for i, s := range c.steps {
 				end := start.Add(s.at + time.Second)
-				told := r.Judge(r.HealthCheck(), ProbeResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
-				if h := r.Health; h.Status != s.status || h.FailingStreak != s.streak || told != s.told || h.Due.Sub(end) != s.due {
-					t.Errorf("step %d: %+v, told %v, due in %v", i, h, told, h.Due.Sub(end))
+				changed := r.Judge(r.HealthCheck(), ProbeResult{Start: start.Add(s.at), End: end, ExitCode: s.code})
+				if h := r.Health; h.Status != s.status || h.FailingStreak != s.streak || changed != s.changed ||
+					h.Due.Sub(end) != s.due {
+					t.Errorf("step %d: %+v, changed %v, due in %v", i, h, changed, h.Due.Sub(end))
 				}
 				if n := len(r.Health.Log); n != min(i+1, KeptProbes) || r.Health.Log[n-1].ExitCode != s.code {
 					t.Errorf("step %d: log %+v", i, r.Health.Log)

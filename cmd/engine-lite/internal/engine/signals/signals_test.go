@@ -10,13 +10,15 @@ import (
 
 func TestParse(t *testing.T) {
 	for s, want := range map[string]syscall.Signal{
-		"9": 9, "KILL": 9, "sigkill": 9, "SIGTERM": 15, "64": 64, "SIGRTMIN": 34, "RTMIN+3": 37, "SIGRTMAX": 64, "sigrtmax-14": 50, "hup": 1,
+		"9": 9, "KILL": 9, "sigkill": 9, "SIGTERM": 15, "64": 64, "SIGRTMIN": 34, "RTMIN+3": 37, "SIGRTMAX": 64,
+		"sigrtmax-14": 50, "hup": 1,
 	} {
 		if got, err := Parse(s); err != nil || got != want {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"", "0", "65", "-1", "SIG", "SIGNOPE", "RTMIN-1", "RTMAX+1", "RTMIN3", "RTMIN+31", "RTMIN+", "SIGSIGKILL", "KILL "} {
+	for _, s := range []string{"", "0", "65", "-1", "SIG", "SIGNOPE", "RTMIN-1", "RTMAX+1", "RTMIN3", "RTMIN+31",
+		"RTMIN+", "SIGSIGKILL", "KILL "} {
 		if got, err := Parse(s); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}

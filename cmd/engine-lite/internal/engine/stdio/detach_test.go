@@ -12,7 +12,8 @@ import (
 
 func TestParseDetachKeys(t *testing.T) {
 	for s, want := range map[string][]byte{
-		"": {16, 17}, "ctrl-p,ctrl-q": {16, 17}, "a": {'a'}, "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_": {0, 27, 28, 29, 30, 31},
+		"": {16, 17}, "ctrl-p,ctrl-q": {16, 17}, "a": {'a'},
+		"ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_": {0, 27, 28, 29, 30, 31},
 		"CTRL-A,z": {1, 'z'},
 	} {
 		got, err := ParseDetachKeys(s)
@@ -39,8 +40,7 @@ func FuzzParseDetachKeys(f *testing.F) {
 	})
 }
 
-// What is passed on is all before the first place of the keys, however the
-// input is cut.
+// The output is all input before the first detach keys, however the input is split.
 func FuzzDetachReader(f *testing.F) {
 	f.Add([]byte{16, 17}, []byte{'x', 16, 16, 17, 'y'}, true)
 	f.Add([]byte("aab"), []byte("aaaab"), false)
@@ -63,7 +63,8 @@ func FuzzDetachReader(f *testing.F) {
 
 func TestDetachReaderPassesErrors(t *testing.T) {
 	broken := errors.New("broken")
-	got, err := io.ReadAll(&detachReader{r: io.MultiReader(bytes.NewReader([]byte{'x', 16}), iotest.ErrReader(broken)), keys: defaultDetachKeys})
+	got, err := io.ReadAll(&detachReader{r: io.MultiReader(bytes.NewReader([]byte{'x', 16}), iotest.ErrReader(broken)),
+		keys: defaultDetachKeys})
 	if string(got) != "x\x10" || !errors.Is(err, broken) {
 		t.Errorf("%q, %v", got, err)
 	}

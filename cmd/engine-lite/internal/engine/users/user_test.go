@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layer makes a directory with files, by name.
+// layer makes a directory with files, given by name.
 func layer(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -29,7 +29,8 @@ func TestLayersOf(t *testing.T) {
 	if !slices.Equal(got, []string{"/u", "/l1", "/l2"}) {
 		t.Errorf("overlay: %v", got)
 	}
-	if got := Layers([]mount.Mount{{Type: "bind", Source: "/b", Options: []string{"rbind"}}}); !slices.Equal(got, []string{"/b"}) {
+	if got := Layers([]mount.Mount{{Type: "bind", Source: "/b", Options: []string{"rbind"}}}); !slices.Equal(got,
+		[]string{"/b"}) {
 		t.Errorf("bind: %v", got)
 	}
 }
@@ -40,13 +41,15 @@ func TestResolveUser(t *testing.T) {
 		"etc/group":  "root:x:0:\nusers:x:1001:\nstaff:x:50:alice\n",
 	})
 	dirs := []string{filepath.Join(t.TempDir(), "nosuch"), t.TempDir(), lower}
-	for spec, want := range map[string][]uint32{"": {0, 0}, "alice": {1000, 1001}, "alice:staff": {1000, 50}, "5:6": {5, 6}, "7": {7, 0}} {
+	for spec, want := range map[string][]uint32{"": {0, 0}, "alice": {1000, 1001}, "alice:staff": {1000, 50},
+		"5:6": {5, 6}, "7": {7, 0}} {
 		u, err := Resolve(dirs, spec, nil)
 		if err != nil || u.UID != want[0] || u.GID != want[1] {
 			t.Errorf("%q: %+v, %v", spec, u, err)
 		}
 	}
-	if u, err := Resolve(dirs, "alice", []string{"users", "77"}); err != nil || !slices.Contains(u.AdditionalGids, 77) || !slices.Contains(u.AdditionalGids, 50) {
+	if u, err := Resolve(dirs, "alice", []string{"users", "77"}); err != nil ||
+		!slices.Contains(u.AdditionalGids, 77) || !slices.Contains(u.AdditionalGids, 50) {
 		t.Errorf("groups: %+v, %v", u, err)
 	}
 	for _, spec := range []string{"bob", "alice:nosuch", "-1", "4294967296"} {
@@ -59,8 +62,9 @@ func TestResolveUser(t *testing.T) {
 	}
 }
 
-// What stands in an upper layer hides the lower one's file, whatever it is, and
-// nothing that a container put there is waited for or opened by accident.
+// A path in an upper layer hides the file of the lower one, whatever is at that path. The
+// engine does not open special files of a container by accident, and does not wait for
+// them.
 func TestUpperLayerHides(t *testing.T) {
 	const name = "etc/passwd"
 	lower := layer(t, map[string]string{name: "lower", "secret": "s"})
@@ -72,14 +76,21 @@ func TestUpperLayerHides(t *testing.T) {
 		upper func(dir string) error
 		want  string
 	}{
-		"nothing":          {func(string) error { return nil }, "lower"},
-		"directory":        {func(dir string) error { etc(dir); return nil }, "lower"},
-		"file":             {func(dir string) error { return os.WriteFile(filepath.Join(etc(dir), "passwd"), []byte("upper"), 0o600) }, "upper"},
-		"whiteout":         {func(dir string) error { return unix.Mknod(filepath.Join(etc(dir), "passwd"), unix.S_IFCHR, 0) }, ""},
-		"whiteout of etc":  {func(dir string) error { return unix.Mknod(filepath.Join(dir, "etc"), unix.S_IFCHR, 0) }, ""},
-		"opaque directory": {func(dir string) error { return unix.Setxattr(etc(dir), "trusted.overlay.opaque", []byte("y"), 0) }, ""},
-		"pipe":             {func(dir string) error { return unix.Mkfifo(filepath.Join(etc(dir), "passwd"), 0o600) }, ""},
-		"file for etc":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "etc"), nil, 0o600) }, ""},
+		"nothing":   {func(string) error { return nil }, "lower"},
+		"directory": {func(dir string) error { etc(dir); return nil }, "lower"},
+		"file": {func(dir string) error {
+			return os.WriteFile(filepath.Join(etc(dir), "passwd"), []byte("upper"), 0o600)
+		}, "upper"},
+		"whiteout": {func(dir string) error {
+			return unix.Mknod(filepath.Join(etc(dir), "passwd"), unix.S_IFCHR, 0)
+		}, ""},
+		"whiteout of etc": {func(dir string) error { return unix.Mknod(filepath.Join(dir, "etc"), unix.S_IFCHR, 0) },
+			""},
+		"opaque directory": {func(dir string) error {
+			return unix.Setxattr(etc(dir), "trusted.overlay.opaque", []byte("y"), 0)
+		}, ""},
+		"pipe":         {func(dir string) error { return unix.Mkfifo(filepath.Join(etc(dir), "passwd"), 0o600) }, ""},
+		"file for etc": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "etc"), nil, 0o600) }, ""},
 		"link within": {func(dir string) error {
 			must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("linked"), 0o600))
 			return os.Symlink("../x", filepath.Join(etc(dir), "passwd"))
@@ -87,7 +98,8 @@ func TestUpperLayerHides(t *testing.T) {
 		"link out": {func(dir string) error {
 			return os.Symlink(filepath.Join(lower, "secret"), filepath.Join(etc(dir), "passwd"))
 		}, ""},
-		"link to nowhere": {func(dir string) error { return os.Symlink("nosuch", filepath.Join(etc(dir), "passwd")) }, ""},
+		"link to nowhere": {func(dir string) error { return os.Symlink("nosuch", filepath.Join(etc(dir), "passwd")) },
+			""},
 	} {
 		upper := t.TempDir()
 		must(t, c.upper(upper))

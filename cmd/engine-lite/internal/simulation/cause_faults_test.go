@@ -9,21 +9,22 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// mischief is what happens beside: to the daemon, its processes, and the
-// engine, until ctx ends.
-func (w *world) mischief(ctx context.Context) {
-	for turn := w.dice("mischief"); pass(ctx, turn.between(50*time.Millisecond, 4*time.Second)); turn = w.dice("mischief") {
+// causeFaults causes faults of the daemon, of its processes and of the engine, until ctx
+// ends.
+func (w *world) causeFaults(ctx context.Context) {
+	const actor = "mischief" // a part of the seed: with another name, each seed is another run
+	for turn := w.dice(actor); sleep(ctx, turn.between(50*time.Millisecond, 4*time.Second)); turn = w.dice(actor) {
 		switch turn.below(40) {
 		case 0, 1, 2, 3:
 			if id := w.victim(turn, libcontainerd.TaskRunning); id != "" && w.fault("out of memory", true) {
 				w.daemon.OOMKill(id)
 			}
 		case 4, 5, 6:
-			if id := w.victim(turn, libcontainerd.TaskRunning); id != "" && w.fault("paused by somebody else", true) {
+			if id := w.victim(turn, libcontainerd.TaskRunning); id != "" && w.fault("paused by another client", true) {
 				_ = w.daemon.Pause(ctx, id) // it may have ended
 			}
 		case 7, 8, 9, 10, 11:
-			if id := w.victim(turn, libcontainerd.TaskPaused); id != "" && w.fault("resumed by somebody else", true) {
+			if id := w.victim(turn, libcontainerd.TaskPaused); id != "" && w.fault("resumed by another client", true) {
 				_ = w.daemon.Resume(ctx, id)
 			}
 		case 12, 13:
@@ -32,7 +33,7 @@ func (w *world) mischief(ctx context.Context) {
 			}
 		case 14, 15:
 			if w.fault("daemon restarted with its tasks", true) {
-				w.away(turn.between(time.Millisecond, 45*time.Second))
+				w.takeDaemonDown(turn.between(time.Millisecond, 45*time.Second))
 			}
 		case 16:
 			if turn.chance(3) && w.fault("daemon restarted empty", true) {
@@ -42,23 +43,24 @@ func (w *world) mischief(ctx context.Context) {
 			select {
 			case w.restarts <- struct{}{}:
 				w.fault("engine restarted in order", true)
-			default: // there is none, or it is coming up
+			default: // no engine is open
 			}
 		}
 	}
 }
 
-// tasks are the daemon's, as it knows them itself, by id.
+// tasks are the daemon's tasks, sorted by id. They are read without the engine's
+// connection.
 func (w *world) tasks() []libcontainerd.Task {
 	all, err := w.daemon.Tasks(context.Background())
 	if err != nil {
-		return nil // it is down
+		return nil // the daemon is down
 	}
 	slices.SortFunc(all, func(a, b libcontainerd.Task) int { return strings.Compare(a.ID, b.ID) })
 	return all
 }
 
-// victim is a container in that state.
+// victim picks a container with a task in that state.
 func (w *world) victim(d *dice, in libcontainerd.TaskStatus) string {
 	all := slices.DeleteFunc(w.tasks(), func(t libcontainerd.Task) bool { return t.Status != in })
 	if len(all) == 0 {
@@ -67,10 +69,10 @@ func (w *world) victim(d *dice, in libcontainerd.TaskStatus) string {
 	return all[d.below(len(all))].ID
 }
 
-// restartEmpty takes all from the daemon that it has, processes too.
+// restartEmpty restarts the daemon without its containers and processes.
 func (w *world) restartEmpty(ctx context.Context, d *dice) {
 	for _, t := range w.tasks() {
-		w.ledger.forget(t.ID)
+		w.model.forget(t.ID)
 		w.daemon.Forget(t.ID)
 	}
 	var ids []string
@@ -81,5 +83,5 @@ func (w *world) restartEmpty(ctx context.Context, d *dice) {
 	for _, id := range ids {
 		_ = w.daemon.DeleteContainer(ctx, id)
 	}
-	w.away(d.between(time.Millisecond, 5*time.Second))
+	w.takeDaemonDown(d.between(time.Millisecond, 5*time.Second))
 }

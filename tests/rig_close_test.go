@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// close removes the containers, ends engine and keeper, and tells what is left of
-// them on the machine; then it removes the directory.
+// close removes the containers, stops engine and keeper, and returns an error if anything
+// is left on the machine. Then it removes the directory.
 func (r *rig) close() error {
 	var ids []string
 	var errs []error
@@ -38,8 +38,8 @@ func (r *rig) close() error {
 	return os.RemoveAll(r.dir)
 }
 
-// end removes what is there and ends the processes. It returns the ids of all
-// containers that there ever were.
+// end removes all containers and stops the processes. It returns the ids of all containers
+// that ever existed.
 func (r *rig) end() ([]string, error) {
 	ids, err := r.everCreated()
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *rig) getJSON(path string, into any) error {
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-// everCreated reads from the events which containers there were.
+// everCreated returns the ids of all containers that were created, from the events.
 func (r *rig) everCreated() ([]string, error) {
 	query := url.Values{
 		"since": {"1"}, "until": {strconv.FormatInt(time.Now().Unix()+1, 10)},
@@ -129,8 +129,8 @@ func (r *rig) everCreated() ([]string, error) {
 	}
 }
 
-// leftovers looks for what the rig had and should not have any more. Only what
-// bears its directory or a container's id counts: others use the machine too.
+// leftovers returns what is left of the rig. It looks only for the rig's directory and the
+// containers' ids, since others use the machine, too.
 func (r *rig) leftovers(ids []string) []error {
 	var errs []error
 	for what, look := range map[string]func([]string) []string{
@@ -148,8 +148,8 @@ func (r *rig) leftovers(ids []string) []error {
 	return errs
 }
 
-// processes finds those whose command line or root bears the directory: the
-// daemons, and what ran in a container, whose root is mounted from there.
+// processes finds processes whose command line or root has the rig's directory: the
+// daemons, and processes of containers, whose root is mounted from there.
 func (r *rig) processes([]string) []string {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var left []string
@@ -162,7 +162,7 @@ func (r *rig) processes([]string) []string {
 	return left
 }
 
-// rootMount is the line of proc_pid_mountinfo(5) for what a process has as root.
+// rootMount is the line of a process's root in proc_pid_mountinfo(5).
 func rootMount(proc string) string {
 	mounts, _ := os.ReadFile(filepath.Join(proc, "mountinfo"))
 	for line := range strings.Lines(string(mounts)) {
@@ -173,7 +173,7 @@ func rootMount(proc string) string {
 	return ""
 }
 
-// mounts finds those in its directory, those of its image layers, and network
+// mounts finds mounts in the rig's directory, mounts of its image layers, and network
 // namespaces that are mounted by a container's name.
 func (r *rig) mounts(ids []string) []string {
 	data, _ := os.ReadFile("/proc/self/mountinfo")
@@ -190,8 +190,8 @@ func cgroupsOf(ids []string) []string {
 	return named("/sys/fs/cgroup", ids)
 }
 
-// files finds sockets, FIFOs and others that the daemons should have removed in
-// their own directories, and those with a container's id elsewhere.
+// files finds sockets, FIFOs and other files that the daemons should have removed in the
+// rig's directories, and files with a container's id elsewhere.
 func (r *rig) files(ids []string) []string {
 	left := named(r.dir, ids)
 	for _, dir := range []string{"tmp", "run/stdio", "root/containers", "run/runtimed/.tmp"} {
@@ -205,14 +205,15 @@ func (r *rig) files(ids []string) []string {
 		}
 		return nil
 	})
-	for _, dir := range []string{"/run", "/var/run", "/var/tmp", "/dev/shm", "/var/lib/engine-lite", "/var/lib/containerd"} {
+	for _, dir := range []string{"/run", "/var/run", "/var/tmp", "/dev/shm", "/var/lib/engine-lite",
+		"/var/lib/containerd"} {
 		left = append(left, named(dir, ids)...)
 	}
 	slices.Sort(left)
 	return slices.Compact(left)
 }
 
-// named finds below dir what has one of the ids in its name.
+// named finds files below dir that have one of the ids in their name.
 func named(dir string, ids []string) []string {
 	var left []string
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -9,9 +9,9 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
-// judge compares what the engine says, now that nothing goes wrong any more,
-// with what is so, has all removed, and looks for what is left.
-func (w *world) judge(root string, readers []*reader) {
+// checkEnd compares the engine's answers with the daemon's state after the last fault.
+// Then it removes all containers and looks for leftovers.
+func (w *world) checkEnd(root string, readers []*reader) {
 	now := w.now
 	if now == nil {
 		return
@@ -22,9 +22,9 @@ func (w *world) judge(root string, readers []*reader) {
 	w.removeAll(now)
 	time.Sleep(2 * time.Minute)
 	w.must(now.close())
-	last := w.newIncarnation(root)
+	last := w.newEngineInstance(root)
 	if err := last.open(); err != nil {
-		w.wrong("the last engine can't be opened: %v", err)
+		w.violation("the last engine can't be opened: %v", err)
 		return
 	}
 	w.setRunning(nil)
@@ -32,16 +32,16 @@ func (w *world) judge(root string, readers []*reader) {
 	time.Sleep(time.Minute)
 	w.nothingLeft(last)
 	for _, r := range readers {
-		if at := r.position(); at != w.ledger.newest() {
-			w.wrong("the %s reader has %d of %d events", r.name, at, w.ledger.newest())
+		if at := r.position(); at != w.model.newest() {
+			w.violation("the %s reader has %d of %d events", r.name, at, w.model.newest())
 		}
 	}
 	w.setRunning(nil)
 	w.must(last.close())
 }
 
-// compareStates wants the engine's containers to be what the daemon says.
-func (w *world) compareStates(i *incarnation) {
+// compareStates checks that the engine and the daemon agree on all containers.
+func (w *world) compareStates(i *engineInstance) {
 	tasks := map[string]string{}
 	for _, t := range w.tasks() {
 		tasks[t.ID] = fmt.Sprintf("%d with pid %d", t.Status, t.Pid)
@@ -57,27 +57,28 @@ func (w *world) compareStates(i *incarnation) {
 			says = ""
 		}
 		if answer.State.Status != "restarting" && says != tasks[c.ID] {
-			w.wrong("%s is %s (%s), at the daemon %q: %+v", short(c.ID), answer.State.Status, says, tasks[c.ID], w.ledger.of(c.ID))
+			w.violation("%s is %s (%s), at the daemon %q: %+v", short(c.ID), answer.State.Status, says, tasks[c.ID],
+				w.model.history(c.ID))
 		}
 		delete(tasks, c.ID)
 	}
 	if len(tasks) > 0 {
-		w.wrong("the daemon has tasks of no container: %v", tasks)
+		w.violation("the daemon has tasks of no container: %v", tasks)
 	}
 }
 
-func (w *world) removeAll(i *incarnation) {
+func (w *world) removeAll(i *engineInstance) {
 	list, err := i.engine.ContainerList(i.ctx, engine.ListOptions{All: true})
 	w.must(err)
 	for _, c := range list {
 		w.must(i.engine.ContainerRemove(i.ctx, c.ID, engine.RemoveOptions{Force: true}))
-		if !w.ledger.of(c.ID).removed {
-			w.wrong("%s was removed, and the journal says nothing of it", short(c.ID))
+		if !w.model.history(c.ID).removed {
+			w.violation("%s was removed, but the journal has no event of it", short(c.ID))
 		}
 	}
 }
 
-func (w *world) nothingLeft(i *incarnation) {
+func (w *world) nothingLeft(i *engineInstance) {
 	left := map[string][]string{
 		"streams": w.streams.Left(), "holds of the keeper": w.keeper.left(), "root filesystems": w.rootfs.left(),
 		"records": i.records(),
@@ -94,8 +95,8 @@ func (w *world) nothingLeft(i *incarnation) {
 	left["directories"] = dirs
 	for what, names := range left {
 		if len(names) > 0 {
-			w.wrong("%s are left: %v", what, names)
+			w.violation("%s are left: %v", what, names)
 		}
 	}
-	w.ledger.over()
+	w.model.checkComplete()
 }

@@ -29,7 +29,8 @@ func TestWaitForARemovedContainer(t *testing.T) {
 
 	for _, turn := range []string{"the same engine", "the next one"} {
 		for id, want := range map[string]int64{removed: 7, removed[:12]: 7, auto: 9, never: 0} {
-			for _, c := range []container.WaitCondition{"", container.WaitConditionNotRunning, container.WaitConditionRemoved} {
+			for _, c := range []container.WaitCondition{"", container.WaitConditionNotRunning,
+				container.WaitConditionRemoved} {
 				if got := receive(t, r.wait(id, c)); got.StatusCode != want || got.Error != nil {
 					t.Errorf("%s, %.12s, %s: %+v", turn, id, c, got)
 				}
@@ -67,7 +68,8 @@ func TestARemovedContainerIsKeptAsLongAsItsEvent(t *testing.T) {
 		for n, old := range ids {
 			_, err := r.e.ContainerWait(t.Context(), old, "")
 			if kept := r.destroyKept(old); kept != (err == nil) || err != nil && !errdefs.IsNotFound(err) {
-				t.Fatalf("after %d removals, the event of number %d is kept: %t, and wait says: %v", i+1, n+1, kept, err)
+				t.Fatalf("after %d removals, the event of number %d is kept: %t, and wait says: %v", i+1, n+1, kept,
+					err)
 			}
 		}
 	}
@@ -101,7 +103,9 @@ func TestTheBeginningOfSeveralRemovedIDs(t *testing.T) {
 	must(t, r.e.store.Update(t.Context(), func(tx *store.Tx) error {
 		for i := range 2 {
 			seq := tx.Append(journal.Event{Type: "container", Action: "destroy"})
-			must(t, record.KeepExit(tx, &record.Record{ID: fmt.Sprintf("abc%d", i), Status: record.StatusExited, ExitUnknown: "nobody knows"}, seq, 1))
+			must(t, record.KeepExit(tx,
+				&record.Record{ID: fmt.Sprintf("abc%d", i), Status: record.StatusExited, ExitUnknown: "nobody knows"},
+				seq, 1))
 		}
 		return nil
 	}))

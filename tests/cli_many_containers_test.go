@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// TestCrowd runs 100 containers, 8 at a time, each with an output and an exit
-// code of its own, and wants the engine's descriptors back afterwards.
-func TestCrowd(t *testing.T) {
+// TestManyContainers runs 100 containers, 8 at a time, each with its own output and exit
+// code. Afterwards the engine must have no more descriptors than before.
+func TestManyContainers(t *testing.T) {
 	d := oneDocker(t, sharedRig(t))
-	d.ok(t, alone("busybox", "true")...) // what is opened once is open
+	d.ok(t, alone("busybox", "true")...) // the engine opens some files at its first container
 	before := descriptors(t, d.enginePid())
 	var group sync.WaitGroup
 	slots := make(chan struct{}, 8)

@@ -9,21 +9,23 @@ import (
 	"time"
 )
 
-// A reading is the least of so many looks, with such a pause before each.
+// A reading is the least of so many reads, with such a pause before each.
 const (
-	looks     = 10
-	lookEvery = 400 * time.Millisecond
+	readsPerReading = 10
+	readEvery       = 400 * time.Millisecond
 )
 
-// gauge is something of which there may not be more in the end than after the first minute.
+// gauge is something that may not be higher at the end than after the first minute.
 type gauge struct {
 	name, short string
-	slack       float64 // how much more there may be, in MB; 0 where things are counted: no more
+	slack       float64 // how much it may grow, in MB; 0 for counts, which may not grow
 }
 
-// gauges have slack where it is Go's collector, or a file system's rounding, that decides how much of what is free is kept.
+// gauges have slack if Go's collector or the rounding of a file system decides how much
+// free space is kept.
 var gauges = []gauge{
-	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0}, {"engine-lite goroutines", "gor.", 0},
+	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0},
+	{"engine-lite goroutines", "gor.", 0},
 	{"runtimed memory", "runtimed MB", 5}, {"runtimed descriptors", "fds", 0}, {"runtimed goroutines", "gor.", 0},
 	{"keeper memory", "keeper MB", 2}, {"keeper descriptors", "fds", 0}, {"keeper goroutines", "gor.", 0},
 	{"processes", "processes", 0}, {"mounts", "mounts", 0}, {"cgroups", "cgroups", 0}, {"files", "files", 0},
@@ -53,7 +55,8 @@ func (r *reading) row(minute int, made int64) string {
 	return row
 }
 
-// compare tells of all that has grown, and of what is counted by which names.
+// compare returns an error for each gauge that has grown. For counts it names what there
+// is more of.
 func compare(first, last *reading) error {
 	var errs []error
 	for _, g := range gauges {
@@ -63,13 +66,15 @@ func compare(first, last *reading) error {
 			errs = append(errs, fmt.Errorf("%s: %.1f MB, and %.1f after the first minute: more than %.0f more",
 				g.name, last.figures[g.name], first.figures[g.name], g.slack))
 		case g.slack == 0 && after.count() > before.count():
-			errs = append(errs, fmt.Errorf("%s: %d, and %d after the first minute:%s", g.name, after.count(), before.count(), after.beyond(before)))
+			errs = append(errs,
+				fmt.Errorf("%s: %d, and %d after the first minute:%s", g.name, after.count(), before.count(),
+					after.beyond(before)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// beyond lists what there is more of than before.
+// beyond lists the names of which there are more than before.
 func (t things) beyond(before things) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(t)) {

@@ -13,22 +13,22 @@ import (
 	"time"
 )
 
-// crowd is 50 containers of one engine, and what is known of each.
-type crowd struct {
+// workload is 50 containers of one engine.
+type workload struct {
 	docker
-	t                                         testing.TB
-	terminals, writers, enders, hosts, quiets []*member
+	t                                                 testing.TB
+	terminals, writers, short, withExec, stdinReaders []*testContainer
 }
 
-// member is a container, or an exec in one.
-type member struct {
+// testContainer is a container, or an exec in one.
+type testContainer struct {
 	id   string
 	pid  int
-	exec *member // one that lives in it
-	code int     // how it ends when it is told to
+	exec *testContainer // an exec in the container
+	code int            // its exit code after signalGo
 }
 
-// do sends a request that has to succeed, and decodes its answer.
+// do sends a request that must succeed, and decodes its answer.
 func (r *rig) do(t testing.TB, method, path string, body, into any) {
 	t.Helper()
 	text := ""
@@ -51,17 +51,18 @@ func (r *rig) do(t testing.TB, method, path string, body, into any) {
 	}
 }
 
-// launch starts a container with a shell script.
-func (r *rig) launch(t testing.TB, script string, more map[string]any) *member {
+// runScript starts a container with a shell script.
+func (r *rig) runScript(t testing.TB, script string, more map[string]any) *testContainer {
 	t.Helper()
-	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "HostConfig": map[string]any{"NetworkMode": "none"}}
+	config := map[string]any{"Image": "busybox", "Cmd": []string{"sh", "-c", script},
+		"HostConfig": map[string]any{"NetworkMode": "none"}}
 	for key, value := range more {
 		config[key] = value
 	}
 	var made struct{ ID string }
 	r.do(t, http.MethodPost, "/containers/create", config, &made)
 	r.do(t, http.MethodPost, "/containers/"+made.ID+"/start", nil, nil)
-	return &member{id: made.ID, pid: r.state(t, made.ID).State.Pid}
+	return &testContainer{id: made.ID, pid: r.state(t, made.ID).State.Pid}
 }
 
 func (r *rig) state(t testing.TB, id string) (c containerJSON) {
@@ -71,16 +72,17 @@ func (r *rig) state(t testing.TB, id string) (c containerJSON) {
 }
 
 // addExec runs a script in a container, in the background.
-func (r *rig) addExec(t testing.TB, id, script string) *member {
+func (r *rig) addExec(t testing.TB, id, script string) *testContainer {
 	t.Helper()
 	var made struct{ ID string }
-	r.do(t, http.MethodPost, "/containers/"+id+"/exec", map[string]any{"Cmd": []string{"sh", "-c", script}, "AttachStdout": true}, &made)
+	r.do(t, http.MethodPost, "/containers/"+id+"/exec",
+		map[string]any{"Cmd": []string{"sh", "-c", script}, "AttachStdout": true}, &made)
 	r.do(t, http.MethodPost, "/exec/"+made.ID+"/start", map[string]any{"Detach": true}, nil)
-	return &member{id: made.ID}
+	return &testContainer{id: made.ID}
 }
 
-// allow makes the file that a container waits for.
-func (m *member) allow(t testing.TB) {
+// signalGo makes the file that the container's script waits for.
+func (m *testContainer) signalGo(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", m.pid), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -93,39 +95,39 @@ const (
 	replying = "stty -echo; while read x; do echo got $x; [ $x = end ] && exit 9; done"
 )
 
-func newCrowd(t *testing.T) *crowd {
-	c := &crowd{docker: oneDocker(t, ownRig(t)), t: t}
+func newWorkload(t *testing.T) *workload {
+	c := &workload{docker: oneDocker(t, ownRig(t)), t: t}
 	stdin := map[string]any{"OpenStdin": true, "StdinOnce": true}
 	for range 6 {
-		c.terminals = append(c.terminals, c.launch(t, replying, map[string]any{"OpenStdin": true, "Tty": true}))
+		c.terminals = append(c.terminals, c.runScript(t, replying, map[string]any{"OpenStdin": true, "Tty": true}))
 	}
 	for i := range 12 {
-		c.writers = append(c.writers, c.launch(t, counting+strconv.Itoa(20+i), nil))
+		c.writers = append(c.writers, c.runScript(t, counting+strconv.Itoa(20+i), nil))
 		c.writers[i].code = 20 + i
 	}
 	for i := range 14 {
-		c.enders = append(c.enders, c.launch(t, untilGo+fmt.Sprintf("echo last; exit %d", 40+i), nil))
-		c.enders[i].code = 40 + i
+		c.short = append(c.short, c.runScript(t, untilGo+fmt.Sprintf("echo last; exit %d", 40+i), nil))
+		c.short[i].code = 40 + i
 	}
 	for i := range 8 {
-		m := c.launch(t, "exec sleep 1000", nil)
+		m := c.runScript(t, "exec sleep 1000", nil)
 		m.exec = c.addExec(t, m.id, untilGo+fmt.Sprintf("exit %d", 60+i))
 		m.exec.code = 60 + i
 		c.addExec(t, m.id, fmt.Sprintf("exit %d", i))
-		c.hosts = append(c.hosts, m)
+		c.withExec = append(c.withExec, m)
 	}
 	for range 10 {
-		c.quiets = append(c.quiets, c.launch(t, "cat; exit 8", stdin))
+		c.stdinReaders = append(c.stdinReaders, c.runScript(t, "cat; exit 8", stdin))
 	}
 	return c
 }
 
-func (c *crowd) all() []*member {
-	return slices.Concat(c.terminals, c.writers, c.enders, c.hosts, c.quiets)
+func (c *workload) all() []*testContainer {
+	return slices.Concat(c.terminals, c.writers, c.short, c.withExec, c.stdinReaders)
 }
 
-// restart starts the engine after a kill and waits until runtimed is there.
-func (c *crowd) restart() {
+// restart starts the engine after a kill and waits until runtimed runs.
+func (c *workload) restart() {
 	c.t.Helper()
 	if err := c.start(); err != nil {
 		c.t.Fatal(err)
@@ -133,8 +135,8 @@ func (c *crowd) restart() {
 	await(c.t, "runtimed runs", func() bool { return c.runtimedPid() != 0 })
 }
 
-// runs checks that containers are what they were.
-func (c *crowd) runs(when string, members []*member) {
+// runs checks that containers still run, with the same processes.
+func (c *workload) runs(when string, members []*testContainer) {
 	c.t.Helper()
 	for _, m := range members {
 		s := c.state(c.t, m.id).State
@@ -144,56 +146,57 @@ func (c *crowd) runs(when string, members []*member) {
 	}
 }
 
-// ends checks how a container has ended.
-func (c *crowd) ends(m *member, code int) {
+// ends waits for the container's end and checks its exit code.
+func (c *workload) ends(m *testContainer, code int) {
 	c.t.Helper()
 	var end struct{ StatusCode int }
 	c.do(c.t, http.MethodPost, "/containers/"+m.id+"/wait", nil, &end)
-	if s := c.state(c.t, m.id).State; end.StatusCode != code || s.Status != "exited" || s.ExitCode != code || s.Error != "" {
+	if s := c.state(c.t, m.id).State; end.StatusCode != code || s.Status != "exited" || s.ExitCode != code ||
+		s.Error != "" {
 		c.t.Errorf("container %s: %d, %+v, want code %d", m.id, end.StatusCode, s, code)
 	}
 }
 
-// TestCrowdSurvives kills runtimed, the engine, and both, while 50 containers
-// run: some on terminals, some writing, some about to end, some with execs. All
-// run on, no line of output is lost or there twice, and each exit is told once
-// and is the true one.
-func TestCrowdSurvives(t *testing.T) {
+// TestContainersSurviveKills kills runtimed, the engine, and both, while 50 containers
+// run: some on terminals, some writing, some about to end, some with execs. All must run
+// on, no line of output may be lost or repeated, and each exit must have one event with
+// the true code.
+func TestContainersSurviveKills(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newWorkload(t)
 	since := time.Now().Unix()
 	if n := len(c.all()); n != 50 {
 		t.Fatalf("%d containers", n)
 	}
 	c.kill(t, c.runtimedPid())
 	await(t, "runtimed is back", func() bool { return c.runtimedPid() != 0 })
-	c.runs("after runtimed", c.all())
+	c.runs("after the kill of runtimed", c.all())
 
 	c.kill(t, c.enginePid())
 	c.restart()
-	c.runs("after the engine", c.all())
+	c.runs("after the kill of the engine", c.all())
 
-	// These end while neither is there.
+	// These end while neither engine nor runtimed runs.
 	runtimed := c.runtimedPid()
 	if err := syscall.Kill(runtimed, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	c.kill(t, c.enginePid())
-	away, later := c.enders[:10], c.enders[10:]
-	for _, m := range slices.Concat(away, c.hosts[:4], c.writers[:6]) {
-		m.allow(t)
+	away, later := c.short[:10], c.short[10:]
+	for _, m := range slices.Concat(away, c.withExec[:4], c.writers[:6]) {
+		m.signalGo(t)
 	}
 	for _, m := range slices.Concat(away, c.writers[:6]) {
 		await(t, "a container ends", func() bool { return !alive(m.pid) })
 	}
 	c.kill(t, runtimed)
 	c.restart()
-	c.runs("after both", slices.Concat(c.terminals, c.writers[6:], later, c.hosts, c.quiets))
+	c.runs("after the kill of both", slices.Concat(c.terminals, c.writers[6:], later, c.withExec, c.stdinReaders))
 
-	for _, m := range slices.Concat(later, c.hosts[4:], c.writers[6:]) {
-		m.allow(t)
+	for _, m := range slices.Concat(later, c.withExec[4:], c.writers[6:]) {
+		m.signalGo(t)
 	}
-	for _, m := range slices.Concat(c.enders, c.writers) {
+	for _, m := range slices.Concat(c.short, c.writers) {
 		c.ends(m, m.code)
 	}
 	for _, m := range c.writers {
@@ -201,25 +204,25 @@ func TestCrowdSurvives(t *testing.T) {
 			t.Errorf("the lines of container %s aren't each there once: %d bytes", m.id, len(out))
 		}
 	}
-	for _, m := range c.enders {
+	for _, m := range c.short {
 		if out := c.ok(t, "logs", m.id); out != "last" {
 			t.Errorf("container %s wrote %q", m.id, out)
 		}
 	}
-	for _, m := range c.hosts {
+	for _, m := range c.withExec {
 		c.execEnds(t, m.exec)
 	}
-	c.talk()
-	for _, m := range c.quiets {
+	c.useTerminals()
+	for _, m := range c.stdinReaders {
 		if out := c.feed(t, strings.NewReader("words"), "attach", m.id); out.stdout != "words" || out.code != 8 {
 			t.Errorf("container %s: %+v", m.id, out)
 		}
 	}
-	c.toldOnce(since)
+	c.checkDieEvents(since)
 }
 
-// execEnds waits for an exec's exit and checks its code.
-func (r *rig) execEnds(t testing.TB, m *member) {
+// execEnds waits for the exit of an exec and checks its code.
+func (r *rig) execEnds(t testing.TB, m *testContainer) {
 	t.Helper()
 	var x struct {
 		Running  bool
@@ -234,12 +237,12 @@ func (r *rig) execEnds(t testing.TB, m *member) {
 	}
 }
 
-// talk uses the terminals.
-func (c *crowd) talk() {
+// useTerminals types to the terminals until they end.
+func (c *workload) useTerminals() {
 	c.t.Helper()
 	for _, m := range c.terminals {
 		term := c.terminal(c.t, "attach", m.id)
-		await(c.t, "the terminal answers", func() bool { // attach says nothing of when it listens
+		await(c.t, "the terminal answers", func() bool { // attach does not show when it is connected
 			term.send(c.t, "word\n")
 			return strings.Contains(term.stdout.String(), "got word\r\n")
 		})
@@ -250,13 +253,14 @@ func (c *crowd) talk() {
 	}
 }
 
-// toldOnce checks that each end has one event.
-func (c *crowd) toldOnce(since int64) {
+// checkDieEvents checks that each exit has one event.
+func (c *workload) checkDieEvents(since int64) {
 	c.t.Helper()
-	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=die", "--format", "{{.Actor.ID}}")
+	out := c.ok(c.t, "events", "--since", fmt.Sprint(since), "--until", fmt.Sprint(time.Now().Unix()+1), "--filter",
+		"event=die", "--format", "{{.Actor.ID}}")
 	got := strings.Fields(out)
 	var want []string
-	for _, m := range slices.Concat(c.terminals, c.writers, c.enders, c.quiets) {
+	for _, m := range slices.Concat(c.terminals, c.writers, c.short, c.stdinReaders) {
 		want = append(want, m.id)
 	}
 	slices.Sort(got)

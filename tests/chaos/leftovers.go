@@ -12,42 +12,43 @@ import (
 	"strings"
 )
 
-// lookForRest looks for what should no longer be there when all containers are
-// removed, and for what daemons say when they break.
-func (w *world) lookForRest(ctx context.Context) {
+// checkLeftovers looks for what must be gone when all containers are removed, and for
+// crashes in the logs of the daemons.
+func (w *world) checkLeftovers(ctx context.Context) {
 	var list []struct{ ID string }
-	if a := w.sure(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil || len(list) > 0 {
-		w.differ("containers at the end: %d %s %v", a.status, a.body, a.err)
+	if a := w.callUntilAnswered(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil ||
+		len(list) > 0 {
+		w.difference("containers at the end: %d %s %v", a.status, a.body, a.err)
 	}
 	var left []string
-	if !holds(ctx, func() bool {
+	if !waitUntil(ctx, func() bool {
 		left = slices.Concat(w.files(), w.mounts(), w.groups(), w.processes())
 		return len(left) == 0
 	}) {
-		w.differ("left behind: %q", left)
+		w.difference("left behind: %q", left)
 	}
 	for _, log := range []string{"engine.log", "run/runtimed.log", "run/keeper.log"} {
 		data, err := os.ReadFile(w.file(log))
 		if err != nil {
-			w.differ("%v", err)
+			w.difference("%v", err)
 		}
 		for _, word := range []string{"panic:", "fatal error:", "DATA RACE"} {
 			if i := strings.Index(string(data), word); i >= 0 {
-				w.differ("%s: %s", log, data[i:min(len(data), i+4096)])
+				w.difference("%s: %s", log, data[i:min(len(data), i+4096)])
 			}
 		}
 	}
 }
 
-// removeAll removes what is there in spite of everything.
+// removeAll removes the containers that are still there.
 func (w *world) removeAll(ctx context.Context) error {
 	var list []struct{ ID string }
-	if a := w.sure(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil {
+	if a := w.callUntilAnswered(ctx, http.MethodGet, "/containers/json?all=1"); json.Unmarshal(a.body, &list) != nil {
 		return fmt.Errorf("list what is left: %d %s %w", a.status, a.body, a.err)
 	}
 	var errs []error
 	for _, c := range list {
-		if a := w.sure(ctx, http.MethodDelete, "/containers/"+c.ID+"?force=1"); !a.done() {
+		if a := w.callUntilAnswered(ctx, http.MethodDelete, "/containers/"+c.ID+"?force=1"); !a.done() {
 			errs = append(errs, fmt.Errorf("remove %s: %d %s %w", c.ID, a.status, a.body, a.err))
 		}
 	}
@@ -63,11 +64,11 @@ func (w *world) files() []string {
 	return left
 }
 
-// ids are those of all containers that there were.
+// ids are the ids of all containers of this run.
 func (w *world) ids() map[string]bool {
 	ids := map[string]bool{}
-	for _, l := range w.lives {
-		ids[l.id] = true
+	for _, c := range w.containers {
+		ids[c.id] = true
 	}
 	return ids
 }
@@ -100,14 +101,14 @@ func (w *world) mounts() []string {
 	return left
 }
 
-// processes are those that ran in containers: the ledger's address is in their
+// processes are the processes of containers: they have the address for reports in their
 // environment.
 func (w *world) processes() []string {
 	var left []string
 	list, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range list {
 		environment, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if strings.Contains(string(environment), ledgerVariable+"="+w.ledgerAddress()) {
+		if strings.Contains(string(environment), addressVariable+"="+w.reportAddress()) {
 			left = append(left, fmt.Sprintf("process %s", filepath.Base(dir)))
 		}
 	}

@@ -16,19 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// programs are those of an engine that runs on, and where each writes its stacks, below the engine's directory for what
-// a reboot ends.
+// programs are an engine's programs, and the file of each for its stacks, below the
+// engine's directory in /run.
 var programs = []struct{ name, stacks string }{
 	{"engine-lite", "engine.stacks"}, {"runtimed", "runtimed.stacks"}, {"keeper", "keeper/keeper.stacks"},
 }
 
-// reading is what there is at a moment in which no container comes or goes.
+// reading is what was read while the engine was idle.
 type reading struct {
 	figures figures
 	things  map[string]things // by the name of a gauge that counts
 }
 
-// things are of one kind: how many there are of each name. In names each number and each id is a *.
+// things are how many there are of each name, for one gauge. In names, each number and
+// each id is replaced by *.
 type things map[string]int
 
 func (t things) count() (n int) {
@@ -38,7 +39,7 @@ func (t things) count() (n int) {
 	return n
 }
 
-// read reads everything.
+// read reads all gauges.
 func (k *soak) read(ctx context.Context) (*reading, error) {
 	r := &reading{figures: figures{}, things: map[string]things{}}
 	pids := taggedProcesses(k.target)
@@ -62,11 +63,12 @@ func (k *soak) read(ctx context.Context) (*reading, error) {
 }
 
 func programOf(pid int) string {
-	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))     // none once it is gone
-	return filepath.Base(strings.TrimSuffix(exe, " (deleted)")) // as it is called once another was built in its place
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))     // no link if the process is gone
+	return filepath.Base(strings.TrimSuffix(exe, " (deleted)")) // the link's end after a new build of the program
 }
 
-// readMachine reads what is not the engine's alone, in namespaces in which nobody else is.
+// readMachine reads mounts, processes and control groups. Nothing else runs in the
+// namespaces of the soak.
 func (r *reading) readMachine() error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -89,7 +91,7 @@ func (r *reading) readMachine() error {
 			return nil
 		}
 		if path == "/sys/fs/cgroup/unified" {
-			return fs.SkipDir // beside version 1 it is all of the machine's, and has no container of ours
+			return fs.SkipDir // beside version 1 it shows the whole machine, and none of our containers
 		}
 		if err == nil && d.IsDir() {
 			r.things["cgroups"][anonymous(path)]++
@@ -98,7 +100,7 @@ func (r *reading) readMachine() error {
 	}))
 }
 
-// readFiles reads how many files there are below directories, and what they take of the disk.
+// readFiles counts the files below directories, and the disk space that they use.
 func (r *reading) readFiles(dirs ...string) error {
 	r.things["files"] = things{}
 	visit := func(path string, d fs.DirEntry, err error) error {
@@ -110,7 +112,7 @@ func (r *reading) readFiles(dirs ...string) error {
 		}
 		var stat unix.Stat_t
 		if err := unix.Lstat(path, &stat); err != nil {
-			return nil // gone meanwhile
+			return nil // removed meanwhile
 		}
 		if d.IsDir() && mounted(path, stat) {
 			return fs.SkipDir
@@ -130,7 +132,7 @@ func (r *reading) readFiles(dirs ...string) error {
 	return errors.Join(errs...)
 }
 
-// mounted tells whether a directory is another file system's than the one above it.
+// mounted is true if a directory is on another file system than its parent.
 func mounted(path string, stat unix.Stat_t) bool {
 	var above unix.Stat_t
 	return path != "/run" && unix.Lstat(filepath.Dir(path), &above) == nil && above.Dev != stat.Dev
@@ -147,7 +149,8 @@ func descriptors(pid int) things {
 	return found
 }
 
-// goroutines has a process write its stacks, and returns who has made its goroutines.
+// goroutines makes a process write its stacks, and counts its goroutines by the function
+// that started them.
 func goroutines(ctx context.Context, pid int, path string) (things, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -156,14 +159,15 @@ func goroutines(ctx context.Context, pid int, path string) (things, error) {
 		return nil, err
 	}
 	var data []byte
-	err := until(ctx, patience, func() (err error) {
+	err := until(ctx, waitLimit, func() (err error) {
 		data, err = os.ReadFile(path)
 		return err
 	})
 	return makers(string(data)), err
 }
 
-// makers reads what runtime.Stack writes: a paragraph for each goroutine, in whose end is who has made it.
+// makers reads the output of runtime.Stack: a paragraph for each goroutine, whose last
+// lines name the function that started it.
 func makers(stacks string) things {
 	found := things{}
 	for paragraph := range strings.SplitSeq(stacks, "\n\n") {
@@ -180,10 +184,11 @@ func makers(stacks string) things {
 
 var ids = regexp.MustCompile(`[0-9a-f]{12,}|[0-9]+`)
 
-// anonymous replaces what tells one thing from the next of its kind.
+// anonymous replaces numbers and ids in a name.
 func anonymous(name string) string { return ids.ReplaceAllString(name, "*") }
 
-// least keeps of two readings what there is less of: what comes and goes at rest, such as a probe, is not what stays.
+// least keeps the smaller reading of each gauge: something temporary, such as a probe, is
+// not counted.
 func (r *reading) least(next *reading) {
 	if r.figures == nil {
 		*r = *next

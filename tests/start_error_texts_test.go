@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// wrongCommands are commands that don't start, and their exit codes. A file in PATH
-// that can't be executed is passed over by runc and runsc, and not by crun.
+// wrongCommands are commands that can't be started, and their exit codes. runc and runsc
+// skip a file in PATH that can't be executed; crun does not.
 var wrongCommands = map[string]struct {
 	command, path string
 	code, crun    int
@@ -29,10 +29,11 @@ var wrongCommands = map[string]struct {
 	`with the quote " in its name`: {`/bin/exec: "`, "/bin", 127, 127},
 }
 
-// wrongSpecs are other reasons to refuse a container, which have the same words.
+// wrongSpecs are containers that are refused for other reasons, with similar texts.
 var wrongSpecs = map[string]func(*specs.Spec){
 	"source of a mount": func(s *specs.Spec) {
-		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/missing/source", Options: []string{"bind"}})
+		s.Mounts = append(s.Mounts,
+			specs.Mount{Destination: "/x", Type: "bind", Source: "/missing/source", Options: []string{"bind"}})
 	},
 	"hook": func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/missing/hook"}}}
@@ -44,10 +45,10 @@ var wrongSpecs = map[string]func(*specs.Spec){
 	},
 }
 
-// TestStartWords has each OCI runtime, and each containerd, say what is wrong with a
-// command, and what is wrong with anything else: the exit codes of Docker are told
-// apart by these words alone.
-func TestStartWords(t *testing.T) {
+// TestStartErrorTexts makes each OCI runtime and each containerd report failed starts:
+// because of the command, and for other reasons. Only by the texts of these errors can the
+// exit codes of Docker be told apart.
+func TestStartErrorTexts(t *testing.T) {
 	t.Parallel()
 	rootfs := busyboxRootfs(t)
 	if err := os.WriteFile(filepath.Join(rootfs, "plain"), nil, 0o644); err != nil {
@@ -58,9 +59,10 @@ func TestStartWords(t *testing.T) {
 		return newEngine(t, startRuntimed(t, programs, name, wrap...).dial(t, "words"))
 	}
 	test := func(t *testing.T, e *engine, crun bool, options libcontainerd.CreateOptions, without ...string) {
-		w := words{engine: e, spec: func() *specs.Spec { return groups.place(scriptSpec(rootfs, "exec sleep 1000")) }, options: options}
-		w.commands(crun)
-		w.specs(without)
+		w := failingStarts{engine: e,
+			spec: func() *specs.Spec { return groups.place(scriptSpec(rootfs, "exec sleep 1000")) }, options: options}
+		w.checkCommands(crun)
+		w.checkSpecs(without)
 	}
 	t.Run("runc", func(t *testing.T) { test(t, runtimed(t, "runc"), false, libcontainerd.CreateOptions{}) })
 	t.Run("crun", func(t *testing.T) {
@@ -68,7 +70,7 @@ func TestStartWords(t *testing.T) {
 	})
 	t.Run("runsc", func(t *testing.T) {
 		test(t, runtimed(t, builtRunsc(t)), false, libcontainerd.CreateOptions{RuntimeArgs: runscArgs},
-			"source of a mount", "root") // its control group stays then: runsc's delete knows nothing of it
+			"source of a mount", "root") // runsc's delete would leave the control group
 	})
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		namespace := fmt.Sprintf("words-%s-%d", release.version, os.Getpid())
@@ -77,25 +79,25 @@ func TestStartWords(t *testing.T) {
 	})
 }
 
-// words makes containers that don't start.
-type words struct {
+// failingStarts makes containers that can't be started.
+type failingStarts struct {
 	*engine
 	spec    func() *specs.Spec
 	options libcontainerd.CreateOptions
-	made    int
+	created int
 }
 
 // start starts a container.
-func (w *words) start(spec *specs.Spec) (*libcontainerd.Container, error) {
+func (w *failingStarts) start(spec *specs.Spec) (*libcontainerd.Container, error) {
 	w.Helper()
-	w.made++
-	ctr, err := w.client.Create(w.ctx, fmt.Sprintf("c%d", w.made), spec, w.options)
+	w.created++
+	ctr, err := w.client.Create(w.ctx, fmt.Sprintf("c%d", w.created), spec, w.options)
 	w.must(err)
 	_, err = ctr.Start(w.ctx, libcontainerd.StartOptions{})
 	return ctr, err
 }
 
-func (w *words) commands(crun bool) {
+func (w *failingStarts) checkCommands(crun bool) {
 	w.Helper()
 	running, err := w.start(w.spec())
 	w.must(err)
@@ -107,13 +109,13 @@ func (w *words) commands(crun bool) {
 		spec := w.spec()
 		spec.Process.Args, spec.Process.Env = []string{c.command}, []string{"PATH=" + c.path}
 		_, err := w.start(spec)
-		w.says(name, err, want)
-		_, err = running.Exec(w.ctx, fmt.Sprintf("e%d", w.made), spec.Process, libcontainerd.StdioConfig{})
-		w.says("exec: "+name, err, want)
+		w.checkExitCode(name, err, want)
+		_, err = running.Exec(w.ctx, fmt.Sprintf("e%d", w.created), spec.Process, libcontainerd.StdioConfig{})
+		w.checkExitCode("exec: "+name, err, want)
 	}
 }
 
-func (w *words) specs(without []string) {
+func (w *failingStarts) checkSpecs(without []string) {
 	w.Helper()
 	for name, change := range wrongSpecs {
 		if slices.Contains(without, name) {
@@ -122,11 +124,11 @@ func (w *words) specs(without []string) {
 		spec := w.spec()
 		change(spec)
 		_, err := w.start(spec)
-		w.says(name, err, libcontainerd.ExitNotStarted)
+		w.checkExitCode(name, err, libcontainerd.ExitNotStarted)
 	}
 }
 
-func (w *words) says(name string, err error, code int) {
+func (w *failingStarts) checkExitCode(name string, err error, code int) {
 	w.Helper()
 	if start := (*libcontainerd.StartError)(nil); !errors.As(err, &start) || start.ExitCode != code {
 		w.Errorf("%s: %d, want %d: %v", name, libcontainerd.StartExitCode(err), code, err)

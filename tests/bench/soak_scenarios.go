@@ -10,32 +10,32 @@ import (
 	"strconv"
 )
 
-// life is what a container of the churn does, and how it ends.
-type life struct {
+// scenario is what a container of the soak does, and how it ends.
+type scenario struct {
 	name string
 	args []string
-	// play is what is done with the container from its start on. It returns when the container has ended, with what its
-	// exit code has to be; where it removes the container itself the code is gone.
-	play func(ctx context.Context, c *client, id string, random *rand.Rand) (code int, err error)
+	// run uses the container from its start on. It returns when the container has ended, with
+	// the exit code that the container must have, or removedByScenario.
+	run func(ctx context.Context, c *client, id string, random *rand.Rand) (code int, err error)
 }
 
-// gone is the code of a container that is no more.
-const gone = -1
+// removedByScenario is the exit code of a container that its scenario has removed.
+const removedByScenario = -1
 
-// talkArgs is a program that says something now and then, and ends with 3 when it is asked to.
+// talkArgs is a program that writes a line every 0.1 s, and ends with 3 at SIGTERM.
 var talkArgs = []string{"sh", "-c", "trap 'exit 3' TERM; while :; do echo a line of output; sleep 0.1; done"}
 
-var lives = []life{
-	{"stopped", talkArgs, playStopped},
-	{"stopped", talkArgs, playStopped}, // as often as all that are killed
-	{"killed", sleepArgs, playKilled},
-	{"removed", talkArgs, playRemoved},
-	{"ends", []string{"sh", "-c", "dd if=" + textPath + " bs=64k count=4 2>/dev/null; exit 7"}, playEnds},
-	{"fails", []string{"/no/such/program"}, playFails},
+var scenarios = []scenario{
+	{"stopped", talkArgs, runStopped},
+	{"stopped", talkArgs, runStopped}, // twice: as often as killed and removed together
+	{"killed", sleepArgs, runKilled},
+	{"removed", talkArgs, runRemoved},
+	{"ends", []string{"sh", "-c", "dd if=" + textPath + " bs=64k count=4 2>/dev/null; exit 7"}, runEnding},
+	{"fails", []string{"/no/such/program"}, runFailing},
 }
 
-// live is one container's life, from its creation to its removal.
-func (k *soak) live(ctx context.Context, l life, random *rand.Rand) (err error) {
+// runScenario creates a container, runs its scenario, and removes the container.
+func (k *soak) runScenario(ctx context.Context, l scenario, random *rand.Rand) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, oneLimit, fmt.Errorf("not done after %s", oneLimit))
 	defer cancel()
 	id, err := k.create(ctx, container{args: l.args, logged: true, health: probeEvery})
@@ -43,14 +43,14 @@ func (k *soak) live(ctx context.Context, l life, random *rand.Rand) (err error) 
 		return fmt.Errorf("%s: %w", l.name, err)
 	}
 	k.made.Add(1)
-	code, err := l.play(ctx, k.client, id, random)
-	if err == nil && code != gone {
+	code, err := l.run(ctx, k.client, id, random)
+	if err == nil && code != removedByScenario {
 		var got int
 		if got, err = k.wait(ctx, id); err == nil && got != code {
 			err = fmt.Errorf("the exit code is %d, not %d", got, code)
 		}
 	}
-	if err != nil || code != gone {
+	if err != nil || code != removedByScenario {
 		err = errors.Join(err, k.remove(context.WithoutCancel(ctx), id))
 	}
 	if err != nil {
@@ -59,8 +59,9 @@ func (k *soak) live(ctx context.Context, l life, random *rand.Rand) (err error) 
 	return nil
 }
 
-// playStopped has execs run, a follower of the logs leave in the middle, and a health that is known.
-func playStopped(ctx context.Context, c *client, id string, random *rand.Rand) (int, error) {
+// runStopped runs execs, follows the log for a line, waits until the container is healthy,
+// and stops it.
+func runStopped(ctx context.Context, c *client, id string, random *rand.Rand) (int, error) {
 	if err := c.start(ctx, id); err != nil {
 		return 0, err
 	}
@@ -71,13 +72,13 @@ func playStopped(ctx context.Context, c *client, id string, random *rand.Rand) (
 	}
 	return 3, errors.Join(
 		c.readLine(ctx, id),
-		until(ctx, patience, func() error { return c.healthy(ctx, id) }),
+		until(ctx, waitLimit, func() error { return c.healthy(ctx, id) }),
 		c.post(ctx, "/containers/"+id+"/stop?t=60", nil, nil),
 	)
 }
 
-// playKilled kills a container while somebody is attached and an exec runs in it.
-func playKilled(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
+// runKilled kills a container while a client is attached and an exec runs.
+func runKilled(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
 	attached, err := c.hijack(ctx, "/containers/"+id+"/attach?stream=1&stdout=1&stderr=1", "")
 	if err != nil {
 		return 0, err
@@ -94,13 +95,14 @@ func playKilled(ctx context.Context, c *client, id string, _ *rand.Rand) (int, e
 	if err := c.post(ctx, "/containers/"+id+"/kill", nil, nil); err != nil {
 		return 0, err
 	}
-	_, err = count(exec) // to its end, which its container's is
+	_, err = count(exec) // until the exec ends with its container
 	_, failed := count(attached)
 	return 137, errors.Join(err, failed)
 }
 
-// playRemoved removes a container by force while it is paused, or not, and a follower of its logs and an exec are there.
-func playRemoved(ctx context.Context, c *client, id string, random *rand.Rand) (int, error) {
+// runRemoved removes a container by force. Sometimes the container is paused. An exec runs
+// in it, whose client has left.
+func runRemoved(ctx context.Context, c *client, id string, random *rand.Rand) (int, error) {
 	if err := c.start(ctx, id); err != nil {
 		return 0, err
 	}
@@ -108,7 +110,7 @@ func playRemoved(ctx context.Context, c *client, id string, random *rand.Rand) (
 	if err != nil {
 		return 0, err
 	}
-	exec.close() // who reads it leaves
+	exec.close() // the client leaves
 	if err := c.readLine(ctx, id); err != nil {
 		return 0, err
 	}
@@ -117,22 +119,22 @@ func playRemoved(ctx context.Context, c *client, id string, random *rand.Rand) (
 			return 0, err
 		}
 	}
-	return gone, c.remove(ctx, id)
+	return removedByScenario, c.remove(ctx, id)
 }
 
-func playEnds(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
+func runEnding(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
 	return 7, c.start(ctx, id)
 }
 
-// playFails starts what can't be started.
-func playFails(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
+// runFailing starts a container that can't be started.
+func runFailing(ctx context.Context, c *client, id string, _ *rand.Rand) (int, error) {
 	if err := c.start(ctx, id); err == nil {
 		return 0, errors.New("it was started")
 	}
 	return 127, nil
 }
 
-// readLine follows a container's log to the end of its first line.
+// readLine follows a container's log until it has its first line.
 func (c *client) readLine(ctx context.Context, id string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -145,7 +147,7 @@ func (c *client) readLine(ctx context.Context, id string) error {
 	return err
 }
 
-// healthy returns nil once a container is.
+// healthy returns nil if the container is healthy.
 func (c *client) healthy(ctx context.Context, id string) error {
 	var shown struct {
 		State struct{ Health struct{ Status string } }

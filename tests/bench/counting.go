@@ -17,27 +17,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sheep is a container that counts lines aloud until it is told to end, and then says how far it came: in its output, and
-// in a file in memory that is read behind its engine's back.
-type sheep struct {
+// countingContainer is a container that writes numbered lines until SIGTERM. Then it
+// writes the number of its last line to its output, and to a file in memory that is read
+// without the engine.
+type countingContainer struct {
 	id   string
-	code int // that it ends with
+	code int // its exit code
 	fd   int // a pidfd of its process
-	shm  int // its /dev/shm, which lives on as long as this is open
+	shm  int // its /dev/shm, which exists as long as this descriptor is open
 }
 
-type flock []*sheep
+type countingContainers []*countingContainer
 
-// The trap runs between two commands: $w is a line that was written for certain, and one more may have been.
-const countAloud = `trap 'echo "end $w"; echo "$w" >/dev/shm/end; exit %d' TERM
+// The trap runs between two commands. $w is the last line that was certainly written; one
+// more may have been.
+const countScript = `trap 'echo "end $w"; echo "$w" >/dev/shm/end; exit %d' TERM
 i=0; w=0
 while :; do i=$((i+1)); echo "line $i of a container that goes on counting whoever listens"; w=$i; [ $((i%%20)) != 0 ] || sleep 0.1; done`
 
-// newFlock starts the containers, and returns when each has begun to count.
-func newFlock(ctx context.Context, d *daemon) (flock, error) {
-	var all flock
-	for i := range flockSize {
-		c := &sheep{code: 40 + i, fd: -1, shm: -1}
+// startCounting starts the containers, and returns when each has begun to count.
+func startCounting(ctx context.Context, d *daemon) (countingContainers, error) {
+	var all countingContainers
+	for i := range countingSize {
+		c := &countingContainer{code: 40 + i, fd: -1, shm: -1}
 		all = append(all, c)
 		if err := c.begin(ctx, d); err != nil {
 			all.close()
@@ -47,9 +49,10 @@ func newFlock(ctx context.Context, d *daemon) (flock, error) {
 	return all, nil
 }
 
-func (c *sheep) begin(ctx context.Context, d *daemon) error {
+func (c *countingContainer) begin(ctx context.Context, d *daemon) error {
 	var err error
-	if c.id, err = d.create(ctx, container{args: []string{"sh", "-c", fmt.Sprintf(countAloud, c.code)}, logged: true}); err != nil {
+	if c.id, err = d.create(ctx,
+		container{args: []string{"sh", "-c", fmt.Sprintf(countScript, c.code)}, logged: true}); err != nil {
 		return err
 	}
 	if err = d.start(ctx, c.id); err != nil {
@@ -62,10 +65,11 @@ func (c *sheep) begin(ctx context.Context, d *daemon) error {
 	if c.fd, err = unix.PidfdOpen(pid, 0); err != nil {
 		return err
 	}
-	if c.shm, err = unix.Open(fmt.Sprintf("/proc/%d/root/dev/shm", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+	if c.shm, err = unix.Open(fmt.Sprintf("/proc/%d/root/dev/shm", pid),
+		unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
-	return until(ctx, patience, func() error { // the trap is set by then
+	return until(ctx, waitLimit, func() error { // the trap is set by then
 		l, err := c.output(ctx, d)
 		if err == nil && l.last == 0 {
 			err = errors.New("it has written nothing yet")
@@ -74,7 +78,7 @@ func (c *sheep) begin(ctx context.Context, d *daemon) error {
 	})
 }
 
-func (all flock) close() {
+func (all countingContainers) close() {
 	for _, c := range all {
 		for _, fd := range []int{c.fd, c.shm} {
 			if fd >= 0 {
@@ -84,15 +88,15 @@ func (all flock) close() {
 	}
 }
 
-// leave has containers end, and returns when they have.
-func (all flock) leave(ctx context.Context, some flock) error {
+// endSome ends some containers, and returns when they have ended.
+func (all countingContainers) endSome(ctx context.Context, some countingContainers) error {
 	for _, c := range some {
 		if err := unix.PidfdSendSignal(c.fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
 	}
 	for _, c := range some {
-		err := until(ctx, patience, func() error {
+		err := until(ctx, waitLimit, func() error {
 			if c.runs() {
 				return fmt.Errorf("container %s does not end", c.id)
 			}
@@ -105,17 +109,17 @@ func (all flock) leave(ctx context.Context, some flock) error {
 	return nil
 }
 
-// runs tells whether the container's process has not ended yet.
-func (c *sheep) runs() bool {
+// runs is true if the container's process has not ended.
+func (c *countingContainer) runs() bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n == 0
 }
 
-// written is the number of the last line that the container wrote for certain.
-func (c *sheep) written() (int, error) {
+// written is the number of the last line that the container has certainly written.
+func (c *countingContainer) written() (int, error) {
 	fd, err := unix.Openat(c.shm, "end", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("container %s has left no word: %w", c.id, err)
+		return 0, fmt.Errorf("container %s has not written its last line: %w", c.id, err)
 	}
 	f := os.NewFile(uintptr(fd), "end")
 	defer f.Close()
@@ -126,17 +130,17 @@ func (c *sheep) written() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(data)))
 }
 
-// lines are what is in a container's log.
+// lines is what a container's log has.
 type lines struct {
-	seen     map[int]int // line to how often
+	seen     map[int]int // how often, by line
 	last     int
-	end      int // how often the last word stands in it
+	end      int // how often the last line is in it
 	repeated int // bytes
-	strange  int // bytes that are no such line
+	strange  int // bytes of other lines
 }
 
 // output reads a container's log.
-func (c *sheep) output(ctx context.Context, d *daemon) (*lines, error) {
+func (c *countingContainer) output(ctx context.Context, d *daemon) (*lines, error) {
 	answer, err := d.ask(ctx, http.MethodGet, "/containers/"+c.id+"/logs?stdout=1&stderr=1", nil)
 	if err != nil {
 		return nil, err
@@ -179,14 +183,15 @@ func lineText(i int) string {
 	return fmt.Sprintf("line %d of a container that goes on counting whoever listens", i)
 }
 
-// compare adds what is missing from a container's log, and what is in it twice.
-func (f *fate) compare(ctx context.Context, d *daemon, c *sheep) error {
+// compare adds the bytes that are missing from a container's log, and those that are in it
+// twice.
+func (f *outcome) compare(ctx context.Context, d *daemon, c *countingContainer) error {
 	written, err := c.written()
 	if err != nil {
 		return err
 	}
 	var l *lines
-	// The last words may still be on their way to the log.
+	// The last lines may come later.
 	err = until(ctx, statesWithin, func() error {
 		if l, err = c.output(ctx, d); err != nil {
 			return err
@@ -212,7 +217,8 @@ func (f *fate) compare(ctx context.Context, d *daemon, c *sheep) error {
 	return nil
 }
 
-// exitCode is that of an ended container.
+// exitCode returns the exit code of a container that has ended, or -1 if the engine still
+// shows it as running.
 func (d *daemon) exitCode(ctx context.Context, id string) (int, error) {
 	var made struct {
 		State struct {
@@ -235,7 +241,7 @@ func (d *daemon) exitCode(ctx context.Context, id string) (int, error) {
 	return made.State.ExitCode, err
 }
 
-// deaths are the exit codes in the die events of a time, by container.
+// deaths returns the exit codes in the die events of a time, by container.
 func (d *daemon) deaths(ctx context.Context, since, until time.Time) (map[string][]string, error) {
 	q := url.Values{
 		"since": {unixTime(since)}, "until": {unixTime(until)},

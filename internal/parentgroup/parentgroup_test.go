@@ -1,4 +1,4 @@
-package main
+package parentgroup
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // groupDirs makes the parents of two hierarchies, the first with a container's group.
@@ -36,14 +34,14 @@ func isThere(t *testing.T, path string) bool {
 
 func TestParentGoesWithTheLastContainer(t *testing.T) {
 	lock, parents, container := groupDirs(t)
-	k := startGroupKeeper(nil, parents, lock, time.Millisecond)
+	k := start(parents, lock, time.Millisecond)
 	if done, err := k.remove(); !done || err != nil || !isThere(t, container) {
 		t.Fatalf("done %t, %v, the container's group is there: %t", done, err, isThere(t, container))
 	}
 	if err := os.Remove(container); err != nil {
 		t.Fatal(err)
 	}
-	k.deleted <- struct{}{}
+	k.Deleted()
 	awaitGone(t, parents)
 	if err := k.Close(); err != nil {
 		t.Error(err)
@@ -55,7 +53,7 @@ func TestParentOfAKilledEngineGoes(t *testing.T) {
 	if err := os.Remove(container); err != nil {
 		t.Fatal(err)
 	}
-	k := startGroupKeeper(nil, parents, lock, time.Millisecond)
+	k := start(parents, lock, time.Millisecond)
 	awaitGone(t, parents)
 	if err := k.Close(); err != nil {
 		t.Error(err)
@@ -64,7 +62,8 @@ func TestParentOfAKilledEngineGoes(t *testing.T) {
 
 func awaitGone(t *testing.T, parents []string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); isThere(t, parents[0]) || isThere(t, parents[1]); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); isThere(t, parents[0]) ||
+		isThere(t, parents[1]); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the empty parent stays")
 		}
@@ -76,9 +75,9 @@ func TestParentStaysWhileATaskIsCreated(t *testing.T) {
 	if err := os.Remove(container); err != nil {
 		t.Fatal(err)
 	}
-	k := startGroupKeeper(nil, parents, lock, time.Hour)
-	another := startGroupKeeper(nil, parents, lock, time.Hour)
-	unlock, err := another.locked(unix.LOCK_SH)
+	k := start(parents, lock, time.Hour)
+	another := start(parents, lock, time.Hour)
+	unlock, err := another.Creating(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,5 +92,26 @@ func TestParentStaysWhileATaskIsCreated(t *testing.T) {
 		if isThere(t, dir) {
 			t.Errorf("%s is left", dir)
 		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, name := range []string{"..", "a/b", "/a", "."} {
+		if _, err := New(name); err == nil {
+			t.Errorf("%q is taken", name)
+		}
+	}
+	k, err := New("")
+	if k != nil || err != nil {
+		t.Fatalf("%v, %v", k, err)
+	}
+	done, err := k.Creating(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done()
+	k.Deleted()
+	if err := k.Close(); err != nil {
+		t.Error(err)
 	}
 }
