@@ -54,8 +54,9 @@ func (j *Journal) ID() string { return j.id }
 // Format returns the format of the journal: [Options.Format] or an older one. [Tx.SetFormat] changes it.
 func (j *Journal) Format() uint32 { return j.current().format }
 
-// Copy writes a copy of the journal to w, as one commit left it. Commits go on meanwhile, but the space of what they delete
-// is not used again before the copy is complete. Errors: [ErrClosed]; those of w; DataLoss if the file cannot be read.
+// Copy writes a copy of the journal to w, as one commit left it. Commits go on meanwhile, but the space of what they
+// delete is not used again before the copy is complete. Errors: [ErrClosed]; those of w; DataLoss if the file cannot be
+// read.
 func (j *Journal) Copy(w io.Writer) error {
 	return j.read(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(w)

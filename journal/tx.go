@@ -147,8 +147,8 @@ func (t *Tx) Append(e Event) uint64 {
 	return e.Seq
 }
 
-// SetFormat changes the format of the journal in this transaction. InvalidArgument if it is older than the journal's, or
-// newer than [Options.Format].
+// SetFormat changes the format of the journal in this transaction. InvalidArgument if it is older than the journal's,
+// or newer than [Options.Format].
 func (t *Tx) SetFormat(format uint32) {
 	if format < t.formats[0] || format > t.formats[1] {
 		t.refuse(fmt.Errorf("cannot give a journal of format %d format %d: %w", t.formats[0], format, errdefs.ErrInvalidArgument))

@@ -176,8 +176,8 @@ func (c *Client) Release(ctx context.Context, key, name string) error {
 	return err
 }
 
-// List returns all held streams, ordered by key and name. More than 128 streams take several requests, and the list
-// is not that of one moment then.
+// List returns all held streams, ordered by key and name. It asks for 128 streams at a time, so a longer list is not of
+// one moment.
 func (c *Client) List(ctx context.Context) ([]Held, error) {
 	var all []Held
 	for next := (wire.Request{Op: wire.OpList}); ; {
@@ -206,8 +206,8 @@ func (c *Client) Lookup(ctx context.Context, pid int, startTime uint64) (exit Ex
 	return Exit(a.Exits[0]), true, nil
 }
 
-// Forget drops the exit of a process from the ledger. The caller has stored the exit itself before. It is no error
-// if there is no such exit.
+// Forget drops the exit of a process from the ledger. The caller should have stored the exit before. It is no error if
+// the ledger has no such exit.
 func (c *Client) Forget(ctx context.Context, pid int, startTime uint64) error {
 	_, err := c.call(ctx, wire.Request{Op: wire.OpForget, Pid: pid, Start: startTime})
 	return err
@@ -218,9 +218,9 @@ func (c *Client) Forget(ctx context.Context, pid int, startTime uint64) error {
 // returns nil. It has a connection of its own, so fn may call other methods and may take its time: exits wait in
 // the ledger, and the keeper reaps without waiting for fn.
 //
-// Errors: ctx's or fn's own; Unavailable if the keeper is gone or Close was called; OutOfRange if fn was so slow
-// that the ledger has dropped exits that fn had not seen. Then call Exits again, and look at the processes that
-// should be running.
+// Errors: ctx's or fn's own; Unavailable if the keeper is gone or Close was called; OutOfRange if fn was so slow that
+// the ledger has dropped exits that fn had not seen. After OutOfRange, call Exits again, and look which of the
+// processes that should run have ended.
 func (c *Client) Exits(ctx context.Context, fn func(Exit) error) error {
 	ctx, cancel, err := c.join(ctx)
 	if err != nil {

@@ -38,8 +38,9 @@ func (e Exit) Code() int {
 // Errors: NotFound if there is no such process.
 func StartTime(pid int) (uint64, error) { return procfs.StartTime(pid) }
 
-// Boot returns the id of the machine's boot, as 32 hexadecimal digits. Whoever stores pids and start times stores
-// it too: after the next boot they may name other processes. Errors: DataLoss if the kernel's text is no id.
+// Boot returns the id of the machine's boot, as 32 hexadecimal digits (see /proc/sys/kernel/random/boot_id in
+// random(4)). A caller that stores pids and start times stores this id with them: after the next boot, they may name
+// other processes. Errors: DataLoss if the kernel's text is no id.
 func Boot() (string, error) {
 	id, err := procfs.Boot()
 	if err != nil {

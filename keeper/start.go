@@ -16,26 +16,31 @@ import (
 // maxWords is how many bytes of a keeper's messages an error of Start has at most.
 const maxWords = 4 << 10
 
-// Options tell Start how to start a keeper.
+// Options are the options of Start.
 type Options struct {
 	// Binary is the keeper's executable (cmd/keeper).
 	Binary string
-	// Dir is the keeper's directory, made 0700 if it is missing. Its socket is Dir/keeper.sock.
+	// Dir is the keeper's directory. The keeper makes it with mode 0700 if it doesn't exist. The keeper's socket is
+	// Dir/keeper.sock.
 	Dir string
-	// Log is the file that the keeper's own messages are appended to; empty: they are dropped.
+	// Log is the path of the file to which the keeper's own messages are appended. If it is empty, they are dropped.
 	Log string
-	// Runtimed is the command line of the runtime daemon that the keeper starts and restarts, with an absolute path
-	// first; empty: none. It is not used when a keeper already runs.
+	// Runtimed is the command line of the runtime daemon that the keeper starts, and starts again when it ends. Its
+	// first word is an absolute path. If Runtimed is empty, the keeper starts no runtime daemon. If a keeper runs
+	// already, Start doesn't use it.
 	Runtimed []string
-	// RuntimedLog is the file that runtimed's stdout and stderr are appended to; empty: they are dropped.
+	// RuntimedLog is the path of the file to which runtimed's stdout and stderr are appended. If it is empty, they are
+	// dropped.
 	RuntimedLog string
 }
 
-// Start connects to the keeper of a directory, and starts one if none runs there. The keeper is detached: it has a
-// session of its own and is not the caller's child (what Start starts and waits for is a process that starts the
-// keeper and ends), so it lives on when the caller dies, and the caller never has to reap it. ctx bounds the start
-// and the handshake, not the keeper's life. The caller owns the client. Errors: as Dial; Unavailable with the
-// keeper's own words if it doesn't come up, or ctx's error if that ended first.
+// Start connects to the keeper of a directory, and starts a keeper if none runs there. The keeper is detached: it has a
+// session of its own (see setsid(2)), and is not the caller's child. So it lives on when the caller dies, and the
+// caller never has to reap it. (Start starts a process that starts the keeper and ends, and waits for that process.)
+// ctx bounds the start and the handshake, and nothing after them. The caller owns the client and must Close it.
+//
+// Errors: those of Dial; Unavailable, with the keeper's messages in the text, if the keeper doesn't come up; ctx's
+// error if ctx ended first.
 func Start(ctx context.Context, opts Options) (*Client, error) {
 	args, err := opts.args()
 	if err != nil {

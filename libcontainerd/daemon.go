@@ -261,13 +261,16 @@ type Stats struct {
 	ThrottledPeriods, Throttled uint64
 	// ThrottledTime is the time that the container was throttled, in nanoseconds.
 	ThrottledTime uint64
-	// OnlineCPUs is the number of CPUs that the container can use.
+	// OnlineCPUs is the number of the host's CPUs. A cpuset of the container doesn't
+	// change it.
 	OnlineCPUs uint32
 	// MemoryUsage, MemoryMaxUsage, MemoryLimit and MemoryInactiveFile are bytes.
+	// Without a limit, MemoryLimit is larger than any host's memory.
 	MemoryUsage, MemoryMaxUsage, MemoryLimit uint64
 	MemoryInactiveFile                       uint64
 	// PidsCurrent counts the container's threads, see pids.current of the kernel's
-	// cgroup-v2.rst.
+	// cgroup-v2.rst. Without a limit, PidsLimit is 0 with control groups of version 1,
+	// and 2^64-1 with version 2.
 	PidsCurrent, PidsLimit uint64
 	// OOMKills counts the processes that the kernel killed because memory ran out.
 	OOMKills uint64

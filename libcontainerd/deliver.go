@@ -37,7 +37,8 @@ func (ctr *Container) emit(p *process, e Event) error {
 // the container is halted, and the next client finds the change.
 func (ctr *Container) emitOrHalt(p *process, e Event) {
 	if err := ctr.emit(p, e); err != nil {
-		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug("the client shuts down: the next client finds this change")
+		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug(
+			"the client shuts down and does not deliver this change; the next client finds it")
 	}
 }
 

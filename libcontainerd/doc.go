@@ -61,11 +61,11 @@
 // believes one. The client calls Daemon.Wait for each process before it starts the
 // process; the answer of that call says how the process exited.
 //
-// After each connect, and periodically, the client reconciles: it subscribes to
-// events, lists the daemon's tasks, compares them with its records, and delivers the
-// state changes that it missed. Their events have Recovered set. If the daemon doesn't
-// know the status of an exit, Exit.Unknown is set to the reason. The client never
-// invents a status.
+// After each connect, the client subscribes to events. Then it reconciles, and does so
+// again from time to time (WithReconcileEvery): it lists the daemon's tasks, compares
+// them with its records, and delivers the state changes that it missed. Their events
+// have Recovered set. If the daemon doesn't know the status of an exit, Exit.Unknown
+// is set to the reason. The client never invents a status.
 //
 // # Errors
 //

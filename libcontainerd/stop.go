@@ -20,11 +20,12 @@ type StopOptions struct {
 	// Grace is how long Stop waits after that before it kills the container. 0 is
 	// DefaultGrace; with a negative Grace, Stop sends SIGKILL only.
 	Grace time.Duration
-	// AskedBefore tells that the stop signal was sent before, such as by an engine that
-	// has died since: Stop does not send the signal again.
+	// AskedBefore says that the stop signal was sent already, for instance by an engine
+	// that has died since. Stop then doesn't send the signal again.
 	AskedBefore bool
-	// Signaled is called after a signal was sent: the stop signal, then SIGKILL. The
-	// process may have ended by then. An error ends Stop. nil is for nobody.
+	// Signaled, if not nil, is called after the stop signal was sent, and again after
+	// SIGKILL was sent. The process may have ended by then. If Signaled returns an error,
+	// Stop returns that error.
 	Signaled func(ctx context.Context, sig syscall.Signal) error
 }
 

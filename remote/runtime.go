@@ -27,7 +27,7 @@ const defaultRuntime = "io.containerd.runc.v2"
 const (
 	// LabelRuntimeArgs is a JSON array of the OCI runtime's global arguments.
 	LabelRuntimeArgs = "io.engine-lite.runtime.args"
-	// LabelNoClean is "1" if runtimed shall keep the bundle.
+	// LabelNoClean is "1" if runtimed shall keep the bundle and the process directories.
 	LabelNoClean = "io.engine-lite.noclean"
 )
 

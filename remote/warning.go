@@ -5,8 +5,9 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TrailerWarning is the gRPC trailer in runtimed's answers to Create and Exec, once for
-// each limit or privilege of the spec that the host doesn't allow.
+// TrailerWarning is a gRPC trailer in runtimed's answers to Create and Exec. It comes once
+// for each limit or privilege of the spec that the host doesn't allow; its value is a text
+// for the user.
 const TrailerWarning = "engine-lite-warning"
 
 // warnings are the warnings in a call's trailer.

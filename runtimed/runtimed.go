@@ -19,33 +19,35 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/grpcserver"
 )
 
-// Options tell a daemon where it lives. All but Runtime, Log and Version are required.
+// Options are the options of New. Root, Address and Keeper are required.
 type Options struct {
-	// Root is the state directory, made 0700 if it is missing. An absolute path.
+	// Root is the absolute path of the state directory. New makes it with mode 0700 if it doesn't exist.
 	Root string
-	// Address is the path of the unix socket to serve, which gets mode 0600.
+	// Address is the absolute path of the unix socket to serve. Run makes the socket with mode 0600.
 	Address string
-	// Keeper is the path of the keeper's socket. The keeper must be the parent, or a further ancestor, and subreaper
-	// of this process.
+	// Keeper is the absolute path of the keeper's socket. The keeper must be an ancestor of this process, and its child
+	// subreaper.
 	Keeper string
-	// Runtime is an OCI runtime's name or path; empty for crun where it runs on this host, else runc.
+	// Runtime is the name or the path of an OCI runtime. Empty means crun if it runs on this host, else runc.
 	Runtime string
-	// ParentGroup is the control group below which all containers are made, by its name below the root of the control
-	// groups. The daemon removes the group a second after the last container; empty for a group that is left alone.
+	// ParentGroup is the control group below which all containers are made: its name, which has no slash, below the root
+	// of each hierarchy. The daemon removes the group a second after the last container. If ParentGroup is empty, the
+	// daemon removes no such group.
 	ParentGroup string
-	// Version is what the version service tells.
+	// Version is the version that the daemon reports to clients.
 	Version string
-	// Trace begins a span of a request, below the one that its metadata names, and returns what ends it; nil where
-	// nobody records.
+	// Trace, if not nil, is called at the beginning of each request. It begins a span, a child of the span that header
+	// (the request's gRPC metadata) names. The daemon handles the request with the returned context, and then calls the
+	// returned function, which ends the span.
 	Trace func(ctx context.Context, name string, header http.Header) (context.Context, func())
-	// Log takes messages; nil for logrus's standard logger.
+	// Log receives the daemon's messages. nil is logrus' standard logger.
 	Log *logrus.Entry
 }
 
 // stopGrace is how long requests may take to end by themselves when the daemon stops.
 const stopGrace = 2 * time.Second
 
-// Daemon serves one root. Make it with [New], let it work with [Daemon.Run].
+// Daemon is a runtime daemon. New makes one, and Run runs it.
 type Daemon struct {
 	core    *core.Daemon
 	address string
@@ -53,10 +55,10 @@ type Daemon struct {
 }
 
 // New locks the root, chooses the OCI runtime, connects to the keeper and takes over the containers that an earlier
-// daemon left. The caller runs or closes the daemon.
+// daemon left. ctx bounds New, and nothing after it. The caller must Close the daemon, after Run if it calls Run.
 //
-// Errors: FailedPrecondition if another daemon has the root, a newer one wrote it, or no OCI runtime works,
-// Unavailable without a keeper, InvalidArgument for bad options.
+// Errors: InvalidArgument for bad options; FailedPrecondition if another daemon has the root, if a newer release wrote
+// the root, or if no OCI runtime works; Unavailable if the keeper doesn't answer.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	if !filepath.IsAbs(opts.Root) || !filepath.IsAbs(opts.Address) || !filepath.IsAbs(opts.Keeper) {
 		return nil, fmt.Errorf("root %q, address %q and keeper %q must be absolute paths: %w",
@@ -72,9 +74,12 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		config: grpcserver.Config{Version: opts.Version, Trace: opts.Trace}}, nil
 }
 
-// Run serves the socket and handles exits until ctx ends, then stops: waits end with Unavailable, operations that are
-// under way are finished. It returns when all that it started has ended. Containers run on. Run may be called once.
-// It fails with class Unavailable when the keeper that started this process dies.
+// Run serves the socket and handles exits until ctx ends. Then waits end with Unavailable, operations that are in
+// progress are finished, and Run returns when all goroutines that it started have ended. Containers run on. Run may be
+// called once.
+//
+// Errors: FailedPrecondition if the address is no socket, or another process serves it; Unavailable when the keeper
+// that started this process dies.
 func (d *Daemon) Run(ctx context.Context) error {
 	listener, err := unixsocket.Listen(ctx, "unix", d.address, 0o600) // the root's lock keeps others away
 	if err != nil {
@@ -107,13 +112,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// Close gives up the root. Containers run on. It may only be called once Run has returned or if it was never called.
+// Close unlocks the root. Containers run on. Call it after Run has returned, or if Run was never called.
 func (d *Daemon) Close() error { return d.core.Close() }
 
-// ExecCRIU becomes CRIU, with further arguments, if an OCI runtime has started this program under CRIU's name; else
-// it does nothing. The program that runs a [Daemon] calls it first of all. It returns only without having become
-// CRIU.
+// ExecCRIU must be the first call of a program that runs a [Daemon]. For a checkpoint, the daemon lets the OCI runtime
+// start this program in place of CRIU. ExecCRIU then executes CRIU with additional arguments (see execve(2)), and
+// returns only an error. If the OCI runtime has not started this program, ExecCRIU does nothing and returns nil.
 func ExecCRIU() error { return criu.Exec() }
 
-// StandsForCRIU tells whether an OCI runtime has started this program under CRIU's name.
+// StandsForCRIU reports whether an OCI runtime has started this program in place of CRIU.
 func StandsForCRIU() bool { return criu.RunsAsCRIU() }

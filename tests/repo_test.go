@@ -129,6 +129,42 @@ func TestLinks(t *testing.T) {
 	})
 }
 
+// TestConflicts finds a merge that was committed half way.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	marker := regexp.MustCompile(`(?m)^(<{7}|>{7}) `)
+	eachFile(t, func(path string, data []byte) {
+		if m := marker.Find(data); m != nil {
+			t.Errorf("%s has a conflict marker", path)
+		}
+	})
+}
+
+// TestNamedTests checks that each test, benchmark and fuzzer that the docs name exists.
+func TestNamedTests(t *testing.T) {
+	t.Parallel()
+	defined, named := map[string]bool{}, map[string]string{}
+	definition := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)[A-Z]\w*)\(`)
+	name := regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w*`)
+	eachFile(t, func(path string, data []byte) {
+		switch {
+		case strings.HasSuffix(path, "_test.go"):
+			for _, m := range definition.FindAllSubmatch(data, -1) {
+				defined[string(m[1])] = true
+			}
+		case strings.HasSuffix(path, ".md"):
+			for _, m := range name.FindAll(data, -1) {
+				named[string(m)] = path
+			}
+		}
+	})
+	for test, path := range named {
+		if !defined[test] {
+			t.Errorf("%s names %s, which does not exist", path, test)
+		}
+	}
+}
+
 // changeKinds are the first words of entries of the changelog.
 var changeKinds = []string{"Added", "Changed", "Fixed", "Removed", "Security"}
 

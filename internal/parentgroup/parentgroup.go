@@ -116,7 +116,8 @@ func (k *Keeper) sweep(ctx context.Context) {
 			}
 			var err error
 			if done, err = k.remove(); err != nil {
-				logrus.WithError(err).Warn("The containers' empty control group is not removed. It is tried again after the next container.")
+				logrus.WithError(err).Warn(
+					"cannot remove the empty control group of all containers; trying again after the next container")
 				done = true
 			}
 		}

@@ -62,10 +62,10 @@ func Open(path string, boot procfs.BootID, logger *log.Logger) (*Ledger, error) 
 	var broken int
 	l.kept, l.last, broken = decodeLedger(data)
 	if broken > 0 {
-		logger.Printf("ledger: %d records are broken and skipped; the file has %d bytes", broken, len(data))
+		logger.Printf("ledger: skipped %d damaged records of a file of %d bytes", broken, len(data))
 	}
 	if ok && was != boot {
-		logger.Printf("ledger: %d exits are of an earlier boot and dropped", len(l.kept))
+		logger.Printf("ledger: dropped %d exits of an earlier boot", len(l.kept))
 		l.kept = nil
 	}
 	if err := l.rewriteLocked(); err != nil {
@@ -173,7 +173,8 @@ func (l *Ledger) writeLocked(kind uint32, e entry) {
 	}
 	if err != nil {
 		l.failed = time.Now()
-		l.log.Printf("ledger: cannot write the file; new exits are in memory only, and the file is tried again: %v", err)
+		l.log.Printf(
+			"ledger: cannot write the file; new exits are in memory only until a later write succeeds: %v", err)
 	}
 }
 

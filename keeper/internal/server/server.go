@@ -235,7 +235,7 @@ func (s *server) awaitDead(n *session) {
 	s.mu.Unlock()
 	for other, number := range earlier {
 		if number < earlier[n] && hungUp(other.conn) && !streams.Settled(other.done) {
-			s.log.Print("connection: the session of a dead client does not end; another client is served without it")
+			s.log.Print("the session of a dead client does not end; serving the next client without waiting for it")
 		}
 	}
 }

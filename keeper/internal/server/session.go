@@ -37,11 +37,11 @@ type session struct {
 // serve answers requests until the connection ends, and then returns the streams that the client had taken.
 func (s *session) serve() {
 	if err := s.answerAll(); err != nil {
-		s.log.Printf("connection: %v", err)
+		s.log.Printf("a client's connection ended with an error; taking its streams back: %v", err)
 	}
 	s.conn.Close() // nothing can be lost: requests have their answers
 	if err := s.streams.GiveAllBack(s); err != nil {
-		s.log.Printf("connection: %v", err)
+		s.log.Printf("cannot take back all streams of a client that is gone: %v", err)
 	}
 }
 

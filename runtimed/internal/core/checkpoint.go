@@ -130,7 +130,7 @@ func (c *container) completeCheckpoint(p pendingCheckpoint) error {
 	err := criu.DropPipeData(p.Partial, func(id uint32) bool { return slices.Contains(p.Outputs, id) })
 	if err != nil {
 		d.log.WithError(err).WithField("container",
-			c.id).Error("a restore of this checkpoint is going to write once more what nobody had read by now")
+			c.id).Error("cannot remove unread output from a checkpoint; a restore will write that output a second time")
 	}
 	if err := unix.Rename(p.Partial, p.Target); err != nil { // os.Rename doesn't replace an empty directory
 		return errors.Join(fmt.Errorf("cannot give the checkpoint its place: %w", err), c.abandonCheckpoint(p))

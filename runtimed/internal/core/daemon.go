@@ -25,26 +25,27 @@ import (
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 )
 
-// Options tell a daemon where its state and its keeper are. All but Runtime and Log are required.
+// Options are the options of New. Root and Keeper are required.
 type Options struct {
-	// Root is the state directory, made 0700 if it is missing. An absolute path.
+	// Root is the absolute path of the state directory. New makes it with mode 0700 if it doesn't exist.
 	Root string
-	// Keeper is the path of the keeper's socket. The keeper must be the parent, or a further ancestor, and subreaper
-	// of this process.
+	// Keeper is the absolute path of the keeper's socket. The keeper must be an ancestor of this process, and its child
+	// subreaper.
 	Keeper string
-	// Runtime is an OCI runtime's name or path; empty for crun where it runs on this host, else runc.
+	// Runtime is the name or the path of an OCI runtime. Empty means crun if it runs on this host, else runc.
 	Runtime string
-	// ParentGroup is the control group below which all containers are made, by its name below the root. The daemon
-	// removes the group when no container is in it; empty for one that is left alone.
+	// ParentGroup is the control group below which all containers are made: its name, which has no slash, below the root
+	// of each hierarchy. The daemon removes the group a second after the last container. If ParentGroup is empty, the
+	// daemon removes no such group.
 	ParentGroup string
-	// Log takes messages; nil for logrus's standard logger.
+	// Log receives the daemon's messages. nil is logrus' standard logger.
 	Log *logrus.Entry
 }
 
 // runtimeTimeout bounds one call of the OCI runtime, whoever still waits for it.
 const runtimeTimeout = 2 * time.Minute
 
-// Daemon serves one root. Make it with [New], let it work with [Daemon.Run].
+// Daemon has the containers of one root. New makes a Daemon, and HandleExits runs it.
 type Daemon struct {
 	opts    Options
 	log     *logrus.Entry
@@ -100,7 +101,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	if d.runtime, note, err = ociruntime.Choose(ctx, opts.Runtime, d.tmp()); err != nil {
 		return nil, err
 	}
-	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("OCI runtime")
+	log.WithFields(logrus.Fields{"runtime": d.runtime, "why": note}).Info("chose the default OCI runtime")
 	if d.host, err = host.Detect(d.tmp()); err != nil {
 		return nil, err
 	}
@@ -247,7 +248,7 @@ func (c *container) change(ctx context.Context, fn func(context.Context) error) 
 // publish sends an event of a namespace to all subscribers.
 func (d *Daemon) publish(ns, topic string, event any) {
 	if err := d.events.Publish(ns, topic, event); err != nil {
-		d.log.WithError(err).Error("an event could not be published")
+		d.log.WithError(err).Error("cannot publish an event; its subscribers do not get it")
 	}
 }
 
@@ -268,7 +269,7 @@ func (d *Daemon) onExit(e keeper.Exit) error {
 func (d *Daemon) forgetExit(e keeper.Exit) {
 	err := d.keeper.Do(func(ctx context.Context, k *keeper.Client) error { return k.Forget(ctx, e.Pid, e.StartTime) })
 	if err != nil {
-		d.log.WithError(err).WithField("pid", e.Pid).Warn("the keeper didn't forget an exit")
+		d.log.WithError(err).WithField("pid", e.Pid).Warn("cannot delete an exit from the keeper's ledger")
 	}
 }
 
@@ -282,7 +283,8 @@ func (d *Daemon) prepareMigration() {
 	d.work.Go(func() {
 		defer d.migrating.Store(false)
 		if err := cgroup.MigrateInPlace(); err != nil {
-			d.log.WithError(err).Debug("the next change of a control group has to wait")
+			d.log.WithError(err).Debug(
+				"cannot prepare the kernel for a change of a control group; the next change takes longer")
 		}
 	})
 }

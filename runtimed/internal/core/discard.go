@@ -91,6 +91,7 @@ func (t *containerTask) discardFailed(bound time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if err := t.discard(ctx); err != nil {
-		d.log.WithError(err).Error("a task that could not be created left something behind")
+		d.log.WithError(err).Error(
+			"cannot remove all that a failed create left; trying again at the next create or delete of the container")
 	}
 }

@@ -60,7 +60,8 @@ func (p *Process) finishNow(r ExitRecord, ledger *keeper.Exit) {
 		r.OOM = groups.OOMKilled()
 	}
 	if err := statefile.WriteJSON(p.file("exit"), r); err != nil {
-		log.WithError(err).Error("cannot write the exit record; the keeper goes on to remember the exit")
+		log.WithError(err).Error(
+			"cannot write an exit record; the exit stays in the keeper's ledger for the next runtimed")
 		ledger = nil
 	}
 	p.announce(r, log)
@@ -79,7 +80,7 @@ func (p *Process) announce(r ExitRecord, log *logrus.Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.transitionLocked("end", stopped); err != nil {
-		log.WithError(err).Warn("an exit came for a process that had ended")
+		log.WithError(err).Warn("got a second exit of a process; ignoring it")
 		return
 	}
 	p.exit, p.term = r, nil
@@ -110,7 +111,8 @@ func (t *containerTask) killLeftover() {
 	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
 	defer cancel()
 	if err := t.record.Runtime.SignalAll(ctx, t.target(), int(unix.SIGKILL)); err != nil {
-		d.log.WithError(err).WithField("container", t.c.id).Warn("cannot kill what the container left behind")
+		d.log.WithError(err).WithField("container", t.c.id).Warn(
+			"cannot kill the processes that run on after their container's exit")
 	}
 }
 
@@ -123,7 +125,8 @@ func (d *Daemon) sweep() {
 		}
 		exit, found, err := d.lookup(pid, l.start)
 		if err != nil {
-			d.log.WithError(err).WithField("pid", pid).Warn("cannot look up an exit")
+			d.log.WithError(err).WithField("pid", pid).Warn(
+				"cannot look up an exit in the keeper's ledger; trying again after the next connection")
 			continue
 		}
 		if !d.exits.forget(pid, l.p) {

@@ -31,7 +31,8 @@ func (t *containerTask) removeGroups(ctx context.Context) error {
 		return fmt.Errorf("cannot remove the control groups of container %q: %w", t.c.id, err)
 	}
 	if owner != "" {
-		d.log.WithField("container", t.c.id).Warnf("control groups are left, since %s is in them: %v", owner, left)
+		d.log.WithField("container", t.c.id).Warnf(
+			"control groups are not removed, since %s is in them: %v", owner, left)
 	}
 	return nil
 }

@@ -41,7 +41,8 @@ func (d *Daemon) endLeftovers(ctx context.Context, state string, seen map[int]ui
 			err = proc.Signal(pid, start, proc.KillSignal)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
-			d.log.WithError(err).WithField("pid", pid).Error("an OCI runtime of an earlier daemon is still there")
+			d.log.WithError(err).WithField("pid", pid).Error(
+				"cannot wait for or kill an OCI runtime that an earlier runtimed started")
 		}
 	}
 	return more

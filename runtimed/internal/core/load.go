@@ -57,7 +57,8 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 	dir := filepath.Join(d.opts.Root, ns)
 	n := &namespace{containers: make(map[string]*container)}
 	if err := statefile.ReadJSON(filepath.Join(dir, namespaceFile), &n.labels); err != nil && !errdefs.IsNotFound(err) {
-		d.log.WithError(err).WithField("namespace", ns).Error("cannot read the namespace's labels")
+		d.log.WithError(err).WithField("namespace", ns).Error(
+			"cannot read the namespace's labels; the namespace has none")
 	}
 	d.namespaces[ns] = n
 	ids, err := directories(dir)
@@ -70,7 +71,8 @@ func (d *Daemon) loadNamespace(ctx context.Context, ns string) error {
 		}
 		c, err := d.loadContainer(ctx, ns, id)
 		if err != nil {
-			d.log.WithError(err).WithField("container", id).Error("cannot take over a container")
+			d.log.WithError(err).WithField("container", id).Error(
+				"cannot load a container; runtimed does not serve the container before its next start")
 			continue
 		}
 		n.containers[id] = c
@@ -87,7 +89,8 @@ func (d *Daemon) removedLeftover(dir string) bool {
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		d.log.WithError(err).WithField("directory", dir).Error("cannot remove what is left of a container")
+		d.log.WithError(err).WithField("directory", dir).Error(
+			"cannot remove the directory of a container that has no record; trying again at the next start")
 	}
 	return true
 }
@@ -127,7 +130,8 @@ func (c *container) loadTask(ctx context.Context) (*containerTask, error) {
 		}
 	}
 	if err := c.loadCheckpoint(); err != nil {
-		d.log.WithError(err).WithField("container", c.id).Error("cannot end a checkpoint that was begun")
+		d.log.WithError(err).WithField("container", c.id).Error(
+			"cannot finish or undo a checkpoint that an earlier runtimed began")
 	}
 	start, err := t.init.loadRecords()
 	if errdefs.IsNotFound(err) && statefile.Exists(t.init.file(readyFile)) {
@@ -154,7 +158,8 @@ func (c *container) loadTask(ctx context.Context) (*containerTask, error) {
 	}
 	for _, name := range names {
 		if err := t.loadExec(name); err != nil {
-			d.log.WithError(err).WithField("container", c.id).Errorf("cannot take over process %q", name)
+			d.log.WithError(err).WithField("container", c.id).Errorf(
+				"cannot load process %q; runtimed does not serve the process before its next start", name)
 		}
 	}
 	return t, nil
@@ -250,7 +255,7 @@ func (p *Process) adopt() {
 		return
 	}
 	if !errdefs.IsNotFound(err) {
-		d.log.WithError(err).Error("cannot read an exit record")
+		d.log.WithError(err).Error("cannot read the exit record of a process; ignoring the record")
 	}
 	if d.rebooted {
 		p.finishNow(unknownExit("the host was booted anew"), nil)
@@ -258,7 +263,8 @@ func (p *Process) adopt() {
 	}
 	if p.record.Terminal {
 		if err := p.takeTerminal(); err != nil {
-			d.log.WithError(err).WithField("process", p.String()).Error("the terminal is lost")
+			d.log.WithError(err).WithField("process", p.String()).Error(
+				"cannot take the terminal of a process from the keeper; the terminal is lost")
 		}
 	} else if p.record.Stdin != "" {
 		p.holdAgain()

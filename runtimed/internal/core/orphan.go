@@ -34,7 +34,8 @@ func (d *Daemon) watchOrphan(ctx context.Context, pid int, l liveProcess) {
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		d.log.WithError(err).WithField("process",
-			l.p.String()).Error("cannot watch a process that is not the keeper's child")
+			l.p.String()).Error(
+			"cannot wait for the exit of a process that is not the keeper's child; the next runtimed tries again")
 		return
 	}
 	if !d.exits.forget(pid, l.p) {

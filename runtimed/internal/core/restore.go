@@ -55,7 +55,8 @@ func (p *Process) restore(ctx context.Context) error {
 	}
 	if plan.Work == "" {
 		if rm := os.RemoveAll(work); rm != nil {
-			d.log.WithError(rm).WithField("process", p.String()).Warn("CRIU's work directory is left")
+			d.log.WithError(rm).WithField("process", p.String()).Warn(
+				"cannot remove CRIU's work directory after a restore")
 		}
 	}
 	return err
@@ -73,7 +74,7 @@ func (p *Process) undoRestore(ctx context.Context) {
 	}
 	if err != nil {
 		d.log.WithError(err).WithField("process",
-			p.String()).Error("a process that could not be restored left something behind")
+			p.String()).Error("cannot remove all that the failed restore of a process left")
 	}
 	p.undoStart()
 }

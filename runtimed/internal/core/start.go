@@ -49,7 +49,7 @@ func (p *Process) startInit(ctx context.Context) error {
 				return p.task.classify(err)
 			}
 			d.log.WithError(err).WithField("process",
-				p.String()).Warn("the OCI runtime failed after it had started the container")
+				p.String()).Warn("the OCI runtime failed after it had started the container; the container runs on")
 		}
 		p.started(runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: p.task.c.id, Pid: p.Pid()})
 		return nil
@@ -89,7 +89,7 @@ func (p *Process) revertStart(to status) {
 func (p *Process) started(topic string, event any) {
 	d := p.task.c.d
 	if err := statefile.Write(p.file("running"), nil); err != nil {
-		d.log.WithError(err).WithField("process", p.String()).Error("cannot write down that a process runs")
+		d.log.WithError(err).WithField("process", p.String()).Error("cannot record that a process runs")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -208,7 +208,7 @@ func (p *Process) undoStart() {
 	}
 	if err := errors.Join(errs...); err != nil {
 		d.log.WithError(err).WithField("process",
-			p.String()).Error("a process that could not be started left something behind")
+			p.String()).Error("cannot remove all that the failed start of a process left")
 	}
 }
 

@@ -84,7 +84,8 @@ func (p *Process) runTerminal(master *os.File, stdinClosed bool) error {
 		stdin = ""
 	}
 	term, err := terminal.New(master, stdin, p.record.Stdout, func(stream string, err error) {
-		d.log.WithError(err).WithField("process", p.String()).Errorf("the terminal's %s broke", stream)
+		d.log.WithError(err).WithField("process", p.String()).Errorf(
+			"the %s of a terminal ended with an error; no more of its bytes are moved", stream)
 	})
 	if err != nil {
 		return err
@@ -109,7 +110,8 @@ func (p *Process) holdAgain() {
 	case err == nil, errdefs.IsAlreadyExists(err):
 	case errdefs.IsFailedPrecondition(err), errdefs.IsNotFound(err): // nobody reads it any more
 	default:
-		d.log.WithError(err).WithField("process", p.String()).Warn("stdin ends with the engine")
+		d.log.WithError(err).WithField("process", p.String()).Warn(
+			"cannot give the stdin of a process to the keeper; the process reads an end of file when the engine ends")
 	}
 }
 
@@ -135,6 +137,7 @@ func (p *Process) releaseStreams(name string) {
 	}
 	err := d.keeper.Do(func(ctx context.Context, k *keeper.Client) error { return k.Release(ctx, p.key, name) })
 	if err != nil {
-		d.log.WithError(err).WithField("process", p.String()).Warn("the keeper didn't release a stream")
+		d.log.WithError(err).WithField("process", p.String()).Warn(
+			"cannot release the streams of a process at the keeper")
 	}
 }

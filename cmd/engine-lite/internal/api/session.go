@@ -160,7 +160,8 @@ func (s *session) finish(err error) error {
 	if s.conn == nil || err == nil {
 		return err
 	}
-	s.of.log.WithError(err).WithField("path", s.r.URL.Path).Debug("a client's session ended with an error")
+	s.of.log.WithError(err).WithField("path", s.r.URL.Path).Debug(
+		"the connection of an attached client ended with an error")
 	return nil
 }
 

@@ -94,8 +94,8 @@ func checkPlatform(img images.Image, platform string) error {
 	return nil
 }
 
-// withheld returns what the host keeps a container from having. containerd's runtimes refuse to start what runtimed starts
-// with less.
+// withheld returns what the host keeps a container from having. containerd's runtimes refuse to start what runtimed
+// starts with less.
 func (e *Engine) withheld(r *record.Record) ([]string, error) {
 	if e.opts.Shims {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package engine is what a user asks of a container, and orders the packages that do it. It keeps the truth in the journal
-// (store, record), has processes run by the client layer (libcontainerd), and is the backend of that layer.
+// Package engine is what a user asks of a container, and orders the packages that do it. It keeps the truth in the
+// journal (store, record), has processes run by the client layer (libcontainerd), and is the backend of that layer.
 //
 // The steps of a container, and what the journal has after each:
 //

@@ -157,7 +157,9 @@ func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Contai
 	err = errors.Join(err, e.AbandonExecs(o.ID), e.sweepExecs(ctx, o))
 	s.End(err)
 	if err != nil && !e.background.Ended() {
-		log.WithError(err).WithField("container", o.ID).Error("cannot clean up after the container's exit")
+		log.WithError(err).WithField("container", o.ID).Error(
+			"cannot delete all that the container's last run left; " +
+				"trying again when the container is started or removed")
 	}
 }
 
@@ -180,7 +182,8 @@ func (e *Engine) autoRemove(o *task) {
 			return
 		}
 		if delay.First() {
-			log.WithError(err).WithField("container", o.ID).Error("cannot remove the container after its exit; it is tried again")
+			log.WithError(err).WithField("container", o.ID).Error(
+				"cannot remove the container after its exit; trying again until the container is removed")
 		}
 		ctx, cancel := context.WithTimeout(e.background.Context(), delay.Next())
 		_ = o.Await(ctx, func(v containers.View) bool { return v.Gone }) // in time or not, the next try knows
@@ -219,6 +222,7 @@ func (e *Engine) noteStdinClosed(o *task, l *stdio.IO) {
 		return nil
 	}})
 	if err != nil && !errors.Is(err, containers.ErrUnchanged) && !errdefs.IsNotFound(err) && !e.background.Ended() {
-		log.WithError(err).WithField("container", o.ID).Warn("a restart of the engine would open the container's stdin again")
+		log.WithError(err).WithField("container", o.ID).Warn(
+			"cannot record that the container's stdin is closed; the next engine would open it again")
 	}
 }

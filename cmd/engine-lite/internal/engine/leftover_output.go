@@ -81,7 +81,8 @@ func (e *Engine) drainLater(o *task, l *stdio.IO, streams libcontainerd.Streams)
 			err = errors.Join(err, streams.Close())
 		}
 		if err != nil {
-			log.WithError(err).WithField("container", o.ID).Error("cannot clean up after an earlier engine")
+			log.WithError(err).WithField("container", o.ID).Error(
+				"cannot finish the log and close the streams of a run that an earlier engine left")
 		}
 	})
 }

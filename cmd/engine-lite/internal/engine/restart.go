@@ -26,7 +26,8 @@ func (e *Engine) awaitRestart(o *task) {
 			return
 		}
 		if err := e.restartDue(e.background.Context(), o, r.RestartAt); err != nil && !e.background.Ended() {
-			log.WithError(err).WithField("container", o.ID).Warn("the container was not restarted")
+			log.WithError(err).WithField("container", o.ID).Warn(
+				"cannot restart the container as its restart policy asks for")
 		}
 	})
 }

@@ -87,7 +87,9 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	if err != nil {
 		o.Change(func() { o.Task, o.cleanup = nil, nil })
 		if undo := ctr.Delete(ctx, libcontainerd.DeleteOptions{}); undo != nil {
-			log.WithError(undo).WithField("container", o.ID).Warn("cannot delete the container at the runtime daemon: trying again when it is started or removed")
+			log.WithError(undo).WithField("container", o.ID).Warn(
+				"cannot delete a container at the runtime daemon after a failed start; " +
+					"trying again when the container is started or removed")
 		}
 		return err
 	}
@@ -143,7 +145,8 @@ func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {
 func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 	code, text, class := process.StartFailure(cause)
 	if err := o.endIO(); err != nil {
-		log.WithError(err).WithField("container", o.ID).Warn("cannot clean up after a start that failed")
+		log.WithError(err).WithField("container", o.ID).Warn(
+			"cannot close the streams of a container whose start failed")
 	}
 	refused := classed.Errorf(class, "%s", text)
 	r, _, err := o.Commit(ctx, containers.Change{

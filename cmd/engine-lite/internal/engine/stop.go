@@ -128,7 +128,8 @@ func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error 
 	}
 	if r := o.Record(); r.Status == record.StatusPaused && endsContainer(sig, r) {
 		if err := ctr.Resume(ctx); err != nil {
-			log.WithError(err).WithField("container", o.ID).Debug("a container that is to end was not resumed")
+			log.WithError(err).WithField("container", o.ID).Debug(
+				"cannot resume a paused container after the signal that is to end it")
 		}
 	}
 	return o.Notify(ctx, "kill", signalAttributes(sig))

@@ -34,7 +34,9 @@ func (o Options) openJournal(path string) (store.Journal, error) {
 		err = fmt.Errorf("%w; containers run on, and \"engine-lite journal check\" tells more", err)
 	}
 	if err == nil && j.Torn() {
-		log.WithField("journal", path).Warn("one of the journal's meta pages is torn, so the last commit may be missing: one that a crash cut off, unless the disk has lost what it had synced")
+		log.WithField("journal", path).Warn(
+			"one of the journal's two meta pages is damaged, as after a crash during a commit; " +
+				"using the other page. An acknowledged commit is missing only if the disk lost synced data")
 	}
 	return j, err
 }

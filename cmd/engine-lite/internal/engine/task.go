@@ -29,8 +29,8 @@ type task struct {
 	unannounced *unannounced
 	// generation is that of the run under way or being started.
 	generation uint64
-	// cleanup is closed when the run under way, or the last one, has ended and nothing of it is left; nil where there was
-	// none.
+	// cleanup is closed when the run under way, or the last one, has ended and nothing of it is left; nil where there
+	// was none.
 	cleanup chan struct{}
 }
 

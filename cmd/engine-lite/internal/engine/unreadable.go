@@ -33,11 +33,12 @@ func (e *Engine) mergeAmendments(ctx context.Context) error {
 // askTimeout bounds how long the runtime daemon is asked after a container whose record cannot be read.
 const askTimeout = 5 * time.Second
 
-// adoptUnreadable finds out what became of a container whose record cannot be read, and writes that down beside the record:
-// from the runtime daemon whether the container runs, and from the events how it ended, where the record says neither. It
-// returns what is known of the container then.
+// adoptUnreadable finds out what became of a container whose record cannot be read, and writes that down beside the
+// record: from the runtime daemon whether the container runs, and from the events how it ended, where the record says
+// neither. It returns what is known of the container then.
 func (e *Engine) adoptUnreadable(ctx context.Context, r *record.Record) (*record.Record, error) {
-	log.WithError(r.Unreadable()).WithField("container", r.ID).Error("the record of a container cannot be read: the container can only be stopped or removed")
+	log.WithError(r.Unreadable()).WithField("container", r.ID).Error(
+		"cannot read the record of a container; start, restart, exec and rename of the container are refused")
 	if r.Running() {
 		return r, nil
 	}
@@ -90,7 +91,8 @@ func (e *Engine) askForTask(ctx context.Context, id string) (none libcontainerd.
 	case errdefs.IsNotFound(err):
 		return none, nil
 	case err != nil:
-		log.WithError(err).WithField("container", id).Warn("the runtime daemon does not say whether the container runs: the engine does not take it up before its next start")
+		log.WithError(err).WithField("container", id).Warn(
+			"the runtime daemon does not answer whether the container runs; the engine asks again at its next start")
 		return none, nil
 	case task.Status != libcontainerd.TaskRunning && task.Status != libcontainerd.TaskPaused:
 		return none, nil
@@ -126,8 +128,8 @@ func (e *Engine) lastSeen(ctx context.Context, id string) (last journal.Event, e
 	return last, ctx.Err()
 }
 
-// deleteUnreadable deletes what the runtime daemon has of a container whose record cannot be read, and that does not run:
-// the sweep leaves such a container alone.
+// deleteUnreadable deletes what the runtime daemon has of a container whose record cannot be read, and that does not
+// run: the sweep leaves such a container alone.
 func (e *Engine) deleteUnreadable(ctx context.Context, o *task) error {
 	left, err := e.findLeftovers(ctx)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package eventstream is the events of an engine as clients see them: in Docker's words, filtered, with their numbers in
-// the journal, and resumable at each number.
+// Package eventstream is the events of an engine as clients see them: in Docker's words, filtered, with their numbers
+// in the journal, and resumable at each number.
 package eventstream
 
 import (

@@ -156,7 +156,8 @@ func (s *Store) refresh(ctx context.Context) error {
 	for _, img := range list {
 		rec := &record{Image: img, image: s.derived(ctx, old, next, img)}
 		if rec.named, err = parseRecordName(img.Name); err != nil {
-			s.log.WithError(err).WithField("image", img.Name).Warn("an image with a malformed name is left out")
+			s.log.WithError(err).WithField("image", img.Name).Warn(
+				"the name of an image is malformed; lists leave the image out")
 			continue
 		}
 		next.add(rec)
@@ -177,7 +178,7 @@ func (s *Store) derived(ctx context.Context, old, next *catalog, img ctrimages.I
 	}
 	derived, err := s.derive(ctx, img.Target, s.platform)
 	if err != nil {
-		s.log.WithError(err).WithField("image", img.Name).Warn("an image can't be read; it can only be removed")
+		s.log.WithError(err).WithField("image", img.Name).Warn("cannot read an image; the image can only be removed")
 		return nil
 	}
 	return derived

@@ -83,7 +83,7 @@ func (c *collector) once(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, cancel) })()
 	if err := c.collect(collecting); err != nil && ctx.Err() == nil {
-		c.log.WithError(err).Warn("a collection of image garbage failed; the garbage stays until the next one")
+		c.log.WithError(err).Warn("cannot remove unused image content; it stays until the next collection")
 	}
 }
 
@@ -132,7 +132,7 @@ func (s *Store) hold(ctx context.Context) (held context.Context, release func(),
 		defer cancel()
 		if err := s.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
 			s.log.WithError(err).WithField("lease", lease.ID).
-				Warn("an image lease can't be released; its content stays until the next start")
+				Warn("cannot release an image lease; its content stays until the next start")
 		}
 		s.collector.request()
 	}

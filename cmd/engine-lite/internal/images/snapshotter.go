@@ -59,7 +59,7 @@ func (s *Store) chooseSnapshotter(root string) string {
 	}
 	if err != nil {
 		s.log.WithError(err).
-			Warn("overlayfs doesn't work under the image root; the native snapshotter is used and copies layers")
+			Warn("overlayfs doesn't work under the image root; using the native snapshotter, which copies layers")
 		return nativeCopies
 	}
 	return overlayfs

@@ -23,7 +23,8 @@ func snapshotsDatabase(root, snapshotter string) string {
 func (s *Store) holdSpace() {
 	for _, path := range []string{filepath.Join(s.root, "metadata.db"), snapshotsDatabase(s.root, s.snapshotter)} {
 		if err := holdBehind(path); err != nil {
-			s.log.WithError(err).Debug("no space can be reserved for removals on a full disk")
+			s.log.WithError(err).Debug(
+				"cannot reserve disk space for the image databases; removals may fail on a full disk")
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package mounts is all that is mounted into a container beside its root filesystem: today the files of /etc, tmpfs, and
-// the host's /dev/shm.
+// Package mounts is all that is mounted into a container beside its root filesystem: today the files of /etc, tmpfs,
+// and the host's /dev/shm.
 package mounts
 
 import (

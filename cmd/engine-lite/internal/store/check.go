@@ -10,7 +10,8 @@ import (
 
 // Comparison finds where records and events contradict each other.
 type Comparison interface {
-	// Records reads the records, as one commit left them. It passes over those that cannot be read: Check has reported them.
+	// Records reads the records, as one commit left them. It passes over those that cannot be read: Check has reported
+	// them.
 	Records(r journal.Reader) error
 	// Event gets the events up to that commit, oldest first, as far as they are kept.
 	Event(ev journal.Event)
@@ -64,8 +65,8 @@ func checkRecords(r journal.Reader, kinds []Registered) (found []string) {
 	return found
 }
 
-// replay hands the events up to newest to the comparisons. Events that are dropped meanwhile say nothing that later ones
-// do not.
+// replay hands the events up to newest to the comparisons. Events that are dropped meanwhile say nothing that later
+// ones do not.
 func replay(ctx context.Context, j Journal, newest uint64, comparisons []Comparison) error {
 	cursor := j.Cursor(j.Oldest() - 1)
 	for cursor.Position() < newest {

@@ -27,7 +27,8 @@ func Marshal(v any) ([]byte, error) { return json.Marshal(v, form) }
 
 var errNoObject = errors.New("it is not a JSON object")
 
-// Unmarshal reads the stored form of a record, which is a JSON object. After an error, fields that could be read are set.
+// Unmarshal reads the stored form of a record, which is a JSON object. After an error, fields that could be read are
+// set.
 func Unmarshal(raw []byte, v any) error {
 	if raw = bytes.TrimLeft(raw, " \t\r\n"); len(raw) == 0 || raw[0] != '{' {
 		return errNoObject

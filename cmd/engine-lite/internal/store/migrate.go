@@ -27,8 +27,8 @@ const Format = 2
 // copy of the one before. To go back to the release before, put the copy in the journal's place.
 const CopySuffix = ".before-migration"
 
-// Open returns the store of a journal, after it has brought the journal to the form of this release. What it changes for
-// that is one commit, before which it leaves a copy of the journal beside it. Only records of these kinds can be
+// Open returns the store of a journal, after it has brought the journal to the form of this release. What it changes
+// for that is one commit, before which it leaves a copy of the journal beside it. Only records of these kinds can be
 // written. The store owns the journal, unless Open fails: Close closes it.
 //
 // Records that cannot be read, and those of a newer release, stay as they are.
@@ -69,7 +69,8 @@ func (m *migration) run(ctx context.Context) error {
 		return fmt.Errorf("cannot migrate journal %s: %w", m.path, err)
 	}
 	log.WithField("copy", m.path+CopySuffix).Infof(
-		"the journal was migrated from format %d to %d, and %d records to newer schemas; the copy has it as it was", from, Format, older)
+		"migrated the journal from format %d to %d, and %d records to newer schemas; "+
+			"the copy is the journal before the migration", from, Format, older)
 	return nil
 }
 

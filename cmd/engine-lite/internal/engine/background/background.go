@@ -29,8 +29,8 @@ func (g *Group) Ended() bool { return g.ctx.Err() != nil }
 // Go runs fn in a goroutine that Wait waits for. fn has to end when the group's context does.
 func (g *Group) Go(fn func()) { g.wg.Go(fn) }
 
-// Outlive returns a context for what goes on when its caller has gone: it has ctx's values and ends with the engine only.
-// The function frees it.
+// Outlive returns a context for what goes on when its caller has gone: it has ctx's values and ends with the engine
+// only. The function frees it.
 func (g *Group) Outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(g.ctx, cancel)

@@ -1,5 +1,5 @@
-// Package containers is the containers of an engine in memory: the registry that finds them, and for each one its newest
-// record, the lock that serialises operations, and who waits for a change.
+// Package containers is the containers of an engine in memory: the registry that finds them, and for each one its
+// newest record, the lock that serialises operations, and who waits for a change.
 package containers
 
 import (
@@ -38,7 +38,8 @@ type Container struct {
 	// FailedRemovals counts the removals that failed since the engine began. RemovalError is why the last of them did.
 	FailedRemovals int
 	RemovalError   error
-	// Task is the container at the client layer; nil before the first start and after the clean-up that follows an exit.
+	// Task is the container at the client layer; nil before the first start and after the clean-up that follows an
+	// exit.
 	Task *libcontainerd.Container
 }
 

@@ -274,7 +274,7 @@ func (x *instance) setExit(code int) {
 // finish ends the exec's streams, and forgets the exec after a while.
 func (x *instance) finish() {
 	if err := x.io.End(); err != nil {
-		log.WithError(err).WithField("exec", x.id).Warn("cannot clean up after the exec")
+		log.WithError(err).WithField("exec", x.id).Warn("cannot close the streams of an ended exec")
 	}
 	e := x.execs
 	e.c.Processes.Remove(x.owner.ID, x.id)

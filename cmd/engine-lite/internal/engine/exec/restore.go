@@ -47,7 +47,8 @@ func (e *Execs) ReadExecs() (map[string][]record.Exec, error) {
 			found[r.Container] = append(found[r.Container], r)
 			return nil
 		}, func(id string, _ []byte, why error) error {
-			log.WithError(why).WithField("exec", id).Error("the record of an exec cannot be read: nobody learns of its exit")
+			log.WithError(why).WithField("exec", id).Error(
+				"cannot read the record of an exec; the exit of the exec is not reported")
 			return nil
 		})
 	})
@@ -150,7 +151,8 @@ func (e *Execs) ExecLives(ctx context.Context, container, id string) bool {
 		return true
 	}
 	if _, err := e.c.Daemon.Delete(ctx, container, id); err != nil && !errdefs.IsNotFound(err) {
-		log.WithError(err).WithField("exec", id).Warn("cannot delete an ended exec at the runtime daemon: it goes with its container")
+		log.WithError(err).WithField("exec", id).Warn(
+			"cannot delete an ended exec at the runtime daemon; the daemon deletes it together with the container")
 	}
 	return false
 }

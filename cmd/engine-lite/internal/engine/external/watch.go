@@ -1,5 +1,5 @@
-// Package external appends the events of containers that other engines run by the OCI command line. These containers run
-// in the process tree of their caller, which owns them: this engine neither lists nor ends them.
+// Package external appends the events of containers that other engines run by the OCI command line. These containers
+// run in the process tree of their caller, which owns them: this engine neither lists nor ends them.
 //
 // Each container has a log of its own (internal/ocilog), which the commands write. The journal has, together with the
 // events, the place in the log up to which they are appended.
@@ -134,7 +134,8 @@ func (f *watcher) load() error {
 			f.byRun[run] = &container{record: r}
 			return nil
 		}, func(run string, _ []byte, why error) error {
-			log.WithError(why).WithField("run", run).Error("the record of an external container cannot be read: no further events of the container are appended")
+			log.WithError(why).WithField("run", run).Error(
+				"cannot read the record of an external container; no further events of the container are appended")
 			f.unread[run] = true
 			return nil
 		})
@@ -247,7 +248,8 @@ func (f *watcher) scan(ctx context.Context) {
 		if f.seen[name] != mark {
 			whole, err := f.read(ctx, name)
 			if err != nil && ctx.Err() == nil {
-				log.WithError(err).WithField("log", name).Error("cannot read the log of an external container; it is tried again")
+				log.WithError(err).WithField("log", name).Error(
+					"cannot read the log of an external container; trying again")
 			}
 			if !whole {
 				f.again = true

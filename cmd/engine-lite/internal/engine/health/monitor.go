@@ -138,18 +138,21 @@ func (m *monitor) await(ctx context.Context) bool {
 func (m *monitor) probe(ctx context.Context) {
 	p, err := newProbe(m.check.Timeout)
 	if err != nil {
-		log.WithError(err).WithField("container", m.container.ID).Warn("the container's health is not probed")
+		log.WithError(err).WithField("container", m.container.ID).Warn(
+			"cannot begin a probe of the container's health; trying again at the next interval")
 		return
 	}
 	exit, err := m.execute(ctx, p)
 	v, ok := p.finding(exit, err)
 	if !ok || m.killedWithContainer(ctx, v) {
-		log.WithError(err).WithField("container", m.container.ID).Debug("a probe of the container's health says nothing")
+		log.WithError(err).WithField("container", m.container.ID).Debug(
+			"a probe of the container's health has no result")
 		return
 	}
 	err = m.commit(ctx, v, p.id)
 	if err != nil && !errors.Is(err, containers.ErrUnchanged) && !errdefs.IsNotFound(err) && ctx.Err() == nil {
-		log.WithError(err).WithField("container", m.container.ID).Error("the result of a probe of the container's health is lost")
+		log.WithError(err).WithField("container", m.container.ID).Error(
+			"cannot store the result of a probe of the container's health; the result is dropped")
 	}
 }
 
@@ -171,7 +174,8 @@ func (m *monitor) execute(ctx context.Context, p *probe) (libcontainerd.Exit, er
 	return p.run(ctx, ctr, m.process)
 }
 
-// freezes has the time of a probe stand still while its container is paused, until the function that it returns is called.
+// freezes has the time of a probe stand still while its container is paused, until the function that it returns is
+// called.
 func (m *monitor) freezes(ctx context.Context, p *probe) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -200,9 +204,9 @@ func (m *monitor) killedWithContainer(ctx context.Context, v finding) bool {
 
 const killedProbeWait = time.Second
 
-// commit commits what a probe has shown, in one transaction: the container's health, the events of the probe's exec, and
-// that of another status, if there is one. Nothing was committed before, so an engine that dies in a probe leaves no half
-// of a probe.
+// commit commits what a probe has shown, in one transaction: the container's health, the events of the probe's exec,
+// and that of another status, if there is one. Nothing was committed before, so an engine that dies in a probe leaves
+// no half of a probe.
 func (m *monitor) commit(ctx context.Context, v finding, id string) error {
 	var changes []containers.Change
 	_, _, err := m.container.Commit(ctx, containers.Change{
@@ -229,8 +233,9 @@ func (m *monitor) commit(ctx context.Context, v finding, id string) error {
 	return err
 }
 
-// Sweep removes a probe that an earlier engine left in a container that runs. A frozen probe ends when its container goes
-// on, or with the container. The goroutine ends with the probe, or with the engine; the next engine finds the probe again.
+// Sweep removes a probe that an earlier engine left in a container that runs. A frozen probe ends when its container
+// goes on, or with the container. The goroutine ends with the probe, or with the engine; the next engine finds the
+// probe again.
 func (w *Watcher) Sweep(container, processID string) {
 	if w.c.Processes.Has(container, processID) {
 		return // this engine's own
@@ -242,7 +247,8 @@ func (w *Watcher) Sweep(container, processID string) {
 			err = w.c.Stdio.Discard(ctx, container, processID)
 		}
 		if err != nil && !w.c.Background.Ended() {
-			log.WithError(err).WithField("container", container).Warn("what an earlier engine's probe left goes with its container")
+			log.WithError(err).WithField("container", container).Warn(
+				"cannot remove the probe that an earlier engine left; it is removed together with the container")
 		}
 	})
 }

@@ -114,7 +114,8 @@ func (p *probe) Started(context.Context, libcontainerd.Event) error {
 // Exited has nothing to commit: run returns the exit, and the monitor commits what the exit means.
 func (p *probe) Exited(context.Context, libcontainerd.Event) error { return nil }
 
-// Drained waits until the output was read. The output ends with the command, or when the engine goes down and closes it.
+// Drained waits until the output was read. The output ends with the command, or when the engine goes down and closes
+// it.
 func (p *probe) Drained(context.Context) error {
 	p.readers.Wait()
 	return nil

@@ -115,8 +115,8 @@ func each[A, B any](list []A, convert func(A) B) []B {
 	return converted
 }
 
-// ports converts a map whose keys are ports, likewise. What is no port, by the API's rules of today, is left out: it must
-// not keep the rest from being shown.
+// ports converts a map whose keys are ports, likewise. What is no port, by the API's rules of today, is left out: it
+// must not keep the rest from being shown.
 func ports[A, B any](from map[string]A, convert func(A) B) map[network.Port]B {
 	if from == nil {
 		return nil

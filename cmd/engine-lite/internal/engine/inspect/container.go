@@ -1,5 +1,5 @@
-// Package inspect turns the engine's records into the answers of Docker's API. It knows the record only: what stands in no
-// record comes as an argument.
+// Package inspect turns the engine's records into the answers of Docker's API. It knows the record only: what stands in
+// no record comes as an argument.
 package inspect
 
 import (

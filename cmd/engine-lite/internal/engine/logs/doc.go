@@ -1,35 +1,41 @@
-// Package logs moves the output of a process to where it is wanted.
+// Package logs moves the output of a process to its log and to attached clients.
 //
 //	FIFO --splice--> raw file ──┬─> encoder ──> json-file log ──> Read
 //	     (one mover a stream)   └─> followers (attached clients)
 //
-// A raw file holds one stream as it came: the offset in the file is the number
-// of the byte in the stream, across restarts of the engine. Encoder and
-// followers each read it at their own position; what all have passed is freed by
-// punching holes (fallocate(2)), so that the file stays small on disk. A move by
-// splice(2) can't be torn by a kill, and the keeper appends to the same file
-// while no engine is there.
+// A raw file has one stream of one run, byte for byte: the offset in the file is
+// the number of the byte in the stream, across restarts of the engine. The encoder
+// and the followers each read the file at their own position. What all of them have
+// read is freed by punching holes (fallocate(2)), so the file stays small on disk. A
+// kill can't tear a move by splice(2). While no engine runs, the keeper appends to
+// the same file.
 //
-// Where nothing is logged and the only client's connection is a bare socket, the
-// mover splices past the raw file, see [Socket].
+// If nothing is logged, and the only client's connection is a bare socket, the mover
+// splices past the raw file, see [Socket].
 //
-// Who waits for whom: a lagging encoder makes the mover wait, and in the end the
-// writer, as a full pipe does. So does a follower that lags by the bound, until
-// the process has exited; beside a log only as long as it takes something now and
-// then, else it is cut off, with a message. Where nothing is logged, followers are the
-// only readers and the mover waits for the slowest. A full disk makes the mover or
-// the encoder wait, and loses nothing.
+// # Who waits for whom
 //
-// The encoder writes down how far it came after each batch that it appended.
-// What was appended after that is cut off when the next engine opens the output,
-// and encoded again: after kill -9 no byte is missing and none is there twice.
-// After a power loss, which ends the process too, the log is what the disk has of
-// it, up to the last whole record.
+// The mover waits for an encoder that lags. Then the pipe fills, and the process
+// waits. The mover also waits for a follower that lags by the bound, until the
+// process has exited. Beside a log, a follower that takes nothing for a second is cut
+// off, with a message. If nothing is logged, followers are the only readers, and the
+// mover waits for the slowest. A full disk makes the mover or the encoder wait, and
+// loses nothing.
 //
-// An idle output costs descriptors (a raw file for each stream, the log, the
-// position) and the movers that wait in their sources. The encoder's goroutine
-// and all buffers are there only while there is something to do.
+// # After a kill or a power loss
 //
-// A stream can be as long as the file system's longest file, 16 TiB on ext4.
-// What comes after that is read and dropped, with an error in the engine's log.
+// After each batch that it appended, the encoder notes its position. When the next
+// engine opens the output, it cuts off what was appended after the last note, and
+// encodes it again. So after kill -9 no byte is missing and none is there twice. A
+// power loss ends the process too. The log then has what the disk has, up to the last
+// whole record.
+//
+// # Costs and limits
+//
+// An idle output costs descriptors (one raw file for each stream, the log, the
+// position) and the goroutines of the movers, which wait in their sources. The
+// encoder's goroutine and all buffers exist only while there is something to do.
+//
+// A stream can be as long as the file system's longest file, 16 TiB on ext4. What
+// comes after that is read and dropped, with an error in the engine's log.
 package logs

@@ -146,7 +146,8 @@ func (o *Output) persist(fn func() error) error {
 		}
 		o.tookDisk(false)
 		if delay.First() {
-			o.entry(err).WithField("log", o.config.LogPath).Error("cannot log the output of a process: it waits")
+			o.entry(err).WithField("log", o.config.LogPath).Error(
+				"cannot write the output of a process to its log; trying again, and the process may have to wait")
 		}
 		if err := delay.Wait(o.ctx); err != nil {
 			return err

@@ -82,7 +82,8 @@ func (l *logFile) adopt(noted []byte, streams *[len(streamNames)]*raw) {
 		}
 		at := int64(binary.BigEndian.Uint64(noted[8*i:]))
 		if at < 0 || at > r.size {
-			log.WithField("log", l.file.Name()).Warnf("%s has %d bytes and should have %d", r.name, r.size, at)
+			log.WithField("log", l.file.Name()).Warnf(
+				"the raw file of %s has %d bytes and should have %d; the missing output is lost", r.name, r.size, at)
 			at = r.size
 		}
 		r.encoded = at // an earlier engine's followers may have kept it from being freed

@@ -173,10 +173,10 @@ func (o *Output) now() time.Duration { return time.Since(o.opened) }
 // discard reads a stream to its end that can't be kept, so that its writer isn't
 // held up for ever by our trouble, and says so.
 func (o *Output) discard(name string, src Source, cause error) {
-	o.entry(cause).Errorf("the %s of a process is lost from here on", name)
+	o.entry(cause).Errorf("cannot store the %s of a process; the rest of it is read and dropped", name)
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
-		o.entry(err).Errorf("the %s of a process can't be read: it will wait", name)
+		o.entry(err).Errorf("cannot drop the %s of a process; the process waits when the pipe is full", name)
 		return
 	}
 	defer func() { _ = null.Close() }()

@@ -126,7 +126,8 @@ func (o *Output) free(r *raw) {
 	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
 	err := r.control(func(fd int) error { return unix.Fallocate(fd, mode, from, to-from) })
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, os.ErrClosed) {
-		log.WithError(err).WithField("dir", o.config.Dir).Warn("cannot free output that was passed on")
+		log.WithError(err).WithField("dir", o.config.Dir).Warn(
+			"cannot free the disk space of output that every reader has read")
 	}
 }
 

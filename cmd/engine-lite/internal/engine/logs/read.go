@@ -157,7 +157,7 @@ func readEntries(ctx context.Context, r io.Reader, o ReadOptions, fn func(Entry)
 	damaged := 0
 	defer func() {
 		if damaged > 0 {
-			log.Warnf("%d lines of a container's log are no records and were left out", damaged)
+			log.Warnf("%d lines of a container's log are damaged; the answer leaves them out", damaged)
 		}
 	}()
 	for {

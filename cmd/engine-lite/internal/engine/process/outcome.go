@@ -17,8 +17,8 @@ import (
 const FailedStart = 128
 
 // StartFailure gives the error of a start the exit code and the class that Docker gives that error. The words that
-// Docker's clients look for are added where an OCI runtime uses others. The code is FailedStart where the command is not
-// the reason.
+// Docker's clients look for are added where an OCI runtime uses others. The code is FailedStart where the command is
+// not the reason.
 func StartFailure(err error) (code int, text string, class classed.Class) {
 	text = strings.TrimSpace(err.Error())
 	switch code := libcontainerd.StartExitCode(err); {
@@ -60,12 +60,15 @@ func WarningAttributes(ev libcontainerd.Event) map[string]string {
 	return map[string]string{"warning": strings.Join(ev.Warnings, "; ")}
 }
 
-// Drain waits until the last output of an ended process is in its log. A disk that does not take the output is no error:
-// the output goes to the log when the disk has room. Errors: the end of ctx, after which the next engine reads the rest.
+// Drain waits until the last output of an ended process is in its log. A disk that does not take the output is no
+// error: the output goes to the log when the disk has room. Errors: the end of ctx, after which the next engine reads
+// the rest.
 func Drain(ctx context.Context, container string, l *stdio.IO) error {
 	err := l.Drained(ctx)
 	if errors.Is(err, stdio.ErrStalled) {
-		log.WithField("container", container).Warn("a process has ended, and the disk does not take its last output")
+		log.WithField("container", container).Warn(
+			"the disk does not take the last output of an ended process; " +
+				"the exit is reported now, and the output is logged when the disk has room")
 		return nil
 	}
 	return err

@@ -1,7 +1,8 @@
 // Package process is where the calls of the client layer about a process meet the code of that kind of process.
 //
-// Three kinds are made: a container's init process (package engine), an exec (package exec) and a probe of a container's
-// health (package health). Each maker adds its processes to the one [Table], and the engine routes the calls by it.
+// Three kinds are made: a container's init process (package engine), an exec (package exec) and a probe of a
+// container's health (package health). Each maker adds its processes to the one [Table], and the engine routes the
+// calls by it.
 package process
 
 import (

@@ -22,8 +22,8 @@ const (
 	// StatusRestarting has ended, and will be started at RestartAt.
 	StatusRestarting Status = "restarting"
 	StatusRemoving   Status = "removing"
-	// StatusDead is that of a container whose record cannot be read, where nobody knows its state. It is never stored in
-	// a record.
+	// StatusDead is that of a container whose record cannot be read, where nobody knows its state. It is never stored
+	// in a record.
 	StatusDead Status = "dead"
 )
 
@@ -104,7 +104,8 @@ func (r *Record) ShownExitCode() int {
 	return r.ExitCode
 }
 
-// SetExited makes the record that of a container whose run has ended. unknown is the reason where nobody knows the code.
+// SetExited makes the record that of a container whose run has ended. unknown is the reason where nobody knows the
+// code.
 func (r *Record) SetExited(code int, unknown string, oom bool, at time.Time) {
 	r.Status, r.Pid = StatusExited, 0
 	r.Exits = r.Generation

@@ -152,14 +152,15 @@ func checkUlimits(req container.CreateRequest) error {
 	return nil
 }
 
-// endpointResults are the fields of an endpoint's settings in which the API tells what a network did. Clients that make a
-// container like another one send them along, and Docker passes over them, too.
+// endpointResults are the fields of an endpoint's settings in which the API tells what a network did. Clients that make
+// a container like another one send them along, and Docker passes over them, too.
 var endpointResults = []string{
 	"NetworkID", "EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen",
 	"DNSNames",
 }
 
-// checkEndpoints refuses settings of networks that are not there. The CLI always sends an empty one for the network mode.
+// checkEndpoints refuses settings of networks that are not there. The CLI always sends an empty one for the network
+// mode.
 func checkEndpoints(req container.CreateRequest) error {
 	if req.NetworkingConfig == nil {
 		return nil

@@ -121,8 +121,8 @@ func oomScoreOpt(score int) oci.SpecOpts {
 }
 
 // Withheld returns what this host keeps a container from having, as far as that can be known when the container is
-// created: runtimed has this process's capabilities and limits, unless an engine that had others started the keeper. The
-// truth is in the event of each start.
+// created: runtimed has this process's capabilities and limits, unless an engine that had others started the keeper.
+// The truth is in the event of each start.
 func Withheld(r *record.Record) ([]string, error) {
 	s := &oci.Spec{Process: &specs.Process{}}
 	if err := oci.Compose(ulimitOpt(r.HostConfig.Ulimits), oomScoreOpt(r.HostConfig.OomScoreAdj))(context.Background(), nil, nil, s); err != nil {

@@ -1,5 +1,5 @@
-// Package spec makes the OCI runtime spec of a container from its record. It does no I/O of its own; containerd's library looks
-// at the devices of the host.
+// Package spec makes the OCI runtime spec of a container from its record. It does no I/O of its own; containerd's
+// library looks at the devices of the host.
 package spec
 
 import (
@@ -33,8 +33,8 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
-// Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted beside
-// the container's root filesystem, in this order.
+// Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted
+// beside the container's root filesystem, in this order.
 func Build(ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount) (*specs.Spec, error) {
 	opts := append(processOpts(r, user), isolationOpts(r)...)
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)

@@ -135,7 +135,8 @@ func (s *Holder) RemoveStreams(ctx context.Context, containerID string) error {
 // moved their output meanwhile.
 func (s *Holder) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	return s.Retake(ctx, c, func() {
-		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn("the streams of a process are gone, as after a reboot: what it writes is lost")
+		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn(
+			"the streams of a process are gone, as after a reboot; further output of the process is lost")
 	})
 }
 

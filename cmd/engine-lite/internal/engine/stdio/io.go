@@ -1,4 +1,5 @@
-// Package stdio is the stdio of the processes of containers, from before a process starts until all of its output is read.
+// Package stdio is the stdio of the processes of containers, from before a process starts until all of its output is
+// read.
 //
 // An [IO] has the streams of one run of a process, moves the output to the log, and serves attached clients. A [Holder]
 // makes the streams and gives the keeper a hold of them, so that the next engine goes on where this one stood.
