@@ -110,7 +110,7 @@ func crowdRole(args []string) error {
 	if err != nil {
 		return err
 	}
-	gate, err := unix.Open(args[1], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	barrier, err := unix.Open(args[1], unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func crowdRole(args []string) error {
 	all := make([]spawned, n)
 	for i := range all {
 		argv := []string{"sh", "-c", args[2], "sh", strconv.Itoa(i)}
-		files := []uintptr{uintptr(gate), uintptr(null), uintptr(null)}
+		files := []uintptr{uintptr(barrier), uintptr(null), uintptr(null)}
 		pid, err := syscall.ForkExec("/bin/sh", argv, &syscall.ProcAttr{Files: files})
 		if err != nil {
 			return err
@@ -276,9 +276,9 @@ func (k *running) dial(t *testing.T) *Client {
 }
 
 // spawn makes runtimed start n orphans.
-func (k *running) spawn(t *testing.T, n int, gate, script string) []spawned {
+func (k *running) spawn(t *testing.T, n int, barrier, script string) []spawned {
 	t.Helper()
-	all, err := k.ask([]string{strconv.Itoa(n), gate, script})
+	all, err := k.ask([]string{strconv.Itoa(n), barrier, script})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,10 +337,10 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// makeGate makes a FIFO that a crowd waits at; closing the returned file opens the gate.
-func makeGate(t *testing.T) (string, *os.File) {
+// makeBarrier makes a FIFO that a crowd waits at; closing the returned file opens the barrier.
+func makeBarrier(t *testing.T) (string, *os.File) {
 	t.Helper()
-	return makeFIFO(t, "gate")
+	return makeFIFO(t, "barrier")
 }
 
 // makeFIFO makes a FIFO and opens it as an engine does.

@@ -238,14 +238,14 @@ func TestExitsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate, open := makeGate(t)
+	barrier, open := makeBarrier(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	result := make(chan error, 2)
 	for range 2 {
 		go func() { result <- c.Exits(ctx, func(Exit) error { cancel(); return nil }) }()
 	}
-	k.spawn(t, 1, gate, `exit 0`)
+	k.spawn(t, 1, barrier, `exit 0`)
 	open.Close()
 	for range 2 {
 		if err := <-result; !errors.Is(err, context.Canceled) {

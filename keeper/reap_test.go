@@ -52,8 +52,8 @@ func waitExits(t *testing.T, c *Client, all []spawned) map[spawned]Exit {
 func TestAskedAfterTheFact(t *testing.T) {
 	k := startWithRuntimed(t, t.TempDir())
 	c := k.dial(t)
-	gate, open := makeGate(t)
-	all := k.spawn(t, 2, gate, `read x; [ "$1" = 0 ] && exit 7; kill -9 $$`)
+	barrier, open := makeBarrier(t)
+	all := k.spawn(t, 2, barrier, `read x; [ "$1" = 0 ] && exit 7; kill -9 $$`)
 	if _, found, err := c.Lookup(t.Context(), all[0].Pid, all[0].Start); found || err != nil {
 		t.Fatalf("exit of a living process: %v, %v", found, err)
 	}
@@ -93,8 +93,8 @@ func TestThousandChildrenAtOnce(t *testing.T) {
 	for _, text := range []string{`{"op":"hello","protocol":1}`, `{"op":"exits"}`} {
 		writeString(t, deaf, text)
 	}
-	gate, open := makeGate(t)
-	all := k.spawn(t, 1000, gate, `read x; exit $(($1 % 256))`)
+	barrier, open := makeBarrier(t)
+	all := k.spawn(t, 1000, barrier, `read x; exit $(($1 % 256))`)
 	open.Close()
 	got := waitExits(t, idle, all)
 	for i, s := range all {
@@ -124,8 +124,8 @@ func TestThousandChildrenAtOnce(t *testing.T) {
 func TestKeeperKilled(t *testing.T) {
 	k := startWithRuntimed(t, t.TempDir())
 	c := k.dial(t)
-	gate, open := makeGate(t)
-	all := k.spawn(t, 3, gate, `read x; exit 3`)
+	barrier, open := makeBarrier(t)
+	all := k.spawn(t, 3, barrier, `read x; exit 3`)
 	open.Close()
 	before := waitExits(t, c, all)
 	if err := c.Forget(t.Context(), all[2].Pid, all[2].Start); err != nil {
@@ -203,8 +203,8 @@ func TestTermEndsIt(t *testing.T) {
 	k := startWithRuntimed(t, t.TempDir())
 	c := k.dial(t)
 	pid := k.runtimedPid(t)
-	gate, open := makeGate(t)
-	all := k.spawn(t, 1, gate, `read x`)
+	barrier, open := makeBarrier(t)
+	all := k.spawn(t, 1, barrier, `read x`)
 	k.end(t)
 	<-c.Done()
 	if _, err := StartTime(pid); !errdefs.IsNotFound(err) {

@@ -79,7 +79,7 @@ func TestHooks(t *testing.T) {
 					}
 				} else {
 					check(t, err)
-					d.throughLife("c", s, want.exit, want.fails == "")
+					d.throughLifecycle("c", s, want.exit, want.fails == "")
 				}
 				ctx, cancel := d.within()
 				defer cancel()
@@ -100,9 +100,9 @@ func TestHooks(t *testing.T) {
 	})
 }
 
-// throughLife starts a created task and deletes it. With restarts, runtimed is restarted
+// throughLifecycle starts a created task and deletes it. With restarts, runtimed is restarted
 // between any two steps.
-func (d *daemon) throughLife(id string, s *streams, exit uint32, restart bool) {
+func (d *daemon) throughLifecycle(id string, s *streams, exit uint32, restart bool) {
 	d.t.Helper()
 	ctx, cancel := d.within()
 	defer cancel()

@@ -144,7 +144,7 @@ func (s *session) subscribers(ctx context.Context, d *daemon) error {
 		return err
 	}
 	for _, n := range s.sizes.subscribers {
-		progress("telling %d subscribers", n)
+		progress("sending events to %d subscribers", n)
 		t, err := d.timeDelivery(ctx, id, n)
 		if err != nil {
 			return err

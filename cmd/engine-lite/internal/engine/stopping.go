@@ -79,7 +79,7 @@ func (e *Engine) end(ctx context.Context, o *task, generation uint64, deadline t
 		switch {
 		case !opts.AskedBefore:
 			opts.AskedBefore = true
-			return e.tellStopSignal(ctx, o, sig)
+			return e.commitStopSignal(ctx, o, sig)
 		case killed:
 			return nil
 		}
@@ -116,9 +116,9 @@ func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts 
 	}
 }
 
-// tellStopSignal commits that the stop signal went out.
-func (e *Engine) tellStopSignal(ctx context.Context, o *task, sig syscall.Signal) error {
-	return e.tellStop(ctx, o, containers.Change{
+// commitStopSignal commits that the stop signal went out.
+func (e *Engine) commitStopSignal(ctx context.Context, o *task, sig syscall.Signal) error {
+	return e.commitStopStep(ctx, o, containers.Change{
 		Mutate: func(r *record.Record) error {
 			if r.Stop != nil {
 				r.Stop.Sent = true
@@ -133,7 +133,7 @@ func (e *Engine) tellStopSignal(ctx context.Context, o *task, sig syscall.Signal
 // stopped commits the event of a stopped container. One that runs again has a stop of
 // its own, or none.
 func (e *Engine) stopped(ctx context.Context, o *task) error {
-	return e.tellStop(ctx, o, containers.Change{
+	return e.commitStopStep(ctx, o, containers.Change{
 		Mutate: func(r *record.Record) error {
 			if !r.Running() {
 				r.Stop = nil
@@ -144,9 +144,9 @@ func (e *Engine) stopped(ctx context.Context, o *task) error {
 	})
 }
 
-// tellStop commits a step of a stop that was done, whether its caller has gone or
+// commitStopStep commits a step of a stop that was done, whether its caller has gone or
 // not. A container that was removed meanwhile has none, which is no error.
-func (e *Engine) tellStop(ctx context.Context, o *task, c containers.Change) error {
+func (e *Engine) commitStopStep(ctx context.Context, o *task, c containers.Change) error {
 	_, _, err := o.Commit(context.WithoutCancel(ctx), c)
 	return containers.IgnoreGone(err)
 }

@@ -98,9 +98,9 @@ func CheckName(name string) error {
 
 // Sorted returns the containers' records, newest first.
 func (r *Registry) Sorted() []*record.Record {
-	objects := r.All()
-	records := make([]*record.Record, 0, len(objects))
-	for _, o := range objects {
+	list := r.All()
+	records := make([]*record.Record, 0, len(list))
+	for _, o := range list {
 		if r := o.Record(); r.Version > 0 {
 			records = append(records, r)
 		}
