@@ -145,7 +145,7 @@ func TestWaitRemoved(t *testing.T) {
 
 func TestKillSignal(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "busybox", "sh", "-c", `trap "echo got usr1" USR1; trap "exit 21" INT; echo up; while :; do sleep 0.1; done`)
+		name := d.detached(t, "busybox", "sh", "-c", `trap "echo got usr1" USR1; trap "exit 21" INT; echo up; while :; do sleep 1000 & wait; done`)
 		b := d.background(t, nil, "logs", "-f", name)
 		b.await(t, "up\n")
 		d.ok(t, "kill", "-s", "USR1", name)
@@ -163,8 +163,8 @@ func TestKillSignal(t *testing.T) {
 // ignores it after its time.
 func TestStop(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		polite := d.detached(t, "busybox", "sh", "-c", `trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.1; done`)
-		deaf := d.detached(t, "busybox", "sh", "-c", `trap "" TERM; echo up; while :; do sleep 0.1; done`)
+		polite := d.detached(t, "busybox", "sh", "-c", `trap "echo bye; exit 0" TERM; echo up; while :; do sleep 1000 & wait; done`)
+		deaf := d.detached(t, "busybox", "sh", "-c", `trap "" TERM; echo up; while :; do sleep 1000 & wait; done`)
 		for _, name := range []string{polite, deaf} {
 			d.background(t, nil, "logs", "-f", name).await(t, "up\n")
 		}
@@ -185,7 +185,7 @@ func TestStop(t *testing.T) {
 
 func TestStopSignal(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "--stop-signal", "QUIT", "busybox", "sh", "-c", `trap "exit 33" QUIT; echo up; while :; do sleep 0.1; done`)
+		name := d.detached(t, "--stop-signal", "QUIT", "busybox", "sh", "-c", `trap "exit 33" QUIT; echo up; while :; do sleep 1000 & wait; done`)
 		d.background(t, nil, "logs", "-f", name).await(t, "up\n")
 		d.ok(t, "stop", name)
 		if got := d.format(t, name, "{{.State.ExitCode}}"); got != "33" {
@@ -198,7 +198,7 @@ func TestStopSignal(t *testing.T) {
 // time and answers nothing.
 func TestPause(t *testing.T) {
 	eachDocker(t, func(t *testing.T, d docker) {
-		name := d.detached(t, "busybox", "sh", "-c", "while :; do date +%s%N >/now; done")
+		name := d.detached(t, "busybox", "sh", "-c", "while :; do date +%s%N >/now; sleep 0.05; done")
 		now := fmt.Sprintf("/proc/%d/root/now", d.inspect(t, name).State.Pid)
 		await(t, "the clock in the container runs", func() bool { data, _ := os.ReadFile(now); return len(data) > 0 })
 		d.ok(t, "pause", name)

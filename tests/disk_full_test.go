@@ -35,7 +35,7 @@ func testFullDisk(t *testing.T, d docker, fs *disk) {
 			t.Logf("engine's log:\n%s", d.logs("engine.log"))
 		}
 	})
-	const waits = "while :; do sleep 0.1; done"
+	const waits = "while :; do sleep 1000 & wait; done"
 	// A shell that waits for room in a pipe reacts only to SIGKILL.
 	writes := []string{"busybox", "sh", "-c", "echo ready; while :; do echo a line of some length; sleep 0.02; done"}
 	quiet := d.detached(t, onSignal(7, waits)...)

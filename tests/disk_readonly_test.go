@@ -35,7 +35,7 @@ func TestReadOnlyDisk(t *testing.T) {
 }
 
 func testReadOnlyDisk(t *testing.T, d docker, f *blockFile) {
-	script := []string{"busybox", "sh", "-c", "trap 'exit 7' USR1; echo ready; while :; do sleep 0.1; done"}
+	script := []string{"busybox", "sh", "-c", "trap 'exit 7' USR1; echo ready; while :; do sleep 1000 & wait; done"}
 	first, second := d.detached(t, script...), d.detached(t, script...)
 	stays := d.sleeper(t)
 	for _, name := range []string{first, second} {

@@ -15,7 +15,7 @@ import (
 // pausedReally checks in the kernel's files that all processes are frozen. In version 2, a
 // frozen process can be killed by SIGKILL, but gets no other signal.
 func pausedReally(g *guest) {
-	s := g.spec(`trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done`, nil)
+	s := g.spec(`trap "exit 9" TERM; echo ready; while :; do sleep 1000 & wait; done`, nil)
 	ctr := g.start("paused", s, libcontainerd.StdioConfig{})
 	g.prints(ctr, "ready")
 	g.must(ctr.Pause(g.ctx))

@@ -95,7 +95,7 @@ func TestPodman(t *testing.T) {
 	}
 
 	id := p.ok(t, p.alone("--detach", "box", "sh", "-c",
-		"trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")...)
+		"trap 'exit 3' TERM; echo up; while :; do sleep 1000 & wait; done")...)
 	await(t, "its output", func() bool { return p.run(t, "logs", id).stdout == "up\n" })
 	if got := p.run(t, "exec", id, "sh", "-c", "echo in; exit 5"); got.code != 5 || got.stdout != "in\n" {
 		t.Errorf("exec: %+v", got)

@@ -263,7 +263,7 @@ func TestOCIRun(t *testing.T) {
 
 			id = ociID()
 			cmd, stdout, _ := o.cmd(t, o.file("bin/engine-lite-oci"), "run", "--bundle",
-				o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), id)
+				o.bundle(t, "trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait; done"), id)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,7 @@ import (
 )
 
 // ignoresTerm is a script that prints a line at SIGTERM and runs on.
-const ignoresTerm = `trap "echo got TERM" TERM; echo ready; while true; do sleep 0.1; done`
+const ignoresTerm = `trap "echo got TERM" TERM; echo ready; while true; do sleep 1000 & wait; done`
 
 // stopping is a stop that is running when the engine is killed.
 type stopping struct {

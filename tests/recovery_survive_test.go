@@ -90,8 +90,8 @@ func (m *testContainer) signalGo(t testing.TB) {
 }
 
 const (
-	untilGo  = "until [ -e /go ]; do sleep 0.1; done; "
-	counting = "i=0; until [ -e /go ]; do n=$((i+40)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.1; done; exit "
+	untilGo  = "until [ -e /go ]; do sleep 1; done; "
+	counting = "i=0; until [ -e /go ]; do n=$((i+40)); while [ $i != $n ]; do i=$((i+1)); echo $i; done; sleep 0.5; done; exit "
 	replying = "stty -echo; while read x; do echo got $x; [ $x = end ] && exit 9; done"
 )
 

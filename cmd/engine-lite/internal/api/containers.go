@@ -34,7 +34,7 @@ type Containers interface {
 	ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error
 	// ContainerStats calls fn about once a second until ctx ends, or once
 	// where stream is false.
-	ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error
+	ContainerStats(ctx context.Context, ref string, o engine.StatsOptions, fn func(container.StatsResponse) error) error
 }
 
 // containerHandlers answer the requests about containers.

@@ -184,9 +184,9 @@ func (f *fakeContainers) ContainerLogs(ctx context.Context, ref string, o engine
 	return f.logs(ctx, o)
 }
 func (f *fakeContainers) ContainerStats(
-	ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error,
+	ctx context.Context, ref string, o engine.StatsOptions, fn func(container.StatsResponse) error,
 ) error {
-	if err := f.note("stats", ref, stream); err != nil || f.stats == nil {
+	if err := f.note("stats", ref, o.Stream); err != nil || f.stats == nil {
 		return err
 	}
 	return f.stats(ctx, fn)

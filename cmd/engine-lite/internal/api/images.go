@@ -90,7 +90,8 @@ func (h imageHandlers) load(w *response, r *request) error {
 		return err
 	}
 	p := w.progress(r.Context())
-	return p.finish(h.engine.ImageLoad(r.Context(), r.Body, r.flag("quiet"), p.sendMessage))
+	// As dockerd: clients read the archive's error from the stream.
+	return p.finishInStream(h.engine.ImageLoad(r.Context(), r.Body, r.flag("quiet"), p.sendMessage))
 }
 
 // save sends the images that are named by the path, or by the parameter names.

@@ -105,8 +105,16 @@ func (p progress) sendMessage(m jsonstream.Message) error {
 
 // finish ends the answer, with err as its last message where it has begun.
 func (p progress) finish(err error) error {
-	if err == nil || p.end == nil {
+	if p.end == nil {
 		return p.records.finish(err)
+	}
+	return p.finishInStream(err)
+}
+
+// finishInStream ends the answer, with err as its last message even where nothing was sent before: the status is 200.
+func (p progress) finishInStream(err error) error {
+	if err == nil {
+		return p.records.finish(nil)
 	}
 	failed := &jsonstream.Error{Code: statusOf(err), Message: err.Error()}
 	return p.records.finish(p.sendMessage(jsonstream.Message{Error: failed}))

@@ -34,8 +34,10 @@ type request struct {
 
 // flag reads a boolean parameter as Docker does: the empty value, 0, no, false and
 // none are false, everything else is true.
-func (r *request) flag(key string) bool {
-	switch strings.ToLower(strings.TrimSpace(r.query.Get(key))) {
+func (r *request) flag(key string) bool { return isTrue(r.query.Get(key)) }
+
+func isTrue(value string) bool {
+	switch strings.ToLower(strings.TrimSpace(value)) {
 	case "", "0", "no", "false", "none":
 		return false
 	}
@@ -80,7 +82,7 @@ func (r *request) size() (height, width uint32, err error) {
 // those that the engine doesn't have.
 func (r *request) without(keys ...string) error {
 	for _, key := range keys {
-		if slices.ContainsFunc(r.query[key], func(v string) bool { return v != "" && v != "0" && v != "false" }) {
+		if slices.ContainsFunc(r.query[key], isTrue) {
 			return notSupported("parameter " + key)
 		}
 	}

@@ -283,3 +283,19 @@ func FuzzParseVersion(f *testing.F) {
 		}
 	})
 }
+
+// TestBooleans has the values that docker-py and others send.
+func TestBooleans(t *testing.T) {
+	for value, want := range map[string]bool{
+		"": false, "0": false, "no": false, "No": false, "false": false, "False": false, "none": false, "None": false,
+		"1": true, "true": true, "True": true, "yes": true, "2": true,
+	} {
+		r := &request{query: url.Values{"x": {value}}}
+		if got := r.flag("x"); got != want {
+			t.Errorf("%q is %t", value, got)
+		}
+		if err := r.without("x"); errdefs.IsNotImplemented(err) != want {
+			t.Errorf("%q of a parameter that the engine does not have: %v", value, err)
+		}
+	}
+}

@@ -117,6 +117,12 @@ func TestRoutesFail(t *testing.T) {
 			continue
 		}
 		a := d.do(c.method, c.path, c.body)
+		if strings.HasPrefix(c.path, "/images/load") { // the error is in the stream
+			if a.status != 200 || !strings.Contains(a.body, `"error":"no such thing`) {
+				t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
+			}
+			continue
+		}
 		if a.status != 404 || !strings.Contains(a.body, `{"message":"no such thing`) {
 			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 func TestRunToItsEnd(t *testing.T) {
@@ -220,6 +222,19 @@ func TestWaitConditions(t *testing.T) {
 	if got := receive(t, removed).StatusCode; got != 137 {
 		t.Errorf("removed: %d", got)
 	}
+}
+
+// A wait for "not running" ends with the next exit, also where the restart policy starts the container again.
+func TestWaitWithRestartPolicy(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000", withPolicy("always", 0))
+	notRunning := r.wait(id, container.WaitConditionNotRunning)
+	must(t, r.daemon.Kill(t.Context(), id, libcontainerd.InitProcess, syscall.SIGKILL, false))
+	if got := receive(t, notRunning).StatusCode; got != 137 {
+		t.Errorf("not-running: %d", got)
+	}
+	r.until(id, func(v containers.View) bool { return v.Record.Running() && v.Record.Generation == 2 })
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 }
 
 // A client that disconnects does not interrupt its request.

@@ -194,7 +194,7 @@ func TestFailedCreate(t *testing.T) {
 	t.Run("directory", func(t *testing.T) {
 		dir := filepath.Join(r.root, "containers")
 		must(t, mountTmpfs(dir, unix.MS_RDONLY))
-		_, err := r.e.ContainerCreate(t.Context(), "x", createRequest("exit 0"), "")
+		_, err := r.e.ContainerCreate(t.Context(), "x1", createRequest("exit 0"), "")
 		if err == nil {
 			t.Error("it was created")
 		}
@@ -207,7 +207,7 @@ func TestFailedCreate(t *testing.T) {
 		must(t, r.e.images.(*images.Store).Collect(t.Context()))
 		rec, err := r.e.newRecord(createRequest("exit 0"), img)
 		must(t, err)
-		if err := r.e.create(t.Context(), rec, "x", img); !errdefs.IsNotFound(err) {
+		if err := r.e.create(t.Context(), rec, "x1", img); !errdefs.IsNotFound(err) {
 			t.Errorf("create: %v", err)
 		}
 		r.empty()
@@ -217,7 +217,7 @@ func TestFailedCreate(t *testing.T) {
 		cancel()
 		rec, err := r.e.newRecord(createRequest("exit 0"), img)
 		must(t, err)
-		if err := r.e.create(ctx, rec, "x", img); err == nil {
+		if err := r.e.create(ctx, rec, "x1", img); err == nil {
 			t.Error("it was created")
 		}
 		r.empty()
@@ -232,11 +232,11 @@ func TestUnbornIsHidden(t *testing.T) {
 	rec, err := r.e.newRecord(createRequest("exit 0"), img)
 	must(t, err)
 	o := r.e.newTask(rec)
-	must(t, r.e.writeCreated(t.Context(), o, rec, "x"))
+	must(t, r.e.writeCreated(t.Context(), o, rec, "x1"))
 	if list, err := r.e.ContainerList(t.Context(), ListOptions{All: true}); err != nil || len(list) != 0 {
 		t.Errorf("%d containers, %v", len(list), err)
 	}
-	if _, err := r.e.ContainerInspect(t.Context(), "x", false); !errdefs.IsNotFound(err) {
+	if _, err := r.e.ContainerInspect(t.Context(), "x1", false); !errdefs.IsNotFound(err) {
 		t.Errorf("inspect: %v", err)
 	}
 	if uses := (imageUsers{r.e.registry}).ImageUses(img.ID); len(uses) != 1 {

@@ -52,6 +52,31 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// The client has its answer before the process starts, and learns of a failed start from the stream.
+func TestExecAnswersFirst(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	for command, code := range map[string]int{"sh": 0, "nosuch": 127} {
+		execID, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{command, "-c", "exit 0"}, AttachStdout: true})
+		must(t, err)
+		calls, answered := r.daemon.Calls("AddExec"), false
+		var out bytes.Buffer
+		err = r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) {
+			answered = r.daemon.Calls("AddExec") == calls
+			return Streams{Stdout: &out}, nil
+		}})
+		if !answered {
+			t.Errorf("%s: the process was started first", command)
+		}
+		if failed := code != 0; failed != (err != nil) || failed != strings.Contains(out.String(), "executable file not found") {
+			t.Errorf("%s: %v, %q", command, err, out.String())
+		}
+		if got, err := r.e.ExecInspect(t.Context(), execID); err != nil || got.ExitCode == nil || *got.ExitCode != code {
+			t.Errorf("%s: %+v, %v", command, got, err)
+		}
+	}
+}
+
 func TestExecOfMissingCommand(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000")
@@ -186,6 +211,7 @@ func TestExecProcess(t *testing.T) {
 	r := newRig(t)
 	id := r.run("", "sleep 1000", func(req *container.CreateRequest) {
 		req.Env, req.WorkingDir, req.User = []string{"A=1", "B=2"}, "/work", "12:34"
+		req.HostConfig.CapDrop = []string{"NET_RAW"}
 	})
 	p, err := exec.Process(r.task(id).Record(), record.ExecRequest{
 		Cmd: []string{"ls"}, Env: []string{"B=3"}, Tty: true, ConsoleSize: &[2]uint{10, 20}, Privileged: true,
@@ -200,7 +226,7 @@ func TestExecProcess(t *testing.T) {
 			t.Errorf("%s is not in %v", kv, p.Env)
 		}
 	}
-	if slices.Contains(p.Env, "B=2") || !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") {
+	if slices.Contains(p.Env, "B=2") || !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") || !slices.Contains(p.Capabilities.Bounding, "CAP_NET_RAW") {
 		t.Errorf("%v, %v", p.Env, p.Capabilities.Bounding)
 	}
 	if slices.Contains(r.task(id).Record().HostConfig.CapAdd, "ALL") {

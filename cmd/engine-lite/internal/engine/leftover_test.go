@@ -16,7 +16,7 @@ import (
 // the record is refused. One that can leaves nothing.
 func TestRemoveLeftover(t *testing.T) {
 	r := newRig(t)
-	id := r.create("c", "exit 0")
+	id := r.create("c1", "exit 0")
 	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
 	r.daemon.Fail("DeleteContainer", 1, libcontainerdtest.Fault{Err: errdefs.ErrUnavailable})
 	if err := r.e.ContainerStart(t.Context(), id); !errdefs.IsUnavailable(err) {
@@ -40,7 +40,7 @@ func TestRemoveLeftover(t *testing.T) {
 // record that a failed start may have left.
 func TestRemoveWhileALeftoverIsCleared(t *testing.T) {
 	r := newRig(t)
-	id := r.create("c", "exit 0")
+	id := r.create("c1", "exit 0")
 	r.daemon.Fail("CreateContainer", 1, libcontainerdtest.Fault{Late: true, Err: errdefs.ErrUnavailable})
 	r.daemon.Fail("DeleteContainer", 1, libcontainerdtest.Fault{Err: errdefs.ErrUnavailable})
 	if err := r.e.ContainerStart(t.Context(), id); !errdefs.IsUnavailable(err) {

@@ -78,8 +78,9 @@ func TestRestartPolicy(t *testing.T) {
 		t.Errorf("wait says %d", got)
 	}
 	if got := receive(t, ends).StatusCode; got != 3 {
-		t.Errorf("wait for the last exit says %d", got)
+		t.Errorf("wait for the first exit says %d", got)
 	}
+	r.until(id, func(v containers.View) bool { return v.Announced == 3 })
 	if got := r.actions(id); !slices.Equal(got, []string{"create", "start", "die", "start", "die", "start", "die"}) {
 		t.Errorf("events %v", got)
 	}
@@ -129,7 +130,7 @@ func TestWhileRestarting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			id := r.waiting("c")
+			id := r.waiting("c1")
 			shown, err := r.e.ContainerInspect(t.Context(), id, false)
 			must(t, err)
 			if s := shown.State; !s.Running || !s.Restarting || s.Status != "restarting" || s.ExitCode != 3 {
@@ -159,7 +160,7 @@ func TestStartWhileRestarting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			id := r.waiting("c")
+			id := r.waiting("c1")
 			must(t, do(r, id))
 			r.until(id, func(v containers.View) bool { return v.Record.Generation > 1 })
 			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))

@@ -34,7 +34,8 @@ func TestSpecGolden(t *testing.T) {
 	if s.Linux.Seccomp == nil || len(s.Linux.Seccomp.Syscalls) < 5 || s.Linux.Seccomp.DefaultAction != specs.ActErrno {
 		t.Errorf("seccomp: %+v", s.Linux.Seccomp)
 	}
-	s.Linux.Seccomp = nil // its profile depends on the machine
+	s.Linux.Seccomp = nil // its profile depends on the machine, as do the paths of its processors
+	s.Linux.MaskedPaths = slices.DeleteFunc(s.Linux.MaskedPaths, func(path string) bool { return strings.HasSuffix(path, "/thermal_throttle") })
 	raw, err := json.MarshalIndent(s, "", "  ")
 	must(t, err)
 	got := strings.NewReplacer(id, "ID", r.root, "ROOT").Replace(string(raw)) + "\n"
@@ -66,6 +67,31 @@ func TestDefaultCapabilities(t *testing.T) {
 	}
 	if len(s.Process.Capabilities.Inheritable)+len(s.Process.Capabilities.Ambient) > 0 {
 		t.Errorf("%+v", s.Process.Capabilities)
+	}
+}
+
+// What dockerd masks is masked: containerd's list is Docker's, and has this host's processors.
+func TestMaskedPaths(t *testing.T) {
+	r := newRig(t)
+	s := r.specOf(r.create("", "exit 0"))
+	for _, path := range []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	} {
+		if !slices.Contains(s.Linux.MaskedPaths, path) {
+			t.Errorf("%s is not masked", path)
+		}
+	}
+	throttles, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle") // the pattern is a good one
+	for _, path := range throttles {
+		if !slices.Contains(s.Linux.MaskedPaths, path) {
+			t.Errorf("%s is not masked", path)
+		}
+	}
+	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+		if !slices.Contains(s.Linux.ReadonlyPaths, path) {
+			t.Errorf("%s is not read-only", path)
+		}
 	}
 }
 
@@ -106,7 +132,24 @@ func TestSpecVariants(t *testing.T) {
 					*s.Linux.Resources.CPU.Quota == 50_000
 			}},
 		"read-only": {func(req *container.CreateRequest) { req.HostConfig.ReadonlyRootfs = true },
-			func(s *specs.Spec) bool { return s.Root.Readonly }},
+			func(s *specs.Spec) bool {
+				return s.Root.Readonly && !slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+					return strings.HasPrefix(m.Destination, "/etc/") && !slices.Contains(m.Options, "ro")
+				})
+			}},
+		"no ipc": {func(req *container.CreateRequest) { req.HostConfig.IpcMode = "none" },
+			func(s *specs.Spec) bool {
+				return has(s, specs.IPCNamespace) && !slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" })
+			}},
+		"mounts in mounts": {func(req *container.CreateRequest) {
+			req.HostConfig.Tmpfs = map[string]string{"/run/lock/a": "", "/run": "", "/etc": "", "/run/lock": ""}
+		},
+			func(s *specs.Spec) bool {
+				at := func(path string) int {
+					return slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == path })
+				}
+				return at("/run") >= 0 && at("/run") < at("/run/lock") && at("/run/lock") < at("/run/lock/a") && at("/etc") >= 0 && at("/etc") < at("/etc/hosts")
+			}},
 		"terminal": {func(req *container.CreateRequest) { req.Tty, req.HostConfig.ConsoleSize = true, [2]uint{4, 5} },
 			func(s *specs.Spec) bool {
 				return s.Process.Terminal && s.Process.ConsoleSize.Height == 4 && s.Process.ConsoleSize.Width == 5

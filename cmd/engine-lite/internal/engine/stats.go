@@ -11,10 +11,18 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// ContainerStats hands over the container's counters about once a second until
-// ctx ends, or once where stream is false. A container that doesn't run has
-// none: the one answer says so.
-func (e *Engine) ContainerStats(ctx context.Context, ref string, stream bool, fn func(container.StatsResponse) error) error {
+// StatsOptions says how often counters are wanted.
+type StatsOptions struct {
+	// Stream goes on about once a second. Else one answer has the counters of now, and those of a second before in its
+	// PreCPUStats.
+	Stream bool
+	// OneShot leaves the latter out, and answers at once.
+	OneShot bool
+}
+
+// ContainerStats hands over the container's counters, until ctx ends for a stream. A container that doesn't run has none:
+// the one answer says so.
+func (e *Engine) ContainerStats(ctx context.Context, ref string, opts StatsOptions, fn func(container.StatsResponse) error) error {
 	o, err := e.find(ref)
 	if err != nil {
 		return err
@@ -22,18 +30,21 @@ func (e *Engine) ContainerStats(ctx context.Context, ref string, stream bool, fn
 	var last container.StatsResponse
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for first := true; ; first = false {
 		r := o.Record()
 		now := container.StatsResponse{ID: r.ID, Name: "/" + r.Name, OSType: runtime.GOOS, PreRead: last.Read, PreCPUStats: last.CPUStats}
-		if ctr, err := o.Live(); err == nil {
+		ctr, err := o.Live()
+		if err == nil {
 			s, err := ctr.Stats(ctx)
 			if err != nil {
 				return err
 			}
 			fillStats(&now, s)
 		}
-		if err := fn(now); err != nil || !stream || o.View().Gone {
-			return err
+		if compares := first && err == nil && !opts.Stream && !opts.OneShot; !compares {
+			if err := fn(now); err != nil || !opts.Stream || o.View().Gone {
+				return err
+			}
 		}
 		last = now
 		select {

@@ -35,7 +35,7 @@ func TestStopOverEngines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			id := r.run("c", "sleep 1000", withPolicy("always", 0))
+			id := r.run("c1", "sleep 1000", withPolicy("always", 0))
 			r.reopen(edit(id, func(rec *record.Record) {
 				rec.Stop, rec.Stopped = &test.stop, true
 				if test.restart {
@@ -64,7 +64,7 @@ func TestStopOverEngines(t *testing.T) {
 // A stop that failed is over.
 func TestStopThatFails(t *testing.T) {
 	r := newRig(t)
-	id := r.run("c", "sleep 1000")
+	id := r.run("c1", "sleep 1000")
 	r.daemon.Fail("Kill", 1, libFault(errdefs.ErrUnavailable))
 	if err := r.e.ContainerStop(t.Context(), id, StopOptions{}); !errdefs.IsUnavailable(err) {
 		t.Errorf("%v", err)
@@ -92,7 +92,7 @@ func TestTwoStops(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			id := r.run("c", "sleep 1000")
+			id := r.run("c1", "sleep 1000")
 			o := r.task(id)
 			begin := time.Now()
 			must(t, r.e.intend(t.Context(), o, syscall.SIGTERM, test.first, time.Time{}))

@@ -10,7 +10,7 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// ContainerWait tells the container's exit code once: when it doesn't run, at
+// ContainerWait tells the container's exit code once: when it doesn't run or exits, at
 // its next exit, or when it is removed. What it waits for is fixed when it
 // returns, so that a start that comes after it can't be missed. For a container
 // that was removed it tells the last exit code, by the container's id, as long as
@@ -30,7 +30,10 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, c container.Wait
 	var met func(v containers.View) bool
 	switch c {
 	case container.WaitConditionNotRunning, "":
-		met = func(v containers.View) bool { return v.Gone || (!v.Record.Up() && v.Announced == v.Record.Exits) }
+		exits := v.Announced // an exit is one even where the restart policy starts the container again
+		met = func(v containers.View) bool {
+			return v.Gone || v.Announced > exits || (!v.Record.Up() && v.Announced == v.Record.Exits)
+		}
 	case container.WaitConditionNextExit:
 		next := v.Record.Exits + 1 // not one that is seen and whose output is being drained
 		met = func(v containers.View) bool { return v.Gone || v.Announced >= next }

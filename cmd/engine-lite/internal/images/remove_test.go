@@ -247,6 +247,18 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got.ID, err)
 		}
 	}
+	// A name without a tag is all its tags.
+	archive.Reset()
+	if err := s.Save(t.Context(), []string{"a"}, &archive); err != nil {
+		t.Fatal(err)
+	}
+	other = openStore(t, overlayfs)
+	load(t, other, archive.Bytes())
+	for _, name := range []string{"a:1", "a:2"} {
+		if got, err := other.Resolve(t.Context(), name); err != nil || got.ID != one.id() {
+			t.Errorf("%s: %v, %v", name, got.ID, err)
+		}
+	}
 	archive.Reset()
 	if err := s.Save(t.Context(), []string{"a:1", "zzz"}, &archive); !errdefs.IsNotFound(err) || archive.Len() != 0 {
 		t.Errorf("unknown image: %v, %d bytes", err, archive.Len())

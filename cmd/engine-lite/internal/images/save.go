@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/distribution/reference"
@@ -38,7 +39,7 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[digest.Digest][]string, err error) {
 	c := s.names.Load()
 	names = make(map[digest.Digest][]string)
-	for _, ref := range refs {
+	for _, ref := range c.withTags(refs) {
 		rec, err := c.find(ref)
 		if err != nil {
 			return nil, nil, err
@@ -55,4 +56,31 @@ func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[di
 		}
 	}
 	return targets, names, nil
+}
+
+// withTags replaces each name without a tag by all tags of that name, in order. A reference that is no such name stays.
+func (c *catalog) withTags(refs []string) []string {
+	var list []string
+	for _, ref := range refs {
+		named, err := reference.ParseNormalizedNamed(ref)
+		if err != nil || !reference.IsNameOnly(named) {
+			list = append(list, ref)
+			continue
+		}
+		var tags []string
+		for _, rec := range c.byName {
+			if rec.named == nil || rec.named.Name() != named.Name() {
+				continue
+			}
+			if _, tagged := rec.named.(reference.Tagged); tagged {
+				tags = append(tags, rec.named.String())
+			}
+		}
+		if len(tags) == 0 {
+			tags = []string{ref}
+		}
+		slices.Sort(tags)
+		list = append(list, tags...)
+	}
+	return list
 }

@@ -3,7 +3,9 @@
 package mounts
 
 import (
+	"cmp"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -21,10 +23,13 @@ func List(dir string, r *record.Record) []specs.Mount {
 			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
 		})
 	}
+	etcOptions := []string{"rbind", "rprivate"}
+	if h.ReadonlyRootfs {
+		etcOptions = append(etcOptions, "ro")
+	}
 	for _, name := range etcFiles {
 		mounts = append(mounts, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name),
-			Options: []string{"rbind", "rprivate"},
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name), Options: etcOptions,
 		})
 	}
 	for path, options := range h.Tmpfs {
@@ -32,7 +37,14 @@ func List(dir string, r *record.Record) []specs.Mount {
 			Destination: path, Type: "tmpfs", Source: "tmpfs", Options: tmpfsOptions(options),
 		})
 	}
+	slices.SortFunc(mounts, fromTheRoot)
 	return mounts
+}
+
+// fromTheRoot orders mounts so that none hides another: what is nearer to the root is mounted first.
+func fromTheRoot(a, b specs.Mount) int {
+	depth := func(m specs.Mount) int { return strings.Count(filepath.Clean(m.Destination), "/") }
+	return cmp.Or(depth(a)-depth(b), strings.Compare(a.Destination, b.Destination))
 }
 
 // Check returns why a container cannot have its mounts, while the request can still be refused.

@@ -58,7 +58,8 @@ func (s *Service) Version(ctx context.Context) (apisystem.VersionResponse, error
 		Os: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(), KernelVersion: host.KernelVersion(),
 		Components: []apisystem.ComponentVersion{{
 			Name: "Engine", Version: s.config.Version,
-			Details: map[string]string{"Os": runtime.GOOS, "Arch": runtime.GOARCH, "KernelVersion": host.KernelVersion(), "GoVersion": runtime.Version()},
+			Details: map[string]string{"Os": runtime.GOOS, "Arch": runtime.GOARCH, "KernelVersion": host.KernelVersion(), "GoVersion": runtime.Version(),
+				"Experimental": "false"},
 		}},
 	}
 	name, version, err := s.daemon.Version(ctx)

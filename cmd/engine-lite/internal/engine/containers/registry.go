@@ -87,11 +87,21 @@ func (r *Registry) Find(ref string) (*Container, error) {
 	return found, nil
 }
 
-var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
+// nameCharacters are those of a name, in the words of dockerd. There are two at least.
+const nameCharacters = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 
+// maxName is the length of the longest name, in bytes: no file's name is longer.
+const maxName = 255
+
+var validName = regexp.MustCompile("^" + nameCharacters + "+$")
+
+// CheckName checks the name of a container. Errors: InvalidArgument.
 func CheckName(name string) error {
-	if !validName.MatchString(name) {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid container name %q: it is a letter or digit and then letters, digits, '_', '.' and '-', 255 at most", name)
+	switch {
+	case !validName.MatchString(name):
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Invalid container name (%s), only %s are allowed", name, nameCharacters)
+	case len(name) > maxName:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Invalid container name (%s), it is longer than %d bytes", name, maxName)
 	}
 	return nil
 }

@@ -38,8 +38,10 @@ func (e *Execs) ExecStart(ctx context.Context, id string, opts StartOptions) err
 	}
 	follow := logs.FollowOptions{Stdout: x.request.AttachStdout, Stderr: x.request.AttachStderr}
 	err = x.io.Client(ctx, follow, keys, func() (stdio.ClientStreams, error) {
-		failed := x.run(ctx, opts)
+		// As dockerd: the answer's head goes out before the process starts, and alone. Clients that read the head through
+		// a buffer would lose output that came with it.
 		streams, err := opts.Open(x.io.Terminal)
+		failed := x.run(ctx, opts)
 		if failed != nil && err == nil {
 			err = streams.Fail(failed)
 		}
@@ -135,7 +137,7 @@ func Process(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Pr
 	privileged := *r
 	if req.Privileged && !r.HostConfig.Privileged {
 		h := *r.HostConfig
-		h.CapAdd = []string{"ALL"}
+		h.CapAdd, h.CapDrop = []string{"ALL"}, nil
 		privileged.HostConfig = &h
 	}
 	s, err := spec.BuildExec(&privileged, user)

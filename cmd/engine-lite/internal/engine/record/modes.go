@@ -20,6 +20,9 @@ func (m NetworkMode) IsNone() bool { return m == "none" }
 // IsHost tells whether the container has the host's IPC namespace.
 func (m IpcMode) IsHost() bool { return m == "host" }
 
+// IsNone tells whether the container has an IPC namespace of its own, and no /dev/shm.
+func (m IpcMode) IsNone() bool { return m == "none" }
+
 // IsHost tells whether the container has the host's PID namespace.
 func (m PidMode) IsHost() bool { return m == "host" }
 

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -197,6 +198,9 @@ func cpuLimits(r record.Resources) (*specs.LinuxCPU, error) {
 	c := &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
 	if r.NanoCPUs != 0 && (r.CPUPeriod != 0 || r.CPUQuota != 0) {
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.")
+	}
+	if n := runtime.NumCPU(); r.NanoCPUs < 0 || r.NanoCPUs > int64(n)*1e9 {
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", n, n)
 	}
 	if r.CPUShares > 0 {
 		shares := uint64(r.CPUShares)

@@ -24,15 +24,6 @@ const ParentGroup = "engine-lite"
 // defaultPath is what a container has where nobody set PATH.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Docker's confinement beyond what containerd's default spec has.
-var (
-	maskedPaths = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
-	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-)
-
 // Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted
 // beside the container's root filesystem, in this order.
 func Build(ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount) (*specs.Spec, error) {
@@ -117,12 +108,11 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 	return opts
 }
 
-// isolationOpts are what a container may see and do.
+// isolationOpts are what a container may see and do, beyond containerd's defaults, which mask the same paths as Docker's.
 func isolationOpts(r *record.Record) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
 		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
-		oci.WithMaskedPaths(maskedPaths), oci.WithReadonlyPaths(readonlyPaths),
 		oci.WithAnnotations(h.Annotations),
 		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),
 		oomScoreOpt(h.OomScoreAdj),
@@ -173,7 +163,7 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h.Privileged)}
-	if h.IpcMode.IsHost() {
+	if h.IpcMode.IsHost() || h.IpcMode.IsNone() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
 	return append(opts, oci.WithMounts(mounts))
