@@ -45,6 +45,8 @@ type hostile struct {
 	containers []*containersapi.Container
 	cut        error // how streams end
 	hang       bool  // calls about tasks wait for their context
+	refusals   int   // how many pauses fail before one succeeds; 0 is a server without Pause
+	pauses     int
 }
 
 // hostileEvents and hostileContainers are its other services, whose methods have the same
@@ -73,6 +75,16 @@ func (h *hostile) answer(ctx context.Context) error {
 
 func (h *hostile) Get(ctx context.Context, _ *tasksapi.GetRequest) (*tasksapi.GetResponse, error) {
 	return &tasksapi.GetResponse{Process: h.process}, h.answer(ctx)
+}
+
+func (h *hostile) Pause(ctx context.Context, r *tasksapi.PauseTaskRequest) (*emptypb.Empty, error) {
+	if h.refusals == 0 {
+		return h.UnimplementedTasksServer.Pause(ctx, r)
+	}
+	if h.pauses++; h.pauses <= h.refusals {
+		return nil, status.Error(codes.Unknown, "OCI runtime pause failed: unable to freeze")
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (h *hostile) List(ctx context.Context, _ *tasksapi.ListTasksRequest) (*tasksapi.ListTasksResponse, error) {
@@ -228,6 +240,21 @@ func TestHostileAnswers(t *testing.T) {
 	}
 	if err := d.Pause(t.Context(), "c"); !errdefs.IsNotImplemented(err) {
 		t.Error(err)
+	}
+}
+
+// TestPauseRefused has a freeze fail twice while the task runs on, and once for a task that
+// has ended.
+func TestPauseRefused(t *testing.T) {
+	h := &hostile{refusals: 2, process: &tasktypes.Process{ContainerID: "c", Status: tasktypes.Status_RUNNING}}
+	d, _ := h.serve(t)
+	if err := d.Pause(t.Context(), "c"); err != nil || h.pauses != 3 {
+		t.Errorf("%v after %d calls", err, h.pauses)
+	}
+	h = &hostile{refusals: 2, process: &tasktypes.Process{ContainerID: "c", Status: tasktypes.Status_STOPPED}}
+	d, _ = h.serve(t)
+	if err := d.Pause(t.Context(), "c"); !errdefs.IsFailedPrecondition(err) || h.pauses != 1 {
+		t.Errorf("%v after %d calls", err, h.pauses)
 	}
 }
 

@@ -3,12 +3,15 @@ package remote
 import (
 	"context"
 	"syscall"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -86,10 +89,26 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 	return err
 }
 
-// Pause freezes a task.
+// pauseLimit bounds how long Pause asks again.
+const pauseLimit = 3 * time.Second
+
+// Pause freezes a task. A freeze of control groups of version 1 fails now and then while
+// processes fork (freezer-subsystem.rst of the kernel's documentation: thaw, and try
+// again), and containerd's shims pass that on. So a task that still runs after an error of
+// its OCI runtime is asked for again, for up to pauseLimit.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
-	_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
-	return d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)
+	limit, cancel := context.WithTimeout(ctx, pauseLimit)
+	defer cancel()
+	for delay := retry.New(20*time.Millisecond, 320*time.Millisecond); ; {
+		_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
+		err = d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)
+		if !errdefs.IsUnknown(err) && !errdefs.IsInternal(err) || errdefs.IsFailedPrecondition(err) {
+			return err // FailedPrecondition where the task doesn't run any more
+		}
+		if delay.Wait(limit) != nil {
+			return err
+		}
+	}
 }
 
 // Resume thaws a task.

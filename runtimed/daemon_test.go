@@ -32,7 +32,7 @@ import (
 const testNamespace = "test"
 
 // waitLimit bounds every wait of a test.
-const waitLimit = 40 * time.Second
+const waitLimit = 3 * time.Minute
 
 // daemon is a keeper with a runtimed, and a client.
 type daemon struct {

@@ -9,7 +9,7 @@ import (
 
 const (
 	// waitLimit bounds each wait for something that happens outside of the test.
-	waitLimit = 60 * time.Second
+	waitLimit = 3 * time.Minute
 	// pollEvery is the pause between two polls.
 	pollEvery = 10 * time.Millisecond
 )

@@ -30,9 +30,9 @@ func TestOnContainerd(t *testing.T) {
 	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		c := startContainerd(t, release)
 		t.Cleanup(func() { noEngineState(t) })
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.count=1", "-test.parallel=4", "-test.timeout=5m",
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.count=1", "-test.parallel=4", "-test.timeout=15m",
 			"-test.run=^("+strings.Join(onContainerd, "|")+")$")
 		cmd.Env = append(os.Environ(), sharedArguments+"=--containerd "+c.address,
 			"ENGINE_LITE_DOCKER="+dockers(t)[0].path)

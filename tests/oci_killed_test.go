@@ -19,7 +19,7 @@ import (
 func TestOCIKilled(t *testing.T) {
 	r := sharedRig(t)
 	program := r.file("bin/killable")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program,
 		"../cmd/engine-lite-oci").CombinedOutput(); err != nil {

@@ -24,7 +24,7 @@ import (
 // engine is ready sooner.
 func (r *rig) useFastEngine(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	path := r.file("bin/engine-lite")
 	if err := os.Remove(path); err != nil {

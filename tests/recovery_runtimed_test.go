@@ -37,7 +37,7 @@ type engine struct {
 
 // newEngine runs a client until the end of the test, and then deletes its containers.
 func newEngine(t *testing.T, daemon libcontainerd.Daemon) *engine {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // for what hangs: some tests do much
 	t.Cleanup(cancel)
 	e := &engine{T: t, ctx: ctx, daemon: daemon, streams: t.TempDir(), recorder: &libcontainerdtest.Recorder{}}
 	e.prepare()

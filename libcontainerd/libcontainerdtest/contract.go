@@ -117,7 +117,7 @@ func cases() []contractCase {
 
 // caseTimeout bounds a case in real time, virtualCaseTimeout one in virtual time.
 const (
-	caseTimeout        = 3 * time.Minute
+	caseTimeout        = 10 * time.Minute
 	virtualCaseTimeout = 24 * time.Hour
 )
 
