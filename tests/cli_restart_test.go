@@ -28,9 +28,10 @@ func TestRestartPolicies(t *testing.T) {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	if out := d.ok(t, "wait", "fails"); out != "7" {
+	if out := d.ok(t, "wait", "fails"); out != "7" { // for one of the exits
 		t.Errorf("docker wait: %s", out)
 	}
+	await(t, "the last exit", func() bool { return d.inspect(t, "fails").State.Status == "exited" })
 	if c := d.inspect(t, "fails"); c.RestartCount != 3 || c.State.Status != "exited" {
 		t.Errorf("%d restarts, %+v", c.RestartCount, c.State)
 	}

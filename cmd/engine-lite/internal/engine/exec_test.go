@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -75,6 +76,26 @@ func TestExecAnswersFirst(t *testing.T) {
 			t.Errorf("%s: %+v, %v", command, got, err)
 		}
 	}
+}
+
+// A client sends the size of its terminal as soon as it has the answer: the size waits for the process.
+func TestExecResizeBeforeTheProcess(t *testing.T) {
+	r := newRig(t)
+	id := r.run("", "sleep 1000")
+	execID, err := r.e.ExecCreate(t.Context(), id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", "sleep 1000"}, AttachStdout: true, Tty: true})
+	must(t, err)
+	sized, started := make(chan error, 1), make(chan error, 1)
+	go func() {
+		started <- r.e.ExecStart(t.Context(), execID, exec.StartOptions{Open: func(bool) (Streams, error) {
+			go func() { sized <- r.e.ExecResize(t.Context(), execID, 24, 80) }()
+			time.Sleep(10 * time.Millisecond) // the call is there, most likely
+			return Streams{Stdout: io.Discard}, nil
+		}})
+	}()
+	must(t, receive(t, sized))
+	must(t, r.e.ContainerKill(t.Context(), id, ""))
+	_ = receive(t, started) // cut off, however it says so
+	r.ended(id)
 }
 
 func TestExecOfMissingCommand(t *testing.T) {

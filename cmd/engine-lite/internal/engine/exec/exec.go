@@ -249,11 +249,24 @@ func (x *instance) inspect() Inspect {
 	return inspect.Exec(r, x.started && x.exit == nil, x.exit)
 }
 
-// ExecResize sets the size of an exec's terminal, in characters.
+// startPatience is how long a call waits for an exec whose start is under way, as dockerd does.
+const startPatience = 10 * time.Second
+
+// ExecResize sets the size of an exec's terminal, in characters. A client that has the answer to its start sends the size
+// at once, and the process may be started later: the call waits for that. Errors: FailedPrecondition where the exec is not
+// started in time.
 func (e *Execs) ExecResize(ctx context.Context, id string, height, width uint32) error {
 	x, err := e.find(id)
 	if err != nil {
 		return err
+	}
+	select {
+	case <-x.announced:
+	case <-x.exited:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(startPatience):
+		return classed.Errorf(errdefs.ErrFailedPrecondition, "exec %s is not started", x.id)
 	}
 	ctr, err := x.owner.Live()
 	if err != nil {

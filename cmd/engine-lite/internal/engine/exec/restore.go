@@ -76,6 +76,7 @@ func (e *Execs) restore(o *containers.Container, r record.Exec) (libcontainerd.R
 		return libcontainerd.RestoreExec{}, err
 	}
 	x.started, x.pid = true, r.Pid
+	close(x.announced)
 	e.c.Processes.Add(o.ID, x.id, x)
 	e.add(x)
 	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{
