@@ -13,20 +13,19 @@ type EventType int
 const (
 	// EventStart: the init process runs.
 	EventStart EventType = iota + 1
-	// EventExit: the init process has exited, and no exec of the container runs
-	// any more.
+	// EventExit: the init process has exited, and no exec of the container runs any more.
 	EventExit
 	// EventExitProcess: an exec has exited.
 	EventExitProcess
-	// EventOOM: the kernel killed a process because memory ran out. It comes once
-	// per generation, and before EventExit.
+	// EventOOM: the kernel killed a process because memory ran out. It comes once per generation, and before
+	// EventExit.
 	EventOOM
 	// EventPaused: the container's processes are frozen.
 	EventPaused
 	// EventResumed: the container's processes run again.
 	EventResumed
-	// EventExecAdded: the daemon knows an exec, which doesn't run yet. If its
-	// start fails, no further event of the exec follows.
+	// EventExecAdded: the daemon knows an exec, which doesn't run yet. If its start fails, no further event of the
+	// exec follows.
 	EventExecAdded
 	// EventExecStarted: an exec runs.
 	EventExecStarted
@@ -38,8 +37,7 @@ const (
 type Event struct {
 	Type        EventType
 	ContainerID string
-	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and
-	// EventExecStarted, else InitProcess.
+	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and EventExecStarted, else InitProcess.
 	ProcessID string
 	// Pid is 0 for EventExecAdded.
 	Pid int
@@ -47,50 +45,44 @@ type Event struct {
 	Generation uint64
 	// Exit is set for EventExit and EventExitProcess.
 	Exit Exit
-	// Warnings are set for EventStart and EventExecStarted: one text for each
-	// limit or privilege that the process got less of than its spec asks for.
+	// Warnings are set for EventStart and EventExecStarted: one text for each limit or privilege that the process
+	// got less of than its spec asks for.
 	Warnings []string
-	// Recovered says that the client missed the change when it happened, and
-	// found it later by comparing its record with the daemon.
+	// Recovered says that the client missed the change when it happened, and found it later by comparing its record
+	// with the daemon.
 	Recovered bool
-	// Time is when the change happened: for an exit Exit.Time, else when the
-	// client recorded the change.
+	// Time is when the change happened: for an exit Exit.Time, else when the client recorded the change.
 	Time time.Time
 }
 
-// Backend is the engine above the client. Each state change of a container is
-// delivered to the backend exactly once, in order. The callbacks of one container
-// run one at a time; those of different containers run at the same time.
+// Backend is the engine above the client. Each state change of a container is delivered to the backend exactly
+// once, in order. The callbacks of one container run one at a time; those of different containers run at the same
+// time.
 type Backend interface {
-	// AttachStreams hands the opened streams of a process to the backend, before
-	// the client asks the daemon to create the process. The backend reads and
-	// writes the streams in goroutines of its own, and must not wait for output
-	// here. The client closes the streams. An error makes the start fail.
+	// AttachStreams hands the opened streams of a process to the backend, before the client asks the daemon to
+	// create the process. The backend reads and writes the streams in goroutines of its own, and must not wait for
+	// output here. The client closes the streams. An error makes the start fail.
 	AttachStreams(ctx context.Context, containerID, processID string, s Streams) error
 	// StateChanged delivers an event. The client calls it without holding a lock.
 	//
-	// The backend takes the event by returning nil. After an error the client
-	// calls StateChanged again, with growing delays, until the backend takes the
-	// event; later events of the same container wait meanwhile. The client
-	// deletes a process at the daemon only after the backend has taken its exit.
+	// The backend takes the event by returning nil. After an error the client calls StateChanged again, with
+	// growing delays, until the backend takes the event; later events of the same container wait meanwhile. The
+	// client deletes a process at the daemon only after the backend has taken its exit.
 	//
-	// StateChanged must not wait for the end of the process's output: a daemon
-	// that copies output completes it only after the exit was taken. A backend
-	// that wants all of the output is a Drainer.
+	// StateChanged must not wait for the end of the process's output: a daemon that copies output completes it only
+	// after the exit was taken. A backend that wants all of the output is a Drainer.
 	//
 	// ctx ends when the client shuts down and WithShutdownTimeout is over.
 	StateChanged(ctx context.Context, e Event) error
 }
 
-// Drainer is a Backend that reads the remaining output of a process after its
-// exit. Container.Wait returns, and the streams are closed, only after
-// DrainStreams has returned. The streams of a Backend that is no Drainer are
-// closed when it has taken the exit.
+// Drainer is a Backend that reads the remaining output of a process after its exit. Container.Wait returns, and the
+// streams are closed, only after DrainStreams has returned. The streams of a Backend that is no Drainer are closed
+// when it has taken the exit.
 type Drainer interface {
-	// DrainStreams is called once per process, after the backend has taken the
-	// exit. It returns when the backend has read the output, which comes to an
-	// end then. The container's later events wait meanwhile, so DrainStreams must
-	// not wait for a slow reader. An error is logged.
+	// DrainStreams is called once per process, after the backend has taken the exit. It returns when the backend
+	// has read the output, which comes to an end then. The container's later events wait meanwhile, so DrainStreams
+	// must not wait for a slow reader. An error is logged.
 	DrainStreams(ctx context.Context, containerID, processID string) error
 }
 

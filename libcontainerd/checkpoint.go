@@ -14,18 +14,16 @@ import (
 
 // CheckpointOptions say where a checkpoint goes, and whether the container runs on.
 type CheckpointOptions struct {
-	// Root is the absolute path of a directory of checkpoints. Checkpoint makes it,
-	// with mode 0700, if it does not exist. The checkpoint is the directory
-	// Root/Name, whose path StartOptions.Checkpoint takes.
+	// Root is the absolute path of a directory of checkpoints. Checkpoint makes it, with mode 0700, if it does not
+	// exist. The checkpoint is the directory Root/Name, whose path StartOptions.Checkpoint takes.
 	Root string
 	// Name must pass CheckID. Root must have no checkpoint of that name.
 	Name string
-	// Exit ends the container with the checkpoint. The backend gets its exit like
-	// any other, with the code that the daemon knows. Else the container runs on.
+	// Exit ends the container with the checkpoint. The backend gets its exit like any other, with the code that the
+	// daemon knows. Else the container runs on.
 	Exit bool
-	// A container with open TCP connections, unix sockets whose other end is outside
-	// of it, a terminal, or file locks can only be checkpointed with the field for
-	// these.
+	// A container with open TCP connections, unix sockets whose other end is outside of it, a terminal, or file
+	// locks can only be checkpointed with the field for these.
 	OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
 }
 
@@ -36,19 +34,16 @@ func (o *CheckpointOptions) check() error {
 	return CheckID(o.Name)
 }
 
-// Checkpoint writes the state of the running container to Root/Name. The directory
-// appears there when it is complete, and after an error not at all. After an error
-// with o.Exit the container may have ended all the same, if the answer of the
-// daemon was lost.
+// Checkpoint writes the state of the running container to Root/Name. The directory appears there when it is
+// complete, and after an error not at all. After an error with o.Exit the container may have ended all the same, if
+// the answer of the daemon was lost.
 //
-// Checkpoints are for engines that embed this package. engine-lite has no request
-// for them yet: they are here because create and start, which know checkpoints, are
-// here, and runtimed and containerd both make them.
+// Checkpoints are for engines that embed this package. engine-lite has no request for them yet: they are here
+// because create and start, which know checkpoints, are here, and runtimed and containerd both make them.
 //
-// Errors: FailedPrecondition where the container does not run, or another
-// checkpoint of it is being made. AlreadyExists for a name that is taken.
-// InvalidArgument for a wrong root or name. Others are those of the daemon, such
-// as NotImplemented where it can't make checkpoints, and of the file system.
+// Errors: FailedPrecondition where the container does not run, or another checkpoint of it is being made.
+// AlreadyExists for a name that is taken. InvalidArgument for a wrong root or name. Others are those of the daemon,
+// such as NotImplemented where it can't make checkpoints, and of the file system.
 func (ctr *Container) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 	if err := o.check(); err != nil {
 		return ctr.failed("checkpoint", err)
@@ -85,15 +80,14 @@ func (ctr *Container) endCheckpoint() {
 	ctr.mu.Unlock()
 }
 
-// partial returns the path of a checkpoint that is being made of the container with
-// that id, or, with the id "", of one that is being deleted. No name that passes
-// CheckID is like it.
+// partial returns the path of a checkpoint that is being made of the container with that id, or, with the id "", of
+// one that is being deleted. No name that passes CheckID is like it.
 func partial(root, name, id string) string {
 	return filepath.Join(root, "."+name+"~"+id)
 }
 
-// writeCheckpoint calls write to fill a directory, and renames that directory to
-// root/name when it is complete. Until then an empty directory holds the name.
+// writeCheckpoint calls write to fill a directory, and renames that directory to root/name when it is complete.
+// Until then an empty directory holds the name.
 func writeCheckpoint(root, name, id string, write func(dir string) error) (err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return fmt.Errorf("cannot make the root of checkpoints: %w", err)
@@ -126,8 +120,8 @@ func writeCheckpoint(root, name, id string, write func(dir string) error) (err e
 	return nil
 }
 
-// Checkpoints returns the names of the complete checkpoints in root, sorted. A root
-// that does not exist has none. Errors are those of the file system.
+// Checkpoints returns the names of the complete checkpoints in root, sorted. A root that does not exist has none.
+// Errors are those of the file system.
 func Checkpoints(root string) ([]string, error) {
 	all, err := os.ReadDir(root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -153,10 +147,9 @@ func isEmptyDir(path string) bool {
 	return err != nil
 }
 
-// DeleteCheckpoint removes a checkpoint from root: it frees the name first, then
-// deletes the files. It also frees a name that is left of a checkpoint whose engine
-// was killed. Errors: NotFound where root has no such name, InvalidArgument for a
-// name that can't be one, and those of the file system.
+// DeleteCheckpoint removes a checkpoint from root: it frees the name first, then deletes the files. It also frees a
+// name that is left of a checkpoint whose engine was killed. Errors: NotFound where root has no such name,
+// InvalidArgument for a name that can't be one, and those of the file system.
 func DeleteCheckpoint(root, name string) error {
 	if err := CheckID(name); err != nil {
 		return err
@@ -177,8 +170,8 @@ func DeleteCheckpoint(root, name string) error {
 	return nil
 }
 
-// checkRestored returns an error for a directory that no task can be restored from:
-// InvalidArgument for a relative path, NotFound for one that is absent or empty.
+// checkRestored returns an error for a directory that no task can be restored from: InvalidArgument for a relative
+// path, NotFound for one that is absent or empty.
 func checkRestored(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return fmt.Errorf("checkpoint %q is not an absolute path: %w", dir, errdefs.ErrInvalidArgument)

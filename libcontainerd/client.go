@@ -12,17 +12,16 @@ import (
 	"github.com/engine-lite/engine-lite/queue"
 )
 
-// Client keeps the containers of one runtime daemon. Its methods may be called
-// from any goroutine. No method holds a lock while it calls the daemon, the stdio
-// or the backend, so Get, List and Status never wait for those.
+// Client keeps the containers of one runtime daemon. Its methods may be called from any goroutine. No method holds
+// a lock while it calls the daemon, the stdio or the backend, so Get, List and Status never wait for those.
 type Client struct {
 	daemon  Daemon
 	stdio   Stdio
 	backend Backend
 	options options
 
-	// active ends when Run begins to shut down. final ends after that, when the
-	// callbacks have returned or WithShutdownTimeout is over.
+	// active ends when Run begins to shut down. final ends after that, when the callbacks have returned or
+	// WithShutdownTimeout is over.
 	active, final       context.Context
 	endActive, endFinal context.CancelFunc
 	watchers            sync.WaitGroup
@@ -34,22 +33,20 @@ type Client struct {
 	containers map[string]*Container
 	reserved   map[string]bool // ids whose Create or Restore is in flight
 	leftovers  map[string]bool // ids whose record a failed Create may have left at the daemon
-	// clearing has the reserved ids whose record a reconcile deletes. A request for
-	// such an id waits until the channel is closed.
+	// clearing has the reserved ids whose record a reconcile deletes. A request for such an id waits until the
+	// channel is closed.
 	clearing   map[string]chan struct{}
 	reconciled chan struct{} // closed and replaced by each reconcile
 	closed     bool          // no goroutine may be added to watchers any more
 }
 
-// New returns a client of the daemon d. The client makes streams with s and
-// delivers events to the backend b. All three belong to the caller; the client
-// never closes them. The error is InvalidArgument for an argument that is nil or
-// an option out of its range.
+// New returns a client of the daemon d. The client makes streams with s and delivers events to the backend b. All
+// three belong to the caller; the client never closes them. The error is InvalidArgument for an argument that is
+// nil or an option out of its range.
 //
-// The caller must call Run once: Run keeps the client in step with the daemon,
-// and ends the goroutines that requests start. Requests may be made before Run. A
-// client that is not needed after all is ended by Run with a context that has
-// ended.
+// The caller must call Run once: Run keeps the client in step with the daemon, and ends the goroutines that
+// requests start. Requests may be made before Run. A client that is not needed after all is ended by Run with a
+// context that has ended.
 func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 	if d == nil || s == nil || b == nil {
 		return nil, fmt.Errorf("a client needs a daemon, a stdio and a backend: %w", errdefs.ErrInvalidArgument)
@@ -75,11 +72,10 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Ready returns a channel that is closed when Run has compared the records with
-// the daemon for the first time. From then on the status of a restored container
-// is what the daemon says. If the daemon lists its tasks and then doesn't answer
-// for a container within 2 s, the channel is closed without that answer, and the
-// container keeps its last known status until the answer comes.
+// Ready returns a channel that is closed when Run has compared the records with the daemon for the first time. From
+// then on the status of a restored container is what the daemon says. If the daemon lists its tasks and then
+// doesn't answer for a container within 2 s, the channel is closed without that answer, and the container keeps its
+// last known status until the answer comes.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
 func (c *Client) becomeReady() { c.markReady.Do(func() { close(c.ready) }) }
@@ -106,8 +102,8 @@ func (c *Client) List() []*Container {
 	return all
 }
 
-// reserve takes an id, for its caller alone, until add or release. It waits while
-// a reconcile deletes what a failed Create of the id left.
+// reserve takes an id, for its caller alone, until add or release. It waits while a reconcile deletes what a failed
+// Create of the id left.
 func (c *Client) reserve(ctx context.Context, id string) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -161,9 +157,8 @@ func (c *Client) remove(ctr *Container) {
 	c.mu.Unlock()
 }
 
-// watch starts the goroutine that waits for the exit of p. The goroutine ends
-// with p's exit, with p.cancel, or when Run begins to shut down. Run waits for
-// it. watch returns false, and starts nothing, after the client was closed.
+// watch starts the goroutine that waits for the exit of p. The goroutine ends with p's exit, with p.cancel, or when
+// Run begins to shut down. Run waits for it. watch returns false, and starts nothing, after the client was closed.
 func (c *Client) watch(p *process) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,11 +9,9 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Container is a container of a Client: a record and, while the container runs,
-// its processes. Its methods may be called from any goroutine. A request changes
-// the status at once (to starting, pausing, resuming or deleting), so a second
-// request that this status doesn't allow fails with FailedPrecondition and doesn't
-// wait.
+// Container is a container of a Client: a record and, while the container runs, its processes. Its methods may be
+// called from any goroutine. A request changes the status at once (to starting, pausing, resuming or deleting), so
+// a second request that this status doesn't allow fails with FailedPrecondition and doesn't wait.
 type Container struct {
 	client  *Client
 	id      string
@@ -43,8 +41,8 @@ type record struct {
 	checkpointing bool // a Checkpoint is in progress
 }
 
-// keptExecs is how many execs a container remembers after their exits, for Wait,
-// and to refuse their ids for new execs.
+// keptExecs is how many execs a container remembers after their exits, for Wait, and to refuse their ids for new
+// execs.
 const keptExecs = 128
 
 func newContainer(c *Client, id string, opts CreateOptions) *Container {
@@ -95,16 +93,14 @@ func (ctr *Container) Execs() []string {
 	return ids
 }
 
-// Wait waits for the exit of a process and returns it, after the backend has taken
-// the exit and drained the output. process is InitProcess or the id of an exec.
+// Wait waits for the exit of a process and returns it, after the backend has taken the exit and drained the output.
+// process is InitProcess or the id of an exec.
 //
-// Wait also works after the exit: for the init process until the next start or the
-// container's deletion, for an exec as long as it is among the last 128 execs that
-// exited.
+// Wait also works after the exit: for the init process until the next start or the container's deletion, for an
+// exec as long as it is among the last 128 execs that exited.
 //
-// Errors: NotFound for an exec that the container doesn't have;
-// FailedPrecondition for the init process of a container that was never started;
-// the error of the start, if the process is being started and that fails;
+// Errors: NotFound for an exec that the container doesn't have; FailedPrecondition for the init process of a
+// container that was never started; the error of the start, if the process is being started and that fails;
 // Unavailable when the client has shut down; the cause of ctx.
 func (ctr *Container) Wait(ctx context.Context, process string) (Exit, error) {
 	p, err := ctr.find("wait for", process)

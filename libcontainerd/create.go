@@ -12,88 +12,79 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// CreateOptions are the options of a container that its OCI spec has no field for.
-// The daemon refuses options that it can't follow, in Create or in Start: with
-// InvalidArgument for a wrong value, with NotImplemented for an option that it
-// doesn't have.
+// CreateOptions are the options of a container that its OCI spec has no field for. The daemon refuses options that
+// it can't follow, in Create or in Start: with InvalidArgument for a wrong value, with NotImplemented for an option
+// that it doesn't have.
 type CreateOptions struct {
-	// Labels are stored by the daemon. Names that begin with "io.engine-lite."
-	// are reserved, and refused with InvalidArgument.
+	// Labels are stored by the daemon. Names that begin with "io.engine-lite." are reserved, and refused with
+	// InvalidArgument.
 	Labels map[string]string
-	// Runtime is the runtime's type, such as "io.containerd.runc.v2". Empty is
-	// the daemon's default.
+	// Runtime is the runtime's type, such as "io.containerd.runc.v2". Empty is the daemon's default.
 	Runtime string
-	// RuntimeOptions are options for a runtime of this type. The value must be one
-	// that the Daemon can encode; package remote takes a protobuf message, or a
-	// type that is registered with github.com/containerd/typeurl. For runtimes of
-	// the type runc they are merged with the fields below, which have priority.
+	// RuntimeOptions are options for a runtime of this type. The value must be one that the Daemon can encode;
+	// package remote takes a protobuf message, or a type that is registered with github.com/containerd/typeurl. For
+	// runtimes of the type runc they are merged with the fields below, which have priority.
 	RuntimeOptions any
-	// RuntimePath is the path of the OCI runtime's program. Empty lets the daemon
-	// choose. RuntimePath, RuntimeArgs and SystemdCgroup are for runtimes of the
-	// type runc only.
+	// RuntimePath is the path of the OCI runtime's program. Empty lets the daemon choose. RuntimePath, RuntimeArgs
+	// and SystemdCgroup are for runtimes of the type runc only.
 	RuntimePath string
-	// RuntimeArgs are arguments that the OCI runtime gets before its command.
-	// runtimed takes them; containerd's API has no field for them.
+	// RuntimeArgs are arguments that the OCI runtime gets before its command. runtimed takes them; containerd's API
+	// has no field for them.
 	RuntimeArgs []string
-	// Rootfs are the mounts that the daemon makes for the root filesystem at each
-	// start. It is empty where the spec's root path exists already.
+	// Rootfs are the mounts that the daemon makes for the root filesystem at each start. It is empty where the
+	// spec's root path exists already.
 	Rootfs []Mount
-	// NoPivotRoot has the OCI runtime call chroot(2) and not pivot_root(2), for
-	// hosts whose root is a ramdisk. It is set for all containers if the client's
-	// environment has DOCKER_RAMDISK.
+	// NoPivotRoot has the OCI runtime call chroot(2) and not pivot_root(2), for hosts whose root is a ramdisk. It
+	// is set for all containers if the client's environment has DOCKER_RAMDISK.
 	NoPivotRoot bool
-	// SystemdCgroup has the OCI runtime make the control group through systemd.
-	// The spec's cgroupsPath must have the form slice:prefix:name then.
+	// SystemdCgroup has the OCI runtime make the control group through systemd. The spec's cgroupsPath must have
+	// the form slice:prefix:name then.
 	SystemdCgroup bool
 	// UID and GID are the owner of the stdio of the container's processes.
 	UID, GID uint32
 }
 
-// WithRuntime returns a copy of the options with another OCI runtime: the path of
-// its program, and arguments that it gets before its command.
+// WithRuntime returns a copy of the options with another OCI runtime: the path of its program, and arguments that
+// it gets before its command.
 func (o CreateOptions) WithRuntime(path string, args ...string) CreateOptions {
 	o.RuntimePath, o.RuntimeArgs = path, args
 	return o
 }
 
-// RestoreOptions are what the engine stored of a container before it was
-// restarted.
+// RestoreOptions are what the engine stored of a container before it was restarted.
 type RestoreOptions struct {
 	// CreateOptions are those that the container was created with.
 	CreateOptions
 	// Generation is how often the container was started so far.
 	Generation uint64
-	// Pid is the pid of the init process, if one ran by the last event that the
-	// engine took; else 0.
+	// Pid is the pid of the init process, if one ran by the last event that the engine took; else 0.
 	Pid int
 	// Stdio is the StdioConfig that the init process was started with.
 	Stdio StdioConfig
-	// Paused says that the container was paused by the last event that the engine
-	// took.
+	// Paused says that the container was paused by the last event that the engine took.
 	Paused bool
 	// OOMDelivered says that the backend has taken EventOOM for this generation.
 	OOMDelivered bool
-	// Execs are the execs that were added or ran by the last event that the engine
-	// took. They need a Pid of the init process.
+	// Execs are the execs that were added or ran by the last event that the engine took. They need a Pid of the
+	// init process.
 	Execs []RestoreExec
 }
 
 // RestoreExec is what the engine stored of an exec before it was restarted.
 type RestoreExec struct {
 	ID string
-	// Pid is 0 if the engine took EventExecAdded and no EventExecStarted. Such an
-	// exec may run or not; the client kills and deletes it.
+	// Pid is 0 if the engine took EventExecAdded and no EventExecStarted. Such an exec may run or not; the client
+	// kills and deletes it.
 	Pid int
 	// Stdio is the StdioConfig that the exec was started with.
 	Stdio StdioConfig
 }
 
-// Create makes a container: it stores a record at the daemon. The id must pass
-// CheckID, and the spec must have a process. A record or a stopped task that an
-// earlier container of the same id left at the daemon is replaced.
+// Create makes a container: it stores a record at the daemon. The id must pass CheckID, and the spec must have a
+// process. A record or a stopped task that an earlier container of the same id left at the daemon is replaced.
 //
-// Errors: InvalidArgument; AlreadyExists if this client has a container of that
-// id, or the daemon has a running task of it; Unavailable; those of the daemon.
+// Errors: InvalidArgument; AlreadyExists if this client has a container of that id, or the daemon has a running
+// task of it; Unavailable; those of the daemon.
 func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts CreateOptions) (*Container, error) {
 	if spec == nil || spec.Process == nil {
 		return nil, fmt.Errorf("the spec of container %q has no process: %w", id, errdefs.ErrInvalidArgument)
@@ -119,8 +110,8 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 	return ctr, nil
 }
 
-// store creates the record at the daemon, and replaces leftovers of an earlier
-// container. After an error no record is left.
+// store creates the record at the daemon, and replaces leftovers of an earlier container. After an error no record
+// is left.
 func (c *Client) store(ctx context.Context, rec Record) error {
 	err := c.daemon.CreateContainer(ctx, rec)
 	if errdefs.IsAlreadyExists(err) {
@@ -135,9 +126,8 @@ func (c *Client) store(ctx context.Context, rec Record) error {
 	return err
 }
 
-// undoCreate deletes the record of a reserved id whose creation failed: the daemon
-// may have stored it all the same. If that fails too, a later reconcile deletes the
-// record.
+// undoCreate deletes the record of a reserved id whose creation failed: the daemon may have stored it all the same.
+// If that fails too, a later reconcile deletes the record.
 func (c *Client) undoCreate(id string) {
 	ctx, cancel := c.undoing()
 	defer cancel()
@@ -151,13 +141,12 @@ func (c *Client) undoCreate(id string) {
 	c.leftovers[id] = true
 }
 
-// ClearLeftover deletes the record that a failed Create of this id may have left at
-// the daemon. The client does that by itself with one of its next reconciles. An
-// engine that removes its own record of the id calls ClearLeftover first, since the
-// next client knows nothing of the leftover.
+// ClearLeftover deletes the record that a failed Create of this id may have left at the daemon. The client does
+// that by itself with one of its next reconciles. An engine that removes its own record of the id calls
+// ClearLeftover first, since the next client knows nothing of the leftover.
 //
-// It returns nil at once, without a call to the daemon, if nothing can be left. The
-// error is Unavailable if the record could not be deleted.
+// It returns nil at once, without a call to the daemon, if nothing can be left. The error is Unavailable if the
+// record could not be deleted.
 func (c *Client) ClearLeftover(id string) error {
 	if !c.hasLeftover(id) {
 		return nil
@@ -192,8 +181,7 @@ func (c *Client) clearLeftovers() {
 	}
 }
 
-// clearLeftover does nothing while a request has reserved the id: that request
-// deletes the leftover itself.
+// clearLeftover does nothing while a request has reserved the id: that request deletes the leftover itself.
 func (c *Client) clearLeftover(id string) {
 	done := make(chan struct{})
 	c.mu.Lock()
@@ -213,9 +201,8 @@ func (c *Client) clearLeftover(id string) {
 	close(done)
 }
 
-// deleteLeftovers deletes the record and the task that the daemon has for an id
-// that no container of this client has. A running task is no leftover, and makes it
-// fail with AlreadyExists.
+// deleteLeftovers deletes the record and the task that the daemon has for an id that no container of this client
+// has. A running task is no leftover, and makes it fail with AlreadyExists.
 func (c *Client) deleteLeftovers(ctx context.Context, id string) error {
 	t, err := c.daemon.Process(ctx, id, InitProcess)
 	switch {
@@ -235,21 +222,17 @@ func (c *Client) deleteLeftovers(ctx context.Context, id string) error {
 	return nil
 }
 
-// Restore makes a container from what the engine stored before it was restarted.
-// Call it before Run. Restore makes no call to the daemon: the processes in opts
-// count as running. Restore opens their streams, hands them to
+// Restore makes a container from what the engine stored before it was restarted. Call it before Run. Restore makes
+// no call to the daemon: the processes in opts count as running. Restore opens their streams, hands them to
 // Backend.AttachStreams, and delivers EventRestore if Pid isn't 0.
 //
-// The first reconcile of Run then finds what happened meanwhile, and delivers it
-// as events with Recovered set: the exit of a task that has stopped, or an Unknown
-// exit if the daemon no longer has the task. If the daemon has a task whose start
-// was never delivered (Pid is 0 or differs), the client kills and deletes that
-// task.
+// The first reconcile of Run then finds what happened meanwhile, and delivers it as events with Recovered set: the
+// exit of a task that has stopped, or an Unknown exit if the daemon no longer has the task. If the daemon has a
+// task whose start was never delivered (Pid is 0 or differs), the client kills and deletes that task.
 //
-// Errors: InvalidArgument for an id that doesn't pass CheckID or for opts that
-// contradict each other; AlreadyExists for an id that this client has; those of
-// Stdio.Restore and of AttachStreams. After an error the processes run on, and
-// their streams are detached.
+// Errors: InvalidArgument for an id that doesn't pass CheckID or for opts that contradict each other; AlreadyExists
+// for an id that this client has; those of Stdio.Restore and of AttachStreams. After an error the processes run on,
+// and their streams are detached.
 func (c *Client) Restore(ctx context.Context, id string, opts RestoreOptions) (*Container, error) {
 	if err := opts.check(id); err != nil {
 		return nil, fmt.Errorf("cannot restore container %q: %w", id, err)
@@ -310,8 +293,8 @@ func (o *RestoreOptions) check(id string) error {
 	return nil
 }
 
-// restoreProcesses opens the streams of all processes and hands them to the
-// backend. After an error it has detached those that it opened.
+// restoreProcesses opens the streams of all processes and hands them to the backend. After an error it has detached
+// those that it opened.
 func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions) error {
 	if opts.Pid == 0 {
 		return nil

@@ -13,15 +13,13 @@ type DeleteOptions struct {
 	Force bool
 }
 
-// Delete deletes the container's record at the daemon, and removes the container
-// from the client. Its id is free then. The container must be created or stopped,
-// unless Force is set. Delete waits until the backend has taken the last exit and
-// the last task is deleted.
+// Delete deletes the container's record at the daemon, and removes the container from the client. Its id is free
+// then. The container must be created or stopped, unless Force is set. Delete waits until the backend has taken the
+// last exit and the last task is deleted.
 //
-// Errors: FailedPrecondition in any other status; NotFound if the container was
-// deleted already; those of the daemon; the cause of ctx. After an error the
-// container still exists, and Delete can be called again; with Force its processes
-// may be killed by then.
+// Errors: FailedPrecondition in any other status; NotFound if the container was deleted already; those of the
+// daemon; the cause of ctx. After an error the container still exists, and Delete can be called again; with Force
+// its processes may be killed by then.
 func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	if opts.Force {
 		ctr.addForcedDelete(1)
@@ -52,10 +50,9 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	return nil
 }
 
-// deleteRecord deletes the container's record at the daemon, after the leftovers of
-// failed starts. A daemon that refuses since the container has a task has completed a
-// create whose answer nobody got, after its leftovers were deleted: that task is
-// another leftover.
+// deleteRecord deletes the container's record at the daemon, after the leftovers of failed starts. A daemon that
+// refuses since the container has a task has completed a create whose answer nobody got, after its leftovers were
+// deleted: that task is another leftover.
 func (ctr *Container) deleteRecord(ctx context.Context) error {
 	if err := ctr.sweep(ctx); err != nil {
 		return err
@@ -73,8 +70,8 @@ func (ctr *Container) deleteRecord(ctx context.Context) error {
 	return ignoreNotFound(err)
 }
 
-// addForcedDelete counts the forced deletes in progress. Meanwhile other requests may
-// neither start nor delete the container.
+// addForcedDelete counts the forced deletes in progress. Meanwhile other requests may neither start nor delete the
+// container.
 func (ctr *Container) addForcedDelete(n int) {
 	ctr.mu.Lock()
 	ctr.rec.forcedDeletes += n
@@ -101,9 +98,8 @@ func (ctr *Container) end(ctx context.Context) error {
 	return ctr.killAndWait(ctx, init)
 }
 
-// thawUntil resumes a killed container again and again until its exit is known. The
-// container may be paused when it is killed, or later by a request that was in
-// progress.
+// thawUntil resumes a killed container again and again until its exit is known. The container may be paused when it
+// is killed, or later by a request that was in progress.
 func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 	pending, stop := context.WithCancel(ctx)
 	defer stop()

@@ -18,12 +18,11 @@ type change struct {
 	event     Event
 }
 
-// maxPanics is how often the callback of one event may panic. After that the event
-// is dropped.
+// maxPanics is how often the callback of one event may panic. After that the event is dropped.
 const maxPanics = 5
 
-// emit puts an event into the container's queue. The caller holds mu, so that the
-// events have the order of the transitions.
+// emit puts an event into the container's queue. The caller holds mu, so that the events have the order of the
+// transitions.
 func (ctr *Container) emit(p *process, e Event) error {
 	e.ContainerID = ctr.id
 	if err := ctr.client.changes.Append(ctr.id, change{ctr, p, e}); err != nil {
@@ -33,8 +32,8 @@ func (ctr *Container) emit(p *process, e Event) error {
 	return nil
 }
 
-// emitOrHalt is emit for a change that can't be undone. If the queue is closed,
-// the container is halted, and the next client finds the change.
+// emitOrHalt is emit for a change that can't be undone. If the queue is closed, the container is halted, and the
+// next client finds the change.
 func (ctr *Container) emitOrHalt(p *process, e Event) {
 	if err := ctr.emit(p, e); err != nil {
 		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug(
@@ -42,10 +41,9 @@ func (ctr *Container) emitOrHalt(p *process, e Event) {
 	}
 }
 
-// handleChange is the queue's handler. It delivers the event, and frees the process
-// if the event was its exit. If the client shuts down before the backend has taken
-// the event, the container is halted, so that no later event overtakes this one.
-// The daemon keeps a process that has exited for the next client.
+// handleChange is the queue's handler. It delivers the event, and frees the process if the event was its exit. If
+// the client shuts down before the backend has taken the event, the container is halted, so that no later event
+// overtakes this one. The daemon keeps a process that has exited for the next client.
 func (c *Client) handleChange(_ string, ch change) {
 	if ch.container.halted() {
 		return
@@ -57,8 +55,8 @@ func (c *Client) handleChange(_ string, ch change) {
 	c.conclude(ch)
 }
 
-// callbackExited is called by the queue when a callback has ended its goroutine.
-// Nobody knows what the callback did with the event, so the event counts as taken.
+// callbackExited is called by the queue when a callback has ended its goroutine. Nobody knows what the callback did
+// with the event, so the event counts as taken.
 func (c *Client) callbackExited(_ string, ch change, recovered any, stack []byte) {
 	c.logOf(ch.container.id, ch.event.ProcessID).WithField("stack", string(stack)).
 		Errorf("the callback of event %v did not return; the event counts as taken: %v", ch.event.Type, recovered)
@@ -72,8 +70,7 @@ func (c *Client) conclude(ch change) {
 	}
 }
 
-// deliver calls the backend until the backend takes the event. It returns false
-// if the client shut down before.
+// deliver calls the backend until the backend takes the event. It returns false if the client shut down before.
 func (c *Client) deliver(ch change) bool {
 	log := c.logOf(ch.container.id, ch.event.ProcessID).WithField("event", ch.event.Type)
 	panics := 0
@@ -109,11 +106,10 @@ func (c *Client) attach(ctx context.Context, p *process, s Streams) error {
 	return nil
 }
 
-// free does what follows a process's exit: it has the backend drain the output,
-// lets the callers of Wait return, deletes the process at the daemon and closes
-// the streams. If the daemon copies the output, the delete comes first, since only
-// that completes the output. If an exec can't be deleted now, a later reconcile
-// deletes it, so that the container's next events aren't delayed.
+// free does what follows a process's exit: it has the backend drain the output, lets the callers of Wait return,
+// deletes the process at the daemon and closes the streams. If the daemon copies the output, the delete comes
+// first, since only that completes the output. If an exec can't be deleted now, a later reconcile deletes it, so
+// that the container's next events aren't delayed.
 func (c *Client) free(p *process) {
 	freed := c.copiesOutput() && c.freeTask(p)
 	p.streams.ExitKnown()

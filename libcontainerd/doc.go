@@ -1,8 +1,7 @@
-// Package libcontainerd is the layer of a container engine between "the user
-// asked for a container" and "a process runs". The package keeps the records of
-// containers, opens their stdio, and calls a runtime daemon that runs in another
-// process. It turns the daemon's answers and events into state changes, and
-// delivers each state change to the engine above exactly once and in order.
+// Package libcontainerd is the layer of a container engine between "the user asked for a container" and "a process
+// runs". The package keeps the records of containers, opens their stdio, and calls a runtime daemon that runs in
+// another process. It turns the daemon's answers and events into state changes, and delivers each state change to
+// the engine above exactly once and in order.
 //
 //	          engine
 //	  calls |        ^ AttachStreams, StateChanged
@@ -16,11 +15,10 @@
 //
 // # What an engine does
 //
-// An engine implements [Backend]. It makes a [Client] with [New], from a [Daemon]
-// (package remote has one) and a [Stdio] (see [FIFO]). With [Client.Restore] it takes
-// over the containers that it had before it was restarted. It runs [Client.Run] in a
-// goroutine until it shuts down, and makes requests: [Client.Create], and the methods
-// of [Container].
+// An engine implements [Backend]. It makes a [Client] with [New], from a [Daemon] (package remote has one) and a
+// [Stdio] (see [FIFO]). With [Client.Restore] it takes over the containers that it had before it was restarted. It
+// runs [Client.Run] in a goroutine until it shuts down, and makes requests: [Client.Create], and the methods of
+// [Container].
 //
 // Four terms are used everywhere:
 //
@@ -49,30 +47,25 @@
 //	             the container can be started or deleted now
 //	Delete       the daemon deletes the record                 deleted
 //
-// [Container.Run], [Container.RunExec] and [Client.RunContainer] are these steps
-// and the wait for the exit in one call. [Container.Stop] ends a container and
-// returns its exit. [Container.Checkpoint] writes the state of a running
-// container to a directory, and Start can restore a task from there. A [Spool]
-// lets several readers read one output.
+// [Container.Run], [Container.RunExec] and [Client.RunContainer] are these steps and the wait for the exit in one
+// call. [Container.Stop] ends a container and returns its exit. [Container.Checkpoint] writes the state of a
+// running container to a directory, and Start can restore a task from there. A [Spool] lets several readers read
+// one output.
 //
 // # How exits are found
 //
-// The daemon's events are hints only: the client asks the daemon before it
-// believes one. The client calls Daemon.Wait for each process before it starts the
-// process; the answer of that call says how the process exited.
+// The daemon's events are hints only: the client asks the daemon before it believes one. The client calls
+// Daemon.Wait for each process before it starts the process; the answer of that call says how the process exited.
 //
-// After each connect, the client subscribes to events. Then it reconciles, and does so
-// again from time to time (WithReconcileEvery): it lists the daemon's tasks, compares
-// them with its records, and delivers the state changes that it missed. Their events
-// have Recovered set. If the daemon doesn't know the status of an exit, Exit.Unknown
+// After each connect, the client subscribes to events. Then it reconciles, and does so again from time to time
+// (WithReconcileEvery): it lists the daemon's tasks, compares them with its records, and delivers the state changes
+// that it missed. Their events have Recovered set. If the daemon doesn't know the status of an exit, Exit.Unknown
 // is set to the reason. The client never invents a status.
 //
 // # Errors
 //
-// Errors have the classes of github.com/containerd/errdefs: NotFound,
-// AlreadyExists, InvalidArgument, FailedPrecondition for a request that the
-// container's status doesn't allow, and Unavailable while the daemon can't be
-// reached or the client shuts down. Where the daemon could not start a process,
-// the error wraps a [StartError], which has the exit code that Docker's clients
-// show for such a process.
+// Errors have the classes of github.com/containerd/errdefs: NotFound, AlreadyExists, InvalidArgument,
+// FailedPrecondition for a request that the container's status doesn't allow, and Unavailable while the daemon
+// can't be reached or the client shuts down. Where the daemon could not start a process, the error wraps a
+// [StartError], which has the exit code that Docker's clients show for such a process.
 package libcontainerd

@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ended records how p ended. Only the first end of a process counts. An end that is
-// known before the start has returned is held until then.
+// ended records how p ended. Only the first end of a process counts. An end that is known before the start has
+// returned is held until then.
 func (ctr *Container) ended(p *process, end ending) {
 	ctr.mu.Lock()
 	streams := p.streams
@@ -47,9 +47,8 @@ func (ctr *Container) endLocked(p *process, end ending) {
 	ctr.emitOrHalt(p, e)
 }
 
-// oomBeforeExitLocked makes EventOOM come before the exit, if the exit says that
-// the kernel killed a process because memory ran out, and sets OOMKilled in the
-// exit if EventOOM came before.
+// oomBeforeExitLocked makes EventOOM come before the exit, if the exit says that the kernel killed a process
+// because memory ran out, and sets OOMKilled in the exit if EventOOM came before.
 func (ctr *Container) oomBeforeExitLocked(p *process, recovered bool) {
 	if p.exit.OOMKilled {
 		ctr.oomLocked(p, recovered)
@@ -76,10 +75,9 @@ func (r *record) rememberEnded(id string) {
 	}
 }
 
-// awaitExecs waits for the exits of a container's execs, which come before the exit
-// of the init process. The kernel has killed the execs with the init process of
-// their pid namespace, see pid_namespaces(7), or else the daemon has. awaitExecs
-// returns false if the client shuts down meanwhile: the next client finds the exits.
+// awaitExecs waits for the exits of a container's execs, which come before the exit of the init process. The kernel
+// has killed the execs with the init process of their pid namespace, see pid_namespaces(7), or else the daemon has.
+// awaitExecs returns false if the client shuts down meanwhile: the next client finds the exits.
 func (ctr *Container) awaitExecs(init *process) bool {
 	var late sync.WaitGroup
 	for _, p := range ctr.livingExecs(init.generation) {
@@ -89,15 +87,13 @@ func (ctr *Container) awaitExecs(init *process) bool {
 	return ctr.client.active.Err() == nil
 }
 
-// maxExecAsked is how often the daemon is asked for the state of an exec whose
-// container has exited, if each answer is an error. The container's exit waits
-// meanwhile.
+// maxExecAsked is how often the daemon is asked for the state of an exec whose container has exited, if each answer
+// is an error. The container's exit waits meanwhile.
 const maxExecAsked = 3
 
-// endWithInit waits for the exit of an exec whose container has exited. If the exit
-// isn't known within the exec grace, the daemon is asked for the state of the exec:
-// again and again while it can't be reached, and maxExecAsked times if it answers
-// with an error. If the daemon doesn't know the exit, the exit is unknown.
+// endWithInit waits for the exit of an exec whose container has exited. If the exit isn't known within the exec
+// grace, the daemon is asked for the state of the exec: again and again while it can't be reached, and maxExecAsked
+// times if it answers with an error. If the daemon doesn't know the exit, the exit is unknown.
 func (p *process) endWithInit() {
 	c := p.container.client
 	if endsWithin(p.live, c.options.execGrace) {
@@ -124,8 +120,7 @@ func (p *process) endWithInit() {
 	}
 }
 
-// livingExecs returns the execs whose exit isn't known. From then on new execs of
-// this generation are refused.
+// livingExecs returns the execs whose exit isn't known. From then on new execs of this generation are refused.
 func (ctr *Container) livingExecs(generation uint64) []*process {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

@@ -18,9 +18,8 @@ const (
 	ExitCommandNotFound = 127
 )
 
-// StartError is wrapped by the errors of Start, Exec, Run and RunExec if the runtime
-// daemon was asked to create or start the process and failed. Its text is that of the
-// daemon, and includes that of the OCI runtime.
+// StartError is wrapped by the errors of Start, Exec, Run and RunExec if the runtime daemon was asked to create or
+// start the process and failed. Its text is that of the daemon, and includes that of the OCI runtime.
 type StartError struct {
 	// ExitCode is ExitNotStarted, ExitCommandDenied or ExitCommandNotFound.
 	ExitCode int
@@ -32,8 +31,7 @@ func (e *StartError) Error() string { return e.err.Error() }
 // Unwrap returns the daemon's error, with its class.
 func (e *StartError) Unwrap() error { return e.err }
 
-// StartExitCode returns the ExitCode of the StartError that err wraps, or
-// ExitNotStarted for any other error.
+// StartExitCode returns the ExitCode of the StartError that err wraps, or ExitNotStarted for any other error.
 func StartExitCode(err error) int {
 	if start := (*StartError)(nil); errors.As(err, &start) {
 		return start.ExitCode
@@ -41,15 +39,13 @@ func StartExitCode(err error) int {
 	return ExitNotStarted
 }
 
-// An OCI runtime says what is wrong with a command in its text only, and containerd
-// passes the text on as an error without a class. This is the one place that reads
-// such texts. The engine can't find the reason itself: the command is looked up in
-// the container's own mounts, with the rights of the container's user, and both are
-// gone when the create has failed.
+// An OCI runtime says what is wrong with a command in its text only, and containerd passes the text on as an error
+// without a class. This is the one place that reads such texts. The engine can't find the reason itself: the
+// command is looked up in the container's own mounts, with the rights of the container's user, and both are gone
+// when the create has failed.
 //
-// missingWords and deniedWords count only behind one of commandPrefixes, since the
-// runtimes use the same words for mounts, hooks and namespaces. All are in lower case.
-// TestStartWords has the runtimes produce them.
+// missingWords and deniedWords count only behind one of commandPrefixes, since the runtimes use the same words for
+// mounts, hooks and namespaces. All are in lower case. TestStartWords has the runtimes produce them.
 var (
 	commandPrefixes = []string{
 		`exec: "`, ": exec /", // runc

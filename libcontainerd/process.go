@@ -24,13 +24,11 @@ type process struct {
 	generation uint64
 	config     StdioConfig
 
-	// live ends with the process, and with it the goroutines and calls that are
-	// about the process.
+	// live ends with the process, and with it the goroutines and calls that are about the process.
 	live   context.Context
 	cancel context.CancelFunc
 
-	// request is the span of the request that started the process; nil if no span
-	// is recorded.
+	// request is the span of the request that started the process; nil if no span is recorded.
 	request trace.Span
 
 	taken   chan struct{} // closed once the backend has taken the exit, or the start has failed
@@ -41,8 +39,7 @@ type process struct {
 	state   processState
 	pid     int
 	streams Streams
-	// stdinCloseAsked says that CloseStdin was called, perhaps before the streams
-	// were opened.
+	// stdinCloseAsked says that CloseStdin was called, perhaps before the streams were opened.
 	stdinCloseAsked bool
 	held            *ending // an exit that was known before the start returned
 	exit            Exit
@@ -53,8 +50,8 @@ type process struct {
 	watching   bool
 	warnings   []string
 
-	// foundEnd holds the first end that a reconcile found. That end also ends waiting,
-	// the context of the Wait in progress.
+	// foundEnd holds the first end that a reconcile found. That end also ends waiting, the context of the Wait in
+	// progress.
 	foundEnd chan ending
 	drained  bool // used by the queue's goroutine only
 	waiting  context.Context
@@ -89,8 +86,8 @@ func (p *process) result() (Exit, error) {
 	return p.exit, p.failure
 }
 
-// endFound hands an end that a reconcile found to the goroutine that watches p,
-// which is the only one that records p's exit. The first end counts.
+// endFound hands an end that a reconcile found to the goroutine that watches p, which is the only one that records
+// p's exit. The first end counts.
 func (p *process) endFound(e Exit) {
 	select {
 	case p.foundEnd <- ending{exit: e, recovered: true}:
@@ -99,8 +96,7 @@ func (p *process) endFound(e Exit) {
 	}
 }
 
-// watch waits for the exit of p and records it. It ends with the exit, or with
-// p.live.
+// watch waits for the exit of p and records it. It ends with the exit, or with p.live.
 func (p *process) watch() {
 	defer close(p.watched)
 	end, ok := p.await()
@@ -112,8 +108,7 @@ func (p *process) watch() {
 	}
 }
 
-// await calls the daemon's Wait until the exit is known. It returns false if p.live
-// ends before.
+// await calls the daemon's Wait until the exit is known. It returns false if p.live ends before.
 func (p *process) await() (ending, bool) {
 	c, retried := p.container.client, false
 	for delay := newBackoff(c.options); ; {
@@ -144,8 +139,8 @@ func (p *process) await() (ending, bool) {
 	}
 }
 
-// or merges the end that a Wait returned, if waited, with the end that a reconcile
-// found: it takes a status that one of them knows, and OOMKilled from both.
+// or merges the end that a Wait returned, if waited, with the end that a reconcile found: it takes a status that
+// one of them knows, and OOMKilled from both.
 func (e ending) or(found ending, waited bool) ending {
 	if !waited || e.exit.Unknown != "" {
 		return found
@@ -169,8 +164,7 @@ func unknownExit(reason string) Exit {
 	return Exit{Unknown: reason, Time: time.Now()}
 }
 
-// closeIO has the daemon close p's stdin. It tries again until the daemon has done
-// that or p has ended.
+// closeIO has the daemon close p's stdin. It tries again until the daemon has done that or p has ended.
 func (p *process) closeIO() error {
 	c := p.container.client
 	for delay := newBackoff(c.options); ; {

@@ -10,19 +10,17 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Run keeps the client in step with the daemon until ctx ends. It subscribes to the
-// daemon's events, lists the tasks, and makes up for the changes that it missed;
-// then it follows the events, and lists the tasks again from time to time. When the
-// subscription ends, Run begins anew, with growing delays.
+// Run keeps the client in step with the daemon until ctx ends. It subscribes to the daemon's events, lists the
+// tasks, and makes up for the changes that it missed; then it follows the events, and lists the tasks again from
+// time to time. When the subscription ends, Run begins anew, with growing delays.
 //
-// When ctx has ended, Run waits for all goroutines that the client started: calls
-// of the daemon's Wait end, each event that is still queued is delivered with one
-// more try, and the streams of running processes are detached. The processes run
-// on. Run returns nil, or an error if a callback ignored its context and did not
-// return within WithShutdownTimeout.
+// When ctx has ended, Run waits for all goroutines that the client started: calls of the daemon's Wait end, each
+// event that is still queued is delivered with one more try, and the streams of running processes are detached. The
+// processes run on. Run returns nil, or an error if a callback ignored its context and did not return within
+// WithShutdownTimeout.
 //
-// A client can be Run once; a second Run fails with FailedPrecondition. After Run
-// all requests fail with Unavailable.
+// A client can be Run once; a second Run fails with FailedPrecondition. After Run all requests fail with
+// Unavailable.
 func (c *Client) Run(ctx context.Context) error {
 	first := false
 	c.started.Do(func() { first = true })
@@ -112,8 +110,7 @@ func newSession(c *Client) *session {
 	return &session{client: c, wake: make(chan struct{}, 1), hints: map[*process]time.Time{}}
 }
 
-// run subscribes, reconciles and follows the events until the subscription or ctx
-// ends.
+// run subscribes, reconciles and follows the events until the subscription or ctx ends.
 func (s *session) run(ctx context.Context) error {
 	sub, err := s.client.daemon.Subscribe(ctx)
 	if err != nil {
@@ -139,8 +136,8 @@ func (s *session) read(ctx context.Context, sub Subscription) error {
 	}
 }
 
-// follow reconciles at once and then periodically. Meanwhile it acts on hints, even
-// while a reconcile waits because the daemon doesn't answer for one container.
+// follow reconciles at once and then periodically. Meanwhile it acts on hints, even while a reconcile waits because
+// the daemon doesn't answer for one container.
 func (s *session) follow(ctx context.Context) error {
 	compared := make(chan error, 1)
 	compare := func() { s.asking.Go(func() { compared <- s.reconcile(ctx) }) }
@@ -179,9 +176,9 @@ func (s *session) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// hint notes that an event contradicts the record. The daemon is asked before the
-// record changes, since events may be late, wrong or repeated. After an event of an
-// exit the daemon is asked later, so that the process's Wait can return before.
+// hint notes that an event contradicts the record. The daemon is asked before the record changes, since events may
+// be late, wrong or repeated. After an event of an exit the daemon is asked later, so that the process's Wait can
+// return before.
 func (s *session) hint(e DaemonEvent) {
 	ctr, err := s.client.Get(e.ContainerID)
 	if err != nil {
@@ -218,8 +215,8 @@ func (s *session) hint(e DaemonEvent) {
 	}
 }
 
-// hinted returns the running process that an event is about, if there is one. The
-// pid in the event excludes earlier processes with the same id.
+// hinted returns the running process that an event is about, if there is one. The pid in the event excludes earlier
+// processes with the same id.
 func (ctr *Container) hinted(e DaemonEvent) (*process, Status) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -233,9 +230,8 @@ func (ctr *Container) hinted(e DaemonEvent) (*process, Status) {
 	return p, ctr.rec.status
 }
 
-// askDue asks the daemon for the processes whose hints are due, each in a goroutine
-// of its own, so that a call that hangs delays no other. It sets next to the time of
-// the first hint that isn't due yet.
+// askDue asks the daemon for the processes whose hints are due, each in a goroutine of its own, so that a call that
+// hangs delays no other. It sets next to the time of the first hint that isn't due yet.
 func (s *session) askDue(ctx context.Context, next *time.Timer) {
 	now := time.Now()
 	var soonest time.Time

@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// snapshot is the state of a record before the daemon was asked. The daemon's
-// answer is applied only if the record hasn't changed since.
+// snapshot is the state of a record before the daemon was asked. The daemon's answer is applied only if the record
+// hasn't changed since.
 type snapshot struct {
 	container *Container
 	process   *process // the living init process, if any
@@ -22,18 +22,17 @@ type snapshot struct {
 }
 
 const (
-	// maxAsked is how many processes the daemon is asked for at the same time. It is
-	// large because each call that hangs takes one of the places until it times out.
+	// maxAsked is how many processes the daemon is asked for at the same time. It is large because each call that
+	// hangs takes one of the places until it times out.
 	maxAsked = 64
-	// readyAfter bounds how long the client waits, before it is ready, for a daemon
-	// that doesn't answer for a container.
+	// readyAfter bounds how long the client waits, before it is ready, for a daemon that doesn't answer for a
+	// container.
 	readyAfter = 2 * time.Second
 )
 
-// reconcile lists the daemon's tasks and makes up for the differences to the
-// records: it records exits that were missed, starts to wait for restored processes,
-// follows pauses, and deletes leftovers of failed starts. The only error is that of
-// the list.
+// reconcile lists the daemon's tasks and makes up for the differences to the records: it records exits that were
+// missed, starts to wait for restored processes, follows pauses, and deletes leftovers of failed starts. The only
+// error is that of the list.
 func (c *Client) reconcile(ctx context.Context) error {
 	var before []snapshot
 	for _, ctr := range c.List() {
@@ -84,10 +83,9 @@ func (ctr *Container) snapshot() snapshot {
 	return s
 }
 
-// compare applies the daemon's list to one container, and returns the calls that
-// are needed beside the list. A task that is missing from the list, has another pid
-// or has stopped is a hint only: a list may lack a task whose shim answers slowly,
-// and its exits lack OOMKilled.
+// compare applies the daemon's list to one container, and returns the calls that are needed beside the list. A task
+// that is missing from the list, has another pid or has stopped is a hint only: a list may lack a task whose shim
+// answers slowly, and its exits lack OOMKilled.
 func (c *Client) compare(ctx context.Context, s snapshot, t Task, listed bool) []func() {
 	var work []func()
 	if s.leftovers {
@@ -112,9 +110,8 @@ func (c *Client) compare(ctx context.Context, s snapshot, t Task, listed bool) [
 	return work
 }
 
-// isTask reports whether the pid of a task is p's. A task without a pid passes: the
-// daemon may not have been able to read it, and some daemons report none for an exec
-// that has exited.
+// isTask reports whether the pid of a task is p's. A task without a pid passes: the daemon may not have been able
+// to read it, and some daemons report none for an exec that has exited.
 func (p *process) isTask(t Task) bool {
 	if p.id != InitProcess {
 		return true
@@ -124,8 +121,8 @@ func (p *process) isTask(t Task) bool {
 	return t.Pid <= 0 || t.Pid == p.pid
 }
 
-// followPause records a pause or resume that another client of the daemon asked for,
-// unless the record has changed since the snapshot.
+// followPause records a pause or resume that another client of the daemon asked for, unless the record has changed
+// since the snapshot.
 func (ctr *Container) followPause(s snapshot, now TaskStatus) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -145,8 +142,8 @@ func (ctr *Container) followPause(s snapshot, now TaskStatus) {
 		Recovered: true, Time: time.Now()})
 }
 
-// sweepLeftovers tries again to delete what failed starts left at the daemon. A task
-// that isn't listed is gone already.
+// sweepLeftovers tries again to delete what failed starts left at the daemon. A task that isn't listed is gone
+// already.
 func (ctr *Container) sweepLeftovers(ctx context.Context, s snapshot, listed bool) {
 	if ctr.lockSweep(ctx) != nil {
 		return // another sweep is in progress

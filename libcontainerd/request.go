@@ -15,15 +15,13 @@ const lastSignal = 64
 
 // Signal sends sig, 1 to 64, to a process that runs, and doesn't wait for an exit.
 //
-// Errors: InvalidArgument for another number; FailedPrecondition if the container or
-// the process doesn't run; NotFound for an exec that the container doesn't have, or
-// if the process has just exited.
+// Errors: InvalidArgument for another number; FailedPrecondition if the container or the process doesn't run;
+// NotFound for an exec that the container doesn't have, or if the process has just exited.
 func (ctr *Container) Signal(ctx context.Context, process string, sig syscall.Signal) error {
 	return ctr.kill(ctx, process, sig, false)
 }
 
-// KillAll sends sig, 1 to 64, to all processes of the container. Errors are those of
-// Signal.
+// KillAll sends sig, 1 to 64, to all processes of the container. Errors are those of Signal.
 func (ctr *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 	return ctr.kill(ctx, InitProcess, sig, true)
 }
@@ -38,8 +36,7 @@ func (ctr *Container) kill(ctx context.Context, process string, sig syscall.Sign
 	return ctr.failed("signal", ctr.client.daemon.Kill(ctx, ctr.id, process, sig, all))
 }
 
-// Resize sets the size of a process's terminal, in characters. Errors are those of
-// Signal, and the daemon's.
+// Resize sets the size of a process's terminal, in characters. Errors are those of Signal, and the daemon's.
 func (ctr *Container) Resize(ctx context.Context, process string, width, height uint32) error {
 	if _, err := ctr.living("resize", process); err != nil {
 		return err
@@ -47,13 +44,12 @@ func (ctr *Container) Resize(ctx context.Context, process string, width, height 
 	return ctr.failed("resize", ctr.client.daemon.Resize(ctx, ctr.id, process, width, height))
 }
 
-// CloseStdin closes a process's stdin. It may be called as soon as Start or Exec was
-// called: the close then takes effect when the process has opened its stdin, see
-// Streams.Stdin. CloseStdin does nothing for a process without a stdin, or if stdin
-// is closed already.
+// CloseStdin closes a process's stdin. It may be called as soon as Start or Exec was called: the close then takes
+// effect when the process has opened its stdin, see Streams.Stdin. CloseStdin does nothing for a process without a
+// stdin, or if stdin is closed already.
 //
-// Errors: NotFound for an exec that the container doesn't have; FailedPrecondition
-// for the init process of a container that was never started.
+// Errors: NotFound for an exec that the container doesn't have; FailedPrecondition for the init process of a
+// container that was never started.
 func (ctr *Container) CloseStdin(process string) error {
 	ctr.mu.Lock()
 	p, err := ctr.rec.find("close stdin of", process)
@@ -70,22 +66,20 @@ func (ctr *Container) CloseStdin(process string) error {
 	return ctr.failed("close stdin of", streams.Stdin().Close())
 }
 
-// Pause freezes all processes of a running container, and returns when they are
-// frozen. The error is FailedPrecondition in any other status.
+// Pause freezes all processes of a running container, and returns when they are frozen. The error is
+// FailedPrecondition in any other status.
 func (ctr *Container) Pause(ctx context.Context) error {
 	return ctr.freeze("pause", freezing{StatusRunning, StatusPausing, StatusPaused, EventPaused},
 		func() error { return ctr.client.daemon.Pause(ctx, ctr.id) })
 }
 
-// Resume lets the processes of a paused container run again. The error is
-// FailedPrecondition in any other status.
+// Resume lets the processes of a paused container run again. The error is FailedPrecondition in any other status.
 func (ctr *Container) Resume(ctx context.Context) error {
 	return ctr.freeze("resume", freezing{StatusPaused, StatusResuming, StatusRunning, EventResumed},
 		func() error { return ctr.client.daemon.Resume(ctx, ctr.id) })
 }
 
-// freezing is a pause or a resume: the statuses before, during and after it, and its
-// event.
+// freezing is a pause or a resume: the statuses before, during and after it, and its event.
 type freezing struct {
 	from, during, to Status
 	event            EventType
@@ -121,8 +115,8 @@ func (ctr *Container) freeze(action string, f freezing, call func() error) error
 	return nil
 }
 
-// Pids returns the pids of the container's processes, in the daemon's pid namespace.
-// The error is FailedPrecondition if the container doesn't run.
+// Pids returns the pids of the container's processes, in the daemon's pid namespace. The error is
+// FailedPrecondition if the container doesn't run.
 func (ctr *Container) Pids(ctx context.Context) ([]int, error) {
 	if _, err := ctr.living("list the processes of", InitProcess); err != nil {
 		return nil, err
@@ -131,10 +125,9 @@ func (ctr *Container) Pids(ctx context.Context) ([]int, error) {
 	return pids, ctr.failed("list the processes of", err)
 }
 
-// Processes returns the container's processes with their command lines. It leaves
-// out processes that end meanwhile, and those that the host's kernel doesn't show,
-// such as the processes inside of a virtual machine. The error is FailedPrecondition
-// if the container doesn't run.
+// Processes returns the container's processes with their command lines. It leaves out processes that end meanwhile,
+// and those that the host's kernel doesn't show, such as the processes inside of a virtual machine. The error is
+// FailedPrecondition if the container doesn't run.
 func (ctr *Container) Processes(ctx context.Context) ([]Process, error) {
 	if _, err := ctr.living("list the processes of", InitProcess); err != nil {
 		return nil, err
@@ -143,8 +136,8 @@ func (ctr *Container) Processes(ctx context.Context) ([]Process, error) {
 	return all, ctr.failed("list the processes of", err)
 }
 
-// Stats reads the counters of the container's control group. The error is
-// FailedPrecondition if the container doesn't run.
+// Stats reads the counters of the container's control group. The error is FailedPrecondition if the container
+// doesn't run.
 func (ctr *Container) Stats(ctx context.Context) (*Stats, error) {
 	if _, err := ctr.living("read the statistics of", InitProcess); err != nil {
 		return nil, err
@@ -153,9 +146,8 @@ func (ctr *Container) Stats(ctx context.Context) (*Stats, error) {
 	return stats, ctr.failed("read the statistics of", err)
 }
 
-// Update changes the limits of the container. A field of r that is nil leaves its
-// limit as it is. Errors: InvalidArgument for a nil r, FailedPrecondition if the
-// container doesn't run.
+// Update changes the limits of the container. A field of r that is nil leaves its limit as it is. Errors:
+// InvalidArgument for a nil r, FailedPrecondition if the container doesn't run.
 func (ctr *Container) Update(ctx context.Context, r *specs.LinuxResources) error {
 	if r == nil {
 		return fmt.Errorf("cannot update container %q without resources: %w", ctr.id, errdefs.ErrInvalidArgument)

@@ -10,13 +10,12 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Run starts the container like Start, waits for the exit of its init process, and
-// returns the exit after the backend has taken it.
+// Run starts the container like Start, waits for the exit of its init process, and returns the exit after the
+// backend has taken it.
 //
-// When ctx ends, Run kills all processes of the container, and returns the exit
-// together with the cause of ctx when nothing is left of the task. If that takes
-// longer than WithCallTimeout, the exit has a zero Time, and the container may
-// still run.
+// When ctx ends, Run kills all processes of the container, and returns the exit together with the cause of ctx when
+// nothing is left of the task. If that takes longer than WithCallTimeout, the exit has a zero Time, and the
+// container may still run.
 func (ctr *Container) Run(ctx context.Context, opts StartOptions) (Exit, error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {
@@ -25,9 +24,9 @@ func (ctr *Container) Run(ctx context.Context, opts StartOptions) (Exit, error) 
 	return ctr.finish(ctx, p)
 }
 
-// RunExec starts an exec like Exec, waits for its exit, and returns the exit after
-// the backend has taken it. When ctx ends, RunExec kills the exec, and returns like
-// Run. After RunExec has returned, the exec's id is free, and Wait doesn't know it.
+// RunExec starts an exec like Exec, waits for its exit, and returns the exit after the backend has taken it. When
+// ctx ends, RunExec kills the exec, and returns like Run. After RunExec has returned, the exec's id is free, and
+// Wait doesn't know it.
 func (ctr *Container) RunExec(ctx context.Context, execID string, spec *specs.Process, cfg StdioConfig) (Exit, error) {
 	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
@@ -37,9 +36,8 @@ func (ctr *Container) RunExec(ctx context.Context, execID string, spec *specs.Pr
 	return ctr.finish(ctx, p)
 }
 
-// forgetRunExec is called twice for an exec of RunExec: when RunExec returns, and
-// when nothing is left of the exec. done notes which of the two it is. The second
-// call removes the exec from the record.
+// forgetRunExec is called twice for an exec of RunExec: when RunExec returns, and when nothing is left of the exec.
+// done notes which of the two it is. The second call removes the exec from the record.
 func (ctr *Container) forgetRunExec(p *process, done func()) {
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
@@ -50,9 +48,8 @@ func (ctr *Container) forgetRunExec(p *process, done func()) {
 	}
 }
 
-// RunContainer creates a container, runs it, and deletes it: see Create,
-// Container.Run and Container.Delete. If the delete fails, the exit is valid all
-// the same, and the client still has the container.
+// RunContainer creates a container, runs it, and deletes it: see Create, Container.Run and Container.Delete. If the
+// delete fails, the exit is valid all the same, and the client still has the container.
 func (c *Client) RunContainer(ctx context.Context, id string, spec *specs.Spec, create CreateOptions,
 	start StartOptions) (Exit, error) {
 	ctr, err := c.Create(ctx, id, spec, create)

@@ -13,13 +13,11 @@ import (
 
 // SpoolOptions say where a Spool keeps its bytes, and how many.
 type SpoolOptions struct {
-	// File is an empty regular file that is open for reading and writing, without
-	// O_APPEND. The spool owns and closes it. With nil the spool keeps its bytes in
-	// memory (memfd_create).
+	// File is an empty regular file that is open for reading and writing, without O_APPEND. The spool owns and
+	// closes it. With nil the spool keeps its bytes in memory (memfd_create).
 	File *os.File
-	// Bound is how many of the latest bytes the spool keeps at least, for readers
-	// that lag by that many. It is 0 or more; 0 means 1 MiB. The spool may keep a
-	// quarter more, or 64 KiB more where that is larger.
+	// Bound is how many of the latest bytes the spool keeps at least, for readers that lag by that many. It is 0 or
+	// more; 0 means 1 MiB. The spool may keep a quarter more, or 64 KiB more where that is larger.
 	Bound int64
 }
 
@@ -30,16 +28,13 @@ const (
 	holeUnit = 64 << 10
 )
 
-// Spool moves the bytes of an Output to a file or to memory as they come. Any
-// number of readers read there, each at its own offset. Nothing waits for a
-// reader: a slow or stuck reader falls behind the bytes that are kept, and its
-// Read returns an error. The process, its exit and the other readers go on. So a
-// Backend that gives its streams to spools in AttachStreams waits for Done in
-// DrainStreams, and for no client.
+// Spool moves the bytes of an Output to a file or to memory as they come. Any number of readers read there, each at
+// its own offset. Nothing waits for a reader: a slow or stuck reader falls behind the bytes that are kept, and its
+// Read returns an error. The process, its exit and the other readers go on. So a Backend that gives its streams to
+// spools in AttachStreams waits for Done in DrainStreams, and for no client.
 //
-// Spool is for an engine that embeds this package and has several clients
-// attached to one container. The daemon engine-lite does not use it: its output
-// goes to files that also outlive a killed engine, and that its log reads.
+// Spool is for an engine that embeds this package and has several clients attached to one container. The daemon
+// engine-lite does not use it: its output goes to files that also outlive a killed engine, and that its log reads.
 type Spool struct {
 	output Output
 	file   *os.File
@@ -54,10 +49,9 @@ type Spool struct {
 	closed   bool
 }
 
-// NewSpool begins to move an output, with a goroutine that ends when the output
-// ends or Close is called. Unless it returns an error, the spool owns the output
-// and opts.File: Close closes both. The error is of class InvalidArgument for
-// no output or a negative bound; else it is the system's, for memory.
+// NewSpool begins to move an output, with a goroutine that ends when the output ends or Close is called. Unless it
+// returns an error, the spool owns the output and opts.File: Close closes both. The error is of class
+// InvalidArgument for no output or a negative bound; else it is the system's, for memory.
 func NewSpool(o Output, opts SpoolOptions) (*Spool, error) {
 	if o == nil || opts.Bound < 0 {
 		return nil, fmt.Errorf("a spool needs an output and a bound: %w", errdefs.ErrInvalidArgument)
@@ -90,8 +84,7 @@ func (s *Spool) move() {
 	}
 }
 
-// advance lets readers have the bytes before offset to, and frees the bytes that
-// are kept no longer.
+// advance lets readers have the bytes before offset to, and frees the bytes that are kept no longer.
 func (s *Spool) advance(to int64, end error) {
 	s.mu.Lock()
 	from := s.from
@@ -105,8 +98,8 @@ func (s *Spool) advance(to int64, end error) {
 	if length <= 0 {
 		return
 	}
-	// A reader looks again at where the kept bytes begin after it has read. A file
-	// that can't have holes keeps all bytes.
+	// A reader looks again at where the kept bytes begin after it has read. A file that can't have holes keeps all
+	// bytes.
 	raw, err := s.file.SyscallConn()
 	if err == nil {
 		_ = raw.Control(func(fd uintptr) {
@@ -115,21 +108,20 @@ func (s *Spool) advance(to int64, end error) {
 	}
 }
 
-// Kept returns the offset of the first byte that is kept, and that of the next byte
-// to come: the bytes from up to, and without, to can be read.
+// Kept returns the offset of the first byte that is kept, and that of the next byte to come: the bytes from up to,
+// and without, to can be read.
 func (s *Spool) Kept() (from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.from, s.to
 }
 
-// Done returns a channel that is closed when the output has ended, or has been
-// closed or broken, and readers can have all of it.
+// Done returns a channel that is closed when the output has ended, or has been closed or broken, and readers can
+// have all of it.
 func (s *Spool) Done() <-chan struct{} { return s.done }
 
-// Close closes the output and the file, ends all readers, and waits for the
-// goroutine. It returns the error with which the output broke before its end, and
-// errors of closing. A second Close does nothing and returns nil.
+// Close closes the output and the file, ends all readers, and waits for the goroutine. It returns the error with
+// which the output broke before its end, and errors of closing. A second Close does nothing and returns nil.
 func (s *Spool) Close() error {
 	err := s.output.Close()
 	s.moving.Wait()
@@ -148,31 +140,27 @@ func (s *Spool) Close() error {
 	return errors.Join(err, end, s.file.Close())
 }
 
-// Reader returns a reader that begins with the byte at the given offset, 0 or
-// more. That byte may be yet to come. Any number of readers may read at once. A
-// reader holds nothing: it needs no Close.
+// Reader returns a reader that begins with the byte at the given offset, 0 or more. That byte may be yet to come.
+// Any number of readers may read at once. A reader holds nothing: it needs no Close.
 func (s *Spool) Reader(offset int64) *SpoolReader {
 	return &SpoolReader{spool: s, at: offset}
 }
 
-// SpoolReader is one reader of a Spool. One Read runs at a time; Close may be
-// called at any time.
+// SpoolReader is one reader of a Spool. One Read runs at a time; Close may be called at any time.
 type SpoolReader struct {
 	spool  *Spool
 	at     int64
 	closed bool // guarded by the spool's mu
 }
 
-// Offset returns the offset of the byte that the next Read begins with. It must not
-// be called while a Read runs.
+// Offset returns the offset of the byte that the next Read begins with. It must not be called while a Read runs.
 func (r *SpoolReader) Offset() int64 { return r.at }
 
 // Read waits until there is output, and reads some of it.
 //
-// Errors: io.EOF at the output's end. OutOfRange where the reader has fallen behind
-// the bytes that are kept: the text has their offsets, and a new reader may begin
-// there. os.ErrClosed after the reader, the spool or the output was closed. Else
-// the error with which the output broke.
+// Errors: io.EOF at the output's end. OutOfRange where the reader has fallen behind the bytes that are kept: the
+// text has their offsets, and a new reader may begin there. os.ErrClosed after the reader, the spool or the output
+// was closed. Else the error with which the output broke.
 func (r *SpoolReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -192,8 +180,7 @@ func (r *SpoolReader) Read(p []byte) (int, error) {
 	return 0, err
 }
 
-// await waits until there are bytes to read, and returns the offset at which they
-// end.
+// await waits until there are bytes to read, and returns the offset at which they end.
 func (r *SpoolReader) await() (to int64, err error) {
 	s := r.spool
 	s.mu.Lock()
@@ -218,8 +205,7 @@ func (r *SpoolReader) cutOff(from, to int64) error {
 		r.at, from, to, errdefs.ErrOutOfRange)
 }
 
-// Close ends a Read that waits; that Read and later ones return os.ErrClosed. It
-// returns nil.
+// Close ends a Read that waits; that Read and later ones return os.ErrClosed. It returns nil.
 func (r *SpoolReader) Close() error {
 	r.spool.mu.Lock()
 	r.closed = true

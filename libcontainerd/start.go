@@ -13,24 +13,22 @@ import (
 
 // StartOptions are the options of one start of a container.
 type StartOptions struct {
-	// Stdio says which streams the init process has. Start sets its ids, and
-	// defaults UID and GID to the container's.
+	// Stdio says which streams the init process has. Start sets its ids, and defaults UID and GID to the
+	// container's.
 	Stdio StdioConfig
-	// Checkpoint is the absolute path of the directory to restore the task from,
-	// such as Root/Name of CheckpointOptions. Empty makes a new task.
+	// Checkpoint is the absolute path of the directory to restore the task from, such as Root/Name of
+	// CheckpointOptions. Empty makes a new task.
 	Checkpoint string
 }
 
-// Start creates the container's task, starts it, and returns the pid of the init
-// process, which may have exited by then. The container must be created or
-// stopped; while the task of its last start is still being deleted, Start waits.
-// The streams are handed to Backend.AttachStreams before the task is created, and
-// EventStart is delivered after the process runs.
+// Start creates the container's task, starts it, and returns the pid of the init process, which may have exited by
+// then. The container must be created or stopped; while the task of its last start is still being deleted, Start
+// waits. The streams are handed to Backend.AttachStreams before the task is created, and EventStart is delivered
+// after the process runs.
 //
-// Errors: FailedPrecondition in any other status; those of Stdio.Create and of
-// AttachStreams; a StartError with the daemon's class and text; the cause of ctx.
-// After an error nothing is left of the start, and the container has the status
-// that it had before. The end of ctx after Start has returned changes nothing.
+// Errors: FailedPrecondition in any other status; those of Stdio.Create and of AttachStreams; a StartError with the
+// daemon's class and text; the cause of ctx. After an error nothing is left of the start, and the container has the
+// status that it had before. The end of ctx after Start has returned changes nothing.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {
@@ -62,8 +60,8 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 	return p, err
 }
 
-// errAbandoned is the error of a start whose goroutine ended before the start did:
-// AttachStreams or the daemon panicked or called runtime.Goexit.
+// errAbandoned is the error of a start whose goroutine ended before the start did: AttachStreams or the daemon
+// panicked or called runtime.Goexit.
 var errAbandoned = fmt.Errorf("the start was abandoned half way: %w", errdefs.ErrAborted)
 
 func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptions, u *undo) error {
@@ -90,8 +88,8 @@ func (ctr *Container) startInit(ctx context.Context, p *process, opts StartOptio
 	return ctr.started(p, EventStart)
 }
 
-// createTask has the daemon create the task. A task that is there already is a leftover:
-// a create whose answer nobody got was completed after its leftovers were deleted.
+// createTask has the daemon create the task. A task that is there already is a leftover: a create whose answer
+// nobody got was completed after its leftovers were deleted.
 func (ctr *Container) createTask(ctx context.Context, c TaskConfig) (pid int, err error) {
 	pid, err = ctr.client.daemon.CreateTask(ctx, ctr.id, c)
 	if !errdefs.IsAlreadyExists(err) {
@@ -103,8 +101,8 @@ func (ctr *Container) createTask(ctx context.Context, c TaskConfig) (pid int, er
 	return ctr.client.daemon.CreateTask(ctx, ctr.id, c)
 }
 
-// run has the daemon start p, and sets its pid, which may not have been known
-// before: containerd restores a checkpoint only in Start.
+// run has the daemon start p, and sets its pid, which may not have been known before: containerd restores a
+// checkpoint only in Start.
 func (ctr *Container) run(ctx context.Context, p *process) error {
 	pid, err := ctr.client.daemon.Start(ctx, ctr.id, p.id)
 	if err != nil {
@@ -127,8 +125,7 @@ func (ctr *Container) taskConfig(p *process, streams Streams, opts StartOptions)
 	}
 }
 
-// before is the state of a container before a start, to which a failed start
-// returns.
+// before is the state of a container before a start, to which a failed start returns.
 type before struct {
 	status Status
 	init   *process
@@ -171,8 +168,8 @@ func (p *process) isSettled() bool {
 	}
 }
 
-// awaitSettled waits until nothing of an ended process is left: it is deleted at
-// the daemon, and its streams are closed.
+// awaitSettled waits until nothing of an ended process is left: it is deleted at the daemon, and its streams are
+// closed.
 func (p *process) awaitSettled(ctx context.Context) error {
 	select {
 	case <-p.settled:
@@ -232,9 +229,8 @@ func (p *process) warn(text string) {
 	p.container.mu.Unlock()
 }
 
-// started records that p runs, and, if its exit came before, that it has exited. It
-// fails if p must not run any more: the client has shut down or, for an exec, the
-// container's init process has exited.
+// started records that p runs, and, if its exit came before, that it has exited. It fails if p must not run any
+// more: the client has shut down or, for an exec, the container's init process has exited.
 func (ctr *Container) started(p *process, e EventType) error {
 	ctr.mu.Lock()
 	if err := ctr.rec.mayRun(p); err != nil {
@@ -286,16 +282,14 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 	ctr.rec.transition(was.status)
 }
 
-// Exec starts another process in the running container, and returns its pid. cfg
-// says which streams the process has; Exec sets the ids of cfg. The streams are
-// handed to Backend.AttachStreams, then EventExecAdded and EventExecStarted are
-// delivered.
+// Exec starts another process in the running container, and returns its pid. cfg says which streams the process
+// has; Exec sets the ids of cfg. The streams are handed to Backend.AttachStreams, then EventExecAdded and
+// EventExecStarted are delivered.
 //
-// Errors: InvalidArgument for an execID that doesn't pass CheckID, or a spec
-// without arguments; AlreadyExists for the id of an exec that runs or is among the
-// last 128 that exited; FailedPrecondition unless the container runs; a StartError
-// with the daemon's class and text; the cause of ctx. After an error nothing is
-// left of the exec, and no exit of it is delivered.
+// Errors: InvalidArgument for an execID that doesn't pass CheckID, or a spec without arguments; AlreadyExists for
+// the id of an exec that runs or is among the last 128 that exited; FailedPrecondition unless the container runs; a
+// StartError with the daemon's class and text; the cause of ctx. After an error nothing is left of the exec, and no
+// exit of it is delivered.
 func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Process,
 	cfg StdioConfig) (pid int, err error) {
 	p, err := ctr.exec(ctx, execID, spec, cfg)
@@ -316,8 +310,8 @@ func (ctr *Container) exec(ctx context.Context, execID string, spec *specs.Proce
 	defer func() {
 		if err != nil {
 			if errdefs.IsUnknown(err) && ctr.Status() != StatusRunning {
-				// The container was paused or has exited meanwhile. OCI runtimes
-				// report that in their text only, without a class.
+				// The container was paused or has exited meanwhile. OCI runtimes report that in their text only,
+				// without a class.
 				err = fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
 			}
 			u.run()

@@ -49,8 +49,8 @@ func (s Status) String() string {
 	return fmt.Sprintf("status(%d)", int(s))
 }
 
-// Alive reports whether the container has an init process whose exit isn't known:
-// the container is running, pausing, paused or resuming.
+// Alive reports whether the container has an init process whose exit isn't known: the container is running,
+// pausing, paused or resuming.
 func (s Status) Alive() bool {
 	switch s {
 	case StatusRunning, StatusPausing, StatusPaused, StatusResuming:
@@ -74,8 +74,8 @@ func (s Status) Alive() bool {
 //	                    |     |                               |
 //	         deleted <--+     +--> failed: back      running <+
 //
-// A restored container begins as created, running, paused or stopped. "Seen" is a
-// pause or resume that another client of the daemon asked for.
+// A restored container begins as created, running, paused or stopped. "Seen" is a pause or resume that another
+// client of the daemon asked for.
 var transitions = map[Status][]Status{
 	StatusInvalid:  {StatusCreated, StatusRunning, StatusPaused, StatusStopped},
 	StatusCreated:  {StatusStarting, StatusDeleting},
@@ -89,9 +89,8 @@ var transitions = map[Status][]Status{
 	StatusDeleted:  nil,
 }
 
-// transition sets the status of a record; nothing else does. Its callers check
-// first whether a request or an event may change the status. A change that is not
-// in the table is a bug of this package, and panics.
+// transition sets the status of a record; nothing else does. Its callers check first whether a request or an event
+// may change the status. A change that is not in the table is a bug of this package, and panics.
 func (r *record) transition(to Status) {
 	if !slices.Contains(transitions[r.status], to) {
 		panic(fmt.Sprintf("libcontainerd: container %q cannot go from %s to %s", r.id, r.status, to))
@@ -104,8 +103,7 @@ func (r *record) transition(to Status) {
 	}
 }
 
-// allow returns an error for a request in a status that isn't listed. action names
-// the request, for the error.
+// allow returns an error for a request in a status that isn't listed. action names the request, for the error.
 func (r *record) allow(action string, in ...Status) error {
 	if slices.Contains(in, r.status) {
 		return nil

@@ -14,74 +14,64 @@ type StdioConfig struct {
 	Terminal bool
 	// Stdin asks for a standard input; without it the process reads /dev/null.
 	Stdin bool
-	// Detached gives the process /dev/null for all three streams. No client can
-	// attach to it, then or later.
+	// Detached gives the process /dev/null for all three streams. No client can attach to it, then or later.
 	Detached bool
 	// StdinClosed, for Restore, says that CloseStdin was called before the restart.
 	StdinClosed bool
-	// Keep has Streams.Close leave the FIFOs in the filesystem, for debugging. The
-	// client sets it.
+	// Keep has Streams.Close leave the FIFOs in the filesystem, for debugging. The client sets it.
 	Keep bool
-	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of
-	// CreateOptions.
+	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of CreateOptions.
 	UID, GID int
 }
 
-// Stdio makes the streams of processes. [FIFO] returns the Stdio for real processes;
-// package libcontainerdtest has one in memory. An engine may wrap either.
+// Stdio makes the streams of processes. [FIFO] returns the Stdio for real processes; package libcontainerdtest has
+// one in memory. An engine may wrap either.
 type Stdio interface {
-	// Create makes the streams of a process, before the process is created. It
-	// replaces streams that an earlier process with the same ids left.
+	// Create makes the streams of a process, before the process is created. It replaces streams that an earlier
+	// process with the same ids left.
 	Create(ctx context.Context, c StdioConfig) (Streams, error)
-	// Restore opens the streams of a process that runs, after a restart of the
-	// engine.
+	// Restore opens the streams of a process that runs, after a restart of the engine.
 	Restore(ctx context.Context, c StdioConfig) (Streams, error)
 }
 
-// StreamRemover is a Stdio that can remove all streams of a container. The client
-// calls it when a container is deleted: a client that died may have left streams of
-// processes that the next client doesn't know.
+// StreamRemover is a Stdio that can remove all streams of a container. The client calls it when a container is
+// deleted: a client that died may have left streams of processes that the next client doesn't know.
 type StreamRemover interface {
-	// RemoveStreams removes the streams of all processes of a container, which are
-	// closed by then. It returns nil if there are none.
+	// RemoveStreams removes the streams of all processes of a container, which are closed by then. It returns nil
+	// if there are none.
 	RemoveStreams(ctx context.Context, containerID string) error
 }
 
-// Streams are the engine's ends of a process's stdio. The client owns them: it calls
-// Close or Detach. A backend reads and writes the streams. Methods may be called from
-// any goroutine.
+// Streams are the engine's ends of a process's stdio. The client owns them: it calls Close or Detach. A backend
+// reads and writes the streams. Methods may be called from any goroutine.
 type Streams interface {
 	// Paths are the FIFOs for the daemon.
 	Paths() StdioPaths
-	// Stdin is nil if StdioConfig asked for none. Its Close returns at once; the
-	// stream is closed when ReleaseStdin has been called too.
+	// Stdin is nil if StdioConfig asked for none. Its Close returns at once; the stream is closed when ReleaseStdin
+	// has been called too.
 	Stdin() io.WriteCloser
 	// Stdout and Stderr are nil if the process has no such stream.
 	Stdout() Output
 	Stderr() Output
-	// ReleaseStdin permits stdin to be closed: the process has opened it, since the
-	// daemon's create (for an exec: start) has returned. When stdin is closed,
-	// closeIO is called once, in a goroutine that Close and Detach wait for.
+	// ReleaseStdin permits stdin to be closed: the process has opened it, since the daemon's create (for an exec:
+	// start) has returned. When stdin is closed, closeIO is called once, in a goroutine that Close and Detach wait
+	// for.
 	ReleaseStdin(closeIO func() error)
-	// ExitKnown says that the process has exited. Each output then ends after the
-	// bytes that are in it now.
+	// ExitKnown says that the process has exited. Each output then ends after the bytes that are in it now.
 	ExitKnown()
-	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem
-	// for a later Restore. The process doesn't notice. A client that shuts down
-	// detaches the streams of running processes.
+	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem for a later Restore. The
+	// process doesn't notice. A client that shuts down detaches the streams of running processes.
 	Detach() error
-	// Close closes all streams, and removes the FIFOs unless StdioConfig.Keep was
-	// set. It may be called again, and after Detach.
+	// Close closes all streams, and removes the FIFOs unless StdioConfig.Keep was set. It may be called again, and
+	// after Detach.
 	Close() error
 }
 
-// Output is the engine's end of a process's stdout or stderr. Read and Splice wait
-// for bytes. They return io.EOF only after ExitKnown, when the bytes of that moment
-// have been read.
+// Output is the engine's end of a process's stdout or stderr. Read and Splice wait for bytes. They return io.EOF
+// only after ExitKnown, when the bytes of that moment have been read.
 type Output interface {
 	io.ReadCloser
-	// Splice moves up to max bytes to the file dst at offset off, with splice(2):
-	// the bytes aren't copied through this process. It waits for the first byte,
-	// and returns how many were moved.
+	// Splice moves up to max bytes to the file dst at offset off, with splice(2): the bytes aren't copied through
+	// this process. It waits for the first byte, and returns how many were moved.
 	Splice(dst *os.File, off int64, max int) (int64, error)
 }

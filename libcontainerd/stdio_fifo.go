@@ -15,10 +15,9 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 )
 
-// FIFO returns the Stdio whose streams are FIFOs (see fifo(7)) in the directory
-// root/CONTAINER/PROCESS. The root must be an absolute path, else Create and Restore
-// fail with InvalidArgument. It is made with mode 0711 when it is needed, and never
-// removed. The Stdio is also a StreamRemover.
+// FIFO returns the Stdio whose streams are FIFOs (see fifo(7)) in the directory root/CONTAINER/PROCESS. The root
+// must be an absolute path, else Create and Restore fail with InvalidArgument. It is made with mode 0711 when it is
+// needed, and never removed. The Stdio is also a StreamRemover.
 func FIFO(root string) Stdio { return &fifoStdio{root: root} }
 
 type fifoStdio struct{ root string }
@@ -26,9 +25,8 @@ type fifoStdio struct{ root string }
 // dirMode lets the owner of a FIFO set open its FIFOs, and lists no directory.
 const dirMode = 0o711
 
-// tries is how often Create tries to make a directory. A try fails if the container's
-// directory is removed at the same time, since another process of the container was
-// the last one in it.
+// tries is how often Create tries to make a directory. A try fails if the container's directory is removed at the
+// same time, since another process of the container was the last one in it.
 const tries = 10
 
 func (f *fifoStdio) dir(c StdioConfig) (string, error) {
@@ -97,9 +95,9 @@ func removeStale(dir string) error {
 	return set.Remove()
 }
 
-// Leftovers returns the ids of all processes that have FIFOs, by container id, for an
-// engine that starts after another one was killed. It removes the directories of
-// containers without FIFOs. Create must not be called meanwhile.
+// Leftovers returns the ids of all processes that have FIFOs, by container id, for an engine that starts after
+// another one was killed. It removes the directories of containers without FIFOs. Create must not be called
+// meanwhile.
 func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	containers, err := os.ReadDir(f.root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -126,8 +124,8 @@ func (f *fifoStdio) Leftovers() (map[string][]string, error) {
 	return found, nil
 }
 
-// RemoveStreams removes the container's directory and the FIFO sets in it. Anything
-// else in the directory stays, and is an error.
+// RemoveStreams removes the container's directory and the FIFO sets in it. Anything else in the directory stays,
+// and is an error.
 func (f *fifoStdio) RemoveStreams(_ context.Context, containerID string) error {
 	if err := CheckID(containerID); err != nil {
 		return err
@@ -180,9 +178,8 @@ func (f *fifoStdio) open(ctx context.Context, set *fifo.Set, keep bool) (Streams
 	return s, nil
 }
 
-// openEnds opens the engine's ends of all FIFOs in the set. The opening of stdin
-// waits for the process, in a goroutine. The end of ctx doesn't end that goroutine;
-// Close and Detach do.
+// openEnds opens the engine's ends of all FIFOs in the set. The opening of stdin waits for the process, in a
+// goroutine. The end of ctx doesn't end that goroutine; Close and Detach do.
 func (f *fifoStdio) openEnds(ctx context.Context, set *fifo.Set) (*fifoStreams, error) {
 	s := &fifoStreams{set: set, paths: StdioPaths(set.Paths())}
 	var err error
@@ -235,8 +232,8 @@ func asOutput(r *fifo.Reader) Output {
 	return r
 }
 
-// ReleaseStdin permits stdin to be closed. closeIO has a goroutine of its own, since
-// it may wait for a daemon that can't be reached.
+// ReleaseStdin permits stdin to be closed. closeIO has a goroutine of its own, since it may wait for a daemon that
+// can't be reached.
 func (s *fifoStreams) ReleaseStdin(closeIO func() error) {
 	if s.stdin == nil {
 		return
@@ -277,8 +274,7 @@ func (s *fifoStreams) Detach() error {
 	return errors.Join(errs...)
 }
 
-// ignoreBroken returns nil for the error of a write end that could not be opened
-// because no process reads it.
+// ignoreBroken returns nil for the error of a write end that could not be opened because no process reads it.
 func ignoreBroken(err error) error {
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) {
 		return nil

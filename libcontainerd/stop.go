@@ -9,23 +9,21 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// DefaultGrace is the time between the stop signal and SIGKILL if StopOptions sets
-// none.
+// DefaultGrace is the time between the stop signal and SIGKILL if StopOptions sets none.
 const DefaultGrace = 10 * time.Second
 
 // StopOptions are the options of Stop.
 type StopOptions struct {
 	// Signal is sent to the init process first, to ask it to exit. 0 is SIGTERM.
 	Signal syscall.Signal
-	// Grace is how long Stop waits after that before it kills the container. 0 is
-	// DefaultGrace; with a negative Grace, Stop sends SIGKILL only.
+	// Grace is how long Stop waits after that before it kills the container. 0 is DefaultGrace; with a negative
+	// Grace, Stop sends SIGKILL only.
 	Grace time.Duration
-	// AskedBefore says that the stop signal was sent already, for instance by an engine
-	// that has died since. Stop then doesn't send the signal again.
+	// AskedBefore says that the stop signal was sent already, for instance by an engine that has died since. Stop
+	// then doesn't send the signal again.
 	AskedBefore bool
-	// Signaled, if not nil, is called after the stop signal was sent, and again after
-	// SIGKILL was sent. The process may have ended by then. If Signaled returns an error,
-	// Stop returns that error.
+	// Signaled, if not nil, is called after the stop signal was sent, and again after SIGKILL was sent. The process
+	// may have ended by then. If Signaled returns an error, Stop returns that error.
 	Signaled func(ctx context.Context, sig syscall.Signal) error
 }
 
@@ -36,18 +34,15 @@ func (o StopOptions) signaled(ctx context.Context, sig syscall.Signal) error {
 	return o.Signaled(ctx, sig)
 }
 
-// Stop ends the container, and returns its exit after the backend has taken it. Stop
-// sends the stop signal to the init process, and after the grace SIGKILL to all
-// processes. A paused container is resumed after the signal, since frozen processes
-// don't handle signals.
+// Stop ends the container, and returns its exit after the backend has taken it. Stop sends the stop signal to the
+// init process, and after the grace SIGKILL to all processes. A paused container is resumed after the signal, since
+// frozen processes don't handle signals.
 //
-// Several callers get the same exit. If the container has stopped already, Stop
-// returns its last exit.
+// Several callers get the same exit. If the container has stopped already, Stop returns its last exit.
 //
-// Errors: InvalidArgument for a negative signal; FailedPrecondition for a container
-// that never ran, or is being started; Unavailable while the daemon is away; the cause
-// of ctx; what Signaled returned. When ctx ends, Stop returns; signals that were sent
-// take effect all the same.
+// Errors: InvalidArgument for a negative signal; FailedPrecondition for a container that never ran, or is being
+// started; Unavailable while the daemon is away; the cause of ctx; what Signaled returned. When ctx ends, Stop
+// returns; signals that were sent take effect all the same.
 func (ctr *Container) Stop(ctx context.Context, o StopOptions) (Exit, error) {
 	if o.Signal < 0 {
 		return Exit{}, fmt.Errorf("cannot stop container %q by signal %d: %w",
@@ -113,8 +108,8 @@ func (ctr *Container) askToExit(ctx context.Context, p *process, o StopOptions) 
 	return nil
 }
 
-// killAndWait kills p, or the whole container if p is its init process, and waits
-// until the backend has taken the exit.
+// killAndWait kills p, or the whole container if p is its init process, and waits until the backend has taken the
+// exit.
 func (ctr *Container) killAndWait(ctx context.Context, p *process) error {
 	if !p.hasEnded() {
 		if err := ctr.killProcess(ctx, p); err != nil {
@@ -129,10 +124,9 @@ func (ctr *Container) killProcess(ctx context.Context, p *process) error {
 	return ctr.signalToExit(ctx, p, syscall.SIGKILL, p.id == InitProcess)
 }
 
-// awaitKilled waits until the backend has taken the exit of p, which was killed. A
-// container that is paused, or is being paused, is resumed: the freezer of control
-// groups version 1 holds back SIGKILL too, see freezer-subsystem.rst of the kernel's
-// documentation.
+// awaitKilled waits until the backend has taken the exit of p, which was killed. A container that is paused, or is
+// being paused, is resumed: the freezer of control groups version 1 holds back SIGKILL too, see
+// freezer-subsystem.rst of the kernel's documentation.
 func (ctr *Container) awaitKilled(ctx context.Context, p *process) error {
 	if p.id == InitProcess && !p.hasEnded() {
 		if err := ctr.thawUntil(ctx, p); err != nil {
@@ -142,10 +136,9 @@ func (ctr *Container) awaitKilled(ctx context.Context, p *process) error {
 	return p.awaitTaken(ctx)
 }
 
-// signalToExit sends a signal that makes p exit. A container whose runtime takes no
-// signal while it is paused, such as gVisor's below containerd, is resumed before the
-// signal and not after it. If the signal failed because p had just exited, that is
-// no error, whatever the daemon's error is.
+// signalToExit sends a signal that makes p exit. A container whose runtime takes no signal while it is paused, such
+// as gVisor's below containerd, is resumed before the signal and not after it. If the signal failed because p had
+// just exited, that is no error, whatever the daemon's error is.
 func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
 	kill := func() error { return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all)) }
 	err := kill()
@@ -159,8 +152,7 @@ func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.
 	return err
 }
 
-// thawOnce resumes a container once. If a pause or resume is in progress, thawOnce
-// waits for that first.
+// thawOnce resumes a container once. If a pause or resume is in progress, thawOnce waits for that first.
 func (ctr *Container) thawOnce(ctx context.Context, init *process) {
 	for {
 		status, moved := ctr.watchStatus()
@@ -185,8 +177,8 @@ func (p *process) hasEnded() bool {
 	return p.state == processEnded
 }
 
-// awaitTaken waits until the backend has taken p's exit. The error is the cause of
-// ctx, or Unavailable when the client has shut down.
+// awaitTaken waits until the backend has taken p's exit. The error is the cause of ctx, or Unavailable when the
+// client has shut down.
 func (p *process) awaitTaken(ctx context.Context) error {
 	select {
 	case <-p.taken:

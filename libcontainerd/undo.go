@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// undo is a stack of functions that undo the steps of a start. When a later step
-// fails, they are called in reverse order.
+// undo is a stack of functions that undo the steps of a start. When a later step fails, they are called in reverse
+// order.
 type undo []func()
 
 func (u *undo) add(step func()) { *u = append(*u, step) }
@@ -23,21 +23,20 @@ func (u *undo) run() {
 	}
 }
 
-// bounded is the context of a call that the client makes without a context of a
-// caller. It ends after the call timeout, and with the client.
+// bounded is the context of a call that the client makes without a context of a caller. It ends after the call
+// timeout, and with the client.
 func (c *Client) bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.final, c.options.callTimeout)
 }
 
-// undoing is the context of the calls that undo a failed request, in the goroutine of
-// its caller. It ends after the call timeout. It doesn't end with the client, so that
-// nothing is left at the daemon.
+// undoing is the context of the calls that undo a failed request, in the goroutine of its caller. It ends after the
+// call timeout. It doesn't end with the client, so that nothing is left at the daemon.
 func (c *Client) undoing() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), c.options.callTimeout)
 }
 
-// destroy deletes a process at the daemon, and kills it before if it runs. A process
-// that the daemon doesn't know is no error.
+// destroy deletes a process at the daemon, and kills it before if it runs. A process that the daemon doesn't know
+// is no error.
 func (c *Client) destroy(ctx context.Context, id, process string) error {
 	_, err := c.daemon.Delete(ctx, id, process)
 	if !errdefs.IsFailedPrecondition(err) {
@@ -64,8 +63,8 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// destroyLater deletes what a failed start may have left at the daemon: now, or if
-// that fails, with the next reconcile or start.
+// destroyLater deletes what a failed start may have left at the daemon: now, or if that fails, with the next
+// reconcile or start.
 func (ctr *Container) destroyLater(process string) {
 	ctx, cancel := ctr.client.undoing()
 	defer cancel()
@@ -86,8 +85,8 @@ func (r *record) addLeftover(process string) {
 	r.leftovers[process] = true
 }
 
-// sweep deletes the leftovers of failed starts at the daemon. A start needs that: no
-// task can be created while the daemon has one.
+// sweep deletes the leftovers of failed starts at the daemon. A start needs that: no task can be created while the
+// daemon has one.
 func (ctr *Container) sweep(ctx context.Context) error {
 	if err := ctr.lockSweep(ctx); err != nil {
 		return err
@@ -96,9 +95,8 @@ func (ctr *Container) sweep(ctx context.Context) error {
 	return ctr.sweepLocked(ctx)
 }
 
-// lockSweep excludes a second sweep at the same time: a slow sweep must not find, and
-// kill, the task that a start made after another sweep. It is a lock of its own,
-// since it is held during calls to the daemon, and mu is not.
+// lockSweep excludes a second sweep at the same time: a slow sweep must not find, and kill, the task that a start
+// made after another sweep. It is a lock of its own, since it is held during calls to the daemon, and mu is not.
 func (ctr *Container) lockSweep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -113,8 +111,8 @@ func (ctr *Container) lockSweep(ctx context.Context) error {
 
 func (ctr *Container) unlockSweep() { <-ctr.sweeping }
 
-// sweepExec deletes the leftover of an earlier exec with the same id, before a new
-// exec starts. A later sweep would find, and kill, the new one.
+// sweepExec deletes the leftover of an earlier exec with the same id, before a new exec starts. A later sweep would
+// find, and kill, the new one.
 func (ctr *Container) sweepExec(ctx context.Context, id string) error {
 	ctr.mu.Lock()
 	left := ctr.rec.leftovers[id]

@@ -97,6 +97,32 @@ func TestFileSize(t *testing.T) {
 	})
 }
 
+// maxPackageLines and maxPackageFiles bound a package, without its tests. What is below tests/ is tests, and so is the
+// contract suite.
+const maxPackageLines, maxPackageFiles = 4500, 35
+
+// TestPackageSize finds packages that have become too large to be one thing.
+func TestPackageSize(t *testing.T) {
+	t.Parallel()
+	lines, files := map[string]int{}, map[string]int{}
+	eachFile(t, func(path string, data []byte) {
+		dir := filepath.Dir(path)
+		isTest := strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "tests/") || strings.HasSuffix(dir, "/libcontainerdtest")
+		if filepath.Ext(path) == ".go" && !isTest {
+			lines[dir] += strings.Count(string(data), "\n")
+			files[dir]++
+		}
+	})
+	if len(files) < 20 {
+		t.Fatalf("only %d packages were found", len(files))
+	}
+	for dir := range files {
+		if lines[dir] > maxPackageLines || files[dir] > maxPackageFiles {
+			t.Errorf("%s has %d lines in %d files, more than %d or %d: split it", dir, lines[dir], files[dir], maxPackageLines, maxPackageFiles)
+		}
+	}
+}
+
 // TestNoSkips checks that no test skips: such a test is not run by anyone.
 func TestNoSkips(t *testing.T) {
 	t.Parallel()

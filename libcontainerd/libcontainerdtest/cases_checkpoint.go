@@ -74,8 +74,7 @@ func (e *env) checkpointed(exit bool) (ctr *libcontainerd.Container, dir string)
 	return ctr, filepath.Join(root, "one")
 }
 
-// goesOn starts a container from a checkpoint, and returns the numbers that the
-// container writes then.
+// goesOn starts a container from a checkpoint, and returns the numbers that the container writes then.
 func (e *env) goesOn(ctr *libcontainerd.Container, dir string) []int {
 	e.Helper()
 	pid, err := ctr.Start(e.ctx, libcontainerd.StartOptions{Checkpoint: dir})

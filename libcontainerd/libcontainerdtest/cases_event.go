@@ -91,8 +91,7 @@ func callbackGoexits(e *env) {
 	}
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
-	// The callback ended its goroutine, so the recorder doesn't have the first start.
-	// Look at the second one.
+	// The callback ended its goroutine, so the recorder doesn't have the first start. Look at the second one.
 	e.recorder.forget(ctr.ID())
 	e.start(ctr, libcontainerd.StdioConfig{})
 	e.exits(ctr, initProcess, 1)
@@ -179,8 +178,7 @@ func waitAndEventLost(e *env) {
 	}
 }
 
-// execAskedAgain has an exec end with its container, while the daemon's first two
-// answers for the exec are errors.
+// execAskedAgain has an exec end with its container, while the daemon's first two answers for the exec are errors.
 func execAskedAgain(e *env) {
 	ctr := e.started("sleep 30; exit 7")
 	<-time.After(time.Second) // the Wait for the init process has begun

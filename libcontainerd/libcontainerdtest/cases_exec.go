@@ -47,8 +47,7 @@ func execRuns(e *env) {
 	e.exits(ctr, "e1", 6)
 }
 
-// execKillsItself uses an exec, since the init process of a pid namespace can't kill
-// itself, see pid_namespaces(7).
+// execKillsItself uses an exec, since the init process of a pid namespace can't kill itself, see pid_namespaces(7).
 func execKillsItself(e *env) {
 	ctr := e.started("sleep 1000")
 	e.exec(ctr, "e1", "kill -9 $$", libcontainerd.StdioConfig{})

@@ -32,8 +32,8 @@ var failureCases = []contractCase{
 	{name: "failure/record of a create without an answer", faults: true, run: leftoverCleared},
 }
 
-// createCompletesLate has the daemon complete a create of whose end nobody learned, when
-// the client has looked for leftovers already. Neither start nor delete fails by it.
+// createCompletesLate has the daemon complete a create of whose end nobody learned, when the client has looked for
+// leftovers already. Neither start nor delete fails by it.
 func createCompletesLate(e *env) {
 	ctr := e.create("exit 3")
 	late := func() {
@@ -247,8 +247,8 @@ func recordDeleteFails(e *env) {
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
 }
 
-// leftoverCleared has the daemon store a record and lose the answer to the create.
-// Deleting the record fails too, and ClearLeftover deletes it later.
+// leftoverCleared has the daemon store a record and lose the answer to the create. Deleting the record fails too,
+// and ClearLeftover deletes it later.
 func leftoverCleared(e *env) {
 	const id = "leftover"
 	e.Fake.Fail("CreateContainer", 1, Fault{Late: true, Err: errdefs.ErrUnavailable})

@@ -134,8 +134,7 @@ func (p pair) String() string {
 		p.after[1], p.in)
 }
 
-// try makes the container, starts both operations, and checks their errors and the
-// final status.
+// try makes the container, starts both operations, and checks their errors and the final status.
 func (p pair) try(e *env) error {
 	ctr, err := p.prepare(e)
 	if err != nil {
@@ -208,8 +207,8 @@ func classed(err error) bool {
 	return errdefs.IsFailedPrecondition(err) || errdefs.IsNotFound(err) || errdefs.IsAlreadyExists(err)
 }
 
-// deadly says that the container may exit at once. An OCI runtime reports a missing
-// process in its text only, without a class.
+// deadly says that the container may exit at once. An OCI runtime reports a missing process in its text only,
+// without a class.
 func (op operation) deadly() bool { return op.ends || op.name == "force delete" }
 
 // outcome is a state that a container may have between two operations.
@@ -218,8 +217,8 @@ type outcome struct {
 	dying  bool
 }
 
-// finals are the statuses that the container may have at last, if the operations that
-// succeeded happened one after the other.
+// finals are the statuses that the container may have at last, if the operations that succeeded happened one after
+// the other.
 func (p pair) finals(errs [2]error) []libcontainerd.Status {
 	var finals []libcontainerd.Status
 	for _, order := range [][2]int{{0, 1}, {1, 0}} {

@@ -37,8 +37,8 @@ const (
 	moments
 )
 
-// latchRaces starts n processes, some as containers, most as execs, and closes
-// the stdin of each at a moment of its own. Each process must exit by itself.
+// latchRaces starts n processes, some as containers, most as execs, and closes the stdin of each at a moment of its
+// own. Each process must exit by itself.
 func (e *env) latchRaces(seed uint64, n, parallel int) {
 	var latches sync.Map // by container/process
 	e.recorder.OnAttach = func(id, process string, s libcontainerd.Streams) error {

@@ -22,8 +22,8 @@ var restoreCases = []contractCase{
 	{name: "restore/nonsense", run: restoreNonsense},
 }
 
-// restarted replaces the client by a new one, like an engine that restarts. It restores
-// a container before it runs the new client.
+// restarted replaces the client by a new one, like an engine that restarts. It restores a container before it runs
+// the new client.
 func (e *env) restarted(ctr *libcontainerd.Container, opts libcontainerd.RestoreOptions) *libcontainerd.Container {
 	e.Helper()
 	e.stop()
@@ -61,8 +61,8 @@ func (e *env) endsAtDaemon(id string) {
 	e.endedAtDaemon(id)
 }
 
-// endedAtDaemon waits until the daemon knows that a container has exited. The daemon has
-// published the event by then, so a client that connects later doesn't see the event.
+// endedAtDaemon waits until the daemon knows that a container has exited. The daemon has published the event by
+// then, so a client that connects later doesn't see the event.
 func (e *env) endedAtDaemon(id string) {
 	e.Helper()
 	_, err := e.Daemon.Wait(e.ctx, id, initProcess)

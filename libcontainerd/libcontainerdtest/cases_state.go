@@ -73,8 +73,7 @@ func killPaused(e *env) {
 	ctr := e.started("sleep 1000")
 	e.must(ctr.Pause(e.ctx))
 	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGKILL))
-	// A frozen process may take the signal only when it is resumed. If the process has
-	// exited, the resume fails.
+	// A frozen process may take the signal only when it is resumed. If the process has exited, the resume fails.
 	_ = ctr.Resume(e.ctx)
 	e.exits(ctr, initProcess, 137)
 }
@@ -131,8 +130,8 @@ func badIDs(e *env) {
 	e.refused(err, errdefs.IsInvalidArgument)
 }
 
-// idsAlike has containers where one id is the beginning of other ids. An OCI runtime
-// may take such an id for an abbreviation.
+// idsAlike has containers where one id is the beginning of other ids. An OCI runtime may take such an id for an
+// abbreviation.
 func idsAlike(e *env) {
 	short, missing := e.create("exit 3"), e.create("")
 	var longer []*libcontainerd.Container

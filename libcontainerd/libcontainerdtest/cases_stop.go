@@ -174,8 +174,7 @@ func stopPausing(e *env) {
 	}
 }
 
-// stopDeafWhilePaused has the daemon refuse signals to a container that is paused or
-// being paused, as gVisor does.
+// stopDeafWhilePaused has the daemon refuse signals to a container that is paused or being paused, as gVisor does.
 func stopDeafWhilePaused(e *env) {
 	deaf := Fault{Err: fmt.Errorf("cannot signal a paused container: %w", errdefs.ErrUnknown)}
 	ctr := e.stopping(obeys)

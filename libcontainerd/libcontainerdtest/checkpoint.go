@@ -16,8 +16,8 @@ import (
 // positionFile is the only file of a checkpoint. It has the number of the next command.
 const positionFile = "position"
 
-// Checkpoint writes the position in the init process's script to a file in c.Dir. A
-// restored process repeats the command that is in progress, such as a sleep.
+// Checkpoint writes the position in the init process's script to a file in c.Dir. A restored process repeats the
+// command that is in progress, such as a sleep.
 func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
 	return d.on(ctx, "Checkpoint", id, libcontainerd.InitProcess, func(p *proc) error {
 		if p.status != libcontainerd.TaskRunning || p.task.paused {

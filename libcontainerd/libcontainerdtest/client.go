@@ -16,8 +16,8 @@ func NewClient(d libcontainerd.Daemon, s libcontainerd.Stdio, b libcontainerd.Ba
 	return libcontainerd.New(d, s, b, libcontainerd.WithLogger(logrus.NewEntry(log)))
 }
 
-// RunClient calls c.Run in a goroutine. The caller must call stop once: stop ends
-// Run, waits for it, and returns its error.
+// RunClient calls c.Run in a goroutine. The caller must call stop once: stop ends Run, waits for it, and returns
+// its error.
 func RunClient(c *libcontainerd.Client) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

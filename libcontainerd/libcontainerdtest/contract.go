@@ -15,23 +15,21 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Harness is one combination of daemon and stdio under test. The function that makes
-// a Harness registers its clean-up with t.Cleanup.
+// Harness is one combination of daemon and stdio under test. The function that makes a Harness registers its
+// clean-up with t.Cleanup.
 type Harness struct {
 	Daemon libcontainerd.Daemon
 	Stdio  libcontainerd.Stdio
-	// Spec returns the spec of a container that runs sh -c script. With an empty
-	// script, the container's program doesn't exist.
+	// Spec returns the spec of a container that runs sh -c script. With an empty script, the container's program
+	// doesn't exist.
 	Spec func(script string) *specs.Spec
 	// Process returns the spec of an exec, in the same way.
 	Process func(script string) *specs.Process
 	// Options are the options of Create.
 	Options libcontainerd.CreateOptions
-	// Left lists the streams that Stdio has left. The suite fails unless there are
-	// none at the end of a case.
+	// Left lists the streams that Stdio has left. The suite fails unless there are none at the end of a case.
 	Left func() []string
-	// Fake is Daemon if that is the one in memory, else nil. The cases that inject
-	// faults need it.
+	// Fake is Daemon if that is the one in memory, else nil. The cases that inject faults need it.
 	Fake *Daemon
 }
 
@@ -73,9 +71,8 @@ func (w Without) means(name string) bool {
 	return name == w.Case || (strings.HasSuffix(w.Case, "/") && strings.HasPrefix(name, w.Case))
 }
 
-// Run runs the suite in real time, without the cases that inject faults. It calls
-// harness for each case. At the end it logs how many cases ran, and which were left
-// out and why. A Without that names no case fails the test.
+// Run runs the suite in real time, without the cases that inject faults. It calls harness for each case. At the end
+// it logs how many cases ran, and which were left out and why. A Without that names no case fails the test.
 func Run(t *testing.T, harness func(t *testing.T) Harness, without ...Without) {
 	ran, faults, left := 0, 0, make([]int, len(without))
 	for _, c := range cases() {
@@ -99,8 +96,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness, without ...Without) {
 	}
 }
 
-// RunVirtual runs the whole suite, each case in a bubble of testing/synctest. harness
-// must return a Harness with a Fake.
+// RunVirtual runs the whole suite, each case in a bubble of testing/synctest. harness must return a Harness with a
+// Fake.
 func RunVirtual(t *testing.T, harness func(t *testing.T) Harness) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,8 +137,7 @@ type env struct {
 
 var ids atomic.Int64
 
-// newEnv starts a client. At the end of the case it stops the client and checks that
-// nothing is left.
+// newEnv starts a client. At the end of the case it stops the client and checks that nothing is left.
 func newEnv(t *testing.T, h Harness) *env {
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
 	t.Cleanup(cancel)

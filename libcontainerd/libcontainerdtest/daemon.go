@@ -13,11 +13,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Daemon is a runtime daemon in memory, for tests. [Daemon.Fail] and the methods
-// beside it inject faults. The caller must Close it.
+// Daemon is a runtime daemon in memory, for tests. [Daemon.Fail] and the methods beside it inject faults. The
+// caller must Close it.
 //
-// The arguments of a process are sh, -c and a script. A script has these commands,
-// separated by semicolons or line ends:
+// The arguments of a process are sh, -c and a script. A script has these commands, separated by semicolons or line
+// ends:
 //
 //	exit N              exits with status N
 //	sleep SECONDS       waits
@@ -31,8 +31,8 @@ import (
 //
 // Any other program is not found, like a missing program in a real container.
 //
-// A signal other than 0 ends a process that has no trap for it. A paused process ends
-// only when it is resumed, as with the freezer of control groups version 1.
+// A signal other than 0 ends a process that has no trap for it. A paused process ends only when it is resumed, as
+// with the freezer of control groups version 1.
 type Daemon struct {
 	stdio   *Stdio
 	running sync.WaitGroup
@@ -168,8 +168,8 @@ func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error
 	return nil
 }
 
-// CreateTask makes the init process, which waits for Start. From a checkpoint, Start
-// gives the process its pid, as with containerd.
+// CreateTask makes the init process, which waits for Start. From a checkpoint, Start gives the process its pid, as
+// with containerd.
 func (d *Daemon) CreateTask(ctx context.Context, id string, c libcontainerd.TaskConfig) (int, error) {
 	late, err := d.enter(ctx, "CreateTask")
 	if err != nil {
@@ -210,8 +210,8 @@ func (t *task) add(id string, script []command, paths libcontainerd.StdioPaths) 
 	return p
 }
 
-// AddExec adds a process to a running task. If its program doesn't exist, only Start
-// says so, as with a real runtime.
+// AddExec adds a process to a running task. If its program doesn't exist, only Start says so, as with a real
+// runtime.
 func (d *Daemon) AddExec(ctx context.Context, id, execID string, c libcontainerd.ExecConfig) error {
 	late, err := d.enter(ctx, "AddExec")
 	if err != nil {
@@ -274,8 +274,8 @@ func (d *Daemon) Start(ctx context.Context, id, process string) (int, error) {
 	return p.pid, late
 }
 
-// finish records a process's exit. Before that, if it is the init process, finish
-// kills the task's execs and waits for them.
+// finish records a process's exit. Before that, if it is the init process, finish kills the task's execs and waits
+// for them.
 func (p *proc) finish(id string, code int) {
 	d := p.task.daemon
 	d.mu.Lock()
@@ -322,8 +322,7 @@ func (d *Daemon) findLocked(id, process string) (*proc, error) {
 	return p, nil
 }
 
-// signalLocked is killLocked. If the task is paused, the signal takes effect when it
-// is resumed.
+// signalLocked is killLocked. If the task is paused, the signal takes effect when it is resumed.
 func (p *proc) signalLocked(sig syscall.Signal) {
 	if p.task.paused {
 		p.pending = sig

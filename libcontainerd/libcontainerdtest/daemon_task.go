@@ -52,8 +52,7 @@ func (d *Daemon) OOMKill(id string) {
 	}
 }
 
-// Forget removes a task with its processes, without events, like a daemon that lost
-// its state.
+// Forget removes a task with its processes, without events, like a daemon that lost its state.
 func (d *Daemon) Forget(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,8 +81,7 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 	})
 }
 
-// on counts a call of op, applies its fault, and calls fn with the process while it
-// holds mu.
+// on counts a call of op, applies its fault, and calls fn with the process while it holds mu.
 func (d *Daemon) on(ctx context.Context, op, id, process string, fn func(*proc) error) error {
 	late, err := d.enter(ctx, op)
 	if err != nil {
@@ -131,8 +129,7 @@ func (d *Daemon) Resume(ctx context.Context, id string) error {
 	})
 }
 
-// thawed waits until the task isn't paused. It returns false when the process has to
-// end.
+// thawed waits until the task isn't paused. It returns false when the process has to end.
 func (t *task) thawed(ctx context.Context) bool {
 	t.daemon.mu.Lock()
 	thaw := t.thaw
@@ -214,8 +211,7 @@ func (d *Daemon) Wait(ctx context.Context, id, process string) (libcontainerd.Ex
 	return p.exit, late
 }
 
-// Delete deletes a process that has ended or was never started. For InitProcess it
-// deletes the task.
+// Delete deletes a process that has ended or was never started. For InitProcess it deletes the task.
 func (d *Daemon) Delete(ctx context.Context, id, process string) (e libcontainerd.Exit, err error) {
 	err = d.on(ctx, "Delete", id, process, func(p *proc) error {
 		if p.status == libcontainerd.TaskRunning {
@@ -250,8 +246,8 @@ func (p *proc) listed(id string) libcontainerd.Task {
 	return t
 }
 
-// Tasks lists the init processes. As in containerd's list, the exits lack OOMKilled
-// and the reason of Unknown, for which containerd's message has no field.
+// Tasks lists the init processes. As in containerd's list, the exits lack OOMKilled and the reason of Unknown, for
+// which containerd's message has no field.
 func (d *Daemon) Tasks(ctx context.Context) ([]libcontainerd.Task, error) {
 	late, err := d.enter(ctx, "Tasks")
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// FilterEvents has the daemon publish the events that f returns in place of e. With
-// it a test loses, repeats or changes events; Publish adds some. f is called while
-// the daemon's lock is held, and must not call the daemon. nil removes the filter.
+// FilterEvents has the daemon publish the events that f returns in place of e. With it a test loses, repeats or
+// changes events; Publish adds some. f is called while the daemon's lock is held, and must not call the daemon. nil
+// removes the filter.
 func (d *Daemon) FilterEvents(f func(e libcontainerd.DaemonEvent) []libcontainerd.DaemonEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,8 +56,7 @@ func (d *Daemon) publishLocked(e libcontainerd.DaemonEvent) {
 	}
 }
 
-// Subscribe starts a stream of the events that happen from now on. It keeps all
-// events that are not read yet.
+// Subscribe starts a stream of the events that happen from now on. It keeps all events that are not read yet.
 func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
 	if _, err := d.enter(ctx, "Subscribe"); err != nil {
 		return nil, err

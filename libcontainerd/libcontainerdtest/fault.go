@@ -9,8 +9,7 @@ import (
 
 // Fault is what goes wrong in one call of a Daemon in memory.
 type Fault struct {
-	// Err is the error that the call returns. Unless Late is set, the call does
-	// nothing else.
+	// Err is the error that the call returns. Unless Late is set, the call does nothing else.
 	Err error
 	// Late has the call do its work before it returns Err.
 	Late bool
@@ -24,8 +23,8 @@ type point struct {
 	nth int
 }
 
-// Fail injects a fault into the nth call from now of an operation; 1 is the next
-// call. op is the name of the method, such as "CreateTask".
+// Fail injects a fault into the nth call from now of an operation; 1 is the next call. op is the name of the
+// method, such as "CreateTask".
 func (d *Daemon) Fail(op string, nth int, f Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,8 +38,7 @@ func (d *Daemon) Calls(op string) int {
 	return d.calls[op]
 }
 
-// Release lets the calls that hang go on, and removes the faults with Hang that have
-// not happened yet.
+// Release lets the calls that hang go on, and removes the faults with Hang that have not happened yet.
 func (d *Daemon) Release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,9 +51,8 @@ func (d *Daemon) Release() {
 	}
 }
 
-// SetDown makes the daemon unreachable, or reachable again. While it is unreachable,
-// calls fail with Unavailable. Calls of Wait that are in progress and subscriptions
-// end with the same error. Processes run on.
+// SetDown makes the daemon unreachable, or reachable again. While it is unreachable, calls fail with Unavailable.
+// Calls of Wait that are in progress and subscriptions end with the same error. Processes run on.
 func (d *Daemon) SetDown(down bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,8 +68,8 @@ func (d *Daemon) SetDown(down bool) {
 	d.lost = make(chan struct{})
 }
 
-// enter counts a call and applies its fault. The call returns err at once if it isn't
-// nil, and else late after its work.
+// enter counts a call and applies its fault. The call returns err at once if it isn't nil, and else late after its
+// work.
 func (d *Daemon) enter(ctx context.Context, op string) (late, err error) {
 	d.mu.Lock()
 	d.calls[op]++

@@ -13,11 +13,11 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Recorder is a Backend and Drainer that keeps all events and all output. The zero
-// value is ready for use. Its hooks must be set before use.
+// Recorder is a Backend and Drainer that keeps all events and all output. The zero value is ready for use. Its
+// hooks must be set before use.
 type Recorder struct {
-	// OnEvent, if set, is called for each event. If it returns an error, the
-	// Recorder doesn't keep the event, and StateChanged returns the error.
+	// OnEvent, if set, is called for each event. If it returns an error, the Recorder doesn't keep the event, and
+	// StateChanged returns the error.
 	OnEvent func(e libcontainerd.Event) error
 	// OnAttach, if set, is called by AttachStreams, which returns its error.
 	OnAttach func(containerID, processID string, s libcontainerd.Streams) error
@@ -37,8 +37,8 @@ type reading struct {
 	done  chan struct{} // closed at the end of stdout
 }
 
-// AttachStreams starts a goroutine that reads stdout and one that reads stderr. They
-// end with the streams; Join waits for them.
+// AttachStreams starts a goroutine that reads stdout and one that reads stderr. They end with the streams; Join
+// waits for them.
 func (r *Recorder) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
 	if r.OnAttach != nil {
 		if err := r.OnAttach(containerID, processID, s); err != nil {
@@ -135,8 +135,8 @@ func (r *Recorder) Events(containerID string) []libcontainerd.Event {
 		func(e libcontainerd.Event) bool { return e.ContainerID != containerID })
 }
 
-// Await returns the first event of a container for which fits is true. It waits for
-// one if there is none yet, until ctx ends.
+// Await returns the first event of a container for which fits is true. It waits for one if there is none yet, until
+// ctx ends.
 func (r *Recorder) Await(ctx context.Context, containerID string,
 	fits func(libcontainerd.Event) bool) (libcontainerd.Event, error) {
 	for {
@@ -170,8 +170,7 @@ func Types(all []libcontainerd.Event) []libcontainerd.EventType {
 	return types
 }
 
-// Check returns an error unless these rules hold for the events so far, container by
-// container:
+// Check returns an error unless these rules hold for the events so far, container by container:
 //
 //   - A process exits at most once, after its start, and an exec before its container.
 //   - Each start has a larger generation than the one before.

@@ -20,9 +20,8 @@ type command struct {
 	args []string
 }
 
-// parse reads the script in a process's arguments: sh, -c, SCRIPT. For other
-// arguments it returns the errors of a real runtime: for "/" that of a directory,
-// else that of a program that doesn't exist.
+// parse reads the script in a process's arguments: sh, -c, SCRIPT. For other arguments it returns the errors of a
+// real runtime: for "/" that of a directory, else that of a program that doesn't exist.
 func parse(args []string) ([]command, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("no command: %w", errdefs.ErrInvalidArgument)
@@ -44,8 +43,7 @@ func parse(args []string) ([]command, error) {
 	return script, nil
 }
 
-// run executes a script from its position until the script exits or ctx ends, and
-// returns the exit status.
+// run executes a script from its position until the script exits or ctx ends, and returns the exit status.
 func (p *proc) run(ctx context.Context, script []command) int {
 	for {
 		p.stepping.Lock()
@@ -63,8 +61,8 @@ func (p *proc) run(ctx context.Context, script []command) int {
 	}
 }
 
-// step executes one command and advances the position. An echo writes its output and
-// advances the position under one lock, so that a checkpoint has both or neither.
+// step executes one command and advances the position. An echo writes its output and advances the position under
+// one lock, so that a checkpoint has both or neither.
 func (p *proc) step(ctx context.Context, c command) (status int, ended bool) {
 	if c.verb != "echo" {
 		status, ended = p.do(ctx, c)

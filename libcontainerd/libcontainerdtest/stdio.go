@@ -14,8 +14,7 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// Stdio is a libcontainerd.Stdio and StreamRemover in memory. The zero value is ready
-// for use.
+// Stdio is a libcontainerd.Stdio and StreamRemover in memory. The zero value is ready for use.
 type Stdio struct {
 	mu   sync.Mutex
 	sets map[string]*pipes // by container/process
@@ -39,8 +38,7 @@ func (s *Stdio) Left() []string {
 	return left
 }
 
-// Create makes the streams of a process, and replaces those of an earlier process
-// with the same ids.
+// Create makes the streams of a process, and replaces those of an earlier process with the same ids.
 func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
 	name := c.ContainerID + "/" + c.ProcessID
 	set := &pipes{}
@@ -226,8 +224,8 @@ func (s *stdin) abort() {
 	s.closing.Wait()
 }
 
-// pipe is a stream of bytes without a bound. It ends once ended is set: for stdin by
-// CloseIO, for an output by the exit.
+// pipe is a stream of bytes without a bound. It ends once ended is set: for stdin by CloseIO, for an output by the
+// exit.
 type pipe struct {
 	mu    sync.Mutex
 	moved sync.Cond

@@ -17,17 +17,16 @@ type Call struct {
 	ContainerID, ProcessID string
 }
 
-// Tap is a Daemon that passes calls on to another daemon, in memory or real. Its hooks
-// let a test count, delay or refuse calls, or lose their answers. The calls Version,
-// Containers, Processes and Checkpoint are passed on without hooks. Hooks must be set
-// before the Tap is used; they are called from many goroutines, without a lock.
+// Tap is a Daemon that passes calls on to another daemon, in memory or real. Its hooks let a test count, delay or
+// refuse calls, or lose their answers. The calls Version, Containers, Processes and Checkpoint are passed on
+// without hooks. Hooks must be set before the Tap is used; they are called from many goroutines, without a lock.
 type Tap struct {
 	libcontainerd.Daemon
-	// Before, if set, is called before each call. If it returns an error, that is
-	// the answer, and the daemon isn't called.
+	// Before, if set, is called before each call. If it returns an error, that is the answer, and the daemon isn't
+	// called.
 	Before func(ctx context.Context, c Call) error
-	// After, if set, is called after each call that Before let pass, with the
-	// error of the call. The error that After returns replaces it.
+	// After, if set, is called after each call that Before let pass, with the error of the call. The error that
+	// After returns replaces it.
 	After func(ctx context.Context, c Call, err error) error
 }
 
