@@ -190,7 +190,11 @@ func (r *rig) checkContainers(t *testing.T, codes map[string]int) {
 		})
 		if r.state(t, c.ID).State.Running {
 			if codes[c.ID] == killed {
-				r.do(t, http.MethodPost, "/containers/"+c.ID+"/kill", nil, nil)
+				// The engine may not have noticed yet that the runtime daemon is back.
+				await(t, c.ID+" is killed", func() bool {
+					a := r.call(http.MethodPost, "/containers/"+c.ID+"/kill", "")
+					return a.status == http.StatusNoContent || a.status == http.StatusConflict
+				})
 			}
 			var end struct{ StatusCode int }
 			r.do(t, http.MethodPost, "/containers/"+c.ID+"/wait", nil, &end)
