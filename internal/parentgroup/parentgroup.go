@@ -14,9 +14,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
@@ -49,7 +51,7 @@ func New(name string) (*Keeper, error) {
 		return nil, nil
 	}
 	if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
-		return nil, fmt.Errorf("the parent control group %q is no plain name", name)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "the parent control group %q is no plain name", name)
 	}
 	parents, err := directories(name)
 	if err != nil {

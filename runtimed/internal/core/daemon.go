@@ -106,7 +106,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	if d.parent, err = parentgroup.New(opts.ParentGroup); err != nil {
-		return nil, fmt.Errorf("%v: %w", err, errdefs.ErrInvalidArgument)
+		return nil, err
 	}
 	if err := d.keeper.Dial(ctx); err != nil {
 		return nil, err
