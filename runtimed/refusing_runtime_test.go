@@ -110,16 +110,28 @@ func TestFrozenBySomebodyElse(t *testing.T) {
 	d := startDaemon(t, "runc")
 	d.run("c", "exec sleep 1000", nil)
 	d.addExec("c", "e", "exit 3", nil, false)
-	state := strings.Fields(d.freezeNow("c"))
-	file := strings.TrimPrefix(state[2], ">")
-	check(t, os.WriteFile(file, []byte(state[1]), 0))
-	d.await("the container is frozen", func() bool { return d.freezerState("c") == "FROZEN" })
+	freeze := strings.Fields(d.freezeNow("c"))
+	file := strings.TrimPrefix(freeze[2], ">")
+	thawed := map[string]string{"FROZEN": "THAWED", "1": "0"}[freeze[1]]
+	// In version 1 a group of which a process executes a program may stay FREEZING for ever: then it has to be
+	// thawed and frozen again, which is what runtimed does for a pause.
+	d.await("the container is frozen", func() bool {
+		check(t, os.WriteFile(file, []byte(thawed), 0))
+		check(t, os.WriteFile(file, []byte(freeze[1]), 0))
+		for range 50 {
+			if d.freezerState("c") == "FROZEN" {
+				return true
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return false
+	})
+	t.Cleanup(func() { check(t, os.WriteFile(file, []byte(thawed), 0)) }) // the frozen can't be killed
 	_, err := d.tasks.Pause(d.ctx(), &tasks.PauseTaskRequest{ContainerID: "c"})
 	equal(t, "a pause fails", err != nil, true)
 	_, err = d.tasks.Start(d.ctx(), &tasks.StartRequest{ContainerID: "c", ExecID: "e"})
 	equal(t, "code of the exec", status.Code(err), codes.FailedPrecondition)
 	equal(t, "freezer", d.freezerState("c"), "FROZEN")
-	thawed := map[string]string{"FROZEN": "THAWED", "1": "0"}[state[1]]
 	check(t, os.WriteFile(file, []byte(thawed), 0))
 	d.start("c", "e")
 	equal(t, "exit status of the exec", d.wait("c", "e"), 3)
