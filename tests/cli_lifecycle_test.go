@@ -155,7 +155,7 @@ func TestKillSignal(t *testing.T) {
 			t.Errorf("docker wait: %s", out)
 		}
 		d.fails(t, 1, "is not running", "kill", name)
-		d.fails(t, 1, "Invalid signal", "kill", "-s", "NONSENSE", name)
+		d.fails(t, 1, "invalid signal", "kill", "-s", "NONSENSE", name)
 	})
 }
 

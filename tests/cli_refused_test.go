@@ -30,7 +30,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("start of a running one: %+v", a)
 	}
 	d.refused(t, 409, "running", "DELETE", "/containers/"+up, "")
-	d.refused(t, 400, "Invalid signal", "POST", "/containers/"+up+"/kill?signal=NONSENSE", "")
+	d.refused(t, 400, "invalid signal", "POST", "/containers/"+up+"/kill?signal=NONSENSE", "")
 	d.refused(t, 400, "no image", "POST", "/containers/create", `{"Cmd":["true"]}`)
 	d.refused(t, 400, "config cannot be empty", "POST", "/containers/create", `{}`)
 	d.refused(t, 400, "", "POST", "/containers/create", `{"Image":`)
@@ -49,12 +49,13 @@ func TestErrors(t *testing.T) {
 func TestNotThereYet(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
+	up := oneDocker(t, r).sleeper(t)
 	for name, host := range map[string]string{
 		"Binds":           `"Binds":["/tmp:/tmp"]`,
 		"Mounts":          `"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/tmp"}]`,
 		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
-		"Links":           `"Links":["a:b"]`,
-		"VolumesFrom":     `"VolumesFrom":["a"]`,
+		"Links":           `"Links":["` + up + `:b"]`,
+		"VolumesFrom":     `"VolumesFrom":["` + up + `"]`,
 		"NetworkMode":     `"NetworkMode":"mynet"`,
 		"LogConfig":       `"LogConfig":{"Type":"syslog"}`,
 		"PublishAllPorts": `"PublishAllPorts":true`,
@@ -69,7 +70,7 @@ func TestNotThereYet(t *testing.T) {
 	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
 	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
 	r.refused(t, 501, "images", "POST", "/build", "")
-	r.refused(t, 501, "committing", "POST", "/commit?container=x", "")
+	r.refused(t, 501, "committing", "POST", "/commit?container="+up, "")
 }
 
 // TestNotThereYetCLI checks that the CLI shows that name.

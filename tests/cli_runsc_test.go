@@ -20,7 +20,7 @@ func TestRuntimeOfRun(t *testing.T) {
 		got.stdout == "" {
 		t.Errorf("run on gVisor: %+v", got)
 	}
-	d.fails(t, 125, "there is no runtime", alone("--runtime", "other", "busybox", "true")...)
+	d.fails(t, 125, "unknown or invalid runtime name", alone("--runtime", "other", "busybox", "true")...)
 	name := d.sleeper(t, "--runtime", "runsc")
 	if got := d.run(t, "exec", name, "sh", "-c", "echo in; exit 4"); got != (result{"in\n", "", 4}) {
 		t.Errorf("exec: %+v", got)

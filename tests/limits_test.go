@@ -24,7 +24,7 @@ func TestLimits(t *testing.T) {
 		t.Run("huge", func(t *testing.T) { hugeContainer(t, dial) })
 	}
 	t.Run("runtimed", func(t *testing.T) { each(t, startRuntimed(t, buildRuntimed(t), "runc").dial) })
-	eachContainerd(t, func(t *testing.T, release containerdRelease) { each(t, startContainerd(t, release).dial) })
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) { each(t, startContainerd(t, release).dial) })
 }
 
 // dialer connects to a daemon, in a namespace.

@@ -265,7 +265,11 @@ func holdsAcknowledged(t *testing.T, j *journal.Journal, acked map[string]acknow
 // TestPowerLoss cuts the power of the journal's disk at 200 points of a run.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
-	for _, w := range powerCuts(t, "", 250, 200) {
+	cuts := 60
+	if long {
+		cuts = 200
+	}
+	for _, w := range powerCuts(t, "", 250, cuts) {
 		t.Error(w)
 	}
 }

@@ -81,7 +81,7 @@ exec runc "$@"
 // is stopped.
 func TestReadyBesideHungShim(t *testing.T) {
 	t.Parallel()
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		c := startContainerd(t, release)
 		t.Cleanup(func() { noEngineState(t) })
 		r := startRig(t, &rig{args: []string{"--containerd", c.address}})

@@ -178,7 +178,7 @@ func TestNamedTests(t *testing.T) {
 			for _, m := range definition.FindAllSubmatch(data, -1) {
 				defined[string(m[1])] = true
 			}
-		case strings.HasSuffix(path, ".md"):
+		case strings.HasSuffix(path, ".md") && path != "docs/peer-suites.md": // moby's tests
 			for _, m := range name.FindAll(data, -1) {
 				named[string(m)] = path
 			}

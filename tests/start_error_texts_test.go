@@ -72,7 +72,7 @@ func TestStartErrorTexts(t *testing.T) {
 		test(t, runtimed(t, builtRunsc(t)), false, libcontainerd.CreateOptions{RuntimeArgs: runscArgs},
 			"source of a mount", "root") // runsc's delete would leave the control group
 	})
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		namespace := fmt.Sprintf("words-%s-%d", release.version, os.Getpid())
 		t.Cleanup(func() { noRuncState(t, namespace) })
 		test(t, newEngine(t, startContainerd(t, release).dial(t, namespace)), false, libcontainerd.CreateOptions{})

@@ -94,7 +94,7 @@ func supervise(t *testing.T, o remote.SupervisorOptions) *remote.Supervisor {
 // with another supervisor, while containers run.
 func TestSupervise(t *testing.T) {
 	rootfs := busyboxRootfs(t)
-	eachContainerd(t, func(t *testing.T, release containerdRelease) {
+	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		o, messages := supervised(t, release)
 		before := pidfds(t)
 		s := supervise(t, o)

@@ -50,3 +50,16 @@ func (c *config) addedRuntimes() (map[string]engine.OCIRuntime, error) {
 	}
 	return added, nil
 }
+
+// addUsual adds the OCI runtimes that users name without a flag, where the machine has them.
+func (c *config) addUsual(added map[string]engine.OCIRuntime) {
+	for _, name := range []string{"runc", "crun"} {
+		_, taken := added[name]
+		if taken || name == c.runtime || c.onContainerd() {
+			continue
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			added[name] = engine.OCIRuntime{Path: path}
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	c.addUsual(runtimes)
 	tracer, err := otlpfile.Open(c.trace, "engine-lite")
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ func (h containerHandlers) create(w *response, r *request) error {
 	if body.NetworkingConfig == nil {
 		body.NetworkingConfig = &network.NetworkingConfig{}
 	}
+	if r.version.before(40) && body.HostConfig.IpcMode.IsEmpty() {
+		body.HostConfig.IpcMode = container.IPCModeShareable // the default until then
+	}
 	if r.version.before(44) && body.Healthcheck != nil {
 		body.Healthcheck.StartInterval = 0 // it came with API 1.44
 	}

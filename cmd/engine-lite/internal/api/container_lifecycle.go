@@ -1,8 +1,18 @@
 package api
 
-import "github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+import (
+	"regexp"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+)
+
+// checkpointID is what an id of a checkpoint looks like.
+var checkpointID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
 func (h containerHandlers) start(w *response, r *request) error {
+	if id := r.query.Get("checkpoint"); id != "" && !checkpointID.MatchString(id) {
+		return invalid("invalid checkpoint ID %q", id)
+	}
 	if err := r.without("checkpoint", "checkpoint-dir"); err != nil {
 		return err
 	}

@@ -29,12 +29,10 @@ func (r *request) logsOptions() (engine.LogsOptions, error) {
 		Details:    r.flag("details"),
 	}
 	if !o.Stdout && !o.Stderr {
-		return o, invalid("parameters stdout and stderr: at least one stream has to be chosen")
+		return o, invalid("must specify at least one of 'stdout' or 'stderr'")
 	}
 	var err error
-	if o.Tail, err = parseTail(r.query.Get("tail")); err != nil {
-		return o, err
-	}
+	o.Tail = parseTail(r.query.Get("tail"))
 	if o.Since, err = r.moment("since"); err != nil {
 		return o, err
 	}
@@ -42,16 +40,13 @@ func (r *request) logsOptions() (engine.LogsOptions, error) {
 	return o, err
 }
 
-// parseTail reads a number of lines; -1 is all of them.
-func parseTail(s string) (int, error) {
-	if s == "" || s == "all" {
-		return -1, nil
-	}
+// parseTail reads a number of lines; -1 is all of them. As in Docker, all that is no number is "all".
+func parseTail(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, invalid("parameter tail has to be a number of lines or all, not %q", s)
+		return -1
 	}
-	return max(n, -1), nil
+	return max(n, -1)
 }
 
 // logAnswer is an answer that begins when the engine has found the log.

@@ -20,6 +20,8 @@ type Containers interface {
 	ContainerKill(ctx context.Context, ref, signal string) error
 	ContainerPause(ctx context.Context, ref string) error
 	ContainerUnpause(ctx context.Context, ref string) error
+	// ContainerUpdate changes limits and restart policy, and returns warnings.
+	ContainerUpdate(ctx context.Context, ref string, c container.UpdateConfig) (warnings []string, err error)
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerRemove(ctx context.Context, ref string, o engine.RemoveOptions) error
 	ContainerInspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
@@ -58,6 +60,8 @@ func (h containerHandlers) routes() []route {
 		{post, "/containers/{id}/rename", h.rename},
 		{post, "/containers/{id}/resize", h.resize},
 		{post, "/containers/{id}/wait", h.wait},
+		{post, "/containers/{id}/update", h.update},
+		{post, "/commit", h.commit},
 		{post, "/containers/{id}/attach", h.attach},
 		{get, "/containers/{id}/logs", h.logs},
 		{get, "/containers/{id}/top", h.top},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 )
 
@@ -34,7 +35,7 @@ func (h execHandlers) routes() []route {
 
 func (h execHandlers) create(w *response, r *request) error {
 	var body container.ExecCreateRequest
-	if err := r.decode(&body, false); err != nil {
+	if err := r.decode(&body, true); err != nil {
 		return err
 	}
 	id, err := h.engine.ExecCreate(r.Context(), r.name, body)
@@ -57,7 +58,8 @@ func (h execHandlers) start(w *response, r *request) error {
 	}
 	s := h.sessions.begin(w, r, true, true, true)
 	defer s.close()
-	o.Open = s.open
+	// As dockerd: the request says whether the output is one stream, whatever the exec has.
+	o.Open = func(bool) (engine.Streams, error) { return s.open(body.Tty) }
 	return s.finish(h.engine.ExecStart(s.ctx, r.name, o))
 }
 

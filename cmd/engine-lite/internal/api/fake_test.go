@@ -140,6 +140,9 @@ func (f *fakeContainers) ContainerUnpause(_ context.Context, ref string) error {
 func (f *fakeContainers) ContainerRename(_ context.Context, ref, name string) error {
 	return f.note("rename", ref, name)
 }
+func (f *fakeContainers) ContainerUpdate(_ context.Context, ref string, c container.UpdateConfig) ([]string, error) {
+	return nil, f.note("update", ref, c.Memory)
+}
 func (f *fakeContainers) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {
 	return f.note("remove", ref, o)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -60,21 +61,27 @@ func (r *request) number(key string) (*int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return nil, invalid("parameter %s has to be a number, not %q", key, s)
+		return nil, invalid("%v", err)
 	}
 	return &n, nil
 }
 
 // size reads the parameters h and w, in characters.
 func (r *request) size() (height, width uint32, err error) {
-	read := func(key string) uint32 {
-		n, e := strconv.ParseUint(r.query.Get(key), 10, 32)
+	read := func(what, value string) uint32 {
+		n, e := strconv.ParseInt(value, 10, 64)
+		if e == nil && (n < 0 || n > math.MaxUint32) {
+			e = strconv.ErrRange
+		}
+		if number := (*strconv.NumError)(nil); errors.As(e, &number) {
+			e = number.Err
+		}
 		if e != nil && err == nil {
-			err = invalid("parameter %s has to be a size in characters, not %q", key, r.query.Get(key))
+			err = invalid("invalid resize %s %q: %v", what, value, e)
 		}
 		return uint32(n)
 	}
-	height, width = read("h"), read("w")
+	height, width = read("height", r.query.Get("h")), read("width", r.query.Get("w"))
 	return height, width, err
 }
 
@@ -106,12 +113,12 @@ func parseFilters(s string) (filters.Filters, error) {
 	}
 	var byName map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &byName); err != nil {
-		return nil, invalid("filters are not a JSON object: %s", jsonProblem(err))
+		return nil, invalid("invalid filter")
 	}
 	for name, raw := range byName {
 		values, err := filterValues(raw)
 		if err != nil {
-			return nil, invalid("filter %q is neither a list of values nor an object of them", name)
+			return nil, invalid("invalid filter")
 		}
 		f[name] = values
 	}
@@ -140,6 +147,9 @@ func (r *request) decode(v any, optional bool) error {
 	if optional && r.ContentLength == 0 {
 		return nil
 	}
+	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+		return errNoBody
+	}
 	if err := jsonContent(r.Header.Get("Content-Type")); err != nil {
 		return err
 	}
@@ -159,7 +169,7 @@ func jsonContent(contentType string) error {
 }
 
 // errNoBody is the error for a request without the body that it needs.
-var errNoBody = invalid("the request has no body")
+var errNoBody = invalid("invalid JSON: EOF")
 
 // decodeJSON reads one JSON document and nothing after it.
 func decodeJSON(r io.Reader, v any) error {
@@ -172,7 +182,7 @@ func decodeJSON(r io.Reader, v any) error {
 		return invalid("invalid JSON: %s", jsonProblem(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalid("invalid JSON: there is more after the first document")
+		return invalid("unexpected content after JSON")
 	}
 	return nil
 }
@@ -185,7 +195,7 @@ func jsonProblem(err error) string {
 	case errors.As(err, &tooLarge):
 		return "the body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes"
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "it ends too early"
+		return "unexpected EOF"
 	case errors.As(err, &wrongType) && wrongType.Field != "":
 		// Before the last dot are Go's embedded types too.
 		return "field " + wrongType.Field[strings.LastIndex(wrongType.Field, ".")+1:] + " can't be a " + wrongType.Value

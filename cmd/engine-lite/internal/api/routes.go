@@ -54,11 +54,9 @@ var refusals = []refusal{
 	{post, "/build", "building images"},
 	{post, "/build/prune", "building images"},
 	{post, "/build/cancel", "building images"},
-	{post, "/commit", "committing a container to an image"},
 
 	{get, "/containers/{id}/changes", "the changes in a container's filesystem"},
 	{get, "/containers/{id}/export", "exporting a container"},
-	{post, "/containers/{id}/update", "updating a container"},
 	{get, "/containers/{id}/attach/ws", "attaching over a web socket"},
 	{head, "/containers/{id}/archive", "copying from and to containers"},
 	{get, "/containers/{id}/archive", "copying from and to containers"},

@@ -75,10 +75,18 @@ func (h systemHandlers) info(w *response, r *request) error {
 	return writeJSON(w, http.StatusOK, informed(info, r.version))
 }
 
+// bridgedInfo is the answer to /info before API 1.50: whether netfilter sees bridged packets, which dockerd no longer looks
+// at either.
+type bridgedInfo struct {
+	system.Info
+	BridgeNfIptables  bool
+	BridgeNfIP6tables bool `json:"BridgeNfIp6tables"`
+}
+
 // oldInfo is the answer to /info before API 1.49, where docker compares the
 // commits with the expected ones.
 type oldInfo struct {
-	system.Info
+	bridgedInfo
 	ContainerdCommit, RuncCommit, InitCommit oldCommit
 }
 
@@ -91,10 +99,14 @@ func informed(info system.Info, v version) any {
 	if v.before(53) {
 		info.NRI = nil
 	}
-	if !v.before(49) {
+	if !v.before(50) {
 		return info
 	}
-	info.FirewallBackend = nil
+	bridged := bridgedInfo{Info: info}
+	if !v.before(49) {
+		return bridged
+	}
+	bridged.FirewallBackend = nil
 	commit := func(c system.Commit) oldCommit { return oldCommit{c.ID, c.ID} }
-	return oldInfo{info, commit(info.ContainerdCommit), commit(info.RuncCommit), commit(info.InitCommit)}
+	return oldInfo{bridged, commit(info.ContainerdCommit), commit(info.RuncCommit), commit(info.InitCommit)}
 }

@@ -16,9 +16,10 @@ var (
 // moment reads a parameter that is a point in time; zero where the parameter isn't
 // given, or is 0.
 func (r *request) moment(key string) (time.Time, error) {
-	t, ok := parseMoment(r.query.Get(key), time.Now())
+	value := r.query.Get(key)
+	t, ok := parseMoment(value, time.Now())
 	if !ok {
-		return time.Time{}, invalid("parameter %s is no timestamp: %q", key, r.query.Get(key))
+		return time.Time{}, invalid("invalid value for %q: invalid timestamp %q: invalid seconds %q: invalid syntax", key, value, value)
 	}
 	return t, nil
 }

@@ -18,16 +18,16 @@ import (
 // next run where it doesn't run. It returns when the output has ended, the
 // client has detached, or ctx ends.
 func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOptions) error {
+	keys, err := stdio.ParseDetachKeys(o.DetachKeys)
+	if err != nil {
+		return err
+	}
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
 	if c.Record().Status == record.StatusPaused {
 		return classed.Errorf(errdefs.ErrConflict, "container %s is paused, unpause the container before attach", c.ID)
-	}
-	keys, err := stdio.ParseDetachKeys(o.DetachKeys)
-	if err != nil {
-		return err
 	}
 	if err := c.awaitSwept(ctx); err != nil {
 		return err

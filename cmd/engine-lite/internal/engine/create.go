@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -38,6 +39,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if req.HostConfig == nil {
 		req.HostConfig = &container.HostConfig{}
 	}
+	if err := e.checkReferences(req.HostConfig); err != nil {
+		return none, err
+	}
 	warnings, err := request.Check(req, e.requestHost())
 	if err != nil {
 		return none, err
@@ -61,6 +65,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
+	if err := spec.FillPaths(ctx, r.HostConfig); err != nil {
+		return none, err
+	}
 	if err := spec.Check(r); err != nil {
 		return none, err
 	}
@@ -80,13 +87,39 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), warnings, withheld)}, nil
 }
 
+// checkReferences refuses containers that are not there, where a request names others.
+func (e *Engine) checkReferences(h *container.HostConfig) error {
+	for _, link := range h.Links {
+		name, _, _ := strings.Cut(link, ":")
+		if _, err := e.find(name); errdefs.IsNotFound(err) {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "could not get container for %s: %v", name, err)
+		}
+	}
+	var names []string
+	for _, from := range h.VolumesFrom {
+		name, _, _ := strings.Cut(from, ":")
+		names = append(names, name)
+	}
+	for _, mode := range []string{string(h.PidMode), string(h.IpcMode), string(h.NetworkMode)} {
+		if name, ok := strings.CutPrefix(mode, "container:"); ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		if _, err := e.find(name); errdefs.IsNotFound(err) {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+		}
+	}
+	return nil
+}
+
 func checkPlatform(img images.Image, platform string) error {
 	if platform == "" {
 		return nil
 	}
 	want, err := platforms.Parse(platform)
 	if err != nil {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "platform %q: %v", platform, err)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	if want.OS != img.Config.OS || want.Architecture != img.Config.Architecture {
 		return classed.Errorf(errdefs.ErrNotFound, "image %s is for %s/%s, not for %s", img.ID, img.Config.OS, img.Config.Architecture, platform)
@@ -132,6 +165,9 @@ func (e *Engine) create(ctx context.Context, r *record.Record, name string, img 
 // sweeps, with its name.
 func (e *Engine) writeCreated(ctx context.Context, o *task, r *record.Record, name string) error {
 	if name != "" {
+		if name = strings.TrimPrefix(name, "/"); name == "" {
+			name = "/" // which is no name
+		}
 		if err := containers.CheckName(name); err != nil {
 			return err
 		}

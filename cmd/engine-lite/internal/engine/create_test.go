@@ -36,7 +36,16 @@ func TestRefusals(t *testing.T) {
 		"network mode": {func(req *container.CreateRequest) { req.HostConfig.NetworkMode = "mynet" },
 			errdefs.IsNotImplemented, "NetworkMode"},
 		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" },
-			errdefs.IsNotImplemented, "PidMode"},
+			errdefs.IsInvalidArgument, "No such container: x"},
+		"pid mode":    {func(req *container.CreateRequest) { req.HostConfig.PidMode = "x" }, errdefs.IsInvalidArgument, "PID mode"},
+		"variable":    {func(req *container.CreateRequest) { req.Env = []string{"=x"} }, errdefs.IsInvalidArgument, "environment variable"},
+		"cpu shares":  {func(req *container.CreateRequest) { req.HostConfig.CPUShares = -1 }, errdefs.IsInvalidArgument, "CPU shares"},
+		"cpu period":  {func(req *container.CreateRequest) { req.HostConfig.CPUPeriod = 1 }, errdefs.IsInvalidArgument, "cfs period"},
+		"cpus":        {func(req *container.CreateRequest) { req.HostConfig.CpusetCpus = "8000" }, errdefs.IsInvalidArgument, "not available"},
+		"tmpfs":       {func(req *container.CreateRequest) { req.HostConfig.Tmpfs = map[string]string{"x": ""} }, errdefs.IsInvalidArgument, "absolute"},
+		"tmpfs on /":  {func(req *container.CreateRequest) { req.HostConfig.Tmpfs = map[string]string{"//": ""} }, errdefs.IsInvalidArgument, "can't be '/'"},
+		"tmpfs words": {func(req *container.CreateRequest) { req.HostConfig.Tmpfs = map[string]string{"/x": "nope"} }, errdefs.IsInvalidArgument, "nope"},
+		"link":        {func(req *container.CreateRequest) { req.HostConfig.Links = []string{"x:y"} }, errdefs.IsInvalidArgument, "could not get container for x"},
 		"restart policy": {func(req *container.CreateRequest) { req.HostConfig.RestartPolicy.Name = "sometimes" },
 			errdefs.IsInvalidArgument, "sometimes"},
 		"restart policy, count": {func(req *container.CreateRequest) {
@@ -50,8 +59,12 @@ func TestRefusals(t *testing.T) {
 		"log options": {func(req *container.CreateRequest) {
 			req.HostConfig.LogConfig.Config = map[string]string{"max-size": "1"}
 		}, errdefs.IsNotImplemented, "LogConfig.Config"},
-		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={}"} },
-			errdefs.IsNotImplemented, "seccomp={}"},
+		"profile": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={"} },
+			errdefs.IsInvalidArgument, "seccomp profile"},
+		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"nope=1"} },
+			errdefs.IsInvalidArgument, "invalid --security-opt 2"},
+		"apparmor": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"apparmor=mine"} },
+			errdefs.IsNotImplemented, "apparmor"},
 		"own network": {func(req *container.CreateRequest) {
 			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"mine": {}}}
 		}, errdefs.IsNotImplemented, "mine"},

@@ -104,15 +104,18 @@ func TestTheBeginningOfSeveralRemovedIDs(t *testing.T) {
 		for i := range 2 {
 			seq := tx.Append(journal.Event{Type: "container", Action: "destroy"})
 			must(t, record.KeepExit(tx,
-				&record.Record{ID: fmt.Sprintf("abc%d", i), Status: record.StatusExited, ExitUnknown: "nobody knows"},
+				&record.Record{ID: fmt.Sprintf("abcdef012345%d", i), Status: record.StatusExited, ExitUnknown: "nobody knows"},
 				seq, 1))
 		}
 		return nil
 	}))
-	if _, err := r.e.ContainerWait(t.Context(), "abc", ""); !errdefs.IsInvalidArgument(err) {
+	if _, err := r.e.ContainerWait(t.Context(), "abcdef012345", ""); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got %v", err)
 	}
-	if code := receive(t, r.wait("abc1", "")).StatusCode; code != 255 {
+	if _, err := r.e.ContainerWait(t.Context(), "abc", ""); !errdefs.IsNotFound(err) {
+		t.Errorf("a short beginning, which may be meant for a name: %v", err)
+	}
+	if code := receive(t, r.wait("abcdef0123451", "")).StatusCode; code != 255 {
 		t.Errorf("an unknown exit is %d", code)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
+var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "annotation", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
 
 // ContainerList lists containers, newest first. It never waits for a container.
 func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]container.Summary, error) {
@@ -48,7 +48,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 	f := opts.Filters
 	for _, s := range f["status"] {
 		if err := container.ValidateContainerState(container.ContainerState(s)); err != nil {
-			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'status=%s': %v", s, err)
 		}
 	}
 	for _, s := range f["health"] {
@@ -80,6 +80,7 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 			f.Match("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 			(len(names) == 0 || slices.ContainsFunc(names, func(p *regexp.Regexp) bool { return p.MatchString(r.Name) || p.MatchString("/"+r.Name) })) &&
 			f.All("label", func(v string) bool { return filters.HasLabel(r.Config.Labels, v) }) &&
+			f.All("annotation", func(v string) bool { return filters.HasLabel(r.HostConfig.Annotations, v) }) &&
 			f.Match("network", func(v string) bool { return v == inspect.NetworkName(r) }) &&
 			f.None("volume", "publish", "expose") &&
 			(len(exited) == 0 || r.Status == record.StatusExited && slices.Contains(exited, r.ShownExitCode())) &&
@@ -107,7 +108,7 @@ func numbers(values []string) ([]int, error) {
 	for _, v := range values {
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'exited=%s'", v)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'exited=%s': %v", v, err)
 		}
 		list = append(list, n)
 	}

@@ -34,7 +34,7 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to record.Status,
 	defer free()
 	r := o.Record()
 	if r.Status != from {
-		return classed.Errorf(errdefs.ErrConflict, "container %s is not %s, it is %s", r.ID, from, r.Status)
+		return notFrozen(r, from)
 	}
 	ctr, err := o.Live()
 	if err != nil {
@@ -44,4 +44,18 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to record.Status,
 		return err
 	}
 	return o.Await(ctx, func(v containers.View) bool { return v.Record.Status == to || !v.Record.Running() })
+}
+
+// notFrozen says why a container cannot be paused or unpaused, in Docker's words. from is the state that it takes.
+func notFrozen(r *record.Record, from record.Status) error {
+	words := "container %s is not running"
+	switch {
+	case from == record.StatusPaused:
+		words = "Container %s is not paused"
+	case r.Status == record.StatusPaused:
+		words = "container %s is already paused"
+	case r.Status == record.StatusRestarting:
+		words = "container %s is restarting, wait until the container is running"
+	}
+	return classed.Errorf(errdefs.ErrConflict, words, r.ID)
 }

@@ -48,7 +48,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 		return nil
 	}
 	if r := o.Record(); r.Up() {
-		return classed.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.Status)
+		return classed.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", r.Name, r.Status)
 	}
 	return e.removeLocked(ctx, o)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -13,6 +14,9 @@ import (
 
 // ContainerRename gives a container another name.
 func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
+	if strings.Trim(name, "/") == "" {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Neither old nor new names may be empty")
+	}
 	o, err := e.find(ref)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func (e *Engine) checkRuntime(runtime string) error {
 	case name == "" || name == runcType:
 		return nil
 	case !shimType.MatchString(name):
-		return classed.Errorf(errdefs.ErrInvalidArgument, "there is no runtime %q: engine-lite runs %s, those of --add-runtime, and with containerd those named like io.containerd.kata.v2", name, e.opts.Runtime)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "unknown or invalid runtime name: %s", name)
 	case !e.opts.Shims:
 		return classed.Errorf(errdefs.ErrNotImplemented, "runtime %q needs a shim, which engine-lite has on containerd only (--containerd)", name)
 	}

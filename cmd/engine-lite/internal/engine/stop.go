@@ -75,15 +75,19 @@ func stopPlan(r *record.Record, opts StopOptions) (syscall.Signal, time.Duration
 
 // ContainerKill sends a signal to the container's init process.
 func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
-	o, err := e.find(ref)
-	if err != nil {
-		return err
-	}
 	sig := syscall.SIGKILL
 	if signal != "" {
+		var err error
 		if sig, err = signals.Parse(signal); err != nil {
-			return err
+			return classed.Errorf(errdefs.ErrInvalidArgument, "cannot kill container: %s: %v", ref, err)
 		}
+	}
+	o, err := e.find(ref)
+	if errdefs.IsNotFound(err) {
+		return classed.Errorf(errdefs.ErrNotFound, "cannot kill container: %s: %v", ref, err)
+	}
+	if err != nil {
+		return err
 	}
 	waiting := o.Record().Status == record.StatusRestarting
 	if endsContainer(sig, o.Record()) {

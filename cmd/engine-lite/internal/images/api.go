@@ -15,7 +15,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	classed "github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -64,7 +64,7 @@ func (a *API) ImageList(ctx context.Context, _ bool, f filters.Filters) ([]image
 	for _, v := range f["dangling"] {
 		dangling := v == "true" || v == "1"
 		if !dangling && v != "false" && v != "0" {
-			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'dangling=%s'", v)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'dangling=[%s]'", v)
 		}
 		opts.Dangling = &dangling
 	}

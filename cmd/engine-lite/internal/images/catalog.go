@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // catalog is an immutable view of all image records and of the images that were read
@@ -102,14 +104,14 @@ func (c *catalog) findPrefix(prefix, ref string) (*record, error) {
 		return nil, noSuchImage(ref)
 	}
 	if i+1 < len(c.ids) && strings.HasPrefix(c.ids[i+1], prefix) {
-		return nil, fmt.Errorf("image id %q is the start of several ids: %w", ref, errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "image id %q is the start of several ids", ref)
 	}
 	return c.byID[digest.NewDigestFromEncoded(digest.SHA256, c.ids[i])][0], nil
 }
 
 func (r *record) readable() (*record, error) {
 	if r.image == nil {
-		return nil, fmt.Errorf("content of image %s is missing or damaged: %w", r.Name, errdefs.ErrNotFound)
+		return nil, classed.Errorf(errdefs.ErrNotFound, "content of image %s is missing or damaged", r.Name)
 	}
 	return r, nil
 }
@@ -125,8 +127,7 @@ func (r *record) tag() bool {
 }
 
 func noSuchImage(ref string) error {
-	//nolint:staticcheck // clients show Docker's words
-	return fmt.Errorf("No such image: %s: %w", ref, errdefs.ErrNotFound)
+	return classed.Errorf(errdefs.ErrNotFound, "No such image: %s", ref)
 }
 
 // edit runs change, one change of names at a time. Then it reads the names again, also

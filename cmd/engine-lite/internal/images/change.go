@@ -15,6 +15,8 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/sys/signal"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // changeInstructions are the Dockerfile instructions that change a configuration
@@ -39,17 +41,17 @@ func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
 	}
 	file, err := parser.Parse(strings.NewReader(text))
 	if err != nil {
-		return fmt.Errorf("cannot read changes: %v: %w", err, errdefs.ErrInvalidArgument)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "cannot read changes: %v", err)
 	}
 	for _, line := range file.AST.Children {
 		if !slices.Contains(changeInstructions, strings.ToLower(line.Value)) {
-			return fmt.Errorf("%s is not a valid change command: %w", line.Value, errdefs.ErrInvalidArgument)
+			return classed.Errorf(errdefs.ErrInvalidArgument, "%s is not a valid change command", line.Value)
 		}
 	}
 	ch := changer{config: c, lexer: shell.NewLex(file.EscapeToken), left: maxExpansion}
 	for _, line := range file.AST.Children {
 		if err := ch.apply(line); err != nil {
-			return fmt.Errorf("cannot apply change %q: %v: %w", line.Original, err, errdefs.ErrInvalidArgument)
+			return classed.Errorf(errdefs.ErrInvalidArgument, "cannot apply change %q: %v", line.Original, err)
 		}
 	}
 	return nil

@@ -5,12 +5,13 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
-	"fmt"
 	"io"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // The first bytes of formats that archives may have, but layers can't.
@@ -32,11 +33,11 @@ func sniff(r *bufio.Reader) (mediaType string, err error) {
 	}
 	switch {
 	case len(head) == 0:
-		return "", fmt.Errorf("nothing to read: %w", errdefs.ErrInvalidArgument)
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "nothing to read")
 	case bytes.HasPrefix(head, bzip2Magic):
 		return "", nil
 	case bytes.HasPrefix(head, xzMagic):
-		return "", fmt.Errorf("xz compression: %w", errdefs.ErrNotImplemented)
+		return "", classed.Errorf(errdefs.ErrNotImplemented, "xz compression")
 	}
 	switch compression.DetectCompression(head) {
 	case compression.Gzip:

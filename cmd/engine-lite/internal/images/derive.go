@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 const (
@@ -40,16 +42,15 @@ func (s *Store) derive(ctx context.Context, target ocispec.Descriptor, want plat
 		return nil, err
 	}
 	if p := img.Config.Platform; p.Architecture != "" && !want.Match(p) {
-		return nil, fmt.Errorf("image %s is for %s: %w", img.ID, platforms.Format(p), errdefs.ErrNotFound)
+		return nil, classed.Errorf(errdefs.ErrNotFound, "image %s is for %s", img.ID, platforms.Format(p))
 	}
 	diffIDs := img.Config.RootFS.DiffIDs
 	if len(diffIDs) != len(img.Layers) {
-		return nil, fmt.Errorf("image %s has %d layers but %d diff ids: %w",
-			img.ID, len(img.Layers), len(diffIDs), errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "image %s has %d layers but %d diff ids", img.ID, len(img.Layers), len(diffIDs))
 	}
 	for i, d := range diffIDs {
 		if err := cmp.Or(d.Validate(), img.Layers[i].Digest.Validate()); err != nil {
-			return nil, fmt.Errorf("image %s, layer %d: %v: %w", img.ID, i, err, errdefs.ErrInvalidArgument)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "image %s, layer %d: %v", img.ID, i, err)
 		}
 	}
 	img.ChainID = identity.ChainID(diffIDs)
@@ -65,8 +66,7 @@ func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, wan
 		return target, nil
 	}
 	if !ctrimages.IsIndexType(target.MediaType) || depth == 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("%s has media type %q, not an image's: %w",
-			target.Digest, target.MediaType, errdefs.ErrInvalidArgument)
+		return ocispec.Descriptor{}, classed.Errorf(errdefs.ErrInvalidArgument, "%s has media type %q, not an image's", target.Digest, target.MediaType)
 	}
 	var index ocispec.Index
 	if err := s.readDocument(ctx, target, &index); err != nil {
@@ -81,7 +81,7 @@ func (s *Store) pickManifest(ctx context.Context, target ocispec.Descriptor, wan
 			return found, err
 		}
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("%s has no image for this platform: %w", target.Digest, errdefs.ErrNotFound)
+	return ocispec.Descriptor{}, classed.Errorf(errdefs.ErrNotFound, "%s has no image for this platform", target.Digest)
 }
 
 // byPreference returns the descriptors that fit the platform, best first. Those without
@@ -116,8 +116,7 @@ func boolRank(b bool) int {
 }
 
 func documentTooLarge(desc ocispec.Descriptor, size int64) error {
-	return fmt.Errorf("%s of %s has %d bytes, more than %d: %w",
-		desc.MediaType, desc.Digest, size, documentLimit, errdefs.ErrInvalidArgument)
+	return classed.Errorf(errdefs.ErrInvalidArgument, "%s of %s has %d bytes, more than %d", desc.MediaType, desc.Digest, size, documentLimit)
 }
 
 // readDocument decodes a JSON blob of at most documentLimit bytes.
@@ -134,7 +133,7 @@ func (s *Store) readDocument(ctx context.Context, desc ocispec.Descriptor, into 
 		return fmt.Errorf("cannot read %s: %w", desc.Digest, err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s %s is not valid: %v: %w", desc.MediaType, desc.Digest, err, errdefs.ErrInvalidArgument)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%s %s is not valid: %v", desc.MediaType, desc.Digest, err)
 	}
 	return nil
 }

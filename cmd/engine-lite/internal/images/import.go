@@ -18,6 +18,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Labels on a manifest blob that keep what it refers to.
@@ -90,10 +92,10 @@ func (s *Store) parsePlatform(platform string) (ocispec.Platform, error) {
 	}
 	p, err := platforms.Parse(platform)
 	if err != nil {
-		return p, fmt.Errorf("invalid platform %q: %v: %w", platform, err, errdefs.ErrInvalidArgument)
+		return p, classed.Errorf(errdefs.ErrInvalidArgument, "invalid platform %q: %v", platform, err)
 	}
 	if !s.platform.Match(p) {
-		return p, fmt.Errorf("platform %s on this machine: %w", platforms.Format(p), errdefs.ErrNotImplemented)
+		return p, classed.Errorf(errdefs.ErrNotImplemented, "platform %s on this machine", platforms.Format(p))
 	}
 	return p, nil
 }

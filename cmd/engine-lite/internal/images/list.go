@@ -3,7 +3,6 @@ package images
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/image"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // List returns the images that pass the filters, newest first. The errors are
@@ -74,7 +75,7 @@ func (c *catalog) filter(o ListOptions) (func(*Image) bool, error) {
 	var keep []func(*Image) bool
 	for _, p := range o.References {
 		if _, err := path.Match(p, ""); err != nil {
-			return nil, fmt.Errorf("invalid reference pattern %q: %v: %w", p, err, errdefs.ErrInvalidArgument)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid reference pattern %q: %v", p, err)
 		}
 	}
 	if len(o.References) > 0 {

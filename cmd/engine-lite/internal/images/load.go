@@ -16,6 +16,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Load reads an archive of images in the form of "docker save" or of an OCI image
@@ -77,7 +79,7 @@ func (s *Store) readArchive(ctx context.Context, index ocispec.Descriptor) ([]*a
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no image for this platform in it: %w", errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "no image for this platform in it")
 	}
 	return found, nil
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // layersAtOnce is how many layers one pull downloads at a time, as in Docker.
@@ -122,7 +124,7 @@ func (p *pull) fetchDocuments(ctx context.Context, target ocispec.Descriptor) (*
 		return nil, badContent(ctx, fmt.Errorf("cannot read manifest %s: %w", manifest.Digest, err))
 	}
 	if len(children) == 0 {
-		return nil, fmt.Errorf("manifest %s names no configuration: %w", manifest.Digest, errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "manifest %s names no configuration", manifest.Digest)
 	}
 	if err := p.fetchDocument(ctx, children[0]); err != nil {
 		return nil, err
@@ -134,13 +136,11 @@ func (p *pull) fetchDocuments(ctx context.Context, target ocispec.Descriptor) (*
 // indexes above it.
 func (p *pull) fetchManifest(ctx context.Context, desc ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
 	if desc.MediaType == ctrimages.MediaTypeDockerSchema1Manifest {
-		return desc, fmt.Errorf("manifest schema 1 of %s: %w",
-			reference.FamiliarString(p.named), errdefs.ErrNotImplemented)
+		return desc, classed.Errorf(errdefs.ErrNotImplemented, "manifest schema 1 of %s", reference.FamiliarString(p.named))
 	}
 	isIndex := ctrimages.IsIndexType(desc.MediaType)
 	if depth == 0 || !isIndex && !ctrimages.IsManifestType(desc.MediaType) {
-		return desc, fmt.Errorf("%s has media type %q, not an image's: %w",
-			desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument)
+		return desc, classed.Errorf(errdefs.ErrInvalidArgument, "%s has media type %q, not an image's", desc.Digest, desc.MediaType)
 	}
 	if err := p.fetchDocument(ctx, desc); err != nil || !isIndex {
 		return desc, err
@@ -151,8 +151,7 @@ func (p *pull) fetchManifest(ctx context.Context, desc ocispec.Descriptor, depth
 	}
 	fits := byPreference(index.Manifests, p.want)
 	if len(fits) == 0 {
-		return desc, fmt.Errorf("no matching manifest for this platform in the manifest list entries of %s: %w",
-			reference.FamiliarString(p.named), errdefs.ErrNotFound)
+		return desc, classed.Errorf(errdefs.ErrNotFound, "no matching manifest for this platform in the manifest list entries of %s", reference.FamiliarString(p.named))
 	}
 	return p.fetchManifest(ctx, fits[0], depth-1)
 }
@@ -169,7 +168,7 @@ func (p *pull) fetchDocument(ctx context.Context, desc ocispec.Descriptor) error
 // there is one. There is true if the blob was in the store before.
 func (p *pull) fetch(ctx context.Context, desc ocispec.Descriptor, from remotes.Fetcher) (there bool, err error) {
 	if err := desc.Digest.Validate(); err != nil {
-		return false, fmt.Errorf("digest %q: %v: %w", desc.Digest, err, errdefs.ErrInvalidArgument)
+		return false, classed.Errorf(errdefs.ErrInvalidArgument, "digest %q: %v", desc.Digest, err)
 	}
 	err = remotes.Fetch(ctx, p.store.content, from, desc)
 	if errdefs.IsAlreadyExists(err) {

@@ -1,13 +1,14 @@
 package images
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // untaggedPrefix begins the record names of images without a name. No reference has a
@@ -22,7 +23,7 @@ var hexPrefix = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{1,64})$`)
 func parseName(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, fmt.Errorf("invalid reference format %q: %v: %w", ref, err, errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	return named, nil
 }
@@ -31,11 +32,13 @@ func parseName(ref string) (reference.Named, error) {
 func parseTag(ref string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, fmt.Errorf("invalid reference format %q: %v: %w", ref, err, errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+	}
+	if reference.FamiliarName(named) == "sha256" { // "sha256:…" would be a digest to each reader
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "refusing to create an ambiguous tag using digest algorithm as name")
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return nil, fmt.Errorf("refusing to create a tag with a digest reference %q: %w",
-			ref, errdefs.ErrInvalidArgument)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "refusing to create a tag with a digest reference")
 	}
 	return reference.TagNameOnly(named), nil
 }

@@ -2,13 +2,14 @@ package images
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Remove removes the name ref of an image, or all its names if ref is an id. An image
@@ -74,8 +75,8 @@ func planName(c *catalog, ref string, rec *record) *removal {
 // check refuses what Docker refuses.
 func (p *removal) check(o RemoveOptions) error {
 	if p.byID && !o.Force && len(repositories(p.drop)) > 1 {
-		return fmt.Errorf("conflict: unable to delete %s (must be forced) - "+
-			"image is referenced in multiple repositories: %w", p.ref, errdefs.ErrConflict)
+		return classed.Errorf(errdefs.ErrConflict, "conflict: unable to delete %s (must be forced) - "+
+			"image is referenced in multiple repositories", p.ref)
 	}
 	if !p.last || o.InUse == nil || p.id == "" {
 		return nil
@@ -87,14 +88,12 @@ func (p *removal) check(o RemoveOptions) error {
 	running := slices.IndexFunc(uses, func(u Use) bool { return u.Running })
 	switch {
 	case !o.Force:
-		return fmt.Errorf("conflict: unable to remove %s (must be forced) - container %s is using its image %s: %w",
-			p.ref, short(uses[0].ContainerID), short(p.id.Encoded()), errdefs.ErrConflict)
+		return classed.Errorf(errdefs.ErrConflict, "conflict: unable to delete %s (must be forced) - container %s is using its referenced image %s", p.ref, short(uses[0].ContainerID), short(p.id.Encoded()))
 	case running < 0:
 		return nil
 	case p.byID:
-		return fmt.Errorf("conflict: unable to delete %s (cannot be forced) - "+
-			"image is being used by running container %s: %w",
-			p.ref, short(uses[running].ContainerID), errdefs.ErrConflict)
+		return classed.Errorf(errdefs.ErrConflict, "conflict: unable to delete %s (cannot be forced) - "+
+			"image is being used by running container %s", p.ref, short(uses[running].ContainerID))
 	}
 	p.untagged = true
 	return nil

@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // gcRootLabel keeps a snapshot from being collected.
@@ -109,7 +111,7 @@ func (s *Store) Usage(ctx context.Context, containerID string) (int64, error) {
 // name.
 func rootfsKey(containerID string) (string, error) {
 	if containerID == "" || strings.ContainsAny(containerID, "/\x00") {
-		return "", fmt.Errorf("invalid container id %q: %w", containerID, errdefs.ErrInvalidArgument)
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "invalid container id %q", containerID)
 	}
 	return "container-" + containerID, nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 const (
@@ -32,7 +34,7 @@ func (s *Store) openSnapshotter(root, name string) error {
 	case nativeCopies:
 		s.backend, err = native.NewSnapshotter(dir)
 	default:
-		return fmt.Errorf("unknown snapshotter %q: %w", name, errdefs.ErrInvalidArgument)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "unknown snapshotter %q", name)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot open snapshotter %s: %w", name, err)

@@ -39,6 +39,8 @@ import (
 	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // DefaultNamespace is the metadata namespace that a Store uses when its
@@ -130,7 +132,7 @@ func (s *Store) openDatabases(ctx context.Context, root, snapshotter string) err
 	}
 	db, err := bolt.Open(filepath.Join(root, "metadata.db"), 0o600, &bolt.Options{Timeout: openTimeout})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return fmt.Errorf("image root %s is in use by another process: %w", root, errdefs.ErrFailedPrecondition)
+		return classed.Errorf(errdefs.ErrFailedPrecondition, "image root %s is in use by another process", root)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot open image metadata: %w", err)

@@ -15,6 +15,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // snapshotRefLabel, followed by the snapshotter's name, is a label of a configuration
@@ -61,7 +63,7 @@ func (s *Store) unpackLayer(ctx context.Context, img *Image, i int) error {
 func (s *Store) holdSnapshot(ctx context.Context, key string) error {
 	id, ok := leases.FromContext(ctx)
 	if !ok {
-		return fmt.Errorf("unpacking without a lease: %w", errdefs.ErrInternal)
+		return classed.Errorf(errdefs.ErrInternal, "unpacking without a lease")
 	}
 	err := s.leases.AddResource(ctx, leases.Lease{ID: id}, leases.Resource{ID: key, Type: "snapshots/" + s.snapshotter})
 	if err != nil {
@@ -107,7 +109,7 @@ func badContent(ctx context.Context, err error) error {
 	case machineLacks(err):
 		return err
 	case errdefs.IsNotFound(err), !hasClass(err):
-		return fmt.Errorf("%v: %w", err, errdefs.ErrInvalidArgument)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 	}
 	return err
 }

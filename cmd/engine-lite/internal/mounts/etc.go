@@ -45,7 +45,7 @@ func hostsFile(r *record.Record) (string, error) {
 		name, ip, ok := strings.Cut(strings.Replace(entry, "=", ":", 1), ":")
 		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
 		if !ok || name == "" || err != nil {
-			return "", classed.Errorf(errdefs.ErrInvalidArgument, "invalid extra host %q: it is a name, a colon and an address", entry)
+			return "", classed.Errorf(errdefs.ErrInvalidArgument, "bad format for add-host: %q", entry)
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", addr, name)
 	}

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // List returns the mounts of a container in the order in which they are made. dir has the files of /etc that WriteEtc
@@ -49,8 +51,37 @@ func fromTheRoot(a, b specs.Mount) int {
 
 // Check returns why a container cannot have its mounts, while the request can still be refused.
 func Check(r *record.Record) error {
+	for path, options := range r.HostConfig.Tmpfs {
+		switch {
+		case !filepath.IsAbs(path):
+			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid mount path: '%s' mount path must be absolute", path)
+		case filepath.Clean(path) == "/":
+			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid specification: destination can't be '/'")
+		}
+		if err := checkTmpfsOptions(options); err != nil {
+			return err
+		}
+	}
 	_, err := hostsFile(r)
 	return err
+}
+
+// tmpfsNames are the options of a tmpfs (tmpfs(5)) and of mount(8) that a container may choose.
+var tmpfsNames = []string{
+	"rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "remount", "mand", "nomand", "dirsync",
+	"atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "bind", "rbind",
+	"private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
+	"size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "mpol",
+}
+
+func checkTmpfsOptions(options string) error {
+	for option := range strings.SplitSeq(options, ",") {
+		name, _, _ := strings.Cut(option, "=")
+		if option != "" && !slices.Contains(tmpfsNames, name) {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid tmpfs option [%q]", option)
+		}
+	}
+	return nil
 }
 
 func tmpfsOptions(options string) []string {

@@ -136,13 +136,16 @@ func (e *Execs) find(id string) (*instance, error) {
 		return x, nil
 	}
 	if _, ok := e.ended[id]; ok {
-		return nil, classed.Errorf(errdefs.ErrConflict, "exec %s has already run", id)
+		return nil, classed.Errorf(errdefs.ErrConflict, "exec command %s has already run", id)
 	}
 	return nil, classed.Errorf(errdefs.ErrNotFound, "No such exec instance: %s", id)
 }
 
 // ExecCreate prepares a process for a running container, and returns the exec's id.
 func (e *Execs) ExecCreate(ctx context.Context, ref string, req container.ExecCreateRequest) (string, error) {
+	if len(req.Cmd) == 0 {
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
+	}
 	o, err := e.c.Containers.Find(ref)
 	if err != nil {
 		return "", err
@@ -151,16 +154,17 @@ func (e *Execs) ExecCreate(ctx context.Context, ref string, req container.ExecCr
 		return "", err
 	}
 	r := o.Record()
-	switch err := r.CheckReadable(); {
-	case err != nil:
+	if err := r.CheckReadable(); err != nil {
 		return "", err
-	case len(req.Cmd) == 0:
-		return "", classed.Errorf(errdefs.ErrInvalidArgument, "No exec command specified")
 	}
-	if err := checkRunning(r); err != nil {
+	if err := checkRunning(r, ref); err != nil {
 		return "", err
 	}
 	if _, err := stdio.ParseDetachKeys(req.DetachKeys); err != nil {
+		return "", err
+	}
+	asked := request.Exec(req)
+	if _, err := Process(r, asked, nil); err != nil { // a user who is not there, for one
 		return "", err
 	}
 	if err := e.c.Store.Room(ctx); err != nil {
@@ -170,7 +174,7 @@ func (e *Execs) ExecCreate(ctx context.Context, ref string, req container.ExecCr
 	if err != nil {
 		return "", err
 	}
-	x, err := e.newInstance(id, o, request.Exec(req), false)
+	x, err := e.newInstance(id, o, asked, false)
 	if err != nil {
 		return "", err
 	}
@@ -193,10 +197,11 @@ func NewID() (string, error) {
 	return hex.EncodeToString(id), nil
 }
 
-func checkRunning(r *record.Record) error {
+// checkRunning refuses an exec in a container that the user has named ref.
+func checkRunning(r *record.Record, ref string) error {
 	switch {
 	case r.Status == record.StatusPaused:
-		return classed.Errorf(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", r.ID)
+		return classed.Errorf(errdefs.ErrConflict, "Container %s is paused, unpause the container before exec", ref)
 	case !r.Running():
 		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
 	}
@@ -254,11 +259,17 @@ const startPatience = 10 * time.Second
 
 // ExecResize sets the size of an exec's terminal, in characters. A client that has the answer to its start sends the size
 // at once, and the process may be started later: the call waits for that. Errors: FailedPrecondition where the exec is not
-// started in time.
+// started in time, and Conflict where the container does not run.
 func (e *Execs) ExecResize(ctx context.Context, id string, height, width uint32) error {
 	x, err := e.find(id)
+	if errdefs.IsConflict(err) {
+		return classed.Errorf(errdefs.ErrConflict, "exec command %s is not running", id)
+	}
 	if err != nil {
 		return err
+	}
+	if r := x.owner.Record(); !r.Running() {
+		return classed.Errorf(errdefs.ErrConflict, "container %s is not running", r.ID)
 	}
 	select {
 	case <-x.announced:

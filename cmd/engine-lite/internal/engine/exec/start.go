@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -29,8 +30,12 @@ func (e *Execs) ExecStart(ctx context.Context, id string, opts StartOptions) err
 	if err := x.claim(); err != nil {
 		return err
 	}
+	p, err := Process(x.owner.Record(), x.request, opts.ConsoleSize)
+	if err != nil {
+		return x.startFailed(err)
+	}
 	if opts.Detach {
-		return x.run(ctx, opts)
+		return x.run(ctx, p)
 	}
 	keys, err := stdio.ParseDetachKeys(x.request.DetachKeys)
 	if err != nil {
@@ -41,7 +46,7 @@ func (e *Execs) ExecStart(ctx context.Context, id string, opts StartOptions) err
 		// As dockerd: the answer's head goes out before the process starts, and alone. Clients that read the head through
 		// a buffer would lose output that came with it.
 		streams, err := opts.Open(x.io.Terminal)
-		failed := x.run(ctx, opts)
+		failed := x.run(ctx, p)
 		if failed != nil && err == nil {
 			err = streams.Fail(failed)
 		}
@@ -68,9 +73,9 @@ func (x *instance) claim() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.started {
-		return classed.Errorf(errdefs.ErrConflict, "exec %s has already run", x.id)
+		return classed.Errorf(errdefs.ErrConflict, "exec command %s has already run", x.id)
 	}
-	if err := checkRunning(r); err != nil {
+	if err := checkRunning(r, r.ID); err != nil {
 		return err
 	}
 	x.started = true
@@ -78,15 +83,22 @@ func (x *instance) claim() error {
 }
 
 // run starts the process and returns when the start is in the journal.
-func (x *instance) run(ctx context.Context, opts StartOptions) error {
+func (x *instance) run(ctx context.Context, p *specs.Process) error {
 	ctx, free := x.execs.c.Background.Outlive(ctx)
 	defer free()
-	err := x.start(ctx, opts.ConsoleSize)
-	if err == nil {
-		return x.awaitAnnounced(ctx)
+	if err := x.start(ctx, p); err != nil {
+		return x.startFailed(err)
 	}
+	return x.awaitAnnounced(ctx)
+}
+
+// startFailed ends an exec whose process did not start, and returns the error in Docker's words.
+func (x *instance) startFailed(err error) error {
 	code, text, class := process.StartFailure(err)
-	if code == process.FailedStart {
+	switch {
+	case strings.Contains(text, "no such file or directory"): // also for a working directory, as dockerd
+		code = libcontainerd.ExitCommandNotFound
+	case code == process.FailedStart:
 		code = failedExec
 	}
 	if errdefs.IsNotFound(err) && errors.Is(class, errdefs.ErrInternal) {
@@ -107,12 +119,8 @@ func (x *instance) awaitAnnounced(ctx context.Context) error {
 	}
 }
 
-func (x *instance) start(ctx context.Context, size *[2]uint) error {
+func (x *instance) start(ctx context.Context, p *specs.Process) error {
 	ctr, err := x.owner.Live()
-	if err != nil {
-		return err
-	}
-	p, err := Process(x.owner.Record(), x.request, size)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 func Exec(x record.Exec, running bool, exit *int) container.ExecInspectResponse {
 	privileged := x.Request.Privileged
 	return container.ExecInspectResponse{
-		ID: x.ID, ContainerID: x.Container, Pid: x.Pid, Running: running, ExitCode: exit, CanRemove: exit != nil,
+		ID: x.ID, ContainerID: x.Container, Pid: x.Pid, Running: running, ExitCode: exit, DetachKeys: []byte(x.Request.DetachKeys),
 		OpenStdin: x.Request.AttachStdin, OpenStdout: x.Request.AttachStdout, OpenStderr: x.Request.AttachStderr,
 		ProcessConfig: &container.ExecProcessConfig{
 			Tty: x.Request.Tty, Entrypoint: x.Request.Cmd[0], Arguments: x.Request.Cmd[1:],

@@ -31,7 +31,7 @@ func Run(ctx context.Context, args []string) (string, error) {
 	case errors.Is(err, exec.ErrNotFound):
 		return "", classed.Errorf(errdefs.ErrUnavailable, "this host has no ps program (Debian's package procps)")
 	case err != nil:
-		return "", classed.Errorf(errdefs.ErrInvalidArgument, "ps: %v: %s", err, strings.TrimSpace(stderr.String()))
+		return "", classed.Errorf(errdefs.ErrInvalidArgument, "ps: %s", firstLine(stderr.String(), err))
 	}
 	return stdout.String(), nil
 }
@@ -43,7 +43,7 @@ func Pick(table string, pids []int) (container.TopResponse, error) {
 	top := container.TopResponse{Titles: strings.Fields(lines[0]), Processes: [][]string{}}
 	column := slices.Index(top.Titles, "PID")
 	if column < 0 {
-		return top, classed.Errorf(errdefs.ErrInvalidArgument, "the ps arguments leave out the PID column")
+		return top, classed.Errorf(errdefs.ErrInvalidArgument, "Couldn't find PID field in ps output")
 	}
 	for _, line := range lines[1:] {
 		fields := splitColumns(line, len(top.Titles))
@@ -71,4 +71,12 @@ func splitColumns(line string, n int) []string {
 		rest = strings.TrimLeft(rest[end:], " \t")
 	}
 	return fields
+}
+
+// firstLine is the first line of what ps complained about: the usage follows. It is the error where ps said nothing.
+func firstLine(text string, err error) string {
+	if line, _, _ := strings.Cut(strings.TrimSpace(text), "\n"); line != "" {
+		return line
+	}
+	return err.Error()
 }

@@ -73,11 +73,15 @@ func forgetExits(tx *store.Tx, oldest uint64) error {
 	return err
 }
 
+// shortID is the least length of the beginning of an id that stands for a removed container, in characters: what docker
+// ps prints. A shorter one may be meant for a name.
+const shortID = 12
+
 // FindRemovedExit finds the exit of a removed container by the container's id, or by the beginning of the id. oldest is
 // the number of the oldest event that the journal keeps. Errors: NotFound; InvalidArgument where several ids begin so.
 func FindRemovedExit(s *journal.Snapshot, oldest uint64, ref string) (*RemovedExit, error) {
 	var found []*RemovedExit
-	if ref != "" {
+	if len(ref) >= shortID {
 		err := RemovedExits.ForEachPrefix(s, ref, func(_ string, x *RemovedExit) error {
 			if x.Seq >= oldest {
 				found = append(found, x)

@@ -92,6 +92,11 @@ func isSet(v reflect.Value) bool {
 
 func checkConfig(req container.CreateRequest) error {
 	c := req.Config
+	for _, kv := range c.Env {
+		if kv == "" || kv[0] == '=' {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid environment variable: %s", kv)
+		}
+	}
 	switch {
 	case len(c.Volumes) > 0:
 		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.Volumes yet")
@@ -109,6 +114,9 @@ func checkConfig(req container.CreateRequest) error {
 // checkModes looks at the fields of which some values are there and others not.
 func checkModes(req container.CreateRequest) error {
 	h := req.HostConfig
+	if err := validModes(h); err != nil {
+		return err
+	}
 	modes := []struct {
 		name, value string
 		here        []string
@@ -120,7 +128,6 @@ func checkModes(req container.CreateRequest) error {
 		{"HostConfig.UTSMode", string(h.UTSMode), []string{"host"}},
 		{"HostConfig.UsernsMode", string(h.UsernsMode), []string{"host"}},
 		{"HostConfig.CgroupnsMode", string(h.CgroupnsMode), []string{"private", "host"}},
-		{"HostConfig.Isolation", string(h.Isolation), []string{"default"}},
 	}
 	for _, m := range modes {
 		if m.value != "" && !slices.Contains(m.here, m.value) {
@@ -129,6 +136,37 @@ func checkModes(req container.CreateRequest) error {
 	}
 	if len(h.LogConfig.Config) > 0 {
 		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have HostConfig.LogConfig.Config yet")
+	}
+	return nil
+}
+
+// dockerLogs are the log drivers that dockerd has.
+var dockerLogs = []string{
+	"json-file", "none", "local", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs",
+}
+
+// validModes refuses what is no mode at all, in Docker's words.
+func validModes(h *container.HostConfig) error {
+	_, emptyKey := h.Annotations[""]
+	switch {
+	case !h.IpcMode.Valid():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid IPC mode: %s", h.IpcMode)
+	case !h.PidMode.Valid():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid PID mode: %s", h.PidMode)
+	case !h.UTSMode.Valid():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid UTS mode: %s", h.UTSMode)
+	case !h.UsernsMode.Valid():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid user namespace mode: %s", h.UsernsMode)
+	case !h.CgroupnsMode.Valid():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid cgroup namespace mode: %s", h.CgroupnsMode)
+	case h.ShmSize < 0:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "SHM size can not be less than 0")
+	case h.Isolation != "" && h.Isolation != "default":
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid isolation (%s): linux only supports 'default'", h.Isolation)
+	case h.LogConfig.Type != "" && !slices.Contains(dockerLogs, h.LogConfig.Type):
+		return classed.Errorf(errdefs.ErrInvalidArgument, "error looking up logging plugin %s: plugin %q not found", h.LogConfig.Type, h.LogConfig.Type)
+	case emptyKey:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid Annotations: the empty string is not permitted as an annotation key")
 	}
 	return nil
 }

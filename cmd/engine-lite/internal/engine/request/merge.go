@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,6 +62,15 @@ func fillHostConfig(h *record.HostConfig, host Host) {
 	h.IpcMode = cmp.Or(h.IpcMode, "private")
 	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, defaultCgroupns(host))
 	h.ShmSize = cmp.Or(h.ShmSize, defaultShmSize)
+	if h.PidsLimit != nil && *h.PidsLimit <= 0 { // two words for no limit
+		h.PidsLimit = nil
+	}
+	if h.MemorySwappiness != nil && *h.MemorySwappiness == -1 {
+		h.MemorySwappiness = nil
+	}
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory
+	}
 	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, record.RestartNever)
 }
 
@@ -90,7 +100,9 @@ func mergeImage(c *container.Config, from dockerspec.DockerOCIImageConfig) *cont
 	}
 	c.Env = MergeEnv(c.Env, from.Env)
 	c.User = cmp.Or(c.User, from.User)
-	c.WorkingDir = cmp.Or(c.WorkingDir, from.WorkingDir)
+	if c.WorkingDir = cmp.Or(c.WorkingDir, from.WorkingDir); c.WorkingDir != "" {
+		c.WorkingDir = filepath.Clean(c.WorkingDir)
+	}
 	c.StopSignal = cmp.Or(c.StopSignal, from.StopSignal)
 	if len(c.Shell) == 0 {
 		c.Shell = slices.Clone(from.Shell)

@@ -15,8 +15,11 @@ import (
 // Parse reads a signal's number or its name, with or without SIG. InvalidArgument where there is none.
 func Parse(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
+		if n == 0 {
+			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "invalid signal: %s", s)
+		}
 		if n < 1 || n > 64 {
-			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+			return 0, classed.Errorf(errdefs.ErrInvalidArgument, "the linux daemon does not support signal %d", n)
 		}
 		return syscall.Signal(n), nil
 	}
@@ -27,7 +30,7 @@ func Parse(s string) (syscall.Signal, error) {
 	if rt, ok := realtimeSignal(name); ok {
 		return rt, nil
 	}
-	return 0, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid signal: %s", s)
+	return 0, classed.Errorf(errdefs.ErrInvalidArgument, "invalid signal: %s", s)
 }
 
 // realtimeSignal reads SIGRTMIN+n and SIGRTMAX-n, whose ends the C library

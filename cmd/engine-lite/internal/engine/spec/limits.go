@@ -2,6 +2,8 @@ package spec
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,11 +25,11 @@ import (
 // containerd's too. "ALL" stands for all that this kernel and engine have.
 func capabilityOpt(add, drop []string) oci.SpecOpts {
 	return func(ctx context.Context, c oci.Client, ctr *containers.Container, s *oci.Spec) error {
-		add, err := capabilityNames(add)
+		add, err := capabilityNames("CapAdd", add)
 		if err != nil {
 			return err
 		}
-		drop, err := capabilityNames(drop)
+		drop, err := capabilityNames("CapDrop", drop)
 		if err != nil {
 			return err
 		}
@@ -49,14 +51,14 @@ func without(list []string, s string) []string {
 }
 
 // capabilityNames brings names into the kernel's form: CAP_ and capitals.
-func capabilityNames(names []string) ([]string, error) {
+func capabilityNames(field string, names []string) ([]string, error) {
 	var list []string
 	for _, name := range names {
 		n := strings.ToUpper(name)
 		if n != "ALL" {
 			n = "CAP_" + strings.TrimPrefix(n, "CAP_")
 			if !slices.Contains(cap.Known(), n) {
-				return nil, classed.Errorf(errdefs.ErrInvalidArgument, "unknown capability %q", name)
+				return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid %s: unknown capability: %q", field, n)
 			}
 		}
 		list = append(list, n)
@@ -64,32 +66,22 @@ func capabilityNames(names []string) ([]string, error) {
 	return list, nil
 }
 
-// securityOpt acts on Docker's security options. Profiles of one's own come
-// later.
-func securityOpt(opts []string) oci.SpecOpts {
+// sysctlOpt sets kernel parameters that belong to a namespace of the container. As in Docker, a container with a network
+// of its own may bind low ports and ping without a privilege. The domain's name is a kernel parameter as well: the
+// spec's field for the name is newer than specVersion.
+func sysctlOpt(r *record.Record) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-		for _, opt := range opts {
-			switch strings.Replace(opt, ":", "=", 1) {
-			case "no-new-privileges", "no-new-privileges=true":
-				s.Process.NoNewPrivileges = true
-			case "no-new-privileges=false", "seccomp=unconfined", "apparmor=unconfined", "label=disable":
-			default:
-				return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have the security option %q yet", opt)
-			}
+		all := map[string]string{}
+		if !r.HostConfig.NetworkMode.IsHost() {
+			all["net.ipv4.ip_unprivileged_port_start"] = "0"
+			all["net.ipv4.ping_group_range"] = "0 2147483647"
 		}
-		return nil
-	}
-}
-
-func unconfined(opts []string) bool {
-	return slices.ContainsFunc(opts, func(o string) bool { return strings.Replace(o, ":", "=", 1) == "seccomp=unconfined" })
-}
-
-// sysctlOpt sets kernel parameters that belong to a namespace of the container.
-func sysctlOpt(sysctls map[string]string) oci.SpecOpts {
-	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-		if len(sysctls) > 0 {
-			s.Linux.Sysctl = sysctls
+		if r.Config.Domainname != "" && !r.HostConfig.UTSMode.IsHost() {
+			all["kernel.domainname"] = r.Config.Domainname
+		}
+		maps.Copy(all, r.HostConfig.Sysctls)
+		if len(all) > 0 {
+			s.Linux.Sysctl = all
 		}
 		return nil
 	}
@@ -112,7 +104,7 @@ func ulimitOpt(limits []record.Ulimit) oci.SpecOpts {
 func oomScoreOpt(score int) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		if score < -1000 || score > 1000 {
-			return classed.Errorf(errdefs.ErrInvalidArgument, "the OOM score adjustment is %d, it has to be from -1000 to 1000", score)
+			return classed.Errorf(errdefs.ErrInvalidArgument, "Invalid value %d, range for oom score adj is [-1000, 1000]", score)
 		}
 		if score != 0 {
 			s.Process.OOMScoreAdj = &score
@@ -143,23 +135,41 @@ const minMemory = 6 << 20
 // resourceOpts are the limits of the container's control group.
 func resourceOpts(r record.Resources) []oci.SpecOpts {
 	return []oci.SpecOpts{func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		limits, err := Limits(r)
+		if err != nil {
+			return err
+		}
 		if s.Linux.Resources == nil {
 			s.Linux.Resources = &specs.LinuxResources{}
 		}
-		memory, err := memoryLimits(r)
-		if err != nil {
-			return err
-		}
-		cpu, err := cpuLimits(r)
-		if err != nil {
-			return err
-		}
-		s.Linux.Resources.Memory, s.Linux.Resources.CPU = memory, cpu
+		s.Linux.Resources.Memory, s.Linux.Resources.CPU = limits.Memory, limits.CPU
 		if r.PidsLimit != nil && *r.PidsLimit > 0 {
-			s.Linux.Resources.Pids = &specs.LinuxPids{Limit: r.PidsLimit}
+			s.Linux.Resources.Pids = limits.Pids
 		}
 		return nil
 	}}
+}
+
+// Limits are the limits of memory, processors and processes in the form of the OCI runtime specification. A limit of
+// processes that is not above zero is none, which is -1 there. Errors: InvalidArgument.
+func Limits(r record.Resources) (*specs.LinuxResources, error) {
+	memory, err := memoryLimits(r)
+	if err != nil {
+		return nil, err
+	}
+	cpu, err := cpuLimits(r)
+	if err != nil {
+		return nil, err
+	}
+	limits := &specs.LinuxResources{Memory: memory, CPU: cpu}
+	if r.PidsLimit != nil {
+		n := *r.PidsLimit
+		if n <= 0 {
+			n = -1
+		}
+		limits.Pids = &specs.LinuxPids{Limit: &n}
+	}
+	return limits, nil
 }
 
 func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
@@ -171,6 +181,10 @@ func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memory limit allowed is 6MB")
 	case r.MemorySwap > 0 && r.Memory == 0:
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "You should always set the Memory limit when using Memoryswap limit, see usage")
+	case r.MemoryReservation > 0 && r.Memory > 0 && r.Memory < r.MemoryReservation:
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memory limit can not be less than memory reservation limit, see usage")
+	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
 	case r.MemorySwap > 0 && r.MemorySwap < r.Memory:
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memoryswap limit should be larger than memory limit, see usage")
 	}
@@ -194,13 +208,30 @@ func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 	return m, nil
 }
 
+// checkCPU refuses what makes no sense, in Docker's words.
+func checkCPU(r record.Resources) error {
+	switch {
+	case r.CPUShares < 0:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid CPU shares (%d): value must be a positive integer", r.CPUShares)
+	case r.NanoCPUs > 0 && r.CPUPeriod > 0:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period cannot both be set")
+	case r.NanoCPUs > 0 && r.CPUQuota > 0:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Quota cannot both be set")
+	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1_000_000):
+		return classed.Errorf(errdefs.ErrInvalidArgument, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+	case r.CPUQuota > 0 && r.CPUQuota < 1000:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
+	}
+	return errors.Join(host.CheckCPUSet(r.CpusetCpus), host.CheckMemorySet(r.CpusetMems))
+}
+
 func cpuLimits(r record.Resources) (*specs.LinuxCPU, error) {
 	c := &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
-	if r.NanoCPUs != 0 && (r.CPUPeriod != 0 || r.CPUQuota != 0) {
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.")
+	if err := checkCPU(r); err != nil {
+		return nil, err
 	}
 	if n := runtime.NumCPU(); r.NanoCPUs < 0 || r.NanoCPUs > int64(n)*1e9 {
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", n, n)
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", n, n)
 	}
 	if r.CPUShares > 0 {
 		shares := uint64(r.CPUShares)

@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
-	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -30,14 +29,21 @@ func Build(ctx context.Context, r *record.Record, user specs.User, mounts []spec
 	opts := append(processOpts(r, user), isolationOpts(r)...)
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
 	opts = append(opts, mountOpts(r, mounts)...)
-	if !r.HostConfig.Privileged {
-		opts = append(opts, seccompOpt(r))
-	}
+	opts = append(opts, seccompOpt(r.HostConfig))
 	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: r.ID}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
 	}
 	s.Version = specVersion
+	return s, nil
+}
+
+// defaults is containerd's default spec.
+func defaults(ctx context.Context) (*specs.Spec, error) {
+	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: "none"})
+	if err != nil {
+		return nil, fmt.Errorf("default runtime spec: %w", err)
+	}
 	return s, nil
 }
 
@@ -90,7 +96,7 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 			if r.HostConfig.UTSMode.IsHost() {
 				return nil // the names are the host's, and not to be set
 			}
-			return oci.Compose(oci.WithHostname(r.Config.Hostname), oci.WithDomainname(r.Config.Domainname))(ctx, c, ctr, s)
+			return oci.WithHostname(r.Config.Hostname)(ctx, c, ctr, s)
 		},
 		func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 			s.Process.User = user
@@ -114,7 +120,7 @@ func isolationOpts(r *record.Record) []oci.SpecOpts {
 	opts := []oci.SpecOpts{
 		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
 		oci.WithAnnotations(h.Annotations),
-		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h.SecurityOpt), sysctlOpt(h.Sysctls), ulimitOpt(h.Ulimits),
+		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h), sysctlOpt(r), ulimitOpt(h.Ulimits),
 		oomScoreOpt(h.OomScoreAdj),
 	}
 	if h.MaskedPaths != nil {
@@ -162,7 +168,7 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 // mountOpts are the filesystems that a container finds beside its own.
 func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
-	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h.Privileged)}
+	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h)}
 	if h.IpcMode.IsHost() || h.IpcMode.IsNone() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
@@ -170,29 +176,13 @@ func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
 }
 
 // cgroupMountOpt shows the container its control groups, which a privileged one
-// may change.
-func cgroupMountOpt(privileged bool) oci.SpecOpts {
+// may change, and one whose user asked for that.
+func cgroupMountOpt(h *record.HostConfig) oci.SpecOpts {
 	access := "ro"
-	if privileged {
+	if o, err := parseSecurity(h); err == nil && o.writableGroups { // Check has told of an error
 		access = "rw"
 	}
 	return oci.WithMounts([]specs.Mount{{
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{access, "nosuid", "noexec", "nodev"},
 	}})
-}
-
-// seccompOpt sets Docker's default profile for the capabilities that the spec
-// has by then, unless the user asked for none.
-func seccompOpt(r *record.Record) oci.SpecOpts {
-	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-		if unconfined(r.HostConfig.SecurityOpt) {
-			return nil
-		}
-		profile, err := seccomp.GetDefaultProfile(s)
-		if err != nil {
-			return fmt.Errorf("seccomp profile: %w", err)
-		}
-		s.Linux.Seccomp = profile
-		return nil
-	}
 }

@@ -14,7 +14,7 @@ import (
 var defaultDetachKeys = []byte{16, 17}
 
 // ParseDetachKeys reads Docker's notation: keys with commas between, each one
-// a character or "ctrl-" and a letter or one of @ [ \ ] ^ _.
+// a character or "ctrl-" and a small letter or one of @ [ \ ] ^ _.
 func ParseDetachKeys(s string) ([]byte, error) {
 	if s == "" {
 		return defaultDetachKeys, nil
@@ -23,7 +23,7 @@ func ParseDetachKeys(s string) ([]byte, error) {
 	for key := range strings.SplitSeq(s, ",") {
 		b, ok := detachKey(key)
 		if !ok {
-			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid detach key %q", key)
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Invalid detach keys (%s) provided", s)
 		}
 		keys = append(keys, b)
 	}
@@ -34,7 +34,7 @@ func detachKey(key string) (byte, bool) {
 	if len(key) == 1 {
 		return key[0], true
 	}
-	name, ok := strings.CutPrefix(strings.ToLower(key), "ctrl-")
+	name, ok := strings.CutPrefix(key, "ctrl-")
 	if !ok || len(name) != 1 {
 		return 0, false
 	}

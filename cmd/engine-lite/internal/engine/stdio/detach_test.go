@@ -14,14 +14,14 @@ func TestParseDetachKeys(t *testing.T) {
 	for s, want := range map[string][]byte{
 		"": {16, 17}, "ctrl-p,ctrl-q": {16, 17}, "a": {'a'},
 		"ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_": {0, 27, 28, 29, 30, 31},
-		"CTRL-A,z": {1, 'z'},
+		"ctrl-a,z": {1, 'z'},
 	} {
 		got, err := ParseDetachKeys(s)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"ctrl-", "ctrl-1", "ab", ",", "a,,b", "ctrl-aa", "ä"} {
+	for _, s := range []string{"ctrl-", "ctrl-1", "ab", ",", "a,,b", "ctrl-aa", "ä", "CTRL-a", "ctrl-A"} {
 		if _, err := ParseDetachKeys(s); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v", s, err)
 		}

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+func (h containerHandlers) update(w *response, r *request) error {
+	var body container.UpdateConfig
+	if err := r.decode(&body, true); err != nil {
+		return err
+	}
+	warnings, err := h.engine.ContainerUpdate(r.Context(), r.name, body)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, container.UpdateResponse{Warnings: warnings})
+}
+
+// commit is not there yet, but a wrong request is refused as such.
+func (h containerHandlers) commit(_ *response, r *request) error {
+	if err := r.decode(&container.Config{}, true); err != nil {
+		return err
+	}
+	if _, err := h.engine.ContainerInspect(r.Context(), r.query.Get("container"), false); err != nil {
+		return err
+	}
+	return notSupported("committing a container to an image")
+}

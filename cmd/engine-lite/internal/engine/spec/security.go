@@ -1,0 +1,148 @@
+package spec
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
+	"github.com/moby/profiles/seccomp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/classed"
+)
+
+// security is the meaning of Docker's security options.
+type security struct {
+	noNewPrivileges bool
+	// writableGroups tells that the container may change its control groups.
+	writableGroups bool
+	// seccomp is the profile in Docker's format, or one of the words below.
+	seccomp string
+}
+
+const (
+	defaultProfile = ""
+	noProfile      = "unconfined"
+)
+
+// parseSecurity reads the options "KEY=VALUE"; the older "KEY:VALUE" is read, too. A privileged container has no seccomp
+// profile and may change its control groups, unless an option says otherwise. Errors: InvalidArgument and NotImplemented.
+func parseSecurity(h *record.HostConfig) (security, error) {
+	s := security{writableGroups: h.Privileged}
+	if h.Privileged {
+		s.seccomp = noProfile
+	}
+	for _, opt := range h.SecurityOpt {
+		if err := s.add(opt); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s *security) add(opt string) error {
+	switch opt {
+	case "no-new-privileges":
+		s.noNewPrivileges = true
+		return nil
+	case "writable-cgroups":
+		s.writableGroups = true
+		return nil
+	case "disable": // of SELinux' labels, which no container has
+		return nil
+	}
+	key, value, ok := strings.Cut(opt, "=")
+	if !ok {
+		key, value, ok = strings.Cut(opt, ":")
+	}
+	if !ok {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid --security-opt 1: %q", opt)
+	}
+	var err error
+	switch {
+	case key == "no-new-privileges":
+		s.noNewPrivileges, err = strconv.ParseBool(value)
+	case key == "writable-cgroups" && (value == "true" || value == "false"):
+		s.writableGroups = value == "true"
+	case key == "seccomp" && value == "builtin":
+		s.seccomp = defaultProfile
+	case key == "seccomp":
+		s.seccomp = value
+	case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
+	case key == "apparmor", key == "label":
+		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have the security option %q yet", opt)
+	default:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid --security-opt 2: %q", opt)
+	}
+	if err != nil {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid --security-opt 2: %q", opt)
+	}
+	return nil
+}
+
+// securityOpt acts on Docker's security options, but for the seccomp profile. That one is checked.
+func securityOpt(h *record.HostConfig) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		o, err := parseSecurity(h)
+		if err != nil {
+			return err
+		}
+		s.Process.NoNewPrivileges = o.noNewPrivileges
+		if o.seccomp == defaultProfile || o.seccomp == noProfile {
+			return nil
+		}
+		none := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}, Linux: &specs.Linux{}}
+		if _, err := seccomp.LoadProfile(o.seccomp, none); err != nil {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+		}
+		return nil
+	}
+}
+
+// seccompOpt sets the container's seccomp profile for the capabilities that the spec has by then: Docker's default one,
+// unless the user gave one or asked for none.
+func seccompOpt(h *record.HostConfig) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		o, err := parseSecurity(h)
+		if err != nil {
+			return err
+		}
+		switch o.seccomp {
+		case noProfile:
+			return nil
+		case defaultProfile:
+			s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s)
+		default:
+			s.Linux.Seccomp, err = seccomp.LoadProfile(o.seccomp, s)
+		}
+		if err != nil {
+			return fmt.Errorf("seccomp profile: %w", err)
+		}
+		return nil
+	}
+}
+
+// FillPaths puts the paths that are masked and read-only by default into the configuration of a new container, unless the
+// user gave others: inspect shows them.
+func FillPaths(ctx context.Context, h *record.HostConfig) error {
+	if h.Privileged {
+		return nil
+	}
+	s, err := defaults(ctx)
+	if err != nil {
+		return err
+	}
+	if h.MaskedPaths == nil {
+		h.MaskedPaths = slices.Sorted(slices.Values(s.Linux.MaskedPaths))
+	}
+	if h.ReadonlyPaths == nil {
+		h.ReadonlyPaths = s.Linux.ReadonlyPaths
+	}
+	return nil
+}
