@@ -34,7 +34,7 @@ const testLimit = 45 * time.Second
 
 // runSuite runs a suite on an engine, in a process with namespaces of its own: network,
 // processes and mounts. All that the suite started ends with them.
-func runSuite(ctx context.Context, o *options, engine, suite string) (map[string]result, error) {
+func runSuite(ctx context.Context, o *options, engine, suite, pattern string) (map[string]result, error) {
 	dir := filepath.Join(o.dir, engine+"-"+suite)
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func runSuite(ctx context.Context, o *options, engine, suite string) (map[string
 	if o.verbose {
 		verbose = "v"
 	}
-	if err := peer.Again(ctx, out, o.work, dir, engine, suite, o.pattern, verbose); err != nil {
+	if err := peer.Again(ctx, out, o.work, dir, engine, suite, pattern, verbose); err != nil {
 		return nil, err
 	}
 	data, err := os.ReadFile(out.Name())

@@ -79,6 +79,17 @@ func (t table) add(suite, engine string, results map[string]result) {
 	}
 }
 
+// passing is an expression for the tests of a suite that passed here when the table was written.
+func (t table) passing(suite string) string {
+	var names []string
+	for _, r := range t.rows() {
+		if r.suite == suite && r.here == pass {
+			names = append(names, r.test)
+		}
+	}
+	return "^(" + strings.Join(names, "|") + ")$"
+}
+
 func (t table) rows() []*row {
 	var all []*row
 	for _, r := range t {
@@ -132,7 +143,8 @@ The tests that moby wrote for dockerd, run against engine-lite and against the n
 "hack/peer-suites --write-docs" writes this file. It keeps the reasons. A test is a function of Go. It passes if all of
 it passes. The newest dockerd fails many: they start a dockerd of their own, or need an image from outside.
 
-A test that passes here has to pass: "hack/test" runs the suites container, system and image, "hack/test --long" all. A
+A test that passes here has to pass: "hack/test" runs those of the suites container, system and
+image, "hack/test --long" all. A
 test that passes on dockerd and not here has its reason in the last column.
 
 `
