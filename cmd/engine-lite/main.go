@@ -45,6 +45,7 @@ func main() {
 type config struct {
 	root, run  string
 	socket     string
+	group      string // whose members may use the socket, too
 	runtime    string
 	containerd string
 	binaries   string
@@ -70,6 +71,7 @@ func (c *config) command() *cobra.Command {
 	f.StringVar(&c.root, "root", "/var/lib/engine-lite", "`directory` of journal, images and logs")
 	f.StringVar(&c.run, "run", "/run/engine-lite", "`directory` of sockets, FIFOs and what a reboot ends")
 	f.StringVar(&c.socket, "socket", "", "`path` of the REST API's socket (default RUN/engine.sock)")
+	f.StringVar(&c.group, "group", "", "`name` of a group whose members may use the socket beside root: they are as good as root")
 	f.StringVar(&c.runtime, "runtime", "",
 		"OCI runtime of the embedded runtime daemon, a `name` or path (default crun where it runs, else runc)")
 	f.StringArrayVar(&c.addRuntimes, "add-runtime", nil,

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/sys/user"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api"
@@ -139,10 +140,21 @@ func (c *config) keeperOptions() keeper.Options {
 	return o
 }
 
-// listen opens the API's socket, for root and the socket's group. The lock of the directories doesn't tell whose
+// listen opens the API's socket, for root and the group that was named. The lock of the directories doesn't tell whose
 // socket it is, since --socket may name one elsewhere: a socket that somebody serves stays.
 func (c *config) listen(ctx context.Context) (net.Listener, error) {
-	return unixsocket.Listen(ctx, "unix", c.socket, 0o660)
+	l, err := unixsocket.Listen(ctx, "unix", c.socket, 0o600)
+	if err != nil || c.group == "" {
+		return l, err
+	}
+	group, err := user.LookupGroup(c.group)
+	if err == nil {
+		err = errors.Join(os.Chown(c.socket, -1, group.Gid), os.Chmod(c.socket, 0o660))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--group %s: %w", c.group, err), l.Close())
+	}
+	return l, nil
 }
 
 // writePid writes the process id for scripts, and returns what removes it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -29,7 +30,7 @@ func Listen(ctx context.Context, network, path string, mode os.FileMode) (*net.U
 	if err := RemoveStale(ctx, network, path); err != nil {
 		return nil, err
 	}
-	listener, err := net.ListenUnix(network, &net.UnixAddr{Name: path, Net: network})
+	listener, err := listen(ctx, network, path, mode)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
@@ -37,6 +38,21 @@ func Listen(ctx context.Context, network, path string, mode os.FileMode) (*net.U
 		return nil, errors.Join(fmt.Errorf("cannot set the permissions of the socket: %w", err), listener.Close())
 	}
 	return listener, nil
+}
+
+// listen makes a socket that has the given permissions at most from its first moment on: bind(2) gives the file those of
+// the socket's inode, without those of the umask (net/unix/af_unix.c, unix_bind_bsd).
+func listen(ctx context.Context, network, path string, mode os.FileMode) (*net.UnixListener, error) {
+	restrict := func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), uint32(mode.Perm())) })
+		return errors.Join(err, failed)
+	}
+	l, err := (&net.ListenConfig{Control: restrict}).Listen(ctx, network, path)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.UnixListener), nil
 }
 
 // ListenPacket makes a socket for datagrams ("unixgram") at path, in place of a stale one. The caller holds a lock

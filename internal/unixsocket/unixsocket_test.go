@@ -153,3 +153,22 @@ func TestRemoveStaleEnds(t *testing.T) {
 		t.Errorf("the socket is gone: %v", err)
 	}
 }
+
+// TestNeverWider checks that a socket never has more permissions than it is to have, whatever
+// the umask is. It is not parallel: the umask is the process's.
+func TestNeverWider(t *testing.T) {
+	defer unix.Umask(unix.Umask(0))
+	path := place(t)
+	listener, err := listen(t.Context(), "unix", path, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o640 {
+		t.Errorf("a new socket has the permissions %v", info.Mode().Perm())
+	}
+}

@@ -15,10 +15,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/internal/heap"
+	"github.com/engine-lite/engine-lite/internal/logfile"
 	"github.com/engine-lite/engine-lite/internal/span/otlpfile"
 	"github.com/engine-lite/engine-lite/internal/stacks"
 	"github.com/engine-lite/engine-lite/runtimed"
@@ -44,6 +46,9 @@ func Main(version string) int {
 	}
 	return 0
 }
+
+// maxLog is where the log is cut, in bytes. The part before it is kept.
+const maxLog = 16 << 20
 
 func run(version string, args []string) (err error) {
 	opts := runtimed.Options{Version: buildVersion(version)}
@@ -81,6 +86,7 @@ func run(version string, args []string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer heap.KeepSmall()()
+	defer logfile.Bound(os.Stderr, maxLog, time.Minute, func(err error) { logrus.WithError(err).Error("cannot cut the log") })()
 	defer stacks.OnSignal(filepath.Join(filepath.Dir(opts.Address), "runtimed.stacks"), func(err error) { logrus.Error(err) })()
 	d, err := runtimed.New(ctx, opts)
 	if err != nil {

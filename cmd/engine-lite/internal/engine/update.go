@@ -58,6 +58,8 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 	if err := spec.Check(&changed); err != nil {
 		return nil, err
 	}
+	ctx, free := e.background.Outlive(ctx)
+	defer free()
 	if r.Running() && !request.SameLimits(r.HostConfig, changed.HostConfig) {
 		ctr, err := o.Live()
 		if err != nil {

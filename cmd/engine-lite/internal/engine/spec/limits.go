@@ -106,9 +106,7 @@ func oomScoreOpt(score int) oci.SpecOpts {
 		if score < -1000 || score > 1000 {
 			return classed.Errorf(errdefs.ErrInvalidArgument, "Invalid value %d, range for oom score adj is [-1000, 1000]", score)
 		}
-		if score != 0 {
-			s.Process.OOMScoreAdj = &score
-		}
+		s.Process.OOMScoreAdj = &score // also 0: a process would inherit the daemon's
 		return nil
 	}
 }
@@ -194,7 +192,9 @@ func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 		if swap == 0 {
 			swap = 2 * r.Memory // as Docker does
 		}
-		m.Swap = &swap
+		if host.HasSwapLimit() {
+			m.Swap = &swap
+		}
 	}
 	if r.MemoryReservation > 0 {
 		m.Reservation = &r.MemoryReservation
