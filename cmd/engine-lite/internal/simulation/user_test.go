@@ -26,6 +26,8 @@ type user struct {
 	containerName string
 	kind          kind
 	stdin         *stdinClient
+	// memory is the limit of the last update; 0 if there was none, or its answer was lost.
+	memory int64
 }
 
 // kind is how a container behaves.
@@ -46,7 +48,7 @@ const maxRequests = 2000
 func (u *user) run() {
 	for u.ended < u.lifecycles {
 		u.created++
-		u.containerName, u.id, u.stdin = fmt.Sprintf("%s-%d", u.name, u.created), "", nil
+		u.containerName, u.id, u.stdin, u.memory = fmt.Sprintf("%s-%d", u.name, u.created), "", nil, 0
 		u.kind = newKind(u.dice("kind"))
 		for turn := 0; u.turn(); turn++ {
 			if turn > maxRequests {
@@ -103,6 +105,9 @@ func (u *user) turn() bool {
 			u.w.violation("inspect of %s, which is %s: %v", short(u.id), h.status, err)
 		}
 		return true
+	}
+	if got := answer.HostConfig.Memory; u.memory != 0 && got != u.memory {
+		u.w.violation("%s has the memory limit %d, the answered update was %d", short(u.id), got, u.memory)
 	}
 	switch answer.State.Status {
 	case "created", "exited":
@@ -220,6 +225,8 @@ func (u *user) running(inc *engineInstance, h history) {
 		u.remove(inc, true)
 	case n == 11:
 		u.remove(inc, false)
+	case n == 12:
+		u.update(inc, d)
 	case u.kind.endless && n < 16:
 		u.stop(inc, d, h)
 	default:
@@ -267,6 +274,19 @@ func (u *user) stop(inc *engineInstance, d *dice, before history) {
 	after := u.w.model.history(u.id)
 	if err == nil && after.deaths == before.deaths && before.alive() && after.generation == before.generation {
 		u.w.violation("%s was stopped, but the journal has no event of its exit: %+v", short(u.id), after)
+	}
+}
+
+// update changes the memory limit. What was answered holds from then on, whichever engine is asked.
+func (u *user) update(inc *engineInstance, d *dice) {
+	u.memory = 0 // until the answer is there
+	memory := int64(8+d.below(100)) << 20
+	err := u.call(inc, "update", func(ctx context.Context, e *engine.Engine, id string) error {
+		_, err := e.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: memory, MemorySwap: -1}})
+		return err
+	})
+	if err == nil {
+		u.memory = memory
 	}
 }
 
