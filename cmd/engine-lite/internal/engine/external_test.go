@@ -224,7 +224,7 @@ func TestExternalLost(t *testing.T) {
 			tt.state.Container = ocilog.Container{Run: "r1", ID: "c1"}
 			f.reopen(func(tx *store.Tx) error {
 				return external.Records.Put(tx, "r1",
-					external.Record{State: tt.state, Ended: tt.ended, StartedAt: time.Now()})
+					external.Record{State: external.State{State: tt.state}, Ended: tt.ended, StartedAt: time.Now()})
 			})
 			f.events(tt.want...)
 			f.gone()

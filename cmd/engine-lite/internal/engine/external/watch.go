@@ -91,11 +91,18 @@ type Record struct {
 	// Schema is the version of the stored form.
 	Schema uint `json:",omitzero"`
 	// State is the container's state at Offset. The journal has the events of the log up to there.
-	State  ocilog.State
+	State  State
 	Offset int64
 	// Ended tells that the journal has the container's die event, or that there will be none.
 	Ended     bool
 	StartedAt time.Time
+
+	Unknown store.Unknown `json:",embed"`
+}
+
+// State is the state of a container by its log, as the journal keeps it.
+type State struct {
+	ocilog.State
 
 	Unknown store.Unknown `json:",embed"`
 }
