@@ -96,6 +96,9 @@ var changing = []struct {
 	is *regexp.Regexp
 	as string
 }{
+	// The machine's processors and memory nodes.
+	{regexp.MustCompile(`0\.01 to \d+\.00, as there are only \d+ CPUs`), "0.01 to <n>.00, as there are only <n> CPUs"},
+	{regexp.MustCompile(`available: [0-9,-]+`), "available: <list>"},
 	// docker run --rm asks for a container that may be gone.
 	{regexp.MustCompile(`time="[^"]*" level=error msg="error waiting for container: [^"]*"\n?`), ""},
 	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "<digest>"},
