@@ -99,7 +99,10 @@ func TestUnusableControlGroups(t *testing.T) {
 			`for m in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/self/mounts); do mount -o remount,ro,bind $m; done`,
 			"read-only file system"},
 		"hybrid, crun": {"crun",
-			"mountpoint -q /sys/fs/cgroup/unified || { mkdir -p /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; }", "hybrid"},
+			`d=/sys/fs/cgroup/unified; mountpoint -q $d || { mkdir -p $d; mount -t cgroup2 cgroup2 $d; }
+			# Below another group it may have no controllers, which crun would take.
+			grep -q . $d/cgroup.controllers || { f=$(mktemp); echo memory >$f; mount --bind $f $d/cgroup.controllers; rm $f; }`,
+			"hybrid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t, c.runtime, inMounts(c.script)...)

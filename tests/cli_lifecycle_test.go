@@ -213,7 +213,7 @@ func TestPause(t *testing.T) {
 			t.Errorf("the clock of a paused container runs: %q, %q", frozen, again)
 		}
 		d.fails(t, 1, "is paused", "exec", name, "true")
-		d.fails(t, 1, "is paused", "pause", name)
+		d.fails(t, 1, "is already paused", "pause", name)
 		d.ok(t, "unpause", name)
 		await(t, "the clock runs again", func() bool { data, _ := os.ReadFile(now); return len(data) > 0 && string(data) != string(frozen) })
 		d.fails(t, 1, "is not paused", "unpause", name)

@@ -87,7 +87,7 @@ func TestRunExitCodes(t *testing.T) {
 			{7, "", []string{"busybox", "sh", "-c", "exit 7"}},
 			{255, "", []string{"busybox", "sh", "-c", "exit 255"}},
 			{127, "executable file not found", []string{"busybox", "does-not-exist"}},
-			{127, "no such file or directory", []string{"busybox", "/does/not/exist"}},
+			{127, "o such file or directory", []string{"busybox", "/does/not/exist"}}, // runc's and crun's words
 			{126, "permission denied", []string{"busybox", "/etc/not-executable"}},
 			{126, "", []string{"busybox", "/etc"}},
 			{125, "No such image", []string{"--pull", "never", "does-not-exist"}},

@@ -18,7 +18,7 @@ func TestDockerUpdate(t *testing.T) {
 		t.Errorf("the kernel has the limits %q", got)
 	}
 	d.ok(t, "update", "--pids-limit", "-1", "--restart", "always", name)
-	if got := d.ok(t, "exec", name, "sh", "-c", limits); !strings.HasPrefix(got, "33554432\n512\nmax") {
+	if got := d.ok(t, "exec", name, "sh", "-c", limits); !strings.HasPrefix(got, "33554432\n512\n4194304") {
 		t.Errorf("the kernel has the limits %q", got)
 	}
 	const shown = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpuShares}} {{.HostConfig.RestartPolicy.Name}}"

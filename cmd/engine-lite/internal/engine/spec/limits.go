@@ -148,8 +148,13 @@ func resourceOpts(r record.Resources) []oci.SpecOpts {
 	}}
 }
 
+// mostProcesses is how many processes the kernel can have (PID_MAX_LIMIT in include/linux/threads.h): as a limit it is
+// none.
+const mostProcesses = 4 << 20
+
 // Limits are the limits of memory, processors and processes in the form of the OCI runtime specification. A limit of
-// processes that is not above zero is none, which is -1 there. Errors: InvalidArgument.
+// processes that is not above zero is none: it is mostProcesses, since crun 1.8 cannot take away a limit with -1. Errors:
+// InvalidArgument.
 func Limits(r record.Resources) (*specs.LinuxResources, error) {
 	memory, err := memoryLimits(r)
 	if err != nil {
@@ -163,7 +168,7 @@ func Limits(r record.Resources) (*specs.LinuxResources, error) {
 	if r.PidsLimit != nil {
 		n := *r.PidsLimit
 		if n <= 0 {
-			n = -1
+			n = mostProcesses
 		}
 		limits.Pids = &specs.LinuxPids{Limit: &n}
 	}
