@@ -67,12 +67,15 @@ func probe(ctx context.Context, path, tmp string) (err error) {
 	}
 	defer files.Close()
 	r := Runtime{Path: path, Root: filepath.Join(dir, "root")}
-	id := "engine-lite-" + filepath.Base(dir)
+	id := probeID(dir)
 	err = r.Create(ctx, id, dir, Launch{Dir: dir, Stdio: Stdio{files}})
 	cleanup, stop := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer stop()
 	return errors.Join(err, r.Delete(cleanup, id, dir))
 }
+
+// probeID is the id of the container of a probe.
+func probeID(dir string) string { return "engine-lite-" + filepath.Base(dir) }
 
 func probeBundle(dir string) error {
 	const program = "/probe"
