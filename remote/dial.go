@@ -78,6 +78,7 @@ type Daemon struct {
 	events     eventsapi.EventsClient
 	version    versionapi.VersionClient
 	health     grpc_health_v1.HealthClient
+	gates      pauseGates
 }
 
 // New connects to a daemon and asks for its version. ctx bounds that and nothing after

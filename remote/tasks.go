@@ -65,6 +65,13 @@ func wireID(process string) string {
 
 // Start runs a process.
 func (d *Daemon) Start(ctx context.Context, id, process string) (pid int, err error) {
+	if process != libcontainerd.InitProcess {
+		leave, err := d.gates.enter(ctx, id, 1)
+		if err != nil {
+			return 0, err
+		}
+		defer leave()
+	}
 	r, err := d.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id, ExecID: wireID(process)})
 	return pidOf(r.GetPid()), err
 }
@@ -97,6 +104,11 @@ const pauseLimit = 3 * time.Second
 // again), and containerd's shims pass that on. So a task that still runs after an error of
 // its OCI runtime is asked for again, for up to pauseLimit.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
+	leave, err := d.gates.enter(ctx, id, everyStart)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	limit, cancel := context.WithTimeout(ctx, pauseLimit)
 	defer cancel()
 	for delay := retry.New(20*time.Millisecond, 320*time.Millisecond); ; {
