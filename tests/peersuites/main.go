@@ -146,7 +146,12 @@ func runInside(args []string) (err error) {
 	if err := d.Import(ctx, images...); err != nil {
 		return err
 	}
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.Mkdir(tmp, 0o777); err != nil {
+		return err
+	}
 	s := suiteRun{
+		tmp:    tmp,
 		binary: filepath.Join(work, ".cache/peer-suites", suite+".test"), daemon: d, verbose: verbose, results: map[string]result{},
 	}
 	if s.sources, err = sources(work, suite); err != nil {

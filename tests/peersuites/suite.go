@@ -73,6 +73,7 @@ func sources(work, suite string) (string, error) {
 // A suiteRun runs the tests of one suite on one daemon.
 type suiteRun struct {
 	binary, sources string
+	tmp             string // for temporary files, which some tests leave there
 	daemon          *peer.Daemon
 	verbose         bool
 	said            strings.Builder // what went wrong
@@ -120,7 +121,7 @@ func (s *suiteRun) runAll(ctx context.Context, pattern string) error {
 func (s *suiteRun) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.binary, args...)
 	cmd.Dir = s.sources
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+s.daemon.Socket, "DOCKER_INTEGRATION_DAEMON_DEST="+filepath.Dir(s.daemon.Socket))
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+s.daemon.Socket, "TMPDIR="+s.tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
