@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -104,13 +105,16 @@ const pauseLimit = 3 * time.Second
 // again), and containerd's shims pass that on. So a task that still runs after an error of
 // its OCI runtime is asked for again, for up to pauseLimit.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
-	leave, err := d.gates.enter(ctx, id, everyStart)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	limit, cancel := context.WithTimeout(ctx, pauseLimit)
 	defer cancel()
+	leave, err := d.gates.enter(limit, id, everyStart)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil: // its caller may hold the container
+		return fmt.Errorf("an exec has been starting for %v: %w", pauseLimit, errdefs.ErrUnavailable)
+	}
+	defer leave()
 	for delay := retry.New(20*time.Millisecond, 320*time.Millisecond); ; {
 		_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
 		err = d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)

@@ -123,6 +123,10 @@ func readAnswers(path string) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseAnswers(data)
+}
+
+func parseAnswers(data []byte) (answers, error) {
 	a := answers{}
 	return a, json.Unmarshal(data, &a)
 }

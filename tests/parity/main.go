@@ -13,13 +13,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 
-	"github.com/engine-lite/engine-lite/internal/apart"
 	"github.com/engine-lite/engine-lite/tests/peer"
 )
 
@@ -31,33 +28,18 @@ type options struct {
 	verbose   bool
 }
 
-func main() {
-	if code, done := apart.Enter(); done {
-		os.Exit(code)
-	}
-	if peer.Inside() {
-		os.Exit(codeFor(runInside(os.Args[1:])))
-	}
+func main() { os.Exit(peer.Main("parity", outside, inside)) }
+
+func outside(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.work, "work", ".", "the work `tree`")
 	flag.StringVar(&o.dir, "dir", "", "an empty `directory`")
 	flag.StringVar(&o.pattern, "run", "", "only the cases whose names match this `expression`")
 	flag.BoolVar(&o.short, "short", false, "engine-lite only; dockerd's answers are those of tests/parity/dockerd.json")
 	flag.BoolVar(&o.write, "write-docs", false, "write dockerd.json and docs/parity.md")
-	flag.BoolVar(&o.verbose, "v", false, "print all answers")
+	flag.BoolVar(&o.verbose, "v", false, "print the reasons for differences")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, &o)
-	stop()
-	os.Exit(codeFor(err))
-}
-
-func codeFor(err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, "parity:", err)
-	return 1
+	return run(ctx, &o)
 }
 
 func run(ctx context.Context, o *options) error {
@@ -107,23 +89,15 @@ func run(ctx context.Context, o *options) error {
 
 // ask runs the cases on an engine, in a process with namespaces of its own.
 func ask(ctx context.Context, o *options, engine string) (answers, error) {
-	dir := filepath.Join(o.dir, engine)
-	if err := os.Mkdir(dir, 0o711); err != nil {
-		return nil, err
-	}
-	out, err := os.Create(filepath.Join(dir, "answers"))
+	data, err := peer.Again(ctx, o.work, filepath.Join(o.dir, engine), engine, o.pattern)
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	if err := peer.Again(ctx, out, o.work, dir, engine, o.pattern); err != nil {
-		return nil, err
-	}
-	return readAnswers(out.Name())
+	return parseAnswers(data)
 }
 
-// runInside is ask's process. It is the first process of its namespace.
-func runInside(args []string) (err error) {
+// inside is ask's process.
+func inside(args []string) error {
 	if len(args) != 4 {
 		return fmt.Errorf("want 4 arguments, got %q", args)
 	}
@@ -133,30 +107,18 @@ func runInside(args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := peer.Enter(); err != nil {
-		return err
-	}
-	d, err := peer.New(work, dir, engine)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Stop(ctx)) }()
-	if err := d.Start(ctx); err != nil {
-		return err
-	}
-	if err := d.Import(ctx, image); err != nil {
-		return err
-	}
-	r, err := newRunner(work, dir, d)
-	if err != nil {
-		return err
-	}
-	for _, c := range cases {
-		if err := r.run(ctx, c); err != nil {
-			return fmt.Errorf("case %s: %w; the end of the daemon's log:\n%s", c.name, err, d.LastWords())
+	return peer.With(ctx, work, dir, engine, []string{image}, func(d *peer.Daemon) error {
+		r, err := newRunner(work, dir, d)
+		if err != nil {
+			return err
 		}
-	}
-	return r.answers.writeTo(os.NewFile(3, "answers"))
+		for _, c := range cases {
+			if err := r.run(ctx, c); err != nil {
+				return fmt.Errorf("case %s: %w", c.name, err)
+			}
+		}
+		return r.answers.writeTo(peer.Answer())
+	})
 }
 
 // matches tells whether a name has to be run.
@@ -164,7 +126,7 @@ func matches(pattern, name string) bool {
 	return pattern == "" || regexp.MustCompile(pattern).MatchString(name)
 }
 
-// fields cuts a line at its first space.
+// cut cuts a line at its first space.
 func cut(line string) (first, rest string) {
 	first, rest, _ = strings.Cut(line, " ")
 	return first, strings.TrimSpace(rest)

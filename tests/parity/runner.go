@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,7 +25,6 @@ const stepLimit = 20 * time.Second
 // A runner runs cases on one daemon and collects the answers.
 type runner struct {
 	daemon  *peer.Daemon
-	client  *http.Client
 	env     []string
 	dir     string
 	answers answers
@@ -42,11 +40,8 @@ func newRunner(work, dir string, d *peer.Daemon) (*runner, error) {
 	if err := os.Mkdir(home, 0o755); err != nil {
 		return nil, err
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
-	}
 	return &runner{
-		daemon: d, dir: home, answers: answers{}, client: &http.Client{Transport: &http.Transport{DialContext: dial}},
+		daemon: d, dir: home, answers: answers{},
 		env: []string{
 			"PATH=" + docker + ":" + os.Getenv("PATH"), "HOME=" + home, "DOCKER_HOST=unix://" + d.Socket, "LC_ALL=C.UTF-8", "TERM=dumb",
 		},
@@ -104,7 +99,7 @@ func (r *runner) request(ctx context.Context, key string, s step) error {
 	if s.body != "" {
 		q.Header.Set("Content-Type", "application/json")
 	}
-	answer, err := r.client.Do(q)
+	answer, err := r.daemon.Client.Do(q)
 	if err != nil {
 		r.answers[key+" status"] = "no answer: " + normal(err.Error())
 		return nil
@@ -164,18 +159,8 @@ func (r *runner) events(ctx context.Context, name string, since time.Time) error
 }
 
 func (r *runner) cleanUp(ctx context.Context) error {
-	text, err := r.daemon.Do(ctx, http.MethodGet, "/containers/json?all=1", nil)
-	if err != nil {
+	if err := r.daemon.RemoveAll(ctx); err != nil {
 		return err
-	}
-	var all []struct{ ID string }
-	if err := json.Unmarshal(text, &all); err != nil {
-		return err
-	}
-	for _, c := range all {
-		if _, err := r.daemon.Do(ctx, http.MethodDelete, "/containers/"+c.ID+"?force=1&v=1", nil); err != nil {
-			return err
-		}
 	}
 	if _, err := r.daemon.Do(ctx, http.MethodGet, "/images/"+image+"/json", nil); err != nil {
 		return r.daemon.Import(ctx, image) // the case removed it

@@ -33,21 +33,21 @@ const waitLimit = time.Minute
 
 // A Daemon is an engine with Docker's REST API that runs in this process's namespaces.
 type Daemon struct {
-	Socket string // of the API
+	Socket string       // of the API
+	Client *http.Client // which asks it
 
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when cmd was reaped
-	client *http.Client
-	log    string // the daemon's output
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd was reaped
+	log   string        // the daemon's output
 }
 
-// New describes an engine with all its files below dir, an empty directory. Its programs are those of the work tree.
+// newDaemon describes an engine with all its files below dir, an empty directory. Its programs are those of the work tree.
 // Nothing runs yet.
-func New(work, dir, engine string) (*Daemon, error) {
+func newDaemon(work, dir, engine string) (*Daemon, error) {
 	d := &Daemon{
 		Socket: filepath.Join(dir, "docker.sock"), log: filepath.Join(dir, "daemon.log"), ended: make(chan struct{}),
 	}
-	d.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	d.Client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
 	}}}
 	root, run, path := filepath.Join(dir, "root"), filepath.Join(dir, "run"), ""
@@ -76,8 +76,8 @@ func New(work, dir, engine string) (*Daemon, error) {
 	return d, nil
 }
 
-// Start starts the daemon, and returns when it answers. Its caller stops it, also after an error.
-func (d *Daemon) Start(ctx context.Context) error {
+// start starts the daemon, and returns when it answers. Its caller stops it, also after an error.
+func (d *Daemon) start(ctx context.Context) error {
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 		}
 		select {
 		case <-d.ended:
-			return fmt.Errorf("the daemon ended: %s", d.LastWords())
+			return fmt.Errorf("the daemon ended: %s", d.lastWords())
 		default:
 		}
 		if ended := retry.Sleep(ctx, 50*time.Millisecond); ended != nil {
@@ -109,19 +109,19 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 }
 
-// LastWords are the last lines of the daemon's log.
-func (d *Daemon) LastWords() string {
+// lastWords are the last lines of the daemon's log.
+func (d *Daemon) lastWords() string {
 	data, _ := os.ReadFile(d.log)
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	return strings.Join(lines[max(0, len(lines)-8):], "\n")
 }
 
-// Stop removes all containers and ends the daemon. A keeper ends with the namespace of its process.
-func (d *Daemon) Stop(ctx context.Context) error {
+// stop removes all containers and ends the daemon. A keeper ends with the namespace of its process.
+func (d *Daemon) stop(ctx context.Context) error {
 	if d.cmd.Process == nil {
 		return nil
 	}
-	err := d.removeAll(ctx)
+	err := d.RemoveAll(ctx)
 	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-d.ended:
@@ -132,7 +132,8 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	return errors.Join(err, groupsGone(ctx))
 }
 
-func (d *Daemon) removeAll(ctx context.Context) error {
+// RemoveAll removes all containers.
+func (d *Daemon) RemoveAll(ctx context.Context) error {
 	text, err := d.Do(ctx, http.MethodGet, "/containers/json?all=1", nil)
 	if err != nil {
 		return err
@@ -154,9 +155,11 @@ func groupsGone(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	for {
-		left, err := filepath.Glob("/sys/fs/cgroup/*/engine-lite")
-		if err != nil || len(left) == 0 {
-			return err
+		version1, _ := filepath.Glob("/sys/fs/cgroup/*/engine-lite") // the patterns are valid
+		version2, _ := filepath.Glob("/sys/fs/cgroup/engine-lite")
+		left := append(version1, version2...)
+		if len(left) == 0 {
+			return nil
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("control groups are left: %v", left)
@@ -171,7 +174,7 @@ func (d *Daemon) Do(ctx context.Context, method, path string, body io.Reader) ([
 	if err != nil {
 		return nil, err
 	}
-	answer, err := d.client.Do(r)
+	answer, err := d.Client.Do(r)
 	if err != nil {
 		return nil, err
 	}

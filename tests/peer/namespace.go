@@ -14,9 +14,7 @@ const variable = "ENGINE_LITE_PEER"
 // Inside tells whether this process is one that [Again] has started.
 func Inside() bool { return os.Getenv(variable) != "" }
 
-// Again runs this program again, in new namespaces of networks, processes and mounts, with these arguments. out is the
-// program's descriptor 3. When Again returns, all that ran there has ended.
-func Again(ctx context.Context, out *os.File, args ...string) error {
+func again(ctx context.Context, out *os.File, args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -29,8 +27,8 @@ func Again(ctx context.Context, out *os.File, args ...string) error {
 	return cmd.Run()
 }
 
-// Enter makes the namespaces that [Again] has made usable: /proc, and a loopback interface.
-func Enter() error {
+// enter makes the namespaces that [Again] has made usable: /proc, and a loopback interface.
+func enter() error {
 	for _, command := range [][]string{{"mount", "-n", "-t", "proc", "proc", "/proc"}, {"ip", "link", "set", "lo", "up"}} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w: %s", command, err, out)

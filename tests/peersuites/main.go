@@ -9,17 +9,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/engine-lite/engine-lite/internal/apart"
 	"github.com/engine-lite/engine-lite/tests/peer"
 )
 
@@ -40,13 +36,9 @@ type options struct {
 	verbose   bool
 }
 
-func main() {
-	if code, done := apart.Enter(); done {
-		os.Exit(code)
-	}
-	if peer.Inside() {
-		os.Exit(codeFor(runInside(os.Args[1:])))
-	}
+func main() { os.Exit(peer.Main("peersuites", outside, inside)) }
+
+func outside(ctx context.Context) error {
 	var o options
 	var suiteList, engineList string
 	flag.StringVar(&o.work, "work", ".", "the work `tree`")
@@ -68,18 +60,7 @@ func main() {
 	if engineList != "" {
 		o.engines = strings.Split(engineList, ",")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, &o)
-	stop()
-	os.Exit(codeFor(err))
-}
-
-func codeFor(err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, "peersuites:", err)
-	return 1
+	return run(ctx, &o)
 }
 
 // run runs the suites, and compares or writes the table.
@@ -114,7 +95,11 @@ func run(ctx context.Context, o *options) error {
 	if o.write {
 		return stored.write(doc)
 	}
-	news, err := stored.compare()
+	var ran []string
+	if slices.Contains(o.engines, peer.EngineLite) {
+		ran = o.suites
+	}
+	news, err := stored.compare(ran)
 	fmt.Print(news)
 	return err
 }
@@ -125,42 +110,30 @@ var images = []string{
 	"busybox:latest", "busybox:glibc", "hello-world:frozen", "debian:trixie-slim", "hello-world:amd64", "hello-world:arm64",
 }
 
-// runInside is runSuite's process. It is the first process of its namespace.
-func runInside(args []string) (err error) {
+// inside is runSuite's process.
+func inside(args []string) error {
 	if len(args) != 6 {
 		return fmt.Errorf("want 6 arguments, got %d", len(args))
 	}
 	work, dir, engine, suite, pattern, verbose := args[0], args[1], args[2], args[3], args[4], args[5] != ""
 	ctx := context.Background()
-	if err := peer.Enter(); err != nil {
-		return err
-	}
-	d, err := peer.New(work, dir, engine)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Stop(ctx)) }()
-	if err := d.Start(ctx); err != nil {
-		return err
-	}
-	if err := d.Import(ctx, images...); err != nil {
-		return err
-	}
-	tmp := filepath.Join(dir, "tmp")
-	if err := os.Mkdir(tmp, 0o777); err != nil {
-		return err
-	}
-	s := suiteRun{
-		tmp:    tmp,
-		binary: filepath.Join(work, ".cache/peer-suites", suite+".test"), daemon: d, verbose: verbose, results: map[string]result{},
-	}
-	if s.sources, err = sources(work, suite); err != nil {
-		return err
-	}
-	err = s.runAll(ctx, pattern)
-	fmt.Print(s.said.String())
-	if err != nil {
-		return fmt.Errorf("%w; the end of the daemon's log:\n%s", err, d.LastWords())
-	}
-	return json.NewEncoder(os.NewFile(3, "results")).Encode(s.results)
+	return peer.With(ctx, work, dir, engine, images, func(d *peer.Daemon) error {
+		s := suiteRun{
+			tmp: filepath.Join(dir, "tmp"), binary: filepath.Join(work, ".cache/peer-suites", suite+".test"),
+			daemon: d, verbose: verbose, results: map[string]result{},
+		}
+		var err error
+		if s.sources, err = sources(work, suite); err != nil {
+			return err
+		}
+		if err := os.Mkdir(s.tmp, 0o777); err != nil {
+			return err
+		}
+		err = s.runAll(ctx, pattern)
+		fmt.Print(s.said.String())
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(peer.Answer()).Encode(s.results)
+	})
 }

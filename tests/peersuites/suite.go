@@ -35,23 +35,11 @@ const testLimit = 45 * time.Second
 // runSuite runs a suite on an engine, in a process with namespaces of its own: network,
 // processes and mounts. All that the suite started ends with them.
 func runSuite(ctx context.Context, o *options, engine, suite, pattern string) (map[string]result, error) {
-	dir := filepath.Join(o.dir, engine+"-"+suite)
-	if err := os.Mkdir(dir, 0o711); err != nil {
-		return nil, err
-	}
-	out, err := os.Create(filepath.Join(dir, "results"))
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
 	verbose := ""
 	if o.verbose {
 		verbose = "v"
 	}
-	if err := peer.Again(ctx, out, o.work, dir, engine, suite, pattern, verbose); err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(out.Name())
+	data, err := peer.Again(ctx, o.work, filepath.Join(o.dir, engine+"-"+suite), engine, suite, pattern, verbose)
 	if err != nil {
 		return nil, err
 	}

@@ -14,11 +14,11 @@ import (
 
 // A row is one test: its results, and why it does not pass here if it passes on dockerd.
 type row struct {
-	suite, test  string
-	here, there  result
-	reason       string
-	ranHere, ran bool // in this run: here, and on dockerd
-	before       result
+	suite, test string
+	here, there result
+	reason      string
+	ranHere     bool // in this run
+	before      result
 }
 
 // A table is all rows by suite and test.
@@ -74,7 +74,7 @@ func (t table) add(suite, engine string, results map[string]result) {
 		if engine == peer.EngineLite {
 			r.here, r.ranHere = is, true
 		} else {
-			r.there, r.ran = is, true
+			r.there = is
 		}
 	}
 }
@@ -103,12 +103,14 @@ func (t table) rows() []*row {
 
 // compare fails if a test that passed here when the table was written does not pass now, and
 // if one that passes on dockerd neither passes here nor has a reason. The news are those that pass
-// now and did not before.
-func (t table) compare() (news string, err error) {
+// now and did not before. ran are the suites that were run here.
+func (t table) compare(ran []string) (news string, err error) {
 	var w strings.Builder
 	var errs []error
 	for _, r := range t.rows() {
 		switch {
+		case !r.ranHere && r.before == pass && slices.Contains(ran, r.suite):
+			errs = append(errs, fmt.Errorf("%s %s passed before, and was not run", r.suite, r.test))
 		case r.ranHere && r.before == pass && r.here != pass:
 			errs = append(errs, fmt.Errorf("%s %s: %s, and passed before", r.suite, r.test, r.here))
 		case r.ranHere && r.before != pass && r.here == pass:

@@ -50,18 +50,19 @@ func TestCompare(t *testing.T) {
 		results map[string]result
 		want    string // of the error; empty for none
 	}{
-		"the same":        {map[string]result{"TestA": pass, "TestB": fail, "TestC": fail}, ""},
-		"better":          {map[string]result{"TestA": pass, "TestB": pass, "TestC": pass}, ""},
-		"worse":           {map[string]result{"TestA": fail}, "container TestA: fail, and passed before"},
-		"skipped":         {map[string]result{"TestA": skip}, "container TestA: skip, and passed before"},
-		"one of one test": {map[string]result{"TestA": pass}, ""},
+		"the same":    {map[string]result{"TestA": pass, "TestB": fail, "TestC": fail}, ""},
+		"better":      {map[string]result{"TestA": pass, "TestB": pass, "TestC": pass}, ""},
+		"worse":       {map[string]result{"TestA": fail}, "container TestA: fail, and passed before"},
+		"skipped":     {map[string]result{"TestA": skip}, "container TestA: skip, and passed before"},
+		"one of them": {map[string]result{"TestA": pass}, ""},
+		"not run":     {map[string]result{"TestC": fail}, "container TestA passed before, and was not run"},
 	} {
 		stored, err := parseTable(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		stored.add("container", peer.EngineLite, c.results)
-		if _, err := stored.compare(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+		if _, err := stored.compare([]string{"container"}); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
@@ -70,7 +71,7 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored.add("container", peer.Dockerd, map[string]result{"TestC": pass})
-	if _, err := stored.compare(); err == nil || !strings.Contains(err.Error(), "TestC passes on dockerd, fails here, and has no reason") {
+	if _, err := stored.compare(nil); err == nil || !strings.Contains(err.Error(), "TestC passes on dockerd, fails here, and has no reason") {
 		t.Errorf("a test without a reason: %v", err)
 	}
 	if _, err := parseTable("| container | TestA | good | pass | |"); err == nil {

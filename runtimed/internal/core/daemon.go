@@ -85,7 +85,7 @@ func New(ctx context.Context, opts Options) (_ *Daemon, err error) {
 	d := &Daemon{opts: opts, log: log, events: broker.New(), exits: newExitTable(),
 		namespaces: make(map[string]*namespace)}
 	d.keeper = keeperlink.Link{Path: opts.Keeper, Log: log}
-	if d.lock, err = lockRoot(ctx, opts.Root); err != nil {
+	if d.lock, err = lockRoot(ctx, opts.Root, log); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -135,7 +135,7 @@ func (d *Daemon) Close() error {
 func (d *Daemon) tmp() string { return filepath.Join(d.opts.Root, ".tmp") }
 
 // lockRoot makes the root and its directory for temporary files, and locks it for as long as the returned file is open.
-func lockRoot(ctx context.Context, root string) (_ *os.File, err error) {
+func lockRoot(ctx context.Context, root string, log logrus.FieldLogger) (_ *os.File, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
@@ -152,8 +152,8 @@ func lockRoot(ctx context.Context, root string) (_ *os.File, err error) {
 		}
 	}()
 	tmp := filepath.Join(root, ".tmp")
-	if err := ociruntime.ClearProbes(ctx, tmp); err != nil {
-		return nil, err
+	if err := ociruntime.ClearProbes(ctx, tmp); err != nil { // containers must not wait for that
+		log.WithError(err).Warn("cannot end what an earlier runtimed has left of its probe of an OCI runtime; going on")
 	}
 	if err := os.RemoveAll(tmp); err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func Find(name string) (string, error) {
 func probe(ctx context.Context, path, tmp string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	dir, err := os.MkdirTemp(tmp, "probe")
+	dir, err := os.MkdirTemp(tmp, probePrefix)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,9 @@ func probe(ctx context.Context, path, tmp string) (err error) {
 	defer stop()
 	return errors.Join(err, r.Delete(cleanup, id, dir))
 }
+
+// probePrefix begins the names of the directories of probes.
+const probePrefix = "probe"
 
 // probeID is the id of the container of a probe.
 func probeID(dir string) string { return "engine-lite-" + filepath.Base(dir) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,13 +23,15 @@ const clearPatience = 5 * time.Second
 // container's init process, which would wait for its start for ever, and their control groups. tmp is the directory that
 // Choose got. The caller removes it afterwards.
 func ClearProbes(ctx context.Context, tmp string) error {
-	dirs, err := filepath.Glob(filepath.Join(tmp, "probe*"))
-	if err != nil {
+	entries, err := os.ReadDir(tmp)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	var errs []error
-	for _, dir := range dirs {
-		errs = append(errs, clearProbe(ctx, dir))
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), probePrefix) {
+			errs = append(errs, clearProbe(ctx, filepath.Join(tmp, entry.Name())))
+		}
 	}
 	return errors.Join(errs...)
 }

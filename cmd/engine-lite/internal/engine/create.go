@@ -65,7 +65,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
-	if err := spec.FillPaths(ctx, r.HostConfig); err != nil {
+	if err := spec.FillPaths(r.HostConfig); err != nil {
 		return none, err
 	}
 	if err := spec.Check(r); err != nil {

@@ -58,6 +58,9 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 	if err := spec.Check(&changed); err != nil {
 		return nil, err
 	}
+	if err := e.store.Room(ctx); err != nil { // before the kernel has limits that could not be written down
+		return nil, err
+	}
 	ctx, free := e.background.Outlive(ctx)
 	defer free()
 	if r.Running() && !request.SameLimits(r.HostConfig, changed.HostConfig) {

@@ -5,9 +5,7 @@ package host
 import (
 	"bufio"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -35,15 +33,12 @@ func CgroupVersion() string {
 // HasSwapLimit tells whether the kernel can limit swap: it has memory and swap together in version 1
 // (Documentation/admin-guide/cgroup-v1/memory.rst) where swap accounting is on, and swap alone in version 2.
 func HasSwapLimit() bool {
-	files := []string{"/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"}
+	file := "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
 	if CgroupVersion() == "2" {
-		// The root has no limits. A group of the machine's has the file if the kernel does.
-		files, _ = filepath.Glob("/sys/fs/cgroup/*/memory.swap.max") // the pattern is valid
+		file = "/proc/swaps" // of each kernel that can swap; the root of version 2 has no limits to look at
 	}
-	return slices.ContainsFunc(files, func(name string) bool {
-		_, err := os.Stat(name)
-		return err == nil
-	})
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // OperatingSystem is the PRETTY_NAME of os-release(5).

@@ -96,8 +96,8 @@ func (x *instance) run(ctx context.Context, p *specs.Process) error {
 func (x *instance) startFailed(err error) error {
 	code, text, class := process.StartFailure(err)
 	switch {
-	case strings.Contains(text, "no such file or directory"): // also for a working directory, as dockerd
-		code = libcontainerd.ExitCommandNotFound
+	case strings.Contains(text, "chdir to cwd (") && strings.Contains(text, "no such file or directory"):
+		code = libcontainerd.ExitCommandNotFound // Docker's code for an exec, other than for a container
 	case code == process.FailedStart:
 		code = failedExec
 	}

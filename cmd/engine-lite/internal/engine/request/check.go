@@ -114,7 +114,7 @@ func checkConfig(req container.CreateRequest) error {
 // checkModes looks at the fields of which some values are there and others not.
 func checkModes(req container.CreateRequest) error {
 	h := req.HostConfig
-	if err := validModes(h); err != nil {
+	if err := checkValues(h); err != nil {
 		return err
 	}
 	modes := []struct {
@@ -145,8 +145,8 @@ var dockerLogs = []string{
 	"json-file", "none", "local", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs",
 }
 
-// validModes refuses what is no mode at all, in Docker's words.
-func validModes(h *container.HostConfig) error {
+// checkValues refuses values that make no sense, in Docker's words.
+func checkValues(h *container.HostConfig) error {
 	_, emptyKey := h.Annotations[""]
 	switch {
 	case !h.IpcMode.Valid():

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 	"github.com/moby/profiles/seccomp"
@@ -86,55 +88,57 @@ func (s *security) add(opt string) error {
 	return nil
 }
 
-// securityOpt acts on Docker's security options, but for the seccomp profile. That one is checked.
-func securityOpt(h *record.HostConfig) oci.SpecOpts {
-	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-		o, err := parseSecurity(h)
-		if err != nil {
-			return err
-		}
-		s.Process.NoNewPrivileges = o.noNewPrivileges
-		if o.seccomp == defaultProfile || o.seccomp == noProfile {
-			return nil
-		}
-		none := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}, Linux: &specs.Linux{}}
-		if _, err := seccomp.LoadProfile(o.seccomp, none); err != nil {
-			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
-		}
+// check refuses a seccomp profile that cannot be read.
+func (s security) check() error {
+	if s.seccomp == defaultProfile || s.seccomp == noProfile {
 		return nil
 	}
+	none := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}, Linux: &specs.Linux{}}
+	if _, err := seccomp.LoadProfile(s.seccomp, none); err != nil {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+	}
+	return nil
+}
+
+// privilegesOpt keeps the process from new privileges where the user asked for that.
+func (s security) privilegesOpt(_ context.Context, _ oci.Client, _ *containers.Container, to *oci.Spec) error {
+	to.Process.NoNewPrivileges = s.noNewPrivileges
+	return nil
 }
 
 // seccompOpt sets the container's seccomp profile for the capabilities that the spec has by then: Docker's default one,
 // unless the user gave one or asked for none.
-func seccompOpt(h *record.HostConfig) oci.SpecOpts {
-	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
-		o, err := parseSecurity(h)
-		if err != nil {
-			return err
-		}
-		switch o.seccomp {
-		case noProfile:
-			return nil
-		case defaultProfile:
-			s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s)
-		default:
-			s.Linux.Seccomp, err = seccomp.LoadProfile(o.seccomp, s)
-		}
-		if err != nil {
-			return fmt.Errorf("seccomp profile: %w", err)
-		}
-		return nil
+func (s security) seccompOpt(_ context.Context, _ oci.Client, _ *containers.Container, to *oci.Spec) (err error) {
+	switch s.seccomp {
+	case noProfile:
+	case defaultProfile:
+		to.Linux.Seccomp, err = seccomp.GetDefaultProfile(to)
+	default:
+		to.Linux.Seccomp, err = seccomp.LoadProfile(s.seccomp, to)
 	}
+	if err != nil {
+		return fmt.Errorf("seccomp profile: %w", err)
+	}
+	return nil
 }
+
+// defaultPaths are containerd's default spec, for the paths that are masked and read-only. They are the same for all
+// containers.
+var defaultPaths = sync.OnceValues(func() (*specs.Spec, error) {
+	s, err := oci.GenerateSpec(namespaces.WithNamespace(context.Background(), namespace), nil, &containers.Container{ID: "none"})
+	if err != nil {
+		return nil, fmt.Errorf("default runtime spec: %w", err)
+	}
+	return s, nil
+})
 
 // FillPaths puts the paths that are masked and read-only by default into the configuration of a new container, unless the
 // user gave others: inspect shows them.
-func FillPaths(ctx context.Context, h *record.HostConfig) error {
+func FillPaths(h *record.HostConfig) error {
 	if h.Privileged {
 		return nil
 	}
-	s, err := defaults(ctx)
+	s, err := defaultPaths()
 	if err != nil {
 		return err
 	}
@@ -142,7 +146,7 @@ func FillPaths(ctx context.Context, h *record.HostConfig) error {
 		h.MaskedPaths = slices.Sorted(slices.Values(s.Linux.MaskedPaths))
 	}
 	if h.ReadonlyPaths == nil {
-		h.ReadonlyPaths = s.Linux.ReadonlyPaths
+		h.ReadonlyPaths = slices.Clone(s.Linux.ReadonlyPaths)
 	}
 	return nil
 }

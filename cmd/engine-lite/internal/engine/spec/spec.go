@@ -26,24 +26,19 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 // Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted
 // beside the container's root filesystem, in this order.
 func Build(ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount) (*specs.Spec, error) {
-	opts := append(processOpts(r, user), isolationOpts(r)...)
+	sec, err := parseSecurity(r.HostConfig)
+	if err != nil {
+		return nil, err
+	}
+	opts := append(processOpts(r, user), isolationOpts(r, sec)...)
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
-	opts = append(opts, mountOpts(r, mounts)...)
-	opts = append(opts, seccompOpt(r.HostConfig))
+	opts = append(opts, mountOpts(r, sec, mounts)...)
+	opts = append(opts, sec.seccompOpt)
 	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: r.ID}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
 	}
 	s.Version = specVersion
-	return s, nil
-}
-
-// defaults is containerd's default spec.
-func defaults(ctx context.Context) (*specs.Spec, error) {
-	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: "none"})
-	if err != nil {
-		return nil, fmt.Errorf("default runtime spec: %w", err)
-	}
 	return s, nil
 }
 
@@ -57,8 +52,12 @@ const specVersion = "1.0.2"
 
 // BuildExec makes the part of the spec that an exec takes after: the process.
 func BuildExec(r *record.Record, user specs.User) (*specs.Spec, error) {
+	sec, err := parseSecurity(r.HostConfig)
+	if err != nil {
+		return nil, err
+	}
 	ctx := namespaces.WithNamespace(context.Background(), namespace)
-	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, append(processOpts(r, user), isolationOpts(r)...)...)
+	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: r.ID}, append(processOpts(r, user), isolationOpts(r, sec)...)...)
 	if err != nil {
 		return nil, fmt.Errorf("process of an exec: %w", err)
 	}
@@ -67,7 +66,14 @@ func BuildExec(r *record.Record, user specs.User) (*specs.Spec, error) {
 
 // Check returns why a container cannot have a spec, while the request can still be refused.
 func Check(r *record.Record) error {
-	for _, opt := range append(isolationOpts(r), resourceOpts(r.HostConfig.Resources)...) {
+	sec, err := parseSecurity(r.HostConfig)
+	if err != nil {
+		return err
+	}
+	if err := sec.check(); err != nil {
+		return err
+	}
+	for _, opt := range append(isolationOpts(r, sec), resourceOpts(r.HostConfig.Resources)...) {
 		s := &oci.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}, Root: &specs.Root{}}
 		if err := opt(context.Background(), nil, nil, s); err != nil {
 			return err
@@ -115,12 +121,12 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 }
 
 // isolationOpts are what a container may see and do, beyond containerd's defaults, which mask the same paths as Docker's.
-func isolationOpts(r *record.Record) []oci.SpecOpts {
+func isolationOpts(r *record.Record, sec security) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
 		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
 		oci.WithAnnotations(h.Annotations),
-		capabilityOpt(h.CapAdd, h.CapDrop), securityOpt(h), sysctlOpt(r), ulimitOpt(h.Ulimits),
+		capabilityOpt(h.CapAdd, h.CapDrop), sec.privilegesOpt, sysctlOpt(r), ulimitOpt(h.Ulimits),
 		oomScoreOpt(h.OomScoreAdj),
 	}
 	if h.MaskedPaths != nil {
@@ -166,9 +172,9 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 }
 
 // mountOpts are the filesystems that a container finds beside its own.
-func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
+func mountOpts(r *record.Record, sec security, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
-	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(h)}
+	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(sec.writableGroups)}
 	if h.IpcMode.IsHost() || h.IpcMode.IsNone() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
@@ -177,9 +183,9 @@ func mountOpts(r *record.Record, mounts []specs.Mount) []oci.SpecOpts {
 
 // cgroupMountOpt shows the container its control groups, which a privileged one
 // may change, and one whose user asked for that.
-func cgroupMountOpt(h *record.HostConfig) oci.SpecOpts {
+func cgroupMountOpt(writable bool) oci.SpecOpts {
 	access := "ro"
-	if o, err := parseSecurity(h); err == nil && o.writableGroups { // Check has told of an error
+	if writable {
 		access = "rw"
 	}
 	return oci.WithMounts([]specs.Mount{{
