@@ -97,24 +97,30 @@ func (d *Daemon) CloseIO(ctx context.Context, id, process string) error {
 	return err
 }
 
-// pauseLimit bounds how long Pause asks again.
-const pauseLimit = 3 * time.Second
+const (
+	// pauseLimit bounds how long Pause asks again.
+	pauseLimit = 3 * time.Second
+	// execLimit bounds how long Pause waits for starts of execs, which take seconds on a machine that is too busy.
+	execLimit = 30 * time.Second
+)
 
 // Pause freezes a task. A freeze of control groups of version 1 fails now and then while
 // processes fork (freezer-subsystem.rst of the kernel's documentation: thaw, and try
 // again), and containerd's shims pass that on. So a task that still runs after an error of
 // its OCI runtime is asked for again, for up to pauseLimit.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
-	limit, cancel := context.WithTimeout(ctx, pauseLimit)
+	starts, cancel := context.WithTimeout(ctx, execLimit)
 	defer cancel()
-	leave, err := d.gates.enter(limit, id, everyStart)
+	leave, err := d.gates.enter(starts, id, everyStart)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil: // its caller may hold the container
-		return fmt.Errorf("an exec has been starting for %v: %w", pauseLimit, errdefs.ErrUnavailable)
+		return fmt.Errorf("an exec has been starting for %v: %w", execLimit, errdefs.ErrUnavailable)
 	}
 	defer leave()
+	limit, cancel := context.WithTimeout(ctx, pauseLimit)
+	defer cancel()
 	for delay := retry.New(20*time.Millisecond, 320*time.Millisecond); ; {
 		_, err := d.tasks.Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: id})
 		err = d.classed(ctx, id, libcontainerd.InitProcess, err, libcontainerd.TaskRunning)

@@ -36,16 +36,16 @@ func KeepSmall() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
-	work.Go(func() { release(ctx, pause, shrink) }) // ends with stop
+	work.Go(func() { release(ctx, pause, Shrink) }) // ends with stop
 	return func() {
 		cancel()
 		work.Wait()
 	}
 }
 
-// shrink collects twice and returns memory to the system. A sync.Pool keeps its contents
+// Shrink collects twice and returns memory to the system. A sync.Pool keeps its contents
 // until the second collection, and each collection halves stacks that are little used.
-func shrink() {
+func Shrink() {
 	runtime.GC()
 	debug.FreeOSMemory()
 }

@@ -1,4 +1,5 @@
-// Package stacks writes the stacks of a process's goroutines to a file at each SIGUSR1.
+// Package stacks writes the stacks of a process's goroutines to a file at each SIGUSR1, and gives back
+// memory that the process does not use.
 package stacks
 
 import (
@@ -10,14 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/internal/atomicfile"
+	"github.com/engine-lite/engine-lite/internal/heap"
 )
 
 // maxSize is the most that is written, in bytes.
 const maxSize = 64 << 20
 
 // OnSignal writes the stacks of all goroutines to the file at path, in place of its
-// contents, at each SIGUSR1. The caller calls stop, which ends this and removes the
-// file. OnSignal calls failed, if that isn't nil, with an error of writing.
+// contents, at each SIGUSR1. Before the file appears, garbage is collected and free memory
+// is returned to the system: whoever reads the process's memory next reads what it uses.
+// The caller calls stop, which ends this and removes the file. OnSignal calls failed, if
+// that isn't nil, with an error of writing.
 func OnSignal(path string, failed func(error)) (stop func()) {
 	asked, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(asked, unix.SIGUSR1)
@@ -26,7 +30,9 @@ func OnSignal(path string, failed func(error)) (stop func()) {
 		for {
 			select {
 			case <-asked:
-				if err := atomicfile.Write(path, all(), 0o600); err != nil && failed != nil {
+				list := all()
+				heap.Shrink()
+				if err := atomicfile.Write(path, list, 0o600); err != nil && failed != nil {
 					failed(err)
 				}
 			case <-done:

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +58,51 @@ func TestOnSignal(t *testing.T) {
 }
 
 func linger(begun chan<- struct{}, end <-chan struct{}) { close(begun); <-end }
+
+// TestGivesMemoryBack makes garbage, asks, and looks at the memory of this process.
+func TestGivesMemoryBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stacks")
+	defer OnSignal(path, func(err error) { t.Error(err) })()
+	const garbage = 64 << 20
+	b := make([]byte, garbage)
+	for i := range b {
+		b[i] = 1
+	}
+	before := anonymousMemory(t)
+	runtime.KeepAlive(b)
+	if err := unix.Kill(os.Getpid(), unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if after := anonymousMemory(t); after > before-garbage/2 {
+		t.Errorf("%d bytes, and %d after the signal", before, after)
+	}
+}
+
+// anonymousMemory is this process's, in bytes: proc_pid_smaps(5).
+func anonymousMemory(t *testing.T) int {
+	data, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "Pss_Anon:"); ok {
+			kib, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("no Pss_Anon")
+	return 0
+}
 
 // TestReportsFailure writes to a directory that does not exist.
 func TestReportsFailure(t *testing.T) {

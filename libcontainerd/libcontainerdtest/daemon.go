@@ -50,6 +50,10 @@ type Daemon struct {
 	down       bool
 }
 
+// noProcess is a pid above all that the kernel gives (PID_MAX_LIMIT, proc_sys_kernel(5)): whoever looks for a process of
+// this daemon on the machine finds none.
+const noProcess = 1 << 22
+
 // task is a container's init process with its execs.
 type task struct {
 	daemon *Daemon
@@ -90,7 +94,7 @@ type proc struct {
 // NewDaemon returns a daemon whose processes use the streams of s.
 func NewDaemon(s *Stdio) *Daemon {
 	return &Daemon{
-		stdio: s, pids: 1000,
+		stdio: s, pids: noProcess,
 		containers: map[string]libcontainerd.Record{}, tasks: map[string]*task{},
 		subs: map[*subscription]bool{}, calls: map[string]int{}, faults: map[point]Fault{},
 		released: make(chan struct{}), lost: make(chan struct{}),

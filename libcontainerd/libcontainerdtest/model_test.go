@@ -246,10 +246,10 @@ func (w *randomSequence) filter() func(libcontainerd.DaemonEvent) []libcontainer
 // publishWrongEvent publishes a wrong event, or makes the daemon use a pid again.
 func (w *randomSequence) publishWrongEvent(id string) {
 	w.Fake.mu.Lock()
-	w.Fake.pids = 1000
+	w.Fake.pids = noProcess
 	w.Fake.mu.Unlock()
 	w.Fake.Publish(libcontainerd.DaemonEvent{Type: libcontainerd.DaemonEventType(w.rng.IntN(10)), ContainerID: id,
-		ProcessID: []string{initProcess, "", "e0", "e1"}[w.rng.IntN(4)], Pid: 1000 + w.rng.IntN(4),
+		ProcessID: []string{initProcess, "", "e0", "e1"}[w.rng.IntN(4)], Pid: noProcess + w.rng.IntN(4),
 		Exit: libcontainerd.Exit{Code: 99, Time: time.Now()}})
 }
 

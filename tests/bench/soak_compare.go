@@ -21,13 +21,14 @@ type gauge struct {
 	slack       float64 // how much it may grow, in MB; 0 for counts, which may not grow
 }
 
-// gauges have slack if Go's collector or the rounding of a file system decides how much
-// free space is kept.
+// gauges have slack if Go's allocator or the rounding of a file system decides how much
+// free space is kept. Memory is what a process has beside files after a collection: how much
+// garbage it has depends on how many containers there were until then, and so on the machine.
 var gauges = []gauge{
-	{"engine-lite memory", "engine MB", 8}, {"engine-lite descriptors", "fds", 0},
+	{"engine-lite memory", "engine MB", 4}, {"engine-lite descriptors", "fds", 0},
 	{"engine-lite goroutines", "gor.", 0},
-	{"runtimed memory", "runtimed MB", 5}, {"runtimed descriptors", "fds", 0}, {"runtimed goroutines", "gor.", 0},
-	{"keeper memory", "keeper MB", 2}, {"keeper descriptors", "fds", 0}, {"keeper goroutines", "gor.", 0},
+	{"runtimed memory", "runtimed MB", 3}, {"runtimed descriptors", "fds", 0}, {"runtimed goroutines", "gor.", 0},
+	{"keeper memory", "keeper MB", 1}, {"keeper descriptors", "fds", 0}, {"keeper goroutines", "gor.", 0},
 	{"processes", "processes", 0}, {"mounts", "mounts", 0}, {"cgroups", "cgroups", 0}, {"files", "files", 0},
 	{"disk", "disk MB", 2}, {"journal", "journal MB", 4},
 }

@@ -48,15 +48,17 @@ func (k *soak) read(ctx context.Context) (*reading, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("no process of %s", p.name)
 		}
-		pss, err := pssOf(pids[i])
-		if err != nil {
-			return nil, err
-		}
-		r.figures[p.name+" memory"] = pss / 1e6
 		r.things[p.name+" descriptors"] = descriptors(pids[i])
+		var err error
 		if r.things[p.name+" goroutines"], err = goroutines(ctx, pids[i], filepath.Join(k.run, p.stacks)); err != nil {
 			return nil, err
 		}
+		// Writing its stacks, the process has collected its garbage.
+		memory, err := memoryOf(pids[i], "Pss_Anon:")
+		if err != nil {
+			return nil, err
+		}
+		r.figures[p.name+" memory"] = memory / 1e6
 	}
 	err := errors.Join(r.readFiles("/run", k.disk), r.readMachine())
 	return r, err

@@ -127,10 +127,12 @@ func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error 
 	if err != nil {
 		return err
 	}
+	r := o.Record()
+	signals.AwaitHandler(ctx, r.Pid, sig, r.StartedAt)
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if r := o.Record(); r.Status == record.StatusPaused && endsContainer(sig, r) {
+	if r = o.Record(); r.Status == record.StatusPaused && endsContainer(sig, r) {
 		if err := ctr.Resume(ctx); err != nil {
 			log.WithError(err).WithField("container", o.ID).Debug(
 				"cannot resume a paused container after the signal that is to end it")

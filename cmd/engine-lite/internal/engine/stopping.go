@@ -12,6 +12,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -102,6 +103,9 @@ func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts 
 		ctr, err := o.Live()
 		if err != nil {
 			return nil // the run has ended
+		}
+		if r := o.Record(); !opts.AskedBefore {
+			signals.AwaitHandler(ctx, r.Pid, opts.Signal, r.StartedAt)
 		}
 		_, err = ctr.Stop(ctx, *opts)
 		if !opts.AskedBefore || !errdefs.IsUnavailable(err) && !errdefs.IsFailedPrecondition(err) {
