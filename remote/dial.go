@@ -23,6 +23,7 @@ import (
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/containerd/containerd/v2/pkg/identifiers"
@@ -71,14 +72,15 @@ const (
 // libcontainerd.Copier, whose documentation says what the methods do. Methods may be
 // called from any goroutine. The caller must Close it.
 type Daemon struct {
-	options    Options
-	conn       *grpc.ClientConn
-	containers containersapi.ContainersClient
-	tasks      tasksapi.TasksClient
-	events     eventsapi.EventsClient
-	version    versionapi.VersionClient
-	health     grpc_health_v1.HealthClient
-	gates      pauseGates
+	options       Options
+	conn          *grpc.ClientConn
+	containers    containersapi.ContainersClient
+	tasks         tasksapi.TasksClient
+	events        eventsapi.EventsClient
+	version       versionapi.VersionClient
+	health        grpc_health_v1.HealthClient
+	introspection introspectionapi.IntrospectionClient
+	gates         pauseGates
 }
 
 // New connects to a daemon and asks for its version. ctx bounds that and nothing after
@@ -101,11 +103,12 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		options: o, conn: conn,
-		containers: containersapi.NewContainersClient(conn),
-		tasks:      tasksapi.NewTasksClient(conn),
-		events:     eventsapi.NewEventsClient(conn),
-		version:    versionapi.NewVersionClient(conn),
-		health:     grpc_health_v1.NewHealthClient(conn),
+		containers:    containersapi.NewContainersClient(conn),
+		tasks:         tasksapi.NewTasksClient(conn),
+		events:        eventsapi.NewEventsClient(conn),
+		version:       versionapi.NewVersionClient(conn),
+		health:        grpc_health_v1.NewHealthClient(conn),
+		introspection: introspectionapi.NewIntrospectionClient(conn),
 	}
 	if _, err := d.version.Version(ctx, &emptypb.Empty{}, grpc.WaitForReady(true)); err != nil {
 		return nil, errors.Join(fmt.Errorf("no answer from the runtime daemon at %q: %w: %w", o.Address,
@@ -178,6 +181,18 @@ func (d *Daemon) Version(ctx context.Context) (name, version string, err error) 
 		name = "containerd"
 	}
 	return name, v.Version, nil
+}
+
+// DefaultRuntime returns the path, on the daemon's machine, of the OCI runtime of containers that name none. It is
+// empty where the daemon doesn't tell: only runtimed does.
+func (d *Daemon) DefaultRuntime(ctx context.Context) (string, error) {
+	r, err := d.introspection.Plugins(ctx, &introspectionapi.PluginsRequest{Filters: []string{"type==io.containerd.runtime.v2"}})
+	for _, p := range r.GetPlugins() {
+		if path := p.GetExports()["oci-runtime"]; path != "" {
+			return path, nil
+		}
+	}
+	return "", err
 }
 
 // Healthy returns nil if the daemon reports that it serves, see gRPC's health checking

@@ -3,11 +3,13 @@ package runtimed_test
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
+	"github.com/containerd/containerd/api/services/introspection/v1"
 	"github.com/containerd/containerd/api/services/namespaces/v1"
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/services/version/v1"
@@ -156,6 +158,10 @@ func TestSmallServices(t *testing.T) {
 	h, err := healthapi.NewHealthClient(d.conn).Check(ctx, &healthapi.HealthCheckRequest{})
 	check(t, err)
 	equal(t, "health", h.Status, healthapi.HealthCheckResponse_SERVING)
+	p, err := introspection.NewIntrospectionClient(d.conn).Plugins(ctx, &introspection.PluginsRequest{})
+	check(t, err)
+	equal(t, "plugins", len(p.Plugins), 1)
+	equal(t, "default runtime", filepath.Base(p.Plugins[0].Exports["oci-runtime"]), "runc")
 
 	n := namespaces.NewNamespacesClient(d.conn)
 	_, err = n.Create(ctx, &namespaces.CreateNamespaceRequest{Namespace: &namespaces.Namespace{Name: "other",

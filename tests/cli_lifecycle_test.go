@@ -26,7 +26,12 @@ func TestVersionAndInfo(t *testing.T) {
 		if out := d.ok(t, "version"); !strings.Contains(out, "engine-lite") {
 			t.Errorf("docker version: %s", out)
 		}
-		d.detached(t, "busybox", "true")
+		id := d.detached(t, "busybox", "true")
+		runtime := d.ok(t, "info", "--format", "{{.DefaultRuntime}} {{(index .Runtimes .DefaultRuntime).Path}}")
+		if got := d.format(t, id, "{{.HostConfig.Runtime}}"); !regexp.MustCompile("^(runc|crun) [^ ]+$").MatchString(runtime) ||
+			!strings.HasPrefix(runtime, got+" ") {
+			t.Errorf("default runtime: %q in info, %q in inspect", runtime, got)
+		}
 		if out := d.ok(t, "info"); !strings.Contains(out, "Server Version: ") || !strings.Contains(out, d.root()) {
 			t.Errorf("docker info: %s", out)
 		}

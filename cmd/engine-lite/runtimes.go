@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -9,10 +11,27 @@ import (
 	"strings"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/remote"
 )
 
 // takenRuntimes are names that mean something without a flag.
-var takenRuntimes = []string{"", "runc", "default", "containerd"}
+var takenRuntimes = []string{"", "runc"}
+
+// defaultRuntime is the name of the OCI runtime of containers that name none. A runtimed of before, which a keeper may
+// still run, doesn't tell its choice; like containerd's shim it is called runc then.
+func (c *config) defaultRuntime(ctx context.Context, d *remote.Daemon) (string, error) {
+	switch {
+	case c.runtime != "":
+		return c.runtime, nil
+	case c.onContainerd():
+		return "runc", nil
+	}
+	path, err := d.DefaultRuntime(ctx)
+	if err != nil {
+		return "", fmt.Errorf("default OCI runtime: %w", err)
+	}
+	return filepath.Base(cmp.Or(path, "runc")), nil
+}
 
 // addedRuntimes reads the flags --add-runtime, of the form NAME=PATH, and
 // --runtime-arg, of the form NAME=ARGUMENT. A path without a slash is looked for in

@@ -55,13 +55,17 @@ func (c *config) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer closing(&err, release)
+	name, err := c.defaultRuntime(starting, daemon)
+	if err != nil {
+		return err
+	}
 	runs, groups, err := c.withParentGroup(daemon)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, groups.Close)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: c.runtimeName(), Runtimes: runtimes, Shims: c.onContainerd(),
+		Root: c.root, Version: version, Runtime: name, Runtimes: runtimes, Shims: c.onContainerd(),
 		ExternalLogs: filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
@@ -107,17 +111,6 @@ func (c *config) serveAPI(ctx context.Context, h *api.Handler, hold *keeper.Clie
 
 // closing joins the error of a deferred close.
 func closing(err *error, fn func() error) { *err = errors.Join(*err, fn()) }
-
-func (c *config) runtimeName() string {
-	switch {
-	case c.runtime != "":
-		return c.runtime
-	case c.onContainerd():
-		return "containerd"
-	default:
-		return "default"
-	}
-}
 
 func (c *config) keeperOptions() keeper.Options {
 	o := keeper.Options{

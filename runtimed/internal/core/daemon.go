@@ -132,6 +132,9 @@ func (d *Daemon) Close() error {
 	return errors.Join(d.parent.Close(), d.lock.Close())
 }
 
+// DefaultRuntime is the absolute path of the OCI runtime of containers that name none.
+func (d *Daemon) DefaultRuntime() string { return d.runtime }
+
 func (d *Daemon) tmp() string { return filepath.Join(d.opts.Root, ".tmp") }
 
 // lockRoot makes the root and its directory for temporary files, and locks it for as long as the returned file is open.

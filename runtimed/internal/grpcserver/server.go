@@ -56,7 +56,7 @@ func New(ctx context.Context, d *core.Daemon, config Config) *grpc.Server {
 	eventsapi.RegisterEventsServer(s, &eventsAPI{d: d, daemon: ctx})
 	namespaces.RegisterNamespacesServer(s, &namespacesAPI{d: d})
 	version.RegisterVersionServer(s, &versionAPI{version: config.Version})
-	introspection.RegisterIntrospectionServer(s, &introspectionAPI{})
+	introspection.RegisterIntrospectionServer(s, &introspectionAPI{runtime: d.DefaultRuntime()})
 	healthapi.RegisterHealthServer(s, health.NewServer())
 	return s
 }

@@ -20,10 +20,10 @@ func (a *versionAPI) Version(context.Context, *emptypb.Empty) (*version.VersionR
 	return &version.VersionResponse{Version: a.version, Revision: "engine-lite-runtimed"}, nil
 }
 
-// introspectionAPI is the part of containerd's introspection service that clients ask at their start. There are no
-// plugins.
+// introspectionAPI is the part of containerd's introspection service that clients ask at their start.
 type introspectionAPI struct {
 	introspection.UnimplementedIntrospectionServer
+	runtime string // path of the default OCI runtime
 }
 
 // Server tells the daemon's process id.
@@ -31,9 +31,12 @@ func (*introspectionAPI) Server(context.Context, *emptypb.Empty) (*introspection
 	return &introspection.ServerResponse{Pid: uint64(os.Getpid())}, nil
 }
 
-// Plugins lists none.
-func (*introspectionAPI) Plugins(
+// Plugins lists one, which has containerd's name for the plugin that runs tasks. Its export "oci-runtime" is the path of
+// the default OCI runtime. Filters are passed over.
+func (a *introspectionAPI) Plugins(
 	context.Context, *introspection.PluginsRequest,
 ) (*introspection.PluginsResponse, error) {
-	return &introspection.PluginsResponse{}, nil
+	return &introspection.PluginsResponse{Plugins: []*introspection.Plugin{{
+		Type: "io.containerd.runtime.v2", ID: "task", Exports: map[string]string{"oci-runtime": a.runtime},
+	}}}, nil
 }

@@ -17,7 +17,8 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	}
 	r := o.Record()
 	answer := inspect.Container(r, inspect.Place{
-		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(), ExecIDs: e.ExecIDs(r.ID),
+		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(),
+		Runtime: e.opts.Runtime, ExecIDs: e.ExecIDs(r.ID),
 	})
 	if size {
 		written, err := e.images.Usage(ctx, r.ID)

@@ -51,8 +51,12 @@ func (e *Engine) runtimeType(runtime string) string {
 	return runtime
 }
 
-// chooseRuntime puts a container's runtime into the options of its record.
+// chooseRuntime puts a container's runtime into the options of its record. containerd's name for the type of runc's shim
+// means runc, too, where the runtime daemon has no shims.
 func (e *Engine) chooseRuntime(o *libcontainerd.CreateOptions, runtime string) error {
+	if _, there := e.opts.Runtimes["runc"]; there && runtime == runcType && !e.opts.Shims {
+		runtime = "runc"
+	}
 	if err := e.checkRuntime(runtime); err != nil {
 		return err // it was there when the container was made
 	}

@@ -20,18 +20,22 @@ type Place struct {
 	Dir, LogPath string
 	// Snapshotter made its root filesystem.
 	Snapshotter string
+	// Runtime is the name of the OCI runtime of containers that name none.
+	Runtime string
 	// ExecIDs are those that are known, sorted; nil where there are none.
 	ExecIDs []string
 }
 
 // Container is the answer to an inspect.
 func Container(r *record.Record, at Place) container.InspectResponse {
+	hostConfig := HostConfig(r.HostConfig)
+	hostConfig.Runtime = cmp.Or(hostConfig.Runtime, at.Runtime)
 	return container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: r.Args,
 		State: state(r), RestartCount: r.RestartCount, Image: r.Image, Name: "/" + r.Name,
 		ResolvConfPath: filepath.Join(at.Dir, "resolv.conf"), HostnamePath: filepath.Join(at.Dir, "hostname"),
 		HostsPath: filepath.Join(at.Dir, "hosts"), LogPath: at.LogPath, Driver: at.Snapshotter, Platform: "linux",
-		ExecIDs: at.ExecIDs, HostConfig: HostConfig(r.HostConfig), Config: Config(r.Config),
+		ExecIDs: at.ExecIDs, HostConfig: hostConfig, Config: Config(r.Config),
 		GraphDriver:     &storage.DriverData{Name: at.Snapshotter, Data: map[string]string{}},
 		Mounts:          []container.MountPoint{},
 		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: endpoints(r)},
