@@ -164,7 +164,7 @@ func TestHostileSpecs(t *testing.T) {
 func TestLargeSpec(t *testing.T) {
 	d := startDaemon(t, "runc")
 	spec := d.spec("large", "exit 4")
-	spec.Annotations = map[string]string{"large": strings.Repeat("x", 8<<20)}
+	spec.Annotations = map[string]string{"large": strings.Repeat("x", 5<<20)} // gRPC takes 4 MiB by default
 	d.record("large", spec)
 	check(t, d.create("large", nil, false))
 	d.killRuntimed() // which asks the OCI runtime for the state, with all annotations
