@@ -42,7 +42,7 @@ var ranElsewhere = func() []libcontainerdtest.Without {
 }()
 
 // TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of
-// containerd's shims for runc: exec, state and stop on 2.4. A long run has the whole suite
+// containerd's shims for runc: state and stop on 2.4. A long run has the whole suite
 // on 2.4, and exec, state and stop on 1.6.
 func TestContractOnRunscShim(t *testing.T) {
 	criuInPath(t)
@@ -52,6 +52,9 @@ func TestContractOnRunscShim(t *testing.T) {
 		without := slices.Concat(beyondRunscShim, unprovedOnRunscShim)
 		if !long || release.version == "1.6" {
 			without = append(without, ranElsewhere...)
+		}
+		if !long {
+			without = append(without, libcontainerdtest.Without{Case: "exec/", Reason: "runs in long runs"})
 		}
 		if os.Getenv(beyondRunscToo) != "" {
 			without = nil
