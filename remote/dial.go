@@ -29,7 +29,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -153,14 +152,6 @@ func traced(ctx context.Context) context.Context {
 		ctx = metadata.AppendToOutgoingContext(ctx, key, header.Get(key))
 	}
 	return ctx
-}
-
-// native returns a gRPC error as an error with a class of errdefs.
-func native(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errgrpc.ToNative(err)
 }
 
 // Close closes the connection, and ends all calls that are in progress.

@@ -45,6 +45,7 @@ type hostile struct {
 	containers []*containersapi.Container
 	cut        error // how streams end
 	hang       bool  // calls about tasks wait for their context
+	fails      error // what calls about tasks answer
 	refusals   int   // how many pauses fail before one succeeds; 0 is a server without Pause
 	pauses     int
 }
@@ -69,6 +70,9 @@ func (h *hostile) answer(ctx context.Context) error {
 	if h.hang {
 		<-ctx.Done()
 		return ctx.Err()
+	}
+	if h.fails != nil {
+		return h.fails
 	}
 	return grpc.SetTrailer(ctx, h.trailer)
 }
