@@ -142,6 +142,7 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 			return err
 		}
 		r.Delete(tx)
+		e.DeleteUnread(tx, o.ID)
 		if action == "" {
 			return nil
 		}

@@ -46,7 +46,12 @@ func (e *Engine) restore(ctx context.Context) (idle []*task, err error) {
 		}
 		delete(execs, r.ID)
 	}
-	return idle, e.ForgetExecs(ctx, slices.Concat(slices.Collect(maps.Values(execs))...))
+	if err := e.ForgetExecs(ctx, slices.Concat(slices.Collect(maps.Values(execs))...)); err != nil {
+		return nil, err
+	}
+	return idle, e.ForgetUnread(ctx, func(id string) bool {
+		return slices.ContainsFunc(records, func(r *record.Record) bool { return r.ID == id })
+	})
 }
 
 // restoreRun takes a container up that ran when the journal last knew. A client

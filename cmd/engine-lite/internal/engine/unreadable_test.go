@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,4 +214,36 @@ func TestUnreadableOthers(t *testing.T) {
 		t.Errorf("the external container's record is %q", got)
 	}
 	f.events("create", "start")
+}
+
+// TestUnreadableExec has records of execs that cannot be read. Each goes with its container; one whose container is gone
+// already goes at the start of the engine.
+func TestUnreadableExec(t *testing.T) {
+	raw := store.Text(record.Execs.Name, "raw exec")
+	r := newRig(t)
+	id, other := r.create("c1", "exit 0"), r.create("c2", "exit 0")
+	r.reopen(func(tx *store.Tx) error {
+		return errors.Join(
+			raw.Put(tx, "newer", `{"Schema":9,"ID":"newer","Container":"`+id+`","Cmd":1}`),
+			raw.Put(tx, "form", `{"ID":"form","Container":"`+id+`","Pid":"7"}`),
+			raw.Put(tx, "others", `{"ID":"others","Container":"`+other+`","Request":{}}`),
+			raw.Put(tx, "orphan", `{"Schema":9,"ID":"orphan","Container":"removed"}`),
+		)
+	})
+	left := func(want ...string) {
+		t.Helper()
+		var got []string
+		must(t, r.e.store.View(func(s *journal.Snapshot) error {
+			return s.ForEach(record.Execs.Name, func(id string, _ []byte) error { got = append(got, id); return nil })
+		}))
+		if !slices.Equal(got, want) {
+			t.Errorf("records of %v are left, want %v", got, want)
+		}
+	}
+	left("form", "newer", "others")
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	left("others")
+	r.reopen(edit(other, func(rec *record.Record) { rec.Status = record.StatusRemoving })) // killed in a removal
+	left()
+	r.empty()
 }

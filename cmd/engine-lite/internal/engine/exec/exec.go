@@ -50,6 +50,8 @@ type Config struct {
 // Execs has the execs of an engine. Its methods may be called from any goroutine.
 type Execs struct {
 	c Config
+	// unread are the ids of records that cannot be read, by container. ReadExecs finds them, and nothing changes them.
+	unread map[string][]string
 
 	mu    sync.Mutex
 	byID  map[string]*instance

@@ -39,16 +39,20 @@ func (e *Execs) of(container string) []*instance {
 	return list
 }
 
-// ReadExecs reads the journal's records of execs, by container.
+// ReadExecs reads the journal's records of execs, by container. It is called once, before the engine serves.
 func (e *Execs) ReadExecs() (map[string][]record.Exec, error) {
 	found := map[string][]record.Exec{}
+	e.unread = map[string][]string{}
 	err := e.c.Store.View(func(s *journal.Snapshot) error {
 		return record.Execs.ForEachOr(s, func(_ string, r record.Exec) error {
 			found[r.Container] = append(found[r.Container], r)
 			return nil
-		}, func(id string, _ []byte, why error) error {
+		}, func(id string, raw []byte, why error) error {
 			log.WithError(why).WithField("exec", id).Error(
-				"cannot read the record of an exec; the exit of the exec is not reported")
+				"cannot read the record of an exec; the exit of the exec is not reported, " +
+					"and the record stays until its container is removed")
+			container := record.ContainerOfExec(raw)
+			e.unread[container] = append(e.unread[container], id)
 			return nil
 		})
 	})
@@ -92,6 +96,33 @@ func (e *Execs) ForgetExecs(ctx context.Context, stale []record.Exec) error {
 	return e.c.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, r := range stale {
 			record.Execs.Delete(tx, r.ID)
+		}
+		return nil
+	})
+}
+
+// DeleteUnread deletes the records of a container's execs that cannot be read. Those that can be read end with the run.
+func (e *Execs) DeleteUnread(tx *store.Tx, container string) {
+	for _, id := range e.unread[container] {
+		record.Execs.Delete(tx, id)
+	}
+}
+
+// ForgetUnread deletes the records that cannot be read of execs whose container is gone: an earlier release left them.
+// A record that does not even say its container stays.
+func (e *Execs) ForgetUnread(ctx context.Context, exists func(container string) bool) error {
+	var gone []string
+	for container := range e.unread {
+		if container != "" && !exists(container) {
+			gone = append(gone, container)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return e.c.Store.Update(ctx, func(tx *store.Tx) error {
+		for _, container := range gone {
+			e.DeleteUnread(tx, container)
 		}
 		return nil
 	})

@@ -1,5 +1,7 @@
 package record
 
+import "github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+
 // Exec is what the journal has of an exec while it runs, so that the next engine takes it up.
 type Exec struct {
 	// Schema is the version of the stored form.
@@ -28,4 +30,12 @@ type ExecRequest struct {
 	Cmd          []string
 
 	Unknown Unknown `json:",embed"`
+}
+
+// ContainerOfExec returns the id of the container in an exec's record that cannot be read; empty where the record does
+// not say.
+func ContainerOfExec(raw []byte) string {
+	var x struct{ Container string }
+	_ = store.Unmarshal(raw, &x) // which sets what can be read
+	return x.Container
 }
