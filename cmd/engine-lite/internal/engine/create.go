@@ -233,7 +233,7 @@ func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*reco
 		ID: hexID, Created: time.Now().UTC(),
 		Config: config, HostConfig: hostConfig,
 		Path: argv[0], Args: argv[1:],
-		Image: img.ID.String(), ImageName: req.Image,
+		Image: img.ID.String(), ImageName: req.Image, ImageManifest: request.ImageManifest(img.Manifest, img.Config.Platform),
 	}, nil
 }
 

@@ -258,3 +258,24 @@ func TestUnbornIsHidden(t *testing.T) {
 	must(t, r.e.forget(t.Context(), o))
 	r.empty()
 }
+
+// TestCreateKeepsTheManifest checks that a container shows the manifest that it was made from, whatever becomes of the
+// image, and after a restart of the engine.
+func TestCreateKeepsTheManifest(t *testing.T) {
+	r := newRig(t)
+	img, err := r.e.images.Resolve(t.Context(), "box")
+	must(t, err)
+	id := r.create("", "exit 0")
+	_, err = r.e.ImageRemove(t.Context(), "box", true, false)
+	must(t, err)
+	r.reopen()
+	is, err := r.e.ContainerInspect(t.Context(), id, false)
+	must(t, err)
+	d := is.ImageManifestDescriptor
+	if d == nil || d.Digest != img.Manifest.Digest || d.Size != img.Manifest.Size || d.MediaType != img.Manifest.MediaType {
+		t.Fatalf("%+v, not %+v", d, img.Manifest)
+	}
+	if d.Platform.OS != img.Config.OS || d.Platform.Architecture != img.Config.Architecture {
+		t.Errorf("platform %+v, not %+v", d.Platform, img.Config.Platform)
+	}
+}

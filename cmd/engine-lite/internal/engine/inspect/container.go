@@ -39,6 +39,8 @@ func Container(r *record.Record, at Place) container.InspectResponse {
 		GraphDriver:     &storage.DriverData{Name: at.Snapshotter, Data: map[string]string{}},
 		Mounts:          []container.MountPoint{},
 		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: endpoints(r)},
+
+		ImageManifestDescriptor: imageManifest(r.ImageManifest),
 	}
 }
 

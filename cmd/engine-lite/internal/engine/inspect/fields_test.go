@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -150,6 +151,36 @@ func TestEveryFieldOfARecordIsKept(t *testing.T) {
 	in := inspect.Exec(record.Exec{ID: "x", Request: *x}, false, nil)
 	if in.ProcessConfig.User != x.User || !in.OpenStdin || !in.ProcessConfig.Tty || !*in.ProcessConfig.Privileged {
 		t.Errorf("%+v", in)
+	}
+}
+
+// TestImageManifest has all fields of a descriptor kept and shown. A new field of OCI's type
+// fails here until it is.
+func TestImageManifest(t *testing.T) {
+	var want ocispec.Descriptor
+	fill(reflect.ValueOf(&want).Elem(), 0)
+	r := &record.Record{
+		Config: &record.Config{}, HostConfig: &record.HostConfig{}, ImageManifest: request.ImageManifest(want, ocispec.Platform{}),
+	}
+	var again record.Record
+	stored(t, r, &again)
+	if got := inspect.Container(&again, inspect.Place{}).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
+		t.Errorf("inspect: %+v, not %+v", got, want)
+	}
+	if got := inspect.Summary(&again, time.Now()).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
+		t.Errorf("list: %+v, not %+v", got, want)
+	}
+	platform := *want.Platform
+	want.Platform = nil
+	r.ImageManifest = request.ImageManifest(want, platform)
+	want.Platform = &platform
+	if got := inspect.Container(r, inspect.Place{}).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
+		t.Errorf("with the platform of the configuration: %+v, not %+v", got, want)
+	}
+	r.ImageManifest = nil // an older release has made the container
+	if inspect.Container(r, inspect.Place{}).ImageManifestDescriptor != nil ||
+		inspect.Summary(r, time.Now()).ImageManifestDescriptor != nil {
+		t.Error("a container whose manifest is not known is shown with one")
 	}
 }
 

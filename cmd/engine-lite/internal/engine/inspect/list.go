@@ -23,6 +23,8 @@ func Summary(r *record.Record, now time.Time) container.Summary {
 		Health:          HealthSummary(r),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
 		Mounts:          []container.MountPoint{},
+
+		ImageManifestDescriptor: imageManifest(r.ImageManifest),
 	}
 	s.HostConfig.NetworkMode = string(r.HostConfig.NetworkMode)
 	s.HostConfig.Annotations = r.HostConfig.Annotations

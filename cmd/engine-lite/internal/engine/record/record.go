@@ -47,6 +47,8 @@ type Record struct {
 	// Image is the image's id, ImageName what the user asked for.
 	Image     string
 	ImageName string
+	// ImageManifest is nil in the records of the releases before it was kept.
+	ImageManifest *ImageManifest `json:",omitempty"`
 
 	Status Status
 	Pid    int
