@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"maps"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -228,11 +227,12 @@ func (a *API) imageID(ctx context.Context, ref string) string {
 // imageEvent appends an event about an image, with the names that Docker gives it
 // there.
 func (a *API) imageEvent(ctx context.Context, action, id, name string) error {
-	attributes := map[string]string{"name": name}
+	var labels map[string]string
 	if img, err := a.images.Resolve(ctx, id); err == nil {
-		maps.Copy(attributes, img.Config.Config.Labels)
-		attributes["name"] = name
+		labels = img.Config.Config.Labels
 	}
+	attributes := store.FittingLabels(labels)
+	attributes["name"] = name
 	return a.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		tx.Append(journal.Event{Time: time.Now().UTC(), Type: "image", Action: action, ID: id, Attributes: attributes})
 		return nil

@@ -1,13 +1,9 @@
 package containers
 
 import (
-	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -93,70 +89,23 @@ func CheckLabels(r *record.Record) error {
 // Event is the event of a change, with the attributes that Docker's
 // events of a container have: its labels, image and name.
 func Event(r *record.Record, c Change) journal.Event {
-	a := map[string]string{}
+	var labels map[string]string
 	if r.Config != nil {
-		maps.Copy(a, r.Config.Labels)
-		a = fitting(a)
+		labels = r.Config.Labels
 	}
+	a := store.FittingLabels(labels)
 	a["image"], a["name"] = r.ImageName, r.Name
 	if c.Attributes != nil {
 		maps.Copy(a, c.Attributes(r))
 	}
 	return journal.Event{
-		Time: time.Now().UTC(), Type: "container", Action: cut(c.Action, maxAction), ID: r.ID,
+		Time: time.Now().UTC(), Type: "container", Action: store.Cut(c.Action, maxAction), ID: r.ID,
 		Generation: r.Generation, Attributes: a, Recovered: c.Recovered,
 	}
 }
 
-// An event has less than 1 MiB (journal.Tx.Append), and must never be refused: an exit may wait behind it. So what users
-// choose without a bound is cut: the command of an exec, which is in the action, and labels, which the annotations of an
-// external container are, too.
-const (
-	maxAction    = 256 << 10 // bytes
-	maxAllLabels = 640 << 10 // bytes of all keys and values: above MaxLabels
-	longLabel    = 1 << 10   // bytes that are left of a value that is cut
-)
-
-// fitting returns labels with the longest values cut, so that all together have maxAllLabels bytes at most. Where
-// that is not enough, labels are left out. It changes a.
-func fitting(a map[string]string) map[string]string {
-	sizeOf := func(key string) int { return len(key) + len(a[key]) + 2*binary.MaxVarintLen32 } // with both lengths
-	size := 0
-	for key := range a {
-		size += sizeOf(key)
-	}
-	if size <= maxAllLabels {
-		return a
-	}
-	longestFirst := slices.SortedFunc(maps.Keys(a), func(x, y string) int {
-		return cmp.Or(len(a[y])-len(a[x]), strings.Compare(x, y))
-	})
-	for _, key := range longestFirst {
-		if size <= maxAllLabels || len(a[key]) <= longLabel {
-			break
-		}
-		size -= sizeOf(key)
-		a[key] = cut(a[key], longLabel)
-		size += sizeOf(key)
-	}
-	for _, key := range longestFirst { // so many are no use to anybody
-		if size <= maxAllLabels {
-			break
-		}
-		size -= sizeOf(key)
-		delete(a, key)
-	}
-	return a
-}
-
-// cut leaves the beginning of a text that is longer than limit bytes, with three dots behind it.
-func cut(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	const dots = "..."
-	return strings.ToValidUTF8(text[:limit-len(dots)], "") + dots
-}
+// maxAction bounds the bytes of an action: the command of an exec is in it.
+const maxAction = 256 << 10
 
 // ErrUnchanged leaves a record as it is.
 var ErrUnchanged = errors.New("nothing to change")
