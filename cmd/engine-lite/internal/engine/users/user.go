@@ -4,7 +4,6 @@ package users
 import (
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
@@ -38,73 +36,24 @@ func Layers(mounts []mount.Mount) []string {
 	return dirs
 }
 
-// openIn opens a regular file of the upmost directory that has it. Links are
-// followed within that directory only; nil where no directory has the file, or
-// where the upmost has something else in its place.
-//
-// os.Root follows the links, not RootPath of github.com/containerd/continuity/fs: that
-// returns a path, which a running container may lead elsewhere before it is opened
-// (TestSwappedDirectory).
-func openIn(dirs []string, name string) *os.File {
-	for _, dir := range dirs {
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			continue
-		}
-		f, decided := openAt(root, name)
-		_ = root.Close()
-		if decided {
-			return f
-		}
-	}
-	return nil
-}
-
-// openAt looks for the file in one layer. It is decided there unless the layer
-// says nothing of it: a whiteout, which is a character device, hides what the
-// layers below have, and so does an opaque directory (overlayfs). Nothing but a
-// regular file is opened: the container may have put a pipe or a device there.
-func openAt(root *os.Root, name string) (f *os.File, decided bool) {
-	for i, c := range name + "/" {
-		if c != '/' {
-			continue
-		}
-		info, err := root.Lstat(name[:i])
-		switch {
-		case err != nil:
-			return nil, decided
-		case info.Mode()&os.ModeCharDevice != 0, info.Mode().IsRegular() && i < len(name):
-			return nil, true
-		case info.IsDir():
-			decided = decided || opaque(filepath.Join(root.Name(), name[:i]))
-		}
-	}
-	if info, err := root.Stat(name); err != nil || !info.Mode().IsRegular() {
-		return nil, true
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, true
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = f.Close()
-		return nil, true
-	}
-	return f, true
-}
-
-// opaque tells whether a directory hides what the layers below have in it.
-func opaque(dir string) bool {
-	var value [1]byte
-	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
-	return err == nil && n == 1 && value[0] == 'y'
-}
-
 // Resolve turns Docker's user[:group], names or numbers, and more groups
-// into ids, with /etc/passwd and /etc/group of the container.
+// into ids, with /etc/passwd and /etc/group of the container. InvalidArgument where
+// there is no such user or group.
 func Resolve(dirs []string, spec string, groups []string) (specs.User, error) {
-	passwd, group := openIn(dirs, "etc/passwd"), openIn(dirs, "etc/group")
+	root, err := openRoot(dirs)
+	if err != nil {
+		return specs.User{}, err
+	}
+	defer root.close()
+	passwd, err := root.open("etc/passwd")
+	if err != nil {
+		return specs.User{}, err
+	}
+	group, err := root.open("etc/group")
 	defer closeFiles(passwd, group)
+	if err != nil {
+		return specs.User{}, err
+	}
 	found, err := user.GetExecUser(spec, nil, reader(passwd), reader(group))
 	if err != nil {
 		return specs.User{}, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)

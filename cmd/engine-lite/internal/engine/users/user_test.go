@@ -96,6 +96,16 @@ func TestUpperLayerHides(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("linked"), 0o600))
 			return os.Symlink("../x", filepath.Join(etc(dir), "passwd"))
 		}, "linked"},
+		"absolute link to another layer": {func(dir string) error {
+			return os.Symlink("/secret", filepath.Join(etc(dir), "passwd"))
+		}, "s"},
+		"absolute link for etc": {func(dir string) error {
+			must(t, os.MkdirAll(filepath.Join(dir, "usr", "etc"), 0o755))
+			must(t, os.Symlink("../../../../etc.old/passwd", filepath.Join(dir, "usr", "etc", "passwd")))
+			must(t, os.Symlink("/", filepath.Join(dir, "etc.old")))
+			must(t, os.WriteFile(filepath.Join(dir, "passwd"), []byte("linked"), 0o600))
+			return os.Symlink("/usr/etc/", filepath.Join(dir, "etc"))
+		}, "linked"},
 		"link out": {func(dir string) error {
 			return os.Symlink(filepath.Join(lower, "secret"), filepath.Join(etc(dir), "passwd"))
 		}, ""},
@@ -113,8 +123,8 @@ func TestUpperLayerHides(t *testing.T) {
 		upper := t.TempDir()
 		must(t, c.upper(upper))
 		got := ""
-		if f := openIn([]string{upper, lower}, name); f != nil {
-			raw, err := os.ReadFile(f.Name())
+		if f := openIn(t, []string{upper, lower}, name); f != nil {
+			raw, err := io.ReadAll(f)
 			must(t, err)
 			closeFiles(f)
 			got = string(raw)
@@ -123,6 +133,17 @@ func TestUpperLayerHides(t *testing.T) {
 			t.Errorf("%s: %q, not %q", what, got, c.want)
 		}
 	}
+}
+
+// openIn opens a file of layers.
+func openIn(t testing.TB, layers []string, name string) *os.File {
+	t.Helper()
+	root, err := openRoot(layers)
+	must(t, err)
+	defer root.close()
+	f, err := root.open(name)
+	must(t, err)
+	return f
 }
 
 // TestSwappedDirectory has a container swap its /etc for a link out of it while the engine looks a user up. The engine
@@ -148,7 +169,7 @@ func TestSwappedDirectory(t *testing.T) {
 		}
 	}()
 	for inside := 0; inside < 1000; {
-		f := openIn([]string{dir}, "etc/passwd")
+		f := openIn(t, []string{dir}, "etc/passwd")
 		if f == nil {
 			continue // the link was there
 		}
