@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -75,10 +76,10 @@ type oldImage struct {
 	Author        string
 	GraphDriver   storage.DriverData
 	Config        *oldImageConfig
-	// Container and ContainerConfig went with API 1.45, VirtualSize with 1.44.
-	Container       *string           `json:",omitempty"`
-	ContainerConfig *container.Config `json:",omitempty"`
-	VirtualSize     int64             `json:",omitempty"`
+	// Container and ContainerConfig went with API 1.45, VirtualSize with 1.44. The first two said how an image was built.
+	Container       *string         `json:",omitempty"`
+	ContainerConfig json.RawMessage `json:",omitempty"`
+	VirtualSize     int64           `json:",omitempty"`
 }
 
 // oldImageConfig has all fields of a container's, and the empty ones too.
@@ -104,7 +105,7 @@ func inspectedImage(img image.InspectResponse, v version) any {
 		old.GraphDriver = *img.GraphDriver
 	}
 	if v.before(45) {
-		old.Container, old.ContainerConfig = new(string), &container.Config{}
+		old.Container, old.ContainerConfig = new(string), json.RawMessage("null")
 	}
 	if v.before(44) {
 		old.VirtualSize = img.Size

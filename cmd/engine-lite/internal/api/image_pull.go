@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -63,6 +64,6 @@ func (h imageHandlers) importTar(w *response, r *request) error {
 		ref += ":" + tag
 	}
 	p := w.progress(r.Context())
-	message, changes := r.query.Get("message"), r.query["changes"]
+	message, changes := cmp.Or(r.query.Get("message"), "Imported from -"), r.query["changes"]
 	return p.finish(h.engine.ImageImport(r.Context(), r.Body, ref, message, changes, p.sendMessage))
 }

@@ -47,7 +47,7 @@ func TestEventsSinceAndUntil(t *testing.T) {
 		Until: time.Now().Add(50 * time.Millisecond)}); !slices.Equal(got, all[3:]) {
 		t.Errorf("since the middle: %v", got)
 	}
-	if got := r.collect(eventstream.Options{Until: begin}); !slices.Equal(got, []string{"import"}) {
+	if got := r.collect(eventstream.Options{Until: begin}); !slices.Equal(got, []string{"tag", "import"}) {
 		t.Errorf("all of the past: %v", got)
 	}
 	if got := r.collect(eventstream.Options{Since: begin, Until: begin}); len(got) != 0 {

@@ -29,7 +29,7 @@ type Backend interface {
 	Load(ctx context.Context, r io.Reader) ([]LoadedImage, error)
 	Import(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error)
 	Pull(ctx context.Context, ref string, o PullOptions, progress func(jsonstream.Message)) error
-	Save(ctx context.Context, refs []string, w io.Writer) error
+	Save(ctx context.Context, refs []string, w io.Writer) ([]digest.Digest, error)
 }
 
 // Containers say which images are in use.
@@ -160,6 +160,12 @@ func (a *API) ImageImport(ctx context.Context, r io.Reader, ref, message string,
 	if err != nil {
 		return err
 	}
+	if ref != "" {
+		full, _ := Familiar(ref)
+		if err := a.imageEvent(ctx, "tag", id.String(), full); err != nil {
+			return err
+		}
+	}
 	if err := a.imageEvent(ctx, "import", id.String(), id.String()); err != nil {
 		return err
 	}
@@ -200,15 +206,12 @@ func (a *API) ImagePull(ctx context.Context, ref, platform string, auth apiregis
 
 // ImageSave writes images as one archive.
 func (a *API) ImageSave(ctx context.Context, refs []string, w io.Writer) error {
-	var ids []string
-	for _, ref := range refs {
-		ids = append(ids, a.imageID(ctx, ref))
-	}
-	if err := a.images.Save(ctx, refs, w); err != nil {
+	saved, err := a.images.Save(ctx, refs, w)
+	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if err := a.imageEvent(ctx, "save", id, id); err != nil {
+	for _, id := range saved {
+		if err := a.imageEvent(ctx, "save", id.String(), id.String()); err != nil {
 			return err
 		}
 	}

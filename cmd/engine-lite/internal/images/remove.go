@@ -65,6 +65,9 @@ func (s *Store) planRemoval(ref string) (*removal, error) {
 
 func planName(c *catalog, ref string, rec *record) *removal {
 	p := &removal{ref: ref, drop: []*record{rec}, last: true}
+	if rec.named != nil {
+		p.ref = reference.FamiliarString(rec.named)
+	}
 	if rec.image != nil {
 		p.id = rec.image.ID
 		p.last = len(c.byID[p.id]) == 1

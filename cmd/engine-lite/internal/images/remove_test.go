@@ -237,7 +237,7 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var archive bytes.Buffer
-	if err := s.Save(t.Context(), []string{"a:1", "many:1", one.id().String(), "a:2"}, &archive); err != nil {
+	if _, err := s.Save(t.Context(), []string{"a:1", "many:1", one.id().String(), "a:2"}, &archive); err != nil {
 		t.Fatal(err)
 	}
 	other := openStore(t, overlayfs)
@@ -249,8 +249,8 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	// A name without a tag is all its tags.
 	archive.Reset()
-	if err := s.Save(t.Context(), []string{"a"}, &archive); err != nil {
-		t.Fatal(err)
+	if saved, err := s.Save(t.Context(), []string{"a"}, &archive); err != nil || len(saved) != 2 {
+		t.Fatalf("%d images, %v", len(saved), err)
 	}
 	other = openStore(t, overlayfs)
 	load(t, other, archive.Bytes())
@@ -260,7 +260,7 @@ func TestSaveAndLoad(t *testing.T) {
 		}
 	}
 	archive.Reset()
-	if err := s.Save(t.Context(), []string{"a:1", "zzz"}, &archive); !errdefs.IsNotFound(err) || archive.Len() != 0 {
+	if _, err := s.Save(t.Context(), []string{"a:1", "zzz"}, &archive); !errdefs.IsNotFound(err) || archive.Len() != 0 {
 		t.Errorf("unknown image: %v, %d bytes", err, archive.Len())
 	}
 }

@@ -14,36 +14,40 @@ import (
 
 // Save writes the images that refs mean as one archive that Load, and Docker,
 // can read. A reference by name keeps that name, one by id has none. Nothing
-// is written if a reference is unknown (NotFound).
-func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
+// is written if a reference is unknown (NotFound). It returns the image of each
+// reference, where a name without a tag stands for all its tags.
+func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) ([]digest.Digest, error) {
 	ctx, release, err := s.hold(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer release()
-	targets, names, err := s.saved(refs)
+	ids, targets, names, err := s.saved(refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	options := []archive.ExportOpt{archive.WithPlatform(s.platform), archive.WithSkipMissing(s.content)}
 	for _, target := range targets {
 		options = append(options, archive.WithManifest(target, names[target.Digest]...))
 	}
 	if err := archive.Export(ctx, s.content, w, options...); err != nil {
-		return fmt.Errorf("cannot save images: %w", err)
+		return nil, fmt.Errorf("cannot save images: %w", err)
 	}
-	return nil
+	return ids, nil
 }
 
-// saved returns the targets that refs mean, each once, and the names to save for each.
-func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[digest.Digest][]string, err error) {
+// saved returns the images that refs mean, their targets, each once, and the names to save for each target.
+func (s *Store) saved(refs []string) (
+	ids []digest.Digest, targets []ocispec.Descriptor, names map[digest.Digest][]string, err error,
+) {
 	c := s.names.Load()
 	names = make(map[digest.Digest][]string)
 	for _, ref := range c.withTags(refs) {
 		rec, err := c.find(ref)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
+		ids = append(ids, rec.image.ID)
 		d := rec.Target.Digest
 		if _, known := names[d]; !known {
 			targets = append(targets, rec.Target)
@@ -55,7 +59,7 @@ func (s *Store) saved(refs []string) (targets []ocispec.Descriptor, names map[di
 			}
 		}
 	}
-	return targets, names, nil
+	return ids, targets, names, nil
 }
 
 // withTags replaces each name without a tag by all tags of that name, in order. A reference that is no such name stays.
