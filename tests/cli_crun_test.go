@@ -29,8 +29,16 @@ func TestCrun(t *testing.T) {
 	}
 	d.ok(t, "pause", name)
 	d.ok(t, "unpause", name)
+	left := d.detached(t, "--pid", "container:"+name, "busybox", "sh", "-c", "sleep 7003 & exit 5")
+	joins := d.detached(t, "--pid", "container:"+name, "busybox", "sleep", "1000")
+	if code := d.ok(t, "wait", left); code != "5" {
+		t.Errorf("exit code %s in another container's PID namespace", code)
+	}
+	if got := d.ok(t, "exec", name, "ps"); !strings.Contains(got, "sleep 1000") || strings.Contains(got, "sleep 7003") {
+		t.Errorf("ps: %s", got)
+	}
 	d.ok(t, "kill", name)
-	if code := d.ok(t, "wait", name); code != "137" {
-		t.Errorf("exit code %s after kill", code)
+	if code := d.ok(t, "wait", name, joins); code != "137\n137" {
+		t.Errorf("exit codes %s after kill", code)
 	}
 }

@@ -87,7 +87,8 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), warnings, withheld)}, nil
 }
 
-// checkReferences refuses containers that are not there, where a request names others.
+// checkReferences refuses containers that are not there, where a request names others. Where a namespace is shared it
+// puts the other container's id in place of the name: the sharing holds also after a rename, as in dockerd.
 func (e *Engine) checkReferences(h *container.HostConfig) error {
 	for _, link := range h.Links {
 		name, _, _ := strings.Cut(link, ":")
@@ -95,21 +96,32 @@ func (e *Engine) checkReferences(h *container.HostConfig) error {
 			return classed.Errorf(errdefs.ErrInvalidArgument, "could not get container for %s: %v", name, err)
 		}
 	}
-	var names []string
 	for _, from := range h.VolumesFrom {
 		name, _, _ := strings.Cut(from, ":")
-		names = append(names, name)
-	}
-	for _, mode := range []string{string(h.PidMode), string(h.IpcMode), string(h.NetworkMode)} {
-		if name, ok := strings.CutPrefix(mode, "container:"); ok {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
 		if _, err := e.find(name); errdefs.IsNotFound(err) {
 			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 		}
 	}
+	if err := resolveMode(e, &h.PidMode); err != nil {
+		return err
+	}
+	if err := resolveMode(e, &h.IpcMode); err != nil {
+		return err
+	}
+	return resolveMode(e, &h.NetworkMode)
+}
+
+// resolveMode puts the id of the container that a mode names in place of what the user called the container.
+func resolveMode[M ~string](e *Engine, mode *M) error {
+	name, ok := strings.CutPrefix(string(*mode), record.OfContainer)
+	if !ok || name == "" { // without a name it is no mode, see request.Check
+		return nil
+	}
+	o, err := e.find(name)
+	if err != nil {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+	}
+	*mode = M(record.OfContainer + o.ID)
 	return nil
 }
 

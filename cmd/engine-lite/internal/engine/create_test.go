@@ -37,6 +37,8 @@ func TestRefusals(t *testing.T) {
 			errdefs.IsNotImplemented, "NetworkMode"},
 		"container mode": {func(req *container.CreateRequest) { req.HostConfig.PidMode = "container:x" },
 			errdefs.IsInvalidArgument, "No such container: x"},
+		"container mode without a container": {func(req *container.CreateRequest) { req.HostConfig.IpcMode = "container:" },
+			errdefs.IsInvalidArgument, "invalid IPC mode: container:"},
 		"pid mode":    {func(req *container.CreateRequest) { req.HostConfig.PidMode = "x" }, errdefs.IsInvalidArgument, "PID mode"},
 		"variable":    {func(req *container.CreateRequest) { req.Env = []string{"=x"} }, errdefs.IsInvalidArgument, "environment variable"},
 		"cpu shares":  {func(req *container.CreateRequest) { req.HostConfig.CPUShares = -1 }, errdefs.IsInvalidArgument, "CPU shares"},

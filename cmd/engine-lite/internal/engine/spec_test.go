@@ -21,7 +21,7 @@ func (r *rig) specOf(id string) *specs.Spec {
 	rec := r.task(id).Record()
 	rootfs, err := r.e.images.Mounts(r.t.Context(), id)
 	must(r.t, err)
-	s, err := r.e.furnishRun(r.t.Context(), rec, rootfs)
+	s, err := r.e.furnishRun(r.t.Context(), rec, rootfs, nil)
 	must(r.t, err)
 	return s
 }

@@ -71,7 +71,12 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 
 // run makes the container's task and waits until its start is in the journal.
 func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
-	ctr, err := e.prepare(ctx, r)
+	j, err := e.join(r)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	ctr, err := e.prepare(ctx, r, j.namespaces)
 	if err != nil {
 		return err
 	}
@@ -97,8 +102,8 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 }
 
 // prepare makes what a start needs: files, spec, and the container's record at
-// the runtime daemon.
-func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.Container, error) {
+// the runtime daemon. The run joins the namespaces.
+func (e *Engine) prepare(ctx context.Context, r *record.Record, join []specs.LinuxNamespace) (*libcontainerd.Container, error) {
 	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
 	if err := e.chooseRuntime(&options, r.HostConfig.Runtime); err != nil {
 		return nil, err
@@ -111,7 +116,7 @@ func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.
 	}
 	options.Rootfs = mountsOf(rootfs)
 	_, s = span.Start(ctx, "spec")
-	runSpec, err := e.furnishRun(ctx, r, rootfs)
+	runSpec, err := e.furnishRun(ctx, r, rootfs, join)
 	s.End(err)
 	if err != nil {
 		return nil, err
@@ -120,7 +125,9 @@ func (e *Engine) prepare(ctx context.Context, r *record.Record) (*libcontainerd.
 }
 
 // furnishRun writes the files of a run, and makes its spec.
-func (e *Engine) furnishRun(ctx context.Context, r *record.Record, rootfs []mount.Mount) (*specs.Spec, error) {
+func (e *Engine) furnishRun(
+	ctx context.Context, r *record.Record, rootfs []mount.Mount, join []specs.LinuxNamespace,
+) (*specs.Spec, error) {
 	dir := e.containerDir(r.ID)
 	if err := mounts.WriteEtc(dir, r); err != nil {
 		return nil, err
@@ -129,7 +136,7 @@ func (e *Engine) furnishRun(ctx context.Context, r *record.Record, rootfs []moun
 	if err != nil {
 		return nil, err
 	}
-	return spec.Build(ctx, r, user, mounts.List(dir, r))
+	return spec.Build(ctx, r, user, mounts.List(dir, r), join)
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {

@@ -1,7 +1,9 @@
 package record
 
-// The modes of a container's namespaces: empty for the default, "host", and others that the engine refuses or that
-// request lists.
+import "strings"
+
+// The modes of a container's namespaces: empty for the default, "host", "container:ID" for those of another container,
+// and others that the engine refuses or that request lists.
 type (
 	NetworkMode  string
 	IpcMode      string
@@ -25,6 +27,20 @@ func (m IpcMode) IsNone() bool { return m == "none" }
 
 // IsHost tells whether the container has the host's PID namespace.
 func (m PidMode) IsHost() bool { return m == "host" }
+
+// Container is the id of the container whose PID namespace is shared; empty for none.
+func (m PidMode) Container() string { return containerOf(string(m)) }
+
+func containerOf(mode string) string {
+	id, ok := strings.CutPrefix(mode, OfContainer)
+	if !ok {
+		return ""
+	}
+	return id
+}
+
+// OfContainer is what a mode begins with that shares a namespace of another container. The container's id follows.
+const OfContainer = "container:"
 
 // IsHost tells whether the container has the host's name.
 func (m UTSMode) IsHost() bool { return m == "host" }

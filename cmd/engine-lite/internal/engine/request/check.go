@@ -8,10 +8,12 @@ package request
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
@@ -124,13 +126,17 @@ func checkModes(req container.CreateRequest) error {
 		{"HostConfig.NetworkMode", string(h.NetworkMode), []string{"default", "bridge", "none", "host"}},
 		{"HostConfig.LogConfig.Type", h.LogConfig.Type, []string{"json-file", "none"}},
 		{"HostConfig.IpcMode", string(h.IpcMode), []string{"private", "host", "none", "shareable"}},
-		{"HostConfig.PidMode", string(h.PidMode), []string{"host"}},
+		{"HostConfig.PidMode", string(h.PidMode), []string{"host", record.OfContainer}},
 		{"HostConfig.UTSMode", string(h.UTSMode), []string{"host"}},
 		{"HostConfig.UsernsMode", string(h.UsernsMode), []string{"host"}},
 		{"HostConfig.CgroupnsMode", string(h.CgroupnsMode), []string{"private", "host"}},
 	}
 	for _, m := range modes {
-		if m.value != "" && !slices.Contains(m.here, m.value) {
+		kind := m.value
+		if strings.HasPrefix(kind, record.OfContainer) {
+			kind = record.OfContainer // whichever container that is
+		}
+		if kind != "" && !slices.Contains(m.here, kind) {
 			return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have %s %q yet", m.name, m.value)
 		}
 	}
@@ -149,7 +155,7 @@ var dockerLogs = []string{
 func checkValues(h *container.HostConfig) error {
 	_, emptyKey := h.Annotations[""]
 	switch {
-	case !h.IpcMode.Valid():
+	case !h.IpcMode.Valid() || h.IpcMode == record.OfContainer:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid IPC mode: %s", h.IpcMode)
 	case !h.PidMode.Valid():
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid PID mode: %s", h.PidMode)

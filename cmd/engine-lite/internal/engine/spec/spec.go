@@ -24,8 +24,11 @@ const ParentGroup = "engine-lite"
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Build makes the OCI runtime spec of a container's next run. user is whom its process runs as. mounts are mounted
-// beside the container's root filesystem, in this order.
-func Build(ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount) (*specs.Spec, error) {
+// beside the container's root filesystem, in this order. join are the namespaces of other containers that the run
+// takes part in.
+func Build(
+	ctx context.Context, r *record.Record, user specs.User, mounts []specs.Mount, join []specs.LinuxNamespace,
+) (*specs.Spec, error) {
 	sec, err := parseSecurity(r.HostConfig)
 	if err != nil {
 		return nil, err
@@ -34,6 +37,9 @@ func Build(ctx context.Context, r *record.Record, user specs.User, mounts []spec
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
 	opts = append(opts, mountOpts(r, sec, mounts)...)
 	opts = append(opts, sec.seccompOpt)
+	for _, ns := range join {
+		opts = append(opts, oci.WithLinuxNamespace(ns))
+	}
 	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: r.ID}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
