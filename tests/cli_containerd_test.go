@@ -17,7 +17,7 @@ import (
 var onContainerd = []string{
 	"TestRunAttached", "TestRunPipe", "TestRunRemoves", "TestRunExitCodes", "TestRunKilled", "TestTerminal", "TestExec",
 	"TestExecPipe", "TestLogs", "TestAttach", "TestWaitRemoved", "TestStop", "TestPause", "TestTop", "TestEvents",
-	"TestConfined", "TestSharedPIDNamespace", "TestHealth",
+	"TestConfined", "TestSharedIPCNamespace", "TestSharedPIDNamespace", "TestHealth",
 }
 
 // onContainerdToo are further ones, in long runs only.

@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -112,5 +114,94 @@ func TestSharedPIDNamespaceRecovery(t *testing.T) {
 			t.Errorf("the engine was away: %t; docker wait: %s", away, out)
 		}
 		d.ok(t, "rm", "donor", "one", "two", "three")
+	}
+}
+
+// TestSharedIPCNamespace shares IPC namespaces and shared memory. The memory stays with those that share it when the
+// container ends which it came from, and no mount stays when all have ended.
+func TestSharedIPCNamespace(t *testing.T) {
+	eachDocker(t, func(t *testing.T, d docker) {
+		donor := d.detached(t, "--ipc", "shareable", "--shm-size", "1m", "busybox", "sh", "-c", ending(4))
+		joins := d.detached(t, "--ipc", "container:"+donor, "busybox", "sh", "-c", ending(5))
+		in, of := d.inspect(t, joins).State.Pid, d.inspect(t, donor).State.Pid
+		if namespaceOf(t, in, "ipc") != namespaceOf(t, of, "ipc") || namespaceOf(t, in, "pid") == namespaceOf(t, of, "pid") {
+			t.Error("the namespaces are not those that were asked for")
+		}
+		d.ok(t, "exec", donor, "sh", "-c", "echo one >/dev/shm/file")
+		if out := d.ok(t, "exec", joins, "sh", "-c", "cat /dev/shm/file; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d ' ' -f 2"); out != "one\n1024" {
+			t.Errorf("the memory that is shared: %s", out)
+		}
+		d.ok(t, "stop", donor)
+		if out := d.ok(t, "wait", donor); out != "4" {
+			t.Errorf("docker wait: %s", out)
+		}
+		third := d.detached(t, "--ipc", "container:"+joins, "busybox", "sh", "-c", "cat /dev/shm/file; exit 6")
+		if out := d.ok(t, "wait", third) + " " + d.ok(t, "logs", third); out != "6 one" {
+			t.Errorf("a third container: %s", out)
+		}
+		d.ok(t, "start", donor)
+		if out := d.ok(t, "exec", donor, "ls", "/dev/shm"); out != "" {
+			t.Errorf("the next run has files of the last: %s", out)
+		}
+		private := d.detached(t, "--ipc", "private", "busybox", "sleep", "1000")
+		refused := d.name(t)
+		d.ok(t, "create", "--network", "none", "--name", refused, "--ipc", "container:"+private, "busybox", "true")
+		d.fails(t, 1, "non-shareable IPC", "start", refused)
+		d.ok(t, "stop", donor, joins)
+		for _, name := range []string{donor, joins, third, refused} {
+			id := d.inspect(t, name).ID
+			await(t, "the mounts of "+name+" are gone", func() bool { return d.mountsOf(t, id) == 0 })
+		}
+	})
+}
+
+// mountsOf counts the mounts that a container's directory has on the host, its root filesystem aside.
+func (r *rig) mountsOf(t testing.TB, id string) int {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(data), "/containers/"+id+"/")
+}
+
+// TestSharedIPCNamespaceRecovery kills the engine while containers share an IPC namespace. Their exits are known, and
+// the next engine takes the mounts away of those that have ended, and of a start that the last engine did not finish.
+func TestSharedIPCNamespaceRecovery(t *testing.T) {
+	t.Parallel()
+	r := ownRig(t)
+	d := oneDocker(t, r)
+	run := func(name, mode string, args ...string) string {
+		return d.ok(t, append([]string{"run", "-d", "--network", "none", "--name", name, "--ipc", mode, "busybox"}, args...)...)
+	}
+	donor := run("donor", "shareable", "sh", "-c", "echo one >/dev/shm/file; until [ -e /dev/shm/go ]; do sleep 0.1; done; exit 4")
+	one := run("one", "container:donor", "sh", "-c", "until [ -e /dev/shm/go ]; do sleep 0.1; done; exit 5")
+	two := run("two", "container:one", "sleep", "1000")
+	unfinished := d.ok(t, "create", "--network", "none", "--name", "unfinished", "--ipc", "shareable", "busybox", "true")
+	r.kill(t, r.enginePid())
+	at := r.file("root/containers/" + unfinished + "/shm")
+	if err := errors.Join(os.MkdirAll(at, 0o700), syscall.Mount("shm", at, "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.file("root/containers/"+two+"/shm/go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+	if out := d.ok(t, "wait", "donor", "one"); out != "4\n5" {
+		t.Errorf("docker wait: %s", out)
+	}
+	for _, id := range []string{donor, one, unfinished} {
+		await(t, "the mounts are gone", func() bool { return r.mountsOf(t, id) == 0 })
+	}
+	if out := d.ok(t, "exec", "two", "cat", "/dev/shm/file"); out != "one" {
+		t.Errorf("the memory that is shared: %s", out)
+	}
+	d.ok(t, "rm", "donor", "one") // the directories go, the memory stays
+	d.ok(t, "exec", "two", "cat", "/dev/shm/file")
+	d.ok(t, "rm", "-f", "two")
+	if n := r.mountsOf(t, two); n != 0 {
+		t.Errorf("%d mounts after a removal", n)
 	}
 }

@@ -70,8 +70,7 @@ func (p initProcess) Started(ctx context.Context, ev libcontainerd.Event) error 
 	return err
 }
 
-// cleanUp frees what a run held: the record at the runtime daemon and the raw
-// output.
+// cleanUp frees what a run held: the record at the runtime daemon, the raw output, and shared memory.
 func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Container, l *stdio.IO) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
 	defer cancel()
@@ -83,7 +82,7 @@ func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Contai
 	if l != nil {
 		err = errors.Join(err, l.EndDrained(e.background.Context()))
 	}
-	err = errors.Join(err, e.AbandonExecs(o.ID), e.sweepExecs(ctx, o))
+	err = errors.Join(err, e.unshare(o.ID), e.AbandonExecs(o.ID), e.sweepExecs(ctx, o))
 	s.End(err)
 	if err != nil && !e.background.Ended() {
 		log.WithError(err).WithField("container", o.ID).Error(

@@ -10,6 +10,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/namespaces"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -21,11 +22,17 @@ type joined struct {
 	files      []*os.File
 }
 
-func (j *joined) add(kind specs.LinuxNamespaceType, f *os.File) {
+// take opens the namespace of a process, by its name in /proc/PID/ns.
+func (j *joined) take(p *namespaces.Process, kind specs.LinuxNamespaceType, name string) error {
+	f, err := p.Namespace(name)
+	if err != nil {
+		return err
+	}
 	j.files = append(j.files, f)
 	j.namespaces = append(j.namespaces, specs.LinuxNamespace{
 		Type: kind, Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()),
 	})
+	return nil
 }
 
 func (j *joined) close() {
@@ -34,11 +41,21 @@ func (j *joined) close() {
 	}
 }
 
-// join takes the namespaces that a container's next run shares with other containers; the caller closes them. It
-// returns the errors of dockerd.
+// join makes what a container's next run shares with other containers: it takes namespaces, which the caller closes,
+// and mounts shared memory, which unshare takes away after the run, or after an error. It returns the errors of dockerd.
 func (e *Engine) join(r *record.Record) (*joined, error) {
-	j := &joined{}
-	if id := r.HostConfig.PidMode.Container(); id != "" {
+	j, h := &joined{}, r.HostConfig
+	if id := h.IpcMode.Container(); id != "" {
+		if err := e.joinIPC(j, r, id); err != nil {
+			j.close()
+			return nil, fmt.Errorf("failed to join IPC namespace: %w", err)
+		}
+	} else if h.ShmOnHost() {
+		if err := mounts.MountShm(e.containerDir(r.ID), h.ShmSize); err != nil {
+			return nil, err
+		}
+	}
+	if id := h.PidMode.Container(); id != "" {
 		if err := e.joinPID(j, id); err != nil {
 			j.close()
 			return nil, classed.Errorf(errdefs.ErrInternal, "failed to join PID namespace: %v", err)
@@ -47,17 +64,36 @@ func (e *Engine) join(r *record.Record) (*joined, error) {
 	return j, nil
 }
 
+// unshare takes away what join has mounted. The container doesn't run.
+func (e *Engine) unshare(id string) error { return mounts.UnmountShm(e.containerDir(id)) }
+
 func (e *Engine) joinPID(j *joined, id string) error {
 	_, p, err := e.donor(id)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	f, err := p.Namespace("pid")
-	if err == nil {
-		j.add(specs.PIDNamespace, f)
+	return donated(id, p, j.take(p, specs.PIDNamespace, "pid"))
+}
+
+// joinIPC also mounts the donor's shared memory. The donor's mount goes after its exit only, and so after the process
+// that donated finds.
+func (e *Engine) joinIPC(j *joined, r *record.Record, id string) error {
+	donor, p, err := e.donor(id)
+	if err != nil {
+		return err
 	}
-	return donated(id, p, err)
+	defer p.Close()
+	err = j.take(p, specs.IPCNamespace, "ipc")
+	shared, shmErr := mounts.ShareShm(e.containerDir(r.ID), e.containerDir(id), donor.HostConfig)
+	if err := donated(id, p, errors.Join(err, shmErr)); err != nil {
+		return err
+	}
+	if !shared {
+		return classed.Errorf(errdefs.ErrInvalidArgument,
+			"container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", id)
+	}
+	return nil
 }
 
 // donor finds a running container whose namespaces another one is going to share, and its init process, which the

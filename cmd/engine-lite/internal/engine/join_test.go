@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -71,4 +73,84 @@ func TestJoinRestarting(t *testing.T) {
 	r.startRefused(id, errdefs.IsInternal, "container "+id+" is not running")
 	other := r.create("", "exit 0", pidOf("donor"))
 	r.startRefused(other, errdefs.IsInternal, "Container "+donor+" is restarting, wait until the container is running")
+}
+
+func ipcMode(mode string) func(*container.CreateRequest) {
+	return func(req *container.CreateRequest) { req.HostConfig.IpcMode = container.IpcMode(mode) }
+}
+
+// shms counts the mounts in the directories of containers.
+func (r *rig) shms() int {
+	r.t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	must(r.t, err)
+	return strings.Count(string(data), " "+filepath.Join(r.root, "containers")+"/")
+}
+
+// TestJoinIPCRefused starts containers that share the IPC namespace of one which is not running, or which has another
+// one's pid.
+func TestJoinIPCRefused(t *testing.T) {
+	r := newRig(t)
+	donor := r.create("donor", "sleep 1000", ipcMode("shareable"))
+	id := r.create("joins", "exit 0", ipcMode("container:donor"))
+	if mode := string(r.task(id).Record().HostConfig.IpcMode); mode != "container:"+donor {
+		t.Errorf("the mode is %s", mode)
+	}
+	words := "failed to join IPC namespace: container " + donor + " is not running"
+	r.startRefused(id, errdefs.IsConflict, words)
+	must(t, r.e.ContainerStart(t.Context(), donor))
+	if n := r.shms(); n != 1 {
+		t.Errorf("%d mounts while the donor runs", n)
+	}
+	r.startRefused(id, errdefs.IsConflict, words) // whosever the pid is
+	if n := r.shms(); n != 1 {
+		t.Errorf("%d mounts after a start that was refused", n)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), donor, RemoveOptions{Force: true}))
+	r.startRefused(id, errdefs.IsInvalidArgument, "failed to join IPC namespace: No such container: "+donor)
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	r.empty()
+	if n := r.shms(); n != 0 {
+		t.Errorf("%d mounts are left", n)
+	}
+}
+
+// TestShmMounts follows the mount of a container's shared memory through runs, failed starts, and the deaths of engines
+// between a mount and a start, and between an exit and an unmount.
+func TestShmMounts(t *testing.T) {
+	r := newRig(t)
+	mounted := func(when string, want int) {
+		t.Helper()
+		if n := r.shms(); n != want {
+			t.Errorf("%s: %d mounts, and not %d", when, n, want)
+		}
+	}
+	r.ended(r.run("", "exit 0"))
+	mounted("a private run", 0)
+	id := r.run("", "sleep 1000", ipcMode("shareable"))
+	mounted("a run", 1)
+	r.reopen()
+	mounted("a run under the next engine", 1)
+	must(t, r.e.ContainerKill(t.Context(), id, "KILL"))
+	r.ended(id)
+	mounted("after the exit", 0)
+	r.daemon.Fail("CreateTask", 1, libFault(errdefs.ErrInternal))
+	if err := r.e.ContainerStart(t.Context(), id); err == nil {
+		t.Error("a start that the runtime daemon refuses succeeds")
+	}
+	mounted("a failed start", 0)
+	for _, status := range []record.Status{record.StatusCreated, record.StatusExited} {
+		if _, err := r.e.join(r.task(id).Record()); err != nil {
+			t.Fatal(err)
+		}
+		mounted("an engine that dies", 1)
+		r.reopen(edit(id, func(c *record.Record) { c.Status = status }))
+		mounted("the next engine", 0)
+	}
+	if _, err := r.e.join(r.task(id).Record()); err != nil {
+		t.Fatal(err)
+	}
+	must(t, os.WriteFile(filepath.Join(r.e.containerDir(id), "shm", "x"), nil, 0o600))
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
+	mounted("a removal", 0)
 }

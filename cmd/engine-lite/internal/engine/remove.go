@@ -133,6 +133,9 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	if err != nil {
 		return fmt.Errorf("remove root filesystem: %w", err)
 	}
+	if err := e.unshare(o.ID); err != nil {
+		return err // others may share what is mounted in the directory
+	}
 	if err := removeDir(e.containerDir(o.ID)); err != nil {
 		return err
 	}

@@ -155,6 +155,11 @@ func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 		log.WithError(err).WithField("container", o.ID).Warn(
 			"cannot close the streams of a container whose start failed")
 	}
+	if err := e.unshare(o.ID); err != nil {
+		log.WithError(err).WithField("container", o.ID).Warn(
+			"cannot unmount the shared memory of a container whose start failed; " +
+				"trying again when the container is started or removed")
+	}
 	refused := classed.Errorf(class, "%s", text)
 	r, _, err := o.Commit(ctx, containers.Change{
 		Mutate: func(r *record.Record) error {

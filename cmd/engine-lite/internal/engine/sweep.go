@@ -171,6 +171,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *task, left *leftovers) error 
 	if err := e.sweepDaemon(ctx, o, left); err != nil {
 		return errors.Join(err, rest.leave(o))
 	}
+	reportSweep(o.ID, e.unshare(o.ID)) // tried again when the container is started or removed
 	if err := e.drainLeftover(ctx, o, rest); err != nil {
 		return err
 	}

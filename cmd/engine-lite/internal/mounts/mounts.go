@@ -1,5 +1,5 @@
 // Package mounts is all that is mounted into a container beside its root filesystem: today the files of /etc, tmpfs,
-// and the host's /dev/shm.
+// and a /dev/shm that the container shares.
 package mounts
 
 import (
@@ -20,9 +20,9 @@ import (
 func List(dir string, r *record.Record) []specs.Mount {
 	h := r.HostConfig
 	var mounts []specs.Mount
-	if h.IpcMode.IsHost() {
+	if from := shmSource(dir, h); from != "" {
 		mounts = append(mounts, specs.Mount{
-			Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"},
+			Destination: hostShm, Type: "bind", Source: from, Options: []string{"rbind", "nosuid", "noexec", "nodev"},
 		})
 	}
 	etcOptions := []string{"rbind", "rprivate"}
@@ -41,6 +41,17 @@ func List(dir string, r *record.Record) []specs.Mount {
 	}
 	slices.SortFunc(mounts, fromTheRoot)
 	return mounts
+}
+
+// shmSource is the directory of the host that is the container's /dev/shm; empty where that is no directory of the host.
+func shmSource(dir string, h *record.HostConfig) string {
+	switch {
+	case h.IpcMode.IsHost():
+		return hostShm
+	case h.ShmOnHost():
+		return shmDir(dir)
+	}
+	return ""
 }
 
 // fromTheRoot orders mounts so that none hides another: what is nearer to the root is mounted first.

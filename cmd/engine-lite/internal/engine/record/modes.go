@@ -25,6 +25,16 @@ func (m IpcMode) IsHost() bool { return m == "host" }
 // IsNone tells whether the container has an IPC namespace of its own, and no /dev/shm.
 func (m IpcMode) IsNone() bool { return m == "none" }
 
+// Container is the id of the container whose IPC namespace is shared; empty for none.
+func (m IpcMode) Container() string { return containerOf(string(m)) }
+
+// ShmOnHost tells whether the container's /dev/shm is mounted in the container's directory on the host before a run:
+// others can share it, or it is shared.
+func (h *HostConfig) ShmOnHost() bool {
+	_, own := h.Tmpfs["/dev/shm"]
+	return !own && (h.IpcMode == "shareable" || h.IpcMode.Container() != "")
+}
+
 // IsHost tells whether the container has the host's PID namespace.
 func (m PidMode) IsHost() bool { return m == "host" }
 

@@ -125,7 +125,7 @@ func checkModes(req container.CreateRequest) error {
 	}{
 		{"HostConfig.NetworkMode", string(h.NetworkMode), []string{"default", "bridge", "none", "host"}},
 		{"HostConfig.LogConfig.Type", h.LogConfig.Type, []string{"json-file", "none"}},
-		{"HostConfig.IpcMode", string(h.IpcMode), []string{"private", "host", "none", "shareable"}},
+		{"HostConfig.IpcMode", string(h.IpcMode), []string{"private", "host", "none", "shareable", record.OfContainer}},
 		{"HostConfig.PidMode", string(h.PidMode), []string{"host", record.OfContainer}},
 		{"HostConfig.UTSMode", string(h.UTSMode), []string{"host"}},
 		{"HostConfig.UsernsMode", string(h.UsernsMode), []string{"host"}},

@@ -181,7 +181,7 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 func mountOpts(r *record.Record, sec security, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(sec.writableGroups)}
-	if h.IpcMode.IsHost() || h.IpcMode.IsNone() {
+	if h.IpcMode.IsHost() || h.IpcMode.IsNone() || h.ShmOnHost() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
 	return append(opts, oci.WithMounts(mounts))
