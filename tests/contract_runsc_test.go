@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,9 +57,12 @@ const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
 
 // TestContractOnRunsc runs the client layer's contract suite on runtimed with
 // gVisor, which stands for all runtimes that run containers in a sandbox with a
-// kernel of its own.
+// kernel of its own. Only a long run has the races, which take a third of the time.
 func TestContractOnRunsc(t *testing.T) {
 	without := beyondRunsc
+	if !long {
+		without = append(slices.Clip(without), libcontainerdtest.Without{Case: "race/", Reason: "runs in long runs"})
+	}
 	if os.Getenv(beyondRunscToo) != "" {
 		without = nil
 	}
