@@ -40,7 +40,8 @@ func (r Runtime) Pause(ctx context.Context, c Container) error {
 	})
 }
 
-// Update changes a container's limits.
+// Update changes a container's limits. At each update, runc 1.1.5 sets the rates of devices to those of the create, and
+// passes over the ones that it was given. So the rates are written here, after the runtime.
 func (r Runtime) Update(ctx context.Context, c Container, resources *specs.LinuxResources) error {
 	passing := func(error) bool {
 		if resources.Memory == nil || resources.Memory.Limit == nil || c.Over() || !r.isThere() {
@@ -49,7 +50,18 @@ func (r Runtime) Update(ctx context.Context, c Container, resources *specs.Linux
 		used, known := c.Groups.MemoryUsage()
 		return known && used <= *resources.Memory.Limit
 	}
-	return repeat(ctx, passing, func() error { return r.update(ctx, c.ID, c.Dir, resources) })
+	rates, err := c.Groups.Rates()
+	if err != nil {
+		return err
+	}
+	err = repeat(ctx, passing, func() error { return r.update(ctx, c.ID, c.Dir, resources) })
+	switch {
+	case c.Over():
+		return err
+	case err != nil:
+		return errors.Join(err, c.Groups.SetRates(rates, nil))
+	}
+	return c.Groups.SetRates(rates, resources.BlockIO)
 }
 
 // SignalAll sends a signal to all processes of a container.

@@ -42,6 +42,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.checkReferences(req.HostConfig); err != nil {
 		return none, err
 	}
+	discarded := request.Discard(&req.HostConfig.Resources, e.requestHost())
 	warnings, err := request.Check(req, e.requestHost())
 	if err != nil {
 		return none, err
@@ -84,7 +85,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), warnings, withheld)}, nil
+	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), discarded, warnings, withheld)}, nil
 }
 
 // checkReferences refuses containers that are not there, where a request names others. Where a namespace is shared it
@@ -251,5 +252,7 @@ func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*reco
 
 // requestHost is what the meaning of a user's request depends on.
 func (e *Engine) requestHost() request.Host {
-	return request.Host{ControlGroups2: host.CgroupVersion() == "2", Name: os.Hostname}
+	return request.Host{
+		ControlGroups2: host.CgroupVersion() == "2", BlockIO: request.BlockIO(host.BlockIOLimits()), Name: os.Hostname,
+	}
 }

@@ -29,6 +29,7 @@ func checkUpdate(req container.UpdateConfig) error {
 // that hold until the container's next start. Errors: Conflict for a container that is being removed, and those of
 // [request.Update].
 func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.UpdateConfig) ([]string, error) {
+	warnings := request.Discard(&req.Resources, e.requestHost())
 	if err := checkUpdate(req); err != nil {
 		return nil, err
 	}
@@ -68,6 +69,9 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 		if err != nil {
 			return nil, err
 		}
+		if limits.BlockIO, err = spec.ChangedBlockIO(r.HostConfig.Resources, changed.HostConfig.Resources); err != nil {
+			return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Cannot update container %s: %v", r.ID, err)
+		}
 		if err := ctr.Update(ctx, limits); err != nil {
 			return nil, err
 		}
@@ -75,5 +79,5 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 	_, _, err = o.Commit(ctx, containers.Change{
 		Mutate: func(r *record.Record) error { r.HostConfig = changed.HostConfig; return nil }, Action: "update",
 	})
-	return nil, err
+	return warnings, err
 }

@@ -37,7 +37,7 @@ func TestUpdate(t *testing.T) {
 	}{
 		"no container": {"nobody", container.UpdateConfig{}, errdefs.IsNotFound},
 		"too little":   {"nobody", container.UpdateConfig{Resources: container.Resources{Memory: 1}}, errdefs.IsInvalidArgument},
-		"not here":     {running, container.UpdateConfig{Resources: container.Resources{BlkioWeight: 10}}, errdefs.IsNotImplemented},
+		"not here":     {running, container.UpdateConfig{Resources: container.Resources{IOMaximumIOps: 10}}, errdefs.IsNotImplemented},
 	} {
 		if _, err := r.e.ContainerUpdate(t.Context(), c.ref, c.req); !c.is(err) {
 			t.Errorf("%s: %v", name, err)

@@ -93,6 +93,7 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 		DefaultRuntime: s.config.Runtime, Runtimes: s.config.Runtimes,
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, volumes and builds yet"},
 	}
+	info.Warnings = append(info.Warnings, blockIOWarnings()...)
 	if err := s.store.Room(ctx); err != nil {
 		info.Warnings = append(info.Warnings, "nothing new is begun: "+err.Error())
 	}

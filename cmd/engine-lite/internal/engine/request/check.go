@@ -30,13 +30,16 @@ var hostConfigHere = []string{
 // resourcesHere are those of its Resources.
 var resourcesHere = []string{
 	"CPUShares", "Memory", "NanoCPUs", "CPUPeriod", "CPUQuota", "CpusetCpus", "CpusetMems", "MemoryReservation",
-	"MemorySwap", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Ulimits",
+	"MemorySwap", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Ulimits", "BlkioWeight", "BlkioWeightDevice",
+	"BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps",
 }
 
 // Host is what the meaning of a request depends on.
 type Host struct {
 	// ControlGroups2 tells that the kernel has control groups of version 2 alone.
 	ControlGroups2 bool
+	// BlockIO are the limits of block I/O that the kernel has.
+	BlockIO BlockIO
 	// Name returns the host's name. It is asked for only where a container shares it.
 	Name func() (string, error)
 }
@@ -55,6 +58,9 @@ func Check(req container.CreateRequest, host Host) (warnings []string, err error
 		if err := check(req); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkBlockIO(&h.Resources); err != nil {
+		return nil, err
 	}
 	if h.NetworkMode.IsDefault() || h.NetworkMode == "bridge" || h.NetworkMode == "" {
 		warnings = append(warnings, "engine-lite has no bridged networks yet: the container has a loopback interface only. --network none says so, --network host shares the host's.")

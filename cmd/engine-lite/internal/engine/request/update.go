@@ -13,7 +13,8 @@ import (
 // updatesHere are the limits that can be changed while a container exists.
 var updatesHere = []string{
 	"CPUShares", "Memory", "NanoCPUs", "CPUPeriod", "CPUQuota", "CpusetCpus", "CpusetMems", "MemoryReservation", "MemorySwap",
-	"PidsLimit",
+	"PidsLimit", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps",
+	"BlkioDeviceWriteIOps",
 }
 
 // Update returns a container's host configuration with the changes of a request. What the request leaves at zero stays.
@@ -21,6 +22,9 @@ var updatesHere = []string{
 // sense together with what the container has.
 func Update(now *record.HostConfig, req container.UpdateConfig) (*record.HostConfig, error) {
 	if err := onlyFields(req.Resources, "HostConfig", updatesHere); err != nil {
+		return nil, err
+	}
+	if err := checkBlockIO(&req.Resources); err != nil {
 		return nil, err
 	}
 	h := *now
@@ -39,6 +43,7 @@ func Update(now *record.HostConfig, req container.UpdateConfig) (*record.HostCon
 	if err := updateMemory(&h.Resources, &req.Resources); err != nil {
 		return nil, err
 	}
+	updateBlockIO(&h.Resources, resources(&req.Resources))
 	if req.PidsLimit != nil {
 		h.PidsLimit = req.PidsLimit
 		if *req.PidsLimit <= 0 { // Docker's two words for no limit

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -34,7 +35,8 @@ func TestUpdate(t *testing.T) {
 		"cannot both be set":                       {Resources: container.Resources{CPUQuota: 1000, NanoCPUs: 1}},
 		"memoryswap":                               {Resources: container.Resources{Memory: 300 << 20}},
 		"unknown policy":                           {RestartPolicy: container.RestartPolicy{Name: "sometimes"}},
-		"BlkioWeight":                              {Resources: container.Resources{BlkioWeight: 10}},
+		"an empty entry":                           {Resources: container.Resources{BlkioDeviceReadBps: []*blkiodev.ThrottleDevice{nil}}},
+		"IOMaximumIOps":                            {Resources: container.Resources{IOMaximumIOps: 10}},
 	} {
 		if _, err := Update(now, req); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("want %q, got %v", says, err)

@@ -153,8 +153,8 @@ func resourceOpts(r record.Resources) []oci.SpecOpts {
 const mostProcesses = 4 << 20
 
 // Limits are the limits of memory, processors and processes in the form of the OCI runtime specification. A limit of
-// processes that is not above zero is none: it is mostProcesses, since crun 1.8 cannot take away a limit with -1. Errors:
-// InvalidArgument.
+// processes that is not above zero is none: it is mostProcesses, since crun 1.8 cannot take away a limit with -1. Those
+// of block I/O are checked here, and [BlockIO] returns them. Errors: InvalidArgument.
 func Limits(r record.Resources) (*specs.LinuxResources, error) {
 	memory, err := memoryLimits(r)
 	if err != nil {
@@ -162,6 +162,9 @@ func Limits(r record.Resources) (*specs.LinuxResources, error) {
 	}
 	cpu, err := cpuLimits(r)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkBlockIO(r); err != nil {
 		return nil, err
 	}
 	limits := &specs.LinuxResources{Memory: memory, CPU: cpu}

@@ -1,5 +1,5 @@
-// Package spec makes the OCI runtime spec of a container from its record. It does no I/O of its own; containerd's
-// library looks at the devices of the host.
+// Package spec makes the OCI runtime spec of a container from its record. It does no I/O of its own, except that devices
+// of the host are looked at, some of them by containerd's library.
 package spec
 
 import (
@@ -33,6 +33,10 @@ func Build(
 	if err != nil {
 		return nil, err
 	}
+	blockIO, err := BlockIO(r.HostConfig.Resources)
+	if err != nil {
+		return nil, err
+	}
 	opts := append(processOpts(r, user), isolationOpts(r, sec)...)
 	opts = append(opts, resourceOpts(r.HostConfig.Resources)...)
 	opts = append(opts, mountOpts(r, sec, mounts)...)
@@ -45,6 +49,7 @@ func Build(
 		return nil, fmt.Errorf("runtime spec: %w", err)
 	}
 	s.Version = specVersion
+	s.Linux.Resources.BlockIO = blockIO
 	return s, nil
 }
 
