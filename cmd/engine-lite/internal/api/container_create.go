@@ -42,6 +42,9 @@ func (h containerHandlers) create(w *response, r *request) error {
 			return err
 		}
 	}
+	if r.version.before(56) {
+		body.HostConfig.Umask = nil // it came with API 1.56
+	}
 	name, platform := r.query.Get("name"), r.query.Get("platform")
 	created, err := h.engine.ContainerCreate(r.Context(), name, body.CreateRequest, platform)
 	if err != nil {

@@ -106,6 +106,11 @@ func inspected(c container.InspectResponse, v version) any {
 	if v.before(48) {
 		c.ImageManifestDescriptor = nil
 	}
+	if v.before(56) && c.HostConfig != nil {
+		h := *c.HostConfig
+		h.Umask = nil
+		c.HostConfig = &h
+	}
 	if !v.before(52) {
 		return c
 	}

@@ -9,6 +9,12 @@ import (
 )
 
 func (h containerHandlers) logs(w *response, r *request) error {
+	if format := r.query.Get("format"); format != "" && !r.version.before(54) {
+		if format != "json" {
+			return invalid("unsupported log format")
+		}
+		return notSupported("logs in the format json")
+	}
 	o, err := r.logsOptions()
 	if err != nil {
 		return err

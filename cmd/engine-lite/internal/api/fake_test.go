@@ -106,6 +106,7 @@ type fakeContainers struct {
 	inspect container.InspectResponse
 	list    []container.Summary
 	created container.CreateRequest // by the last call of ContainerCreate
+	updated container.UpdateConfig  // by the last call of ContainerUpdate
 }
 
 func (f *fakeContainers) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (
@@ -141,6 +142,7 @@ func (f *fakeContainers) ContainerRename(_ context.Context, ref, name string) er
 	return f.note("rename", ref, name)
 }
 func (f *fakeContainers) ContainerUpdate(_ context.Context, ref string, c container.UpdateConfig) ([]string, error) {
+	f.updated = c
 	return nil, f.note("update", ref, c.Memory)
 }
 func (f *fakeContainers) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {

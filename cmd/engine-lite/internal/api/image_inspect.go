@@ -19,6 +19,9 @@ func (h imageHandlers) list(w *response, r *request) error {
 	if err := r.without("shared-size"); err != nil {
 		return err
 	}
+	if !r.version.before(54) && r.flag("identity") && !r.flag("manifests") {
+		return invalid("conflicting options: identity requires manifests=1")
+	}
 	if name := r.query.Get("filter"); name != "" && r.version.before(28) {
 		filters["reference"] = append(filters["reference"], name)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 )
 
 func TestFlag(t *testing.T) {
@@ -109,7 +110,7 @@ func TestVersions(t *testing.T) {
 	}
 	for s, served := range map[string]bool{
 		"1.24": true, "1.41": true, MaxVersion: true,
-		"1.23": false, "1.9": false, "1": false, "1.54": false, "2.0": false, "": false, "x": false, "1.x": false,
+		"1.23": false, "1.9": false, "1": false, "1.57": false, "2.0": false, "": false, "x": false, "1.x": false,
 	} {
 		if v, err := parseVersion(s); (err == nil) != served || err != nil && !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v, %v", s, v, err)
@@ -142,6 +143,44 @@ func TestStartInterval(t *testing.T) {
 		d.do(post, path, `{"Image":"i","Healthcheck":{"Interval":5,"StartInterval":1000000000}}`)
 		if h := d.engine.created.Healthcheck; h == nil || h.StartInterval != want || h.Interval != 5 {
 			t.Errorf("%s: %+v", path, h)
+		}
+	}
+}
+
+// The umask came with API 1.56: older clients cannot set it, and do not see it.
+func TestUmask(t *testing.T) {
+	umask := uint32(0)
+	for prefix, want := range map[string]bool{"/v1.55": false, "/v1.56": true, "": true} {
+		f := &fake{}
+		f.inspect.HostConfig = &container.HostConfig{Umask: &umask}
+		d := newDaemon(t, f)
+		d.do(post, prefix+"/containers/create", `{"Image":"i","HostConfig":{"Umask":0}}`)
+		if got := d.engine.created.HostConfig.Umask; (got != nil) != want {
+			t.Errorf("%s: created with %v", prefix, got)
+		}
+		if a := d.do(get, prefix+"/containers/c/json", ""); strings.Contains(a.body, `"Umask":0`) != want {
+			t.Errorf("%s: %s", prefix, a.body)
+		}
+		if f.inspect.HostConfig.Umask == nil {
+			t.Errorf("%s: the engine's own answer has changed", prefix)
+		}
+	}
+}
+
+// Before some versions, Docker passed over some limits in an update.
+func TestUpdateOfOldClients(t *testing.T) {
+	for prefix, want := range map[string]int{"/v1.39": 0, "/v1.40": 1, "/v1.54": 1, "/v1.55": 6, "": 6} {
+		d := newDaemon(t, &fake{})
+		const rates = `[{"Path":"/dev/x","Rate":1}]`
+		d.do(post, prefix+"/containers/c/update", `{"Memory":1,"PidsLimit":5,"BlkioWeightDevice":[{"Path":"/dev/x","Weight":10}],`+
+			`"BlkioDeviceReadBps":`+rates+`,"BlkioDeviceWriteBps":`+rates+`,"BlkioDeviceReadIOps":`+rates+`,"BlkioDeviceWriteIOps":`+rates+`}`)
+		u := d.engine.updated
+		got := len(u.BlkioWeightDevice) + len(u.BlkioDeviceReadBps) + len(u.BlkioDeviceWriteBps) + len(u.BlkioDeviceReadIOps) + len(u.BlkioDeviceWriteIOps)
+		if u.PidsLimit != nil {
+			got++
+		}
+		if got != want || u.Memory != 1 {
+			t.Errorf("%s: %d limits of %+v", prefix, got, u)
 		}
 	}
 }

@@ -216,6 +216,9 @@ func TestBadRequests(t *testing.T) {
 		{post, "/images/a/tag", "", 400, "parameter repo"},
 		{get, "/images/get", "", 400, "parameter names"},
 		{get, "/images/a/json?platform=%7B%7D", "", 501, "parameter platform"},
+		{get, "/images/json?identity=1", "", 400, "identity requires manifests=1"},
+		{get, "/containers/c/logs?stdout=1&format=json", "", 501, "logs in the format json"},
+		{get, "/containers/c/logs?stdout=1&format=x", "", 400, "unsupported log format"},
 	} {
 		a := d.do(c.method, c.path, c.body)
 		if a.status != c.status || !strings.Contains(a.body, c.message) {

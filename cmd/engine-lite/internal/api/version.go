@@ -13,7 +13,7 @@ import (
 // MaxVersion and MinVersion are the newest and the oldest version of Docker's
 // REST API that are served. Newer clients negotiate down to MaxVersion.
 const (
-	MaxVersion = "1.53"
+	MaxVersion = "1.56"
 	MinVersion = "1.24"
 )
 
@@ -23,7 +23,7 @@ type version struct {
 }
 
 var (
-	newest = version{1, 53}
+	newest = version{1, 56}
 	oldest = version{1, 24}
 )
 

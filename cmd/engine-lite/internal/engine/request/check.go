@@ -24,7 +24,7 @@ var hostConfigHere = []string{
 	"LogConfig", "NetworkMode", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop",
 	"CgroupnsMode", "ExtraHosts", "GroupAdd", "IpcMode", "OomScoreAdj", "PidMode", "Privileged", "ReadonlyRootfs",
 	"SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Sysctls", "MaskedPaths", "ReadonlyPaths", "Resources",
-	"Runtime", "Isolation", "DNS", "DNSOptions", "DNSSearch",
+	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch",
 }
 
 // resourcesHere are those of its Resources.

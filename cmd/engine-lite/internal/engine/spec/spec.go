@@ -117,6 +117,7 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 		},
 		func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 			s.Process.User = user
+			s.Process.User.Umask = r.HostConfig.Umask
 			s.Process.Rlimits = nil // Docker's containers inherit the daemon's
 			s.Process.NoNewPrivileges = false
 			return nil
