@@ -80,7 +80,7 @@ func TestGivesMemoryBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if after := anonymousMemory(t); after > before-garbage/2 {
+	if after := anonymousMemory(t); after > before-garbage/4 { // with the race detector, whose own memory grows
 		t.Errorf("%d bytes, and %d after the signal", before, after)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,14 +22,16 @@ const (
 	settlePoll = 2 * time.Millisecond
 )
 
+// unheard are the signals that no handler takes, or that do nothing by default: signal(7).
+var unheard = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH}
+
 // AwaitHandler waits until a container's first process can notice a signal, where the process began less than 100 ms
 // ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler for the
 // signal (pid_namespaces(7)): sent too early, a stop signal would be lost, and the stop would take its whole timeout.
 // pid is the process's number on the host. AwaitHandler returns at once for SIGKILL, for signals that do nothing by
 // default, and for a process that is gone; it returns after 100 ms at the latest, or when ctx ends.
 func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time.Time) {
-	switch sig {
-	case unix.SIGKILL, unix.SIGSTOP, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH:
+	if slices.Contains(unheard, sig) {
 		return
 	}
 	// A clock that was set back makes no process younger.
