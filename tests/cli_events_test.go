@@ -91,20 +91,21 @@ func TestImageEvents(t *testing.T) {
 			return strings.Split(out, "\n")
 		}
 		want := []string{
-			"import " + id + " " + id, "tag " + id + " " + other + ":v2", "save " + id + " " + id,
+			"tag " + id + " " + name + ":latest", "import " + id + " " + id,
+			"tag " + id + " " + other + ":v2", "save " + id + " " + id,
 			"untag " + id + " " + name + ":latest",
 			"untag " + id + " " + other + ":v2", "delete " + id + " " + id, "load " + id + " " + id,
 		}
 		if got := events("image=" + id); !slices.Equal(got, want) {
 			t.Errorf("by id: %q, want %q", got, want)
 		}
-		if got := events("image=" + other); !slices.Equal(got, []string{want[1], want[4]}) {
+		if got := events("image=" + other); !slices.Equal(got, []string{want[2], want[5]}) {
 			t.Errorf("by name: %q", got)
 		}
 		if got := events("image=" + ref); !slices.Equal(got, []string{"pull " + ref + ":v1 " + ref}) {
 			t.Errorf("of the pull: %q", got)
 		}
-		if got := events("label=color=red"); !slices.Contains(got, want[0]) || slices.Contains(got, want[5]) {
+		if got := events("label=color=red"); !slices.Contains(got, want[1]) || slices.Contains(got, want[6]) {
 			t.Errorf("by label: %q", got)
 		}
 	})
