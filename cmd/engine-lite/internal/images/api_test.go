@@ -68,7 +68,8 @@ func TestEventsOfLargeLabels(t *testing.T) {
 	if gone > 2 {
 		t.Errorf("%d events have nothing of the label", gone)
 	}
-	if want := []string{"pull", "tag", "save", "untag", "untag", "delete", "load", "tag", "import"}; !slices.Equal(actions, want) {
+	want := []string{"pull", "tag", "save", "untag", "untag", "delete", "load", "tag", "import"}
+	if !slices.Equal(actions, want) {
 		t.Errorf("%v, not %v", actions, want)
 	}
 }
