@@ -281,3 +281,18 @@ func TestCreateKeepsTheManifest(t *testing.T) {
 		t.Errorf("platform %+v, not %+v", d.Platform, img.Config.Platform)
 	}
 }
+
+// TestNetworkWarning warns of the missing bridge where the request names it, as docker's command line does by "default".
+func TestNetworkWarning(t *testing.T) {
+	r := newRig(t)
+	for mode, warns := range map[container.NetworkMode]bool{"": false, "default": true, "bridge": true, "none": false, "host": false} {
+		made, err := r.e.ContainerCreate(t.Context(), "", container.CreateRequest{
+			Config: &container.Config{Image: "box", Cmd: []string{"true"}}, HostConfig: &container.HostConfig{NetworkMode: mode},
+		}, "")
+		must(t, err)
+		if got := strings.Contains(strings.Join(made.Warnings, " "), "no bridged networks"); got != warns {
+			t.Errorf("mode %q: %q", mode, made.Warnings)
+		}
+		must(t, r.e.ContainerRemove(t.Context(), made.ID, RemoveOptions{}))
+	}
+}

@@ -44,8 +44,10 @@ type Host struct {
 	Name func() (string, error)
 }
 
-// Check refuses what the engine does not have, by name, and warns of what it has only in part. Errors: NotImplemented,
-// and InvalidArgument for what makes no sense. The request has a Config and a HostConfig.
+// Check refuses what the engine does not have, by name, and warns of what the request asks for and the engine has only
+// in part. A request that names no network asks for none: programs take warnings for faults, and docker's command line
+// always names one. Errors: NotImplemented, and InvalidArgument for what makes no sense. The request has a Config and a
+// HostConfig.
 func Check(req container.CreateRequest, host Host) (warnings []string, err error) {
 	h := req.HostConfig
 	if err := onlyFields(*h, "HostConfig", hostConfigHere); err != nil {
@@ -62,7 +64,7 @@ func Check(req container.CreateRequest, host Host) (warnings []string, err error
 	if err := checkBlockIO(&h.Resources); err != nil {
 		return nil, err
 	}
-	if h.NetworkMode.IsDefault() || h.NetworkMode == "bridge" || h.NetworkMode == "" {
+	if h.NetworkMode.IsDefault() || h.NetworkMode == "bridge" {
 		warnings = append(warnings, "engine-lite has no bridged networks yet: the container has a loopback interface only. --network none says so, --network host shares the host's.")
 	}
 	if h.MemorySwappiness != nil && *h.MemorySwappiness != -1 {
