@@ -3,7 +3,15 @@ package api
 import "github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 
 func (h containerHandlers) attach(w *response, r *request) error {
-	o := engine.AttachOptions{
+	o := attachOptions(r)
+	s := h.sessions.begin(w, r, o.Stdin, o.Stdout, o.Stderr)
+	defer s.close()
+	o.Open = s.open
+	return s.finish(h.engine.ContainerAttach(s.ctx, r.name, o))
+}
+
+func attachOptions(r *request) engine.AttachOptions {
+	return engine.AttachOptions{
 		Stdin:      r.flag("stdin"),
 		Stdout:     r.flag("stdout"),
 		Stderr:     r.flag("stderr"),
@@ -11,8 +19,4 @@ func (h containerHandlers) attach(w *response, r *request) error {
 		Stream:     r.flag("stream"),
 		DetachKeys: r.query.Get("detachKeys"),
 	}
-	s := h.sessions.begin(w, r, o.Stdin, o.Stdout, o.Stderr)
-	defer s.close()
-	o.Open = s.open
-	return s.finish(h.engine.ContainerAttach(s.ctx, r.name, o))
 }

@@ -63,6 +63,7 @@ func (h containerHandlers) routes() []route {
 		{post, "/containers/{id}/update", h.update},
 		{post, "/commit", h.commit},
 		{post, "/containers/{id}/attach", h.attach},
+		{get, "/containers/{id}/attach/ws", h.attachWebSocket},
 		{get, "/containers/{id}/logs", h.logs},
 		{get, "/containers/{id}/top", h.top},
 		{get, "/containers/{id}/stats", h.stats},

@@ -57,7 +57,6 @@ var refusals = []refusal{
 
 	{get, "/containers/{id}/changes", "the changes in a container's filesystem"},
 	{get, "/containers/{id}/export", "exporting a container"},
-	{get, "/containers/{id}/attach/ws", "attaching over a web socket"},
 	{head, "/containers/{id}/archive", "copying from and to containers"},
 	{get, "/containers/{id}/archive", "copying from and to containers"},
 	{put, "/containers/{id}/archive", "copying from and to containers"},

@@ -36,6 +36,7 @@ var walk = []struct {
 	{post, "/containers/c/resize?h=24&w=80", "", 200, "resize[c 24 80]"},
 	{post, "/containers/c/wait?condition=removed", "", 200, "wait[c removed]"},
 	{post, "/containers/c/attach?stream=1&stdout=1&detachKeys=a", "", 200, "attach[c false true false false true a]"},
+	{get, "/containers/c/attach/ws?stdin=1&logs=1", "", 200, "attach[c true false false true false ]"},
 	{get, "/containers/c/logs?stdout=1&tail=5&since=3.5&details=1", "", 200,
 		"logs[c true false false false true 5 3 0]"},
 	{get, "/containers/c/top?ps_args=aux", "", 200, "top[c aux]"},
