@@ -10,7 +10,7 @@ import (
 func TestStopAtOnce(t *testing.T) {
 	t.Parallel()
 	r := ownRig(t)
-	for range 8 {
+	for range 4 {
 		for name, request := range map[string]string{"stop": "stop?t=60", "kill": "kill?signal=TERM"} {
 			m := r.runScript(t, `trap "exit 7" TERM; sleep 1000 & wait`, nil)
 			r.do(t, http.MethodPost, "/containers/"+m.id+"/"+request, nil, nil)

@@ -37,7 +37,7 @@ const (
 // exclusive one: an OCI runtime that has found the parent makes its own group in it undisturbed.
 type Keeper struct {
 	parents []string // the directories, one per hierarchy
-	lock    string   // the directory that is locked: all daemons of the host have it
+	lock    string   // the directory that is locked: the root group, which all daemons that share the parent have
 	linger  time.Duration
 	deleted chan struct{} // has room for one: a container was deleted
 	cancel  context.CancelFunc
@@ -57,7 +57,10 @@ func New(name string) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return start(parents, mountPoint, linger), nil
+	if len(parents) == 0 {
+		return nil, nil
+	}
+	return start(parents, filepath.Dir(parents[0]), linger), nil
 }
 
 func start(parents []string, lock string, linger time.Duration) *Keeper {

@@ -120,6 +120,7 @@ func (c *container) newTask(ctx context.Context, r *tasks.CreateTaskRequest) (*c
 	if err != nil {
 		return nil, err
 	}
+	t.oomScore = spec.Process.OOMScoreAdj
 	if t.record.Restore != nil && (t.record.IsSandbox || t.record.Sandbox != nil) {
 		t.endPlan()
 		return nil, fmt.Errorf("cannot restore container %q as a sandbox or into one: %w",
@@ -272,6 +273,9 @@ func (p *Process) spawn(ctx context.Context, run func(ociruntime.Launch) error) 
 	}
 	start, err := d.verifyNew(ctx, pid, began)
 	if err != nil {
+		return err
+	}
+	if err := p.writeOOMScore(pid); err != nil {
 		return err
 	}
 	p.mu.Lock()

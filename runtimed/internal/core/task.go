@@ -139,6 +139,8 @@ type containerTask struct {
 	record taskRecord
 	init   *Process
 	plan   *plan // while it is being created
+	// oomScore is the OOM score adjustment of the init process that is being created; nil where the spec has none.
+	oomScore *int
 
 	mu     sync.Mutex
 	groups cgroup.Groups // set before the create returns

@@ -33,7 +33,7 @@ func move(source, sink *os.File, awaitRoom func(sink syscall.RawConn) error) err
 			return nil
 		case err == nil, errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, os.ErrDeadlineExceeded) && !last:
+		case errors.Is(err, os.ErrDeadlineExceeded): // finish, which may be called more than once
 			last = true
 			err = source.SetReadDeadline(time.Time{})
 		case errors.Is(err, unix.EAGAIN) && last && !readable(from):

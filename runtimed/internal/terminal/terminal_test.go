@@ -135,3 +135,59 @@ func TestDrainIntoLargestFIFO(t *testing.T) {
 		t.Errorf("%d of %d bytes", len(got), len(written))
 	}
 }
+
+// TestDrainAtOnce ends processes at once after their output, which the FIFO has no room for. Nobody reads.
+func TestDrainAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	var want []byte
+	for i := range 300 {
+		want = fmt.Appendf(want, "line %d\n", i)
+	}
+	for range 400 {
+		if err := unix.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := reader.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var size int
+		if err := raw.Control(func(fd uintptr) { size, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 4096) }); err != nil || size == 0 {
+			t.Fatal(err)
+		}
+		master, slave := pty(t)
+		term, err := New(master, "", path, func(stream string, err error) { t.Errorf("%s: %v", stream, err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(want) {
+			if _, err := slave.Write(line); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := slave.Close(); err != nil {
+			t.Fatal(err)
+		}
+		term.Drain()
+		term.Close()
+		got := make([]byte, len(want)+1)
+		n, err := reader.Read(got)
+		for n < len(want) && err == nil {
+			var more int
+			if err = reader.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err == nil {
+				more, err = reader.Read(got[n:])
+			}
+			n += more
+		}
+		if !bytes.Equal(got[:n], want) {
+			t.Fatalf("%d of %d bytes", n, len(want))
+		}
+		if err := errors.Join(reader.Close(), os.Remove(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -111,4 +111,3 @@ func (m messages) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-

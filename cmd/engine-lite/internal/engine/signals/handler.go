@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// settleTime is how long after its start a program may take to install its handlers.
-	settleTime = 100 * time.Millisecond
+	// settleTime is how long after its start a program may take to install its handlers. It is long enough for a busy
+	// machine. The wait costs nobody anything: as long as it goes on, the signal would do nothing.
+	settleTime = time.Second
 	// settlePoll is the pause between two looks.
 	settlePoll = 2 * time.Millisecond
 )
@@ -25,11 +26,11 @@ const (
 // unheard are the signals that no handler takes, or that do nothing by default: signal(7).
 var unheard = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH}
 
-// AwaitHandler waits until a container's first process can notice a signal, where the process began less than 100 ms
+// AwaitHandler waits until a container's first process can notice a signal, where the process began less than a second
 // ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler for the
 // signal (pid_namespaces(7)): sent too early, a stop signal would be lost, and the stop would take its whole timeout.
 // pid is the process's number on the host. AwaitHandler returns at once for SIGKILL, for signals that do nothing by
-// default, and for a process that is gone; it returns after 100 ms at the latest, or when ctx ends.
+// default, and for a process that is gone; it returns a second after the start at the latest, or when ctx ends.
 func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time.Time) {
 	if slices.Contains(unheard, sig) {
 		return
@@ -44,8 +45,8 @@ func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time
 	}
 }
 
-// noticed reads /proc/PID/status (proc_pid_status(5)): whether the process notices a signal. Until runc's own process
-// has become the container's program, its handlers are not the program's.
+// noticed reads /proc/PID/status (proc_pid_status(5)): whether the process notices a signal. Until the process of runc or
+// crun has become the container's program, its handlers are not the program's.
 func noticed(status string, sig syscall.Signal) bool {
 	bit := uint64(1) << (sig - 1)
 	first, handled := true, false
@@ -54,7 +55,7 @@ func noticed(status string, sig syscall.Signal) bool {
 		value = strings.TrimSpace(value)
 		switch name {
 		case "Name":
-			if strings.HasPrefix(value, "runc:[") {
+			if value == "crun" || strings.HasPrefix(value, "runc:[") {
 				return false
 			}
 		case "NSpid":

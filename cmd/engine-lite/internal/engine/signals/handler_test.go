@@ -26,6 +26,7 @@ func TestNoticed(t *testing.T) {
 		"the host's PID namespace":           {status("top", "812", "0", "0", "0"), true},
 		"nested: the first of the inner one": {status("top", "812\t40\t1", "0", "0", "0"), false},
 		"runc's process, which handles all":  {status("runc:[2:INIT]", "812\t1", "0", "0", "ffffffffffffffff"), false},
+		"crun's process":                     {status("crun", "812\t1", term, "0", "0"), false},
 		"runc's process, in the host's":      {status("runc:[2:INIT]", "812", "0", "0", "0"), false},
 		"a mask that nobody understands":     {status("top", "812\t1", "0", "0", "mask"), true},
 	} {
