@@ -25,8 +25,7 @@ import (
 // events of all containers. Drained commits the die.
 func (p initProcess) Exited(ctx context.Context, ev libcontainerd.Event) error {
 	x := record.Ended{
-		Code: ev.Exit.Code, Reason: ev.Exit.Unknown, OOMKilled: ev.Exit.OOMKilled, Time: exitTime(ev.Exit),
-		Recovered: ev.Recovered,
+		Code: ev.Exit.Code, Reason: ev.Exit.Unknown, OOMKilled: ev.Exit.OOMKilled, Time: exitTime(ev.Exit), Recovered: ev.Recovered,
 	}
 	if r := p.task.Record(); p.engine.copiesOutput() && r.Running() && r.Unreadable() == nil {
 		return p.noteEnded(ctx, x)
