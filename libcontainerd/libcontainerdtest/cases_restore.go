@@ -3,7 +3,6 @@ package libcontainerdtest
 import (
 	"errors"
 	"syscall"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -19,7 +18,6 @@ var restoreCases = []contractCase{
 	{name: "restore/stdin was to be closed", run: restoreStdin},
 	{name: "restore/exit was not taken", run: restoreNotTaken},
 	{name: "restore/daemon doesn't know it", run: restoreUnknown},
-	{name: "restore/exit was taken, daemon forgot it", run: restoreTaken},
 	{name: "restore/a start that was not delivered", run: restoreUndelivered},
 	{name: "restore/nonsense", run: restoreNonsense},
 }
@@ -177,25 +175,6 @@ func restoreUnknown(e *env) {
 	}
 }
 
-func restoreTaken(e *env) {
-	ctr := e.started("sleep 1000")
-	pid := ctr.Pid()
-	e.stop()
-	e.endsAtDaemon(ctr.ID())
-	_, err := e.Daemon.Delete(e.ctx, ctr.ID(), initProcess)
-	e.must(err)
-	// The engine died before DrainStreams returned.
-	known := libcontainerd.Exit{Code: 137, Time: time.Now().Add(-time.Minute).UTC()}
-	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Exit: &known})
-	if exit := e.exits(ctr, initProcess, 137); exit != known {
-		e.Fatalf("exit %+v", exit)
-	}
-	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); ev.Exit != known || !ev.Recovered {
-		e.Fatalf("event %+v", ev)
-	}
-	e.start(ctr, libcontainerd.StdioConfig{})
-}
-
 func restoreUndelivered(e *env) {
 	ctr := e.started("sleep 1000")
 	// The engine died before EventStart was delivered.
@@ -216,7 +195,6 @@ func restoreNonsense(e *env) {
 		{Pid: -1},
 		{Pid: 5},
 		{Execs: []libcontainerd.RestoreExec{{ID: "e", Pid: 3}}},
-		{Generation: 1, Exit: &libcontainerd.Exit{}},
 		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "../e"}}},
 		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "e"}, {ID: "e"}}},
 	} {

@@ -70,6 +70,77 @@ func (p initProcess) Started(ctx context.Context, ev libcontainerd.Event) error 
 	return err
 }
 
+// Exited commits the exit. Waiters and subscribers learn of the exit when the last output is in the log: Drained comes
+// next.
+func (p initProcess) Exited(ctx context.Context, ev libcontainerd.Event) error {
+	r, seq, err := p.task.Commit(ctx, containers.Change{
+		Mutate: func(r *record.Record) error {
+			r.SetExited(ev.Exit.Code, ev.Exit.Unknown, r.OOMKilled || ev.Exit.OOMKilled, exitTime(ev.Exit))
+			r.PlanRestart(r.FinishedAt.Sub(r.StartedAt), time.Now())
+			return nil
+		},
+		Action: "die", Attributes: (*record.Record).DieAttributes, Recovered: ev.Recovered, Hold: true,
+	})
+	if err != nil {
+		return err
+	}
+	p.task.Change(func() { p.task.unannounced = &unannounced{record: r, seq: seq} })
+	return nil
+}
+
+// Drained waits until the last output is in the log, and announces the exit. A run without an IO has no output.
+func (p initProcess) Drained(ctx context.Context) error {
+	if l, err := p.Held(); err == nil {
+		if err := process.Drain(ctx, p.task.ID, l); err != nil {
+			return err
+		}
+	}
+	p.engine.announceExit(ctx, p.task)
+	return nil
+}
+
+// unannounced is an exit that is committed and not announced: the output is being drained.
+type unannounced struct {
+	record *record.Record
+	seq    uint64
+}
+
+// announceExit lets subscribers and waiters go on and starts the clean-up of the run
+// that ended.
+func (e *Engine) announceExit(ctx context.Context, o *task) {
+	var cleanup chan struct{}
+	var ended *unannounced
+	var ctr *libcontainerd.Container
+	var l *stdio.IO
+	o.Change(func() {
+		ended, o.unannounced = o.unannounced, nil
+		if ended == nil {
+			return
+		}
+		ctr, o.Task = o.Task, nil
+		l, o.io = o.io, nil
+		cleanup, o.ending = o.cleanup, l
+		o.AnnounceLocked(ended.record)
+	})
+	if ended == nil {
+		return
+	}
+	e.store.Release(ended.seq)
+	request := span.Of(ctx)
+	removed := ended.record.HostConfig.AutoRemove && ended.record.RestartAt.IsZero()
+	if removed && l != nil {
+		l.Abandon()
+	}
+	e.background.Go(func() {
+		e.cleanUp(span.Within(e.background.Context(), request), o, ctr, l)
+		close(cleanup)
+		if removed {
+			e.autoRemove(o)
+		}
+		e.awaitRestart(o)
+	})
+}
+
 // cleanUp frees what a run held: the record at the runtime daemon, the raw output, and shared memory.
 func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Container, l *stdio.IO) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
