@@ -18,7 +18,7 @@ import (
 const (
 	// settleTime is how long after its start a program may take to install its handlers. It is long enough for a busy
 	// machine. The wait costs nobody anything: as long as it goes on, the signal would do nothing.
-	settleTime = time.Second
+	settleTime = 2 * time.Second
 	// settlePoll is the pause between two looks.
 	settlePoll = 2 * time.Millisecond
 )
@@ -26,11 +26,11 @@ const (
 // unheard are the signals that no handler takes, or that do nothing by default: signal(7).
 var unheard = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH}
 
-// AwaitHandler waits until a container's first process can notice a signal, where the process began less than a second
-// ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler for the
+// AwaitHandler waits until a container's first process can notice a signal, where the process began less than two
+// seconds ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler for the
 // signal (pid_namespaces(7)): sent too early, a stop signal would be lost, and the stop would take its whole timeout.
 // pid is the process's number on the host. AwaitHandler returns at once for SIGKILL, for signals that do nothing by
-// default, and for a process that is gone; it returns a second after the start at the latest, or when ctx ends.
+// default, and for a process that is gone; it returns two seconds after the start at the latest, or when ctx ends.
 func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time.Time) {
 	if slices.Contains(unheard, sig) {
 		return
