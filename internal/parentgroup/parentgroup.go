@@ -44,7 +44,8 @@ type Keeper struct {
 	sweeper sync.WaitGroup
 }
 
-// New returns the keeper of a group by its name below the root of the control groups; nil for an empty name. A group that
+// New returns the keeper of a group by its name below the root of the control groups; nil for an empty name, and where
+// there are no control groups. A group that
 // a killed daemon left empty is removed. The caller closes the keeper.
 func New(name string) (*Keeper, error) {
 	if name == "" {
@@ -156,7 +157,7 @@ func (k *Keeper) tryLock() (unlock func(), err error) {
 	return k.locked(func(dir *os.File) error { return flock.Try(dir, flock.Exclusive) })
 }
 
-// locked takes the lock that all daemons of the host have. The function returned gives the lock back.
+// locked takes the lock. The function returned gives the lock back.
 func (k *Keeper) locked(take func(*os.File) error) (unlock func(), err error) {
 	dir, err := os.Open(k.lock)
 	if err != nil {

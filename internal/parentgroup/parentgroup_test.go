@@ -2,6 +2,7 @@ package parentgroup
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/flock"
 )
 
 // groupDirs makes the parents of two hierarchies, the first with a container's group.
@@ -115,5 +118,38 @@ func TestNames(t *testing.T) {
 	k.Deleted()
 	if err := k.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestParentGoesBesideOtherRoots closes a keeper while a daemon in another root of control groups creates a container:
+// that daemon has the same mount point, and another root group.
+func TestParentGoesBesideOtherRoots(t *testing.T) {
+	k, err := New(fmt.Sprintf("parentgroup-test-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.Open(mountPoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if filepath.Dir(k.parents[0]) != mountPoint { // else the mount point is the root group
+		if err := flock.Lock(t.Context(), other, flock.Shared); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range k.parents {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range k.parents {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is left", dir)
+			_ = os.Remove(dir)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func move(source, sink *os.File) error {
 			return nil
 		case err == nil, errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, os.ErrDeadlineExceeded): // finish, which may be called more than once
+		case errors.Is(err, os.ErrDeadlineExceeded) && !last:
 			last = true
 			err = source.SetReadDeadline(time.Time{})
 		case errors.Is(err, unix.EAGAIN) && last && !readable(from):

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
@@ -28,7 +27,6 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
@@ -69,8 +67,6 @@ type Options struct {
 	// and images.Open.
 	OpenJournal func(path string) (store.Journal, error)
 	OpenImages  func(ctx context.Context, root string) (Images, error)
-	// AwaitHandler waits until a process can notice a signal; nil for signals.AwaitHandler.
-	AwaitHandler func(ctx context.Context, pid int, sig syscall.Signal, started time.Time)
 }
 
 // JournalName is the journal's file in the root directory.
@@ -112,9 +108,6 @@ type Engine struct {
 func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold stdio.Keeper) (*Engine, error) {
 	if err := os.MkdirAll(filepath.Join(opts.Root, "containers"), 0o710); err != nil {
 		return nil, fmt.Errorf("engine root: %w", err)
-	}
-	if opts.AwaitHandler == nil {
-		opts.AwaitHandler = signals.AwaitHandler
 	}
 	e := &Engine{
 		opts: opts, daemon: d, registry: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},

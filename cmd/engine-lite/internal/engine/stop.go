@@ -128,7 +128,7 @@ func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error 
 		return err
 	}
 	r := o.Record()
-	e.awaitHandler(ctx, r, sig, time.Time{})
+	signals.AwaitHandler(ctx, r.Pid, sig, r.StartedAt)
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -104,7 +105,7 @@ func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts 
 			return nil // the run has ended
 		}
 		if !opts.AskedBefore {
-			e.awaitHandler(ctx, o.Record(), opts.Signal, deadline)
+			awaitHandler(ctx, o.Record(), opts.Signal, deadline)
 		}
 		_, err = ctr.Stop(ctx, *opts)
 		if !opts.AskedBefore || !errdefs.IsUnavailable(err) && !errdefs.IsFailedPrecondition(err) {
@@ -120,13 +121,13 @@ func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts 
 }
 
 // awaitHandler waits until the first process can notice a signal, until a stop's deadline at most; zero is none.
-func (e *Engine) awaitHandler(ctx context.Context, r *record.Record, sig syscall.Signal, deadline time.Time) {
+func awaitHandler(ctx context.Context, r *record.Record, sig syscall.Signal, deadline time.Time) {
 	if !deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	e.opts.AwaitHandler(ctx, r.Pid, sig, r.StartedAt)
+	signals.AwaitHandler(ctx, r.Pid, sig, r.StartedAt)
 }
 
 // commitStopSignal commits that the stop signal went out.

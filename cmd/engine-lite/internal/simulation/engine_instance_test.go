@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing/synctest"
 	"time"
 
@@ -113,8 +112,6 @@ func (i *engineInstance) open() error {
 		e, err := engine.Open(ctx, engine.Options{
 			Root: i.root, Version: "simulated", Runtime: "fake", OpenJournal: i.openJournal,
 			OpenImages: func(context.Context, string) (engine.Images, error) { return imageStub{inc: i}, nil },
-			// There are no processes.
-			AwaitHandler: func(context.Context, int, syscall.Signal, time.Time) {},
 		}, newWire(i), stdioTap{i}, keeperTap{w.keeper, i})
 		if err == nil {
 			i.engine = e
