@@ -22,6 +22,9 @@ const (
 	// Process is the name for a pidfd, which is no stream. The keeper's pidfd lets the next engine learn how a process
 	// ended that the keeper does not reap.
 	Process = "process"
+	// StartFIFO is the name for a FIFO that the keeper itself opens for reading. The init process of a created container
+	// waits for a reader (runc's exec.fifo), and fails if its reader goes away. The keeper's stays when a client ends.
+	StartFIFO = "start-fifo"
 )
 
 // DefaultBound is the space in bytes that a raw file may take on its disk if HoldOptions name no other.
@@ -40,7 +43,7 @@ type HoldOptions struct {
 type Held struct {
 	// Key is the process that the stream belongs to, by convention "container/process".
 	Key string
-	// Name is Stdin, Stdout, Stderr, Terminal or Process.
+	// Name is Stdin, Stdout, Stderr, Terminal, Process or StartFIFO.
 	Name string
 	// Raw says that the keeper has a raw file for the stream.
 	Raw bool
@@ -113,10 +116,11 @@ func (c *Client) Close() error {
 
 // Hold gives the keeper a duplicate of a stream's descriptor, and of its raw file if raw is not nil. The caller
 // keeps its own files, and closes them. The key has 1 to 256 letters, digits and "/._:@+-". The name is Stdin,
-// Stdout, Stderr, Terminal or Process.
+// Stdout, Stderr, Terminal, Process or StartFIFO.
 //
 // The stream is a FIFO or a character device; under the name Process it is a pidfd (Linux 6.9) without a raw file.
-// Open a FIFO with O_RDWR|O_NONBLOCK, so that it never hangs up. The raw file is a regular file that is open for
+// Open a FIFO with O_RDWR|O_NONBLOCK, so that it never hangs up. Under the name StartFIFO, the stream is a FIFO that was
+// opened with O_PATH, without a raw file; a keeper of an earlier release refuses that with InvalidArgument. The raw file is a regular file that is open for
 // writing without O_APPEND: splice(2) cannot append. The package comment says which streams are moved into their
 // raw files.
 //

@@ -25,7 +25,7 @@
 //
 // # Streams
 //
-// A held stream has a key, by convention "container/process", and a name: Stdin, Stdout, Stderr, Terminal or Process.
+// A held stream has a key, by convention "container/process", and a name: Stdin, Stdout, Stderr, Terminal, Process or StartFIFO.
 // One connection at a time can take a stream. It has the stream until it returns the stream, or until the connection
 // ends, for whatever reason. A stream never has two readers: Take returns when the keeper has stopped reading.
 //

@@ -262,6 +262,8 @@ func TestHoldRefusals(t *testing.T) {
 		{"negative bound", "c2", Stdout, fifo, raw, -1, errdefs.IsInvalidArgument},
 		{"file as stream", "c2", Stdout, raw, nil, 0, errdefs.IsInvalidArgument},
 		{"path as stream", "c2", Stdout, pinned, nil, 0, errdefs.IsInvalidArgument},
+		{"FIFO as a start's", "c2", StartFIFO, fifo, nil, 0, errdefs.IsInvalidArgument},
+		{"start's FIFO with a raw file", "c2", StartFIFO, pinned, raw, 0, errdefs.IsInvalidArgument},
 		{"FIFO as raw file", "c2", Stdout, fifo, fifo, 0, errdefs.IsInvalidArgument},
 		{"raw file for reading", "c2", Stdout, fifo, open(os.O_RDONLY), 0, errdefs.IsInvalidArgument},
 		{"raw file for appending", "c2", Stdout, fifo, open(os.O_WRONLY | os.O_APPEND), 0, errdefs.IsInvalidArgument},
@@ -282,6 +284,53 @@ func TestHoldRefusals(t *testing.T) {
 	}
 	if after := k.fds(t); after != before-2 {
 		t.Errorf("keeper has %d descriptors, not %d", after, before-2)
+	}
+}
+
+// TestStartFIFO: a writer that waits for a reader goes on with the keeper's, also when the client is gone.
+func TestStartFIFO(t *testing.T) {
+	k := startKeeper(t, t.TempDir())
+	path := filepath.Join(t.TempDir(), "exec.fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pinned, err := os.OpenFile(path, unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pinned.Close()
+	first := k.dial(t)
+	before := k.fds(t)
+	if err := first.Hold(t.Context(), "c1/init", StartFIFO, pinned, nil, HoldOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writer.WriteString("0"); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+
+	c := k.dial(t)
+	held, _, err := c.Take(t.Context(), "c1/init", StartFIFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	got := make([]byte, 2)
+	if n, err := held.Read(got); n != 1 || got[0] != '0' {
+		t.Errorf("read %q, %v", got[:n], err)
+	}
+	if err := c.Release(t.Context(), "c1/init", ""); err != nil {
+		t.Fatal(err)
+	}
+	if after := k.fds(t); after != before {
+		t.Errorf("keeper has %d descriptors, not %d", after, before)
 	}
 }
 

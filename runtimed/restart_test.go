@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -143,6 +144,36 @@ func TestCreateCutShort(t *testing.T) {
 	check(t, err)
 	equal(t, "files", strings.Join(left, " "), filepath.Join(dir, "container.pb"))
 	check(t, d.create("c", nil, false))
+}
+
+// A start that was interrupted by a crash goes on: runc's init process is stopped where it waits for a reader, and
+// runtimed is killed when it reads.
+func TestStartCutShort(t *testing.T) {
+	d := startDaemon(t, "runc")
+	s := d.open("c", false)
+	d.record("c", d.spec("c", "echo started; exec sleep 1000"))
+	check(t, d.create("c", s, false))
+	init := d.startOf("c/init").Pid
+	check(t, syscall.Kill(init, syscall.SIGSTOP))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := d.tasks.Start(d.ctx(), &tasks.StartRequest{ContainerID: "c"})
+		ended <- err
+	}()
+	d.await("runtimed reads", func() bool {
+		return slices.ContainsFunc(d.descriptors(), func(link string) bool { return strings.HasSuffix(link, "/c/exec.fifo") })
+	})
+	d.signalRuntimed(syscall.SIGKILL)
+	if err := <-ended; err == nil {
+		t.Error("the start was answered")
+	}
+	check(t, syscall.Kill(init, syscall.SIGCONT))
+	d.awaitServing()
+	d.await("the container went on", func() bool { return strings.Contains(s.sofar(), "started") })
+	equal(t, "status", d.state("c").Status, task.Status_RUNNING)
+	d.killRuntimed() // now the status comes from the record
+	equal(t, "status", d.state("c").Status, task.Status_RUNNING)
+	equal(t, "output", s.sofar(), "started\n")
 }
 
 // The same holds for a delete.

@@ -96,7 +96,7 @@ func (w *world) checkContainer(c *container, list []events.Event, t *counts) (fa
 	c.checkLastState(runs, t, fault)
 	w.checkExecs(c, list, t, fault)
 	if c.final != nil {
-		t.lines += c.checkLogs(w.reports.runsOf(c.name, false), matched, w.cutStarts(list), fault)
+		t.lines += c.checkLogs(w.reports.runsOf(c.name, false), matched, fault)
 	}
 	return faults
 }
@@ -324,26 +324,9 @@ func (w *world) checkExecs(c *container, list []events.Event, t *counts, fault f
 	}
 }
 
-// cutStarts counts the kills of runtimed while the container existed. Each kill may have
-// cut off a start.
-func (w *world) cutStarts(list []events.Event) (n int) {
-	for _, k := range w.kills {
-		if k.victim == "runtimed" && k.at.After(list[0].Time) && k.at.Before(list[len(list)-1].Time) {
-			n++
-		}
-	}
-	return n
-}
-
-// cutStart is the beginning of a message of runc's init process. It is in the container's
-// log if runtimed was killed after it opened the FIFO of the start and before it wrote to
-// the FIFO.
-const cutStart = "write exec fifo "
-
 // checkLogs checks each stream of the log: each line of each run that has events is there
-// once and in order. Starts that were cut off may have left as many lines that begin with
-// cutStart. checkLogs returns the number of lines.
-func (c *container) checkLogs(reported []run, matched map[string]bool, cut int, fault func(string, ...any)) int {
+// once and in order. checkLogs returns the number of lines.
+func (c *container) checkLogs(reported []run, matched map[string]bool, fault func(string, ...any)) int {
 	lines := 0
 	for stream, name := range []string{1: "out", 2: "err"} {
 		if name == "" {
@@ -356,10 +339,6 @@ func (c *container) checkLogs(reported []run, matched map[string]bool, cut int, 
 		}
 		count := map[string]int{}
 		for line := range bytes.Lines(text) {
-			if name == "err" && cut > 0 && bytes.HasPrefix(line, []byte(cutStart)) {
-				cut--
-				continue
-			}
 			var token, of string
 			var n int
 			if _, err := fmt.Sscanf(string(line), "%s %s %d ", &token, &of, &n); err != nil || of != name ||

@@ -37,7 +37,8 @@ func keyByte(c byte) bool {
 }
 
 // New makes a stream of a hold request and the descriptors beside it. The owner is the connection that has the
-// stream from the start, or nil. In case of an error, of class InvalidArgument, the descriptors stay the caller's.
+// stream from the start, or nil. In case of an error, the descriptors stay the caller's. Errors: InvalidArgument; any
+// class where a StartFIFO can't be opened.
 func New(r wire.Request, fds []int, owner any) (*Stream, error) {
 	want := 1
 	if r.Raw {
@@ -58,6 +59,9 @@ func New(r wire.Request, fds []int, owner any) (*Stream, error) {
 	s := &Stream{id: id, fd: fds[0], raw: -1, owner: owner}
 	if r.Name == wire.Process {
 		return s, checkProcess(s.fd, r.Raw)
+	}
+	if r.Name == wire.StartFIFO {
+		return s, openStartFIFO(s.fd, r.Raw)
 	}
 	kind, flags, err := describe(s.fd)
 	if err != nil || kind != unix.S_IFIFO && kind != unix.S_IFCHR || flags&unix.O_PATH != 0 {
@@ -87,6 +91,22 @@ func checkProcess(fd int, raw bool) error {
 			errdefs.ErrInvalidArgument)
 	}
 	return nil
+}
+
+// openStartFIFO makes a descriptor that is only a place (O_PATH) one for reading. The number stays.
+func openStartFIFO(fd int, raw bool) error {
+	kind, flags, err := describe(fd)
+	if err != nil || kind != unix.S_IFIFO || flags&unix.O_PATH == 0 || raw {
+		return fmt.Errorf("cannot hold as %s what is no FIFO opened with O_PATH, or has a raw file: %w",
+			wire.StartFIFO, errdefs.ErrInvalidArgument)
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", fd) // open(2), O_PATH
+	opened, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open a FIFO for reading: %w", err)
+	}
+	defer unix.Close(opened)
+	return unix.Dup3(opened, fd, unix.O_CLOEXEC)
 }
 
 // checkRaw refuses a raw file to which splice(2) cannot write.

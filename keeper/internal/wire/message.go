@@ -39,15 +39,16 @@ const (
 
 // The names of streams. Package keeper says what they are.
 const (
-	Stdin    = "stdin"
-	Stdout   = "stdout"
-	Stderr   = "stderr"
-	Terminal = "terminal"
-	Process  = "process"
+	Stdin     = "stdin"
+	Stdout    = "stdout"
+	Stderr    = "stderr"
+	Terminal  = "terminal"
+	Process   = "process"
+	StartFIFO = "start-fifo"
 )
 
 // Names are all names of streams.
-var Names = []string{Stdin, Stdout, Stderr, Terminal, Process}
+var Names = []string{Stdin, Stdout, Stderr, Terminal, Process, StartFIFO}
 
 // Request is a client's message. The operation says which other fields count.
 type Request struct {

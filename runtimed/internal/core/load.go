@@ -149,6 +149,7 @@ func (c *container) loadTask(ctx context.Context) (*containerTask, error) {
 	if start.Groups != nil {
 		t.groups = *start.Groups
 	}
+	t.finishStart(ctx)
 	t.init.status = t.loadStatus(ctx)
 	t.paused = t.init.status == running && (t.groups.IsFreezing() || t.ownKernelPaused(ctx))
 	t.init.adopt()

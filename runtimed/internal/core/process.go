@@ -52,6 +52,8 @@ type Process struct {
 	record processRecord
 	// done is closed when the exit is on disk and its event is published, or when an exec that never ran was deleted.
 	done chan struct{}
+	// startHeld tells that the keeper holds the FIFO of a start. Whoever changes the container has the field.
+	startHeld bool
 
 	mu     sync.Mutex
 	status status

@@ -60,7 +60,8 @@ func (p *Process) startInit(ctx context.Context) error {
 func (t *containerTask) start(ctx context.Context) error {
 	if t.record.StartsDirectly {
 		_, s := span.Start(ctx, "release")
-		err := t.record.Runtime.StartDirectly(ctx, t.c.id, func() bool { return !t.init.isOver() })
+		err := t.record.Runtime.StartDirectly(ctx, t.c.id, func() bool { return !t.init.isOver() }, t.init.holdStart)
+		t.init.releaseStart()
 		s.End(err)
 		if !errors.Is(err, ociruntime.ErrNotStarted) {
 			return err

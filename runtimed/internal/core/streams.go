@@ -11,6 +11,7 @@ import (
 	"github.com/engine-lite/engine-lite/fifo"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/keeperlink"
+	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
 	"github.com/engine-lite/engine-lite/runtimed/internal/terminal"
 )
@@ -57,6 +58,62 @@ func (p *Process) holdStdin(ctx context.Context, path string) error {
 		return err
 	}
 	return k.Hold(ctx, p.key, keeper.Stdin, hold, nil, keeper.HoldOptions{})
+}
+
+// holdStart lets the keeper read the FIFO of a start, so that the start goes on if this runtimed is killed. With a keeper
+// of an earlier release, which doesn't do that, such a start fails.
+func (p *Process) holdStart(path *os.File) {
+	err := p.task.c.d.keeper.Do(func(ctx context.Context, k *keeper.Client) error {
+		return k.Hold(ctx, p.key, keeper.StartFIFO, path, nil, keeper.HoldOptions{})
+	})
+	p.startHeld = err == nil || errdefs.IsAlreadyExists(err)
+	if !p.startHeld {
+		p.task.c.d.log.WithError(err).WithField("process", p.String()).Debug("the keeper doesn't hold the FIFO of a start")
+	}
+}
+
+// releaseStart ends holdStart.
+func (p *Process) releaseStart() {
+	if !p.startHeld {
+		return
+	}
+	p.startHeld = false
+	err := p.task.c.d.keeper.Do(func(ctx context.Context, k *keeper.Client) error {
+		return k.Release(ctx, p.key, keeper.StartFIFO)
+	})
+	if err != nil {
+		p.task.c.d.log.WithError(err).WithField("process", p.String()).Warn(
+			"cannot release the FIFO of a start at the keeper")
+	}
+}
+
+// finishStart finishes a start in which an earlier runtimed was killed.
+func (t *containerTask) finishStart(ctx context.Context) {
+	if !t.record.StartsDirectly || statefile.Exists(t.init.file("running")) || t.c.d.rebooted {
+		return
+	}
+	var held *os.File
+	err := t.c.d.keeper.Do(func(ctx context.Context, k *keeper.Client) (err error) {
+		held, _, err = k.Take(ctx, t.init.key, keeper.StartFIFO) // it has no raw file
+		return err
+	})
+	if err == nil {
+		t.init.startHeld = true
+		defer held.Close()
+	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpGrace)
+	defer cancel()
+	alive := func() bool { return proc.Alive(t.init.pid, t.init.start) }
+	begun, err := t.record.Runtime.FinishStart(ctx, t.c.id, alive, held)
+	if err == nil && begun {
+		err = statefile.Write(t.init.file("running"), nil)
+	}
+	if err != nil { // the keeper reads on: the init process may still write
+		t.c.d.log.WithError(err).WithField("container", t.c.id).Error(
+			"cannot finish the start of a container in which an earlier runtimed was killed")
+		return
+	}
+	t.init.releaseStart()
 }
 
 // attachTerminal receives a terminal's master, lets the keeper hold it too, and starts to move its bytes.
@@ -132,7 +189,7 @@ func (p *Process) takeTerminal() error {
 // releaseStreams makes the keeper close one stream of a process, or all with an empty name.
 func (p *Process) releaseStreams(name string) {
 	d := p.task.c.d
-	if p.record.Stdin == "" && !p.record.Terminal {
+	if p.record.Stdin == "" && !p.record.Terminal && !p.startHeld {
 		return
 	}
 	err := d.keeper.Do(func(ctx context.Context, k *keeper.Client) error { return k.Release(ctx, p.key, name) })
