@@ -63,9 +63,15 @@ type Backend interface {
 	// create the process. The backend reads and writes the streams in goroutines of its own, and must not wait for
 	// output here. The client closes the streams. An error makes the start fail.
 	AttachStreams(ctx context.Context, containerID, processID string, s Streams) error
-	// StateChanged delivers an event. The client calls it without holding a lock.
+	// StateChanged delivers an event. The client calls it without holding a lock. It must not call Start, Exec, Pause,
+	// Resume, Wait, Stop, Run or RunExec for the container of the event: they wait for an event of this container, and
+	// the next one comes when StateChanged has returned.
 	//
-	// The backend takes the event by returning nil. After an error the client calls StateChanged again, with
+	// The backend takes the event by returning nil. An engine that restores its containers stores what it needs for that
+	// first: the generation, the pid and the status (see RestoreOptions). Start, Exec, Pause, Resume and Wait return when
+	// their event is taken, so that nothing that was answered is unknown to the next engine.
+	//
+	// After an error the client calls StateChanged again, with
 	// growing delays, until the backend takes the event; later events of the same container wait meanwhile. The
 	// client deletes a process at the daemon only after the backend has taken its exit.
 	//

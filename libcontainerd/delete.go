@@ -113,7 +113,7 @@ func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 			}
 			continue
 		}
-		if err := ctr.Resume(ctx); err != nil {
+		if _, err := ctr.thaw(ctx); err != nil {
 			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
 				Debug("cannot resume a killed container; trying again")
 			_ = delay.Wait(pending)

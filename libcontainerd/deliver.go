@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/internal/span"
@@ -16,6 +17,7 @@ type change struct {
 	container *Container
 	process   *process
 	event     Event
+	taken     chan struct{} // closed once the backend has taken the event; nil if nobody waits for that
 }
 
 // maxPanics is how often the callback of one event may panic. After that the event is dropped.
@@ -23,13 +25,44 @@ const maxPanics = 5
 
 // emit puts an event into the container's queue. The caller holds mu, so that the events have the order of the
 // transitions.
-func (ctr *Container) emit(p *process, e Event) error {
-	e.ContainerID = ctr.id
-	if err := ctr.client.changes.Append(ctr.id, change{ctr, p, e}); err != nil {
+func (ctr *Container) emit(p *process, e Event) error { return ctr.enqueue(change{ctr, p, e, nil}) }
+
+// emitAwaited is emit for an event that the caller waits for, with awaitTaken and without mu.
+func (ctr *Container) emitAwaited(p *process, e Event) (taken <-chan struct{}, err error) {
+	done := make(chan struct{})
+	return done, ctr.enqueue(change{ctr, p, e, done})
+}
+
+func (ctr *Container) enqueue(ch change) error {
+	ch.event.ContainerID = ctr.id
+	if err := ctr.client.changes.Append(ctr.id, ch); err != nil {
 		ctr.rec.halted = true
 		return errShutdown("record a change of container", ctr.id)
 	}
 	return nil
+}
+
+// ErrNotTaken is wrapped by the error of a request that has been done, and whose event the backend has not taken yet.
+var ErrNotTaken = errors.New("the backend has not taken the event yet")
+
+// awaitTaken waits until the backend has taken an event. It fails, with ErrNotTaken, when ctx ends or the client shuts
+// down before.
+func (ctr *Container) awaitTaken(ctx context.Context, taken <-chan struct{}) error {
+	var cause error
+	select {
+	case <-taken:
+		return nil
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	case <-ctr.client.active.Done():
+		cause = fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	}
+	select {
+	case <-taken:
+		return nil
+	default:
+		return fmt.Errorf("%w: %w", ErrNotTaken, cause)
+	}
 }
 
 // emitOrHalt is emit for a change that can't be undone. If the queue is closed, the container is halted, and the
@@ -65,6 +98,9 @@ func (c *Client) callbackExited(_ string, ch change, recovered any, stack []byte
 
 // conclude does what follows when the backend has taken an event.
 func (c *Client) conclude(ch change) {
+	if ch.taken != nil {
+		close(ch.taken)
+	}
 	if t := ch.event.Type; t == EventExit || t == EventExitProcess {
 		c.free(ch.process)
 	}

@@ -31,6 +31,9 @@ type process struct {
 	// request is the span of the request that started the process; nil if no span is recorded.
 	request trace.Span
 
+	// startTaken is closed once the backend has taken the start. Whoever starts the process has the field.
+	startTaken <-chan struct{}
+
 	taken   chan struct{} // closed once the backend has taken the exit, or the start has failed
 	settled chan struct{} // closed once the daemon has deleted the process and the streams are closed
 	watched chan struct{} // closed when watch has returned

@@ -66,17 +66,43 @@ func (ctr *Container) CloseStdin(process string) error {
 	return ctr.failed("close stdin of", streams.Stdin().Close())
 }
 
-// Pause freezes all processes of a running container, and returns when they are frozen. The error is
-// FailedPrecondition in any other status.
+// Pause freezes all processes of a running container, and returns when they are frozen and the backend has taken
+// EventPaused. So a callback of the backend must not call Pause for its own container. The error is FailedPrecondition
+// in any other status. It wraps ErrNotTaken if the container is paused, and ctx ended or the client shut down before the
+// backend had taken the event.
 func (ctr *Container) Pause(ctx context.Context) error {
-	return ctr.freeze("pause", freezing{StatusRunning, StatusPausing, StatusPaused, EventPaused},
+	taken, err := ctr.freeze("pause", freezing{StatusRunning, StatusPausing, StatusPaused, EventPaused},
 		func() error { return ctr.client.daemon.Pause(ctx, ctr.id) })
+	if err != nil {
+		return err
+	}
+	return ctr.awaitFreeze(ctx, "paused", taken)
 }
 
-// Resume lets the processes of a paused container run again. The error is FailedPrecondition in any other status.
+// Resume lets the processes of a paused container run again, and returns when the backend has taken EventResumed. Errors
+// are those of Pause.
 func (ctr *Container) Resume(ctx context.Context) error {
+	taken, err := ctr.thaw(ctx)
+	if err != nil {
+		return err
+	}
+	return ctr.awaitFreeze(ctx, "resumed", taken)
+}
+
+// thaw is Resume that waits for nobody.
+func (ctr *Container) thaw(ctx context.Context) (taken <-chan struct{}, err error) {
 	return ctr.freeze("resume", freezing{StatusPaused, StatusResuming, StatusRunning, EventResumed},
 		func() error { return ctr.client.daemon.Resume(ctx, ctr.id) })
+}
+
+func (ctr *Container) awaitFreeze(ctx context.Context, done string, taken <-chan struct{}) error {
+	if taken == nil {
+		return nil // it was done, and then the container exited
+	}
+	if err := ctr.awaitTaken(ctx, taken); err != nil {
+		return fmt.Errorf("container %q is %s: %w", ctr.id, done, err)
+	}
+	return nil
 }
 
 // freezing is a pause or a resume: the statuses before, during and after it, and its event.
@@ -85,34 +111,36 @@ type freezing struct {
 	event            EventType
 }
 
-func (ctr *Container) freeze(action string, f freezing, call func() error) error {
+// freeze pauses or resumes. The channel is closed once the backend has taken the event; nil if the container exited
+// afterwards.
+func (ctr *Container) freeze(action string, f freezing, call func() error) (taken <-chan struct{}, err error) {
 	ctr.mu.Lock()
 	if err := ctr.rec.allow(action, f.from); err != nil {
 		ctr.mu.Unlock()
-		return err
+		return nil, err
 	}
 	ctr.rec.transition(f.during)
 	init := ctr.rec.init
 	ctr.mu.Unlock()
 
-	err := call()
+	err = call()
 
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()
 	if ctr.rec.init != init || ctr.rec.status != f.during {
-		if err == nil {
-			return nil // the container was paused or resumed, and then exited
-		}
-		return ctr.failed(action, err)
+		return nil, ctr.failed(action, err)
 	}
 	if err != nil {
 		ctr.rec.transition(f.from)
-		return ctr.failed(action, err)
+		return nil, ctr.failed(action, err)
 	}
 	ctr.rec.transition(f.to)
-	ctr.emitOrHalt(init, Event{Type: f.event, ProcessID: InitProcess, Pid: init.pid, Generation: init.generation,
-		Time: time.Now()})
-	return nil
+	taken, err = ctr.emitAwaited(init, Event{Type: f.event, ProcessID: InitProcess, Pid: init.pid,
+		Generation: init.generation, Time: time.Now()})
+	if err != nil {
+		return nil, fmt.Errorf("container %q is %v: %w: %w", ctr.id, f.to, ErrNotTaken, err)
+	}
+	return taken, nil
 }
 
 // Pids returns the pids of the container's processes, in the daemon's pid namespace. The error is

@@ -24,15 +24,23 @@ type StartOptions struct {
 // Start creates the container's task, starts it, and returns the pid of the init process, which may have exited by
 // then. The container must be created or stopped; while the task of its last start is still being deleted, Start
 // waits. The streams are handed to Backend.AttachStreams before the task is created, and EventStart is delivered
-// after the process runs.
+// after the process runs. Start returns when the backend has taken that event: a start that was answered is never
+// unknown to the next client, if the backend keeps what it takes. So a callback of the backend must not call Start for
+// its own container: the event would wait for the callback.
 //
 // Errors: FailedPrecondition in any other status; those of Stdio.Create and of AttachStreams; a StartError with the
 // daemon's class and text; the cause of ctx. After an error nothing is left of the start, and the container has the
-// status that it had before. The end of ctx after Start has returned changes nothing.
+// status that it had before, with one exception: if ctx ends, or the client shuts down, while the backend has not taken
+// the event, the container runs on, and Start returns the pid with an error that wraps ErrNotTaken. The event is
+// delivered later. If the client shuts down before, the next client deletes the task, unless it is told to keep it. The
+// end of ctx after Start has returned changes nothing.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {
 		return 0, err
+	}
+	if err := ctr.awaitTaken(ctx, p.startTaken); err != nil {
+		return p.pid, fmt.Errorf("container %q runs: %w", ctr.id, err)
 	}
 	return p.pid, nil
 }
@@ -237,8 +245,9 @@ func (ctr *Container) started(p *process, e EventType) error {
 		ctr.mu.Unlock()
 		return err
 	}
-	err := ctr.emit(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation, Warnings: p.warnings,
-		Time: time.Now()})
+	taken, err := ctr.emitAwaited(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation,
+		Warnings: p.warnings, Time: time.Now()})
+	p.startTaken = taken
 	if err != nil {
 		ctr.mu.Unlock()
 		return err
@@ -284,7 +293,9 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 
 // Exec starts another process in the running container, and returns its pid. cfg says which streams the process
 // has; Exec sets the ids of cfg. The streams are handed to Backend.AttachStreams, then EventExecAdded and
-// EventExecStarted are delivered.
+// EventExecStarted are delivered. Exec returns when the backend has taken them, with Start's exception: if ctx ends, or
+// the client shuts down, before that, the exec runs on, and Exec returns the pid with an error that wraps ErrNotTaken.
+// A callback of the backend must not call Exec for its own container.
 //
 // Errors: InvalidArgument for an execID that doesn't pass CheckID, or a spec without arguments; AlreadyExists for
 // the id of an exec that runs or is among the last 128 that exited; FailedPrecondition unless the container runs; a
@@ -295,6 +306,9 @@ func (ctr *Container) Exec(ctx context.Context, execID string, spec *specs.Proce
 	p, err := ctr.exec(ctx, execID, spec, cfg)
 	if err != nil {
 		return 0, err
+	}
+	if err := ctr.awaitTaken(ctx, p.startTaken); err != nil {
+		return p.pid, fmt.Errorf("exec %q in container %q runs: %w", execID, ctr.id, err)
 	}
 	return p.pid, nil
 }

@@ -157,7 +157,7 @@ func (ctr *Container) thawOnce(ctx context.Context, init *process) {
 	for {
 		status, moved := ctr.watchStatus()
 		if status != StatusPausing && status != StatusResuming {
-			_ = ctr.Resume(ctx) // whether that helped shows with the signal that follows
+			_, _ = ctr.thaw(ctx) // whether that helped shows with the signal that follows
 			return
 		}
 		select {

@@ -18,6 +18,7 @@ var eventCases = []contractCase{
 	{name: "event/callback always panics", faults: true, run: callbackAlwaysPanics},
 	{name: "event/callback ends its goroutine", run: callbackGoexits},
 	{name: "event/a stuck callback delays no other container", run: callbackStuck},
+	{name: "event/a request is answered when its event is taken", run: answeredWhenTaken},
 	{name: "event/task stays until the exit is taken", run: taskStays},
 	{name: "event/all events lost", faults: true, run: eventsLost},
 	{name: "event/wait lost, event arrives", faults: true, run: waitLostEventArrives},
@@ -89,7 +90,8 @@ func callbackGoexits(e *env) {
 		}
 		return nil
 	}
-	e.start(ctr, libcontainerd.StdioConfig{})
+	_, err := ctr.Start(e.ctx, libcontainerd.StartOptions{})
+	e.must(err)
 	e.exits(ctr, initProcess, 1)
 	// The callback ended its goroutine, so the recorder doesn't have the first start. Look at the second one.
 	e.recorder.forget(ctr.ID())
@@ -120,11 +122,16 @@ func callbackStuck(e *env) {
 		}
 		return nil
 	}
-	e.start(stuck, libcontainerd.StdioConfig{})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := stuck.Start(e.ctx, libcontainerd.StartOptions{})
+		answered <- err
+	}()
 	other := e.started("exit 2")
 	e.exits(other, initProcess, 2)
 	e.wantEvents(stuck)
 	close(release)
+	e.must(<-answered)
 	e.exits(stuck, initProcess, 1)
 }
 

@@ -239,7 +239,18 @@ func (e *env) start(ctr *libcontainerd.Container, cfg libcontainerd.StdioConfig)
 	if pid <= 0 {
 		e.Fatalf("pid %d", pid)
 	}
+	e.wasTold(ctr, libcontainerd.EventStart, pid)
 	return pid
+}
+
+// wasTold fails unless the backend has taken an event of a request that was answered.
+func (e *env) wasTold(ctr *libcontainerd.Container, t libcontainerd.EventType, pid int) {
+	e.Helper()
+	if !slices.ContainsFunc(e.recorder.Events(ctr.ID()), func(ev libcontainerd.Event) bool {
+		return ev.Type == t && ev.Pid == pid
+	}) {
+		e.Fatalf("%v of process %d was answered before the backend had taken the event", t, pid)
+	}
 }
 
 // started is create and start, without stdin.

@@ -350,7 +350,9 @@ func TestCallbacksEndTheirGoroutine(t *testing.T) {
 		e.must(err)
 		e.client = client
 		e.begin()
-		ctr := e.started("exit 7")
+		ctr := e.create("exit 7")
+		_, err = ctr.Start(e.ctx, libcontainerd.StartOptions{})
+		e.must(err)
 		e.exits(ctr, initProcess, 7)
 		e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{}))
 	})

@@ -5,7 +5,6 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -13,15 +12,15 @@ import (
 
 // ContainerPause freezes a running container.
 func (e *Engine) ContainerPause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, record.StatusRunning, record.StatusPaused, (*libcontainerd.Container).Pause)
+	return e.freeze(ctx, ref, record.StatusRunning, (*libcontainerd.Container).Pause)
 }
 
 // ContainerUnpause thaws a paused container.
 func (e *Engine) ContainerUnpause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, record.StatusPaused, record.StatusRunning, (*libcontainerd.Container).Resume)
+	return e.freeze(ctx, ref, record.StatusPaused, (*libcontainerd.Container).Resume)
 }
 
-func (e *Engine) freeze(ctx context.Context, ref string, from, to record.Status, do func(*libcontainerd.Container, context.Context) error) error {
+func (e *Engine) freeze(ctx context.Context, ref string, from record.Status, do func(*libcontainerd.Container, context.Context) error) error {
 	o, err := e.find(ref)
 	if err != nil {
 		return err
@@ -40,10 +39,7 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to record.Status,
 	if err != nil {
 		return err
 	}
-	if err := do(ctr, ctx); err != nil {
-		return err
-	}
-	return o.Await(ctx, func(v containers.View) bool { return v.Record.Status == to || !v.Record.Running() })
+	return do(ctr, ctx)
 }
 
 // notFrozen says why a container cannot be paused or unpaused, in Docker's words. from is the state that it takes.

@@ -69,7 +69,7 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 	return e.startFailed(ctx, o, err)
 }
 
-// run makes the container's task and waits until its start is in the journal.
+// run makes the container's task. Its start is in the journal then: the client waits for Started.
 func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	j, err := e.join(r)
 	if err != nil {
@@ -89,6 +89,9 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
 		Terminal: l.Terminal, Stdin: l.Stdin,
 	}})
+	if errors.Is(err, libcontainerd.ErrNotTaken) {
+		return err // the container runs
+	}
 	if err != nil {
 		o.Change(func() { o.Task, o.cleanup = nil, nil })
 		if undo := ctr.Delete(ctx, libcontainerd.DeleteOptions{}); undo != nil {
@@ -98,7 +101,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 		}
 		return err
 	}
-	return o.Await(ctx, func(v containers.View) bool { return v.Record.Generation >= generation })
+	return nil
 }
 
 // prepare makes what a start needs: files, spec, and the container's record at

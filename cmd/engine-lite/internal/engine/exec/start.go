@@ -82,14 +82,15 @@ func (x *instance) claim() error {
 	return nil
 }
 
-// run starts the process and returns when the start is in the journal.
+// run starts the process. Its start is in the journal then: a client that was answered finds its event there.
 func (x *instance) run(ctx context.Context, p *specs.Process) error {
 	ctx, free := x.execs.c.Background.Outlive(ctx)
 	defer free()
-	if err := x.start(ctx, p); err != nil {
-		return x.startFailed(err)
+	err := x.start(ctx, p)
+	if err == nil || errors.Is(err, libcontainerd.ErrNotTaken) { // with that error the process runs
+		return err
 	}
-	return x.awaitAnnounced(ctx)
+	return x.startFailed(err)
 }
 
 // startFailed ends an exec whose process did not start, and returns the error in Docker's words.
@@ -107,16 +108,6 @@ func (x *instance) startFailed(err error) error {
 	x.setExit(code)
 	x.finish()
 	return classed.Errorf(class, "%s", text)
-}
-
-// awaitAnnounced waits until the start is in the journal: a client that was answered finds its event there.
-func (x *instance) awaitAnnounced(ctx context.Context) error {
-	select {
-	case <-x.announced:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func (x *instance) start(ctx context.Context, p *specs.Process) error {
