@@ -2,57 +2,66 @@ package libcontainerd
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
-// EventType is the type of a state change.
-type EventType int
+// EventType is the type of a state change. Its values may be stored: they never change their meaning.
+type EventType string
 
 // The state changes that are delivered to a Backend.
 const (
 	// EventStart: the init process runs.
-	EventStart EventType = iota + 1
+	EventStart EventType = "start"
 	// EventExit: the init process has exited, and no exec of the container runs any more.
-	EventExit
+	EventExit EventType = "exit"
 	// EventExitProcess: an exec has exited.
-	EventExitProcess
+	EventExitProcess EventType = "exit-process"
 	// EventOOM: the kernel killed a process because memory ran out. It comes once per generation, and before
 	// EventExit.
-	EventOOM
+	EventOOM EventType = "oom"
 	// EventPaused: the container's processes are frozen.
-	EventPaused
+	EventPaused EventType = "pause"
 	// EventResumed: the container's processes run again.
-	EventResumed
+	EventResumed EventType = "resume"
 	// EventExecAdded: the daemon knows an exec, which doesn't run yet. If its start fails, no further event of the
 	// exec follows.
-	EventExecAdded
+	EventExecAdded EventType = "exec-added"
 	// EventExecStarted: an exec runs.
-	EventExecStarted
+	EventExecStarted EventType = "exec-started"
+	// EventStdinClosed: the stdin of a running process is closed. The next client has to know that, see
+	// RestoreOptions. A stdin that was closed before the process ran has no event; EventStart or EventExecStarted says so.
+	EventStdinClosed EventType = "stdin-closed"
 	// EventRestore: Client.Restore took over a container that counts as running.
-	EventRestore
+	EventRestore EventType = "restore"
 )
 
-// Event is one state change of a container.
+// Event is one state change of a container, as a Backend gets it. Its JSON form may be stored: later releases read it. It is
+// not the event that users of an engine see, which is the engine's own: package events has that of engine-lite, with
+// names, labels and a number of the journal. DaemonEvent is a hint of the runtime daemon.
 type Event struct {
-	Type        EventType
-	ContainerID string
-	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and EventExecStarted, else InitProcess.
-	ProcessID string
+	Type        EventType `json:"type"`
+	ContainerID string    `json:"containerId"`
+	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and EventExecStarted, either's for
+	// EventStdinClosed, else InitProcess.
+	ProcessID string `json:"processId"`
 	// Pid is 0 for EventExecAdded.
-	Pid int
+	Pid int `json:"pid,omitempty"`
 	// Generation counts the starts of the container, failed ones too, from 1.
-	Generation uint64
+	Generation uint64 `json:"generation"`
 	// Exit is set for EventExit and EventExitProcess.
-	Exit Exit
+	Exit Exit `json:"exit,omitzero"`
+	// Stdio and StdinClosed are set for EventStart and EventExecStarted: how the process was started, and whether its
+	// stdin is closed already.
+	Stdio       StdioConfig `json:"stdio,omitzero"`
+	StdinClosed bool        `json:"stdinClosed,omitempty"`
 	// Warnings are set for EventStart and EventExecStarted: one text for each limit or privilege that the process
 	// got less of than its spec asks for.
-	Warnings []string
+	Warnings []string `json:"warnings,omitempty"`
 	// Recovered says that the client missed the change when it happened, and found it later by comparing its record
 	// with the daemon.
-	Recovered bool
+	Recovered bool `json:"recovered,omitempty"`
 	// Time is when the change happened: for an exit Exit.Time, else when the client recorded the change.
-	Time time.Time
+	Time time.Time `json:"time"`
 }
 
 // Backend is the engine above the client. Each state change of a container is delivered to the backend exactly
@@ -90,18 +99,4 @@ type Drainer interface {
 	// has read the output, which comes to an end then. The container's later events wait meanwhile, so DrainStreams
 	// must not wait for a slow reader. An error is logged.
 	DrainStreams(ctx context.Context, containerID, processID string) error
-}
-
-var eventNames = map[EventType]string{
-	EventStart: "start", EventExit: "exit", EventExitProcess: "exit-process", EventOOM: "oom",
-	EventPaused: "pause", EventResumed: "resume", EventExecAdded: "exec-added",
-	EventExecStarted: "exec-started", EventRestore: "restore",
-}
-
-// String returns the type in lower case, for messages.
-func (t EventType) String() string {
-	if name, ok := eventNames[t]; ok {
-		return name
-	}
-	return fmt.Sprintf("event(%d)", int(t))
 }

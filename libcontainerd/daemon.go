@@ -15,20 +15,22 @@ const InitProcess = "init"
 type Exit struct {
 	// Code is the exit status, 0 to 255; for a process that a signal ended, 128 plus the signal's number. Code is 0
 	// and means nothing where Unknown is set.
-	Code int
+	Code int `json:"code"`
 	// Unknown is the reason why the status is not known. It is empty where Code is the status.
-	Unknown string
+	Unknown string `json:"unknown,omitempty"`
 	// Time is when the process exited, by the clock of the process that reaped it.
-	Time time.Time
+	Time time.Time `json:"time"`
 	// OOMKilled says that the kernel killed a process of the container because memory ran out. It is set for the
 	// init process only.
-	OOMKilled bool
+	OOMKilled bool `json:"oomKilled,omitempty"`
 }
 
 // Mount is one mount of a root filesystem, with the arguments of mount(2).
 type Mount struct {
-	Type, Source, Target string
-	Options              []string
+	Type    string   `json:"type"`
+	Source  string   `json:"source"`
+	Target  string   `json:"target,omitempty"`
+	Options []string `json:"options,omitempty"`
 }
 
 // Record is what a runtime daemon stores of a container. A record has no process: processes belong to the task,
@@ -40,7 +42,7 @@ type Record struct {
 	// Runtime is the runtime's type, such as "io.containerd.runc.v2". Empty is the daemon's default.
 	Runtime string
 	// RuntimeOptions are options for a runtime of that type; nil is none.
-	RuntimeOptions any
+	RuntimeOptions *RuntimeOptions
 	// RuntimeArgs are arguments that the OCI runtime gets before its command.
 	RuntimeArgs []string
 	// NoClean asks the daemon to keep the bundle and the process directories, which it removes otherwise. This is
@@ -63,7 +65,7 @@ type TaskConfig struct {
 	Terminal bool
 	// Runtime and RuntimeOptions are those of the container's Record.
 	Runtime        string
-	RuntimeOptions any
+	RuntimeOptions *RuntimeOptions
 	// RuntimePath is the path of the OCI runtime's program. Empty lets the daemon choose.
 	RuntimePath string
 	// NoPivotRoot has the OCI runtime call chroot(2) and not pivot_root(2), for hosts whose root is a ramdisk.
@@ -173,6 +175,8 @@ type Subscription interface {
 // Errors have the classes of github.com/containerd/errdefs: NotFound for an id that the daemon doesn't know,
 // AlreadyExists, FailedPrecondition for a call that the state of the process doesn't allow, Unavailable where the
 // daemon can't be reached.
+//
+// A later release may add methods. Embed UnimplementedDaemon in a Daemon of your own.
 type Daemon interface {
 	// Version returns the name and version of the daemon.
 	Version(ctx context.Context) (name, version string, err error)

@@ -35,8 +35,7 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	err = ctr.deleteRecord(ctx)
 	if r, ok := ctr.client.stdio.(StreamRemover); ok && err == nil && !ctr.client.options.noClean {
 		if err := r.RemoveStreams(ctx, ctr.id); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
-				Warn("cannot remove the streams of a deleted container; they are left")
+			ctr.client.logOf(ctr.id, InitProcess).Warn("cannot remove the streams of a deleted container; they are left", "error", err)
 		}
 	}
 	ctr.mu.Lock()
@@ -114,8 +113,7 @@ func (ctr *Container) thawUntil(ctx context.Context, init *process) error {
 			continue
 		}
 		if _, err := ctr.thaw(ctx); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).WithError(err).
-				Debug("cannot resume a killed container; trying again")
+			ctr.client.logOf(ctr.id, InitProcess).Debug("cannot resume a killed container; trying again", "error", err)
 			_ = delay.Wait(pending)
 		}
 	}

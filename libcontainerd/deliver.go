@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 
 	"github.com/containerd/errdefs"
-	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/internal/span"
 )
@@ -69,8 +69,7 @@ func (ctr *Container) awaitTaken(ctx context.Context, taken <-chan struct{}) err
 // next client finds the change.
 func (ctr *Container) emitOrHalt(p *process, e Event) {
 	if err := ctr.emit(p, e); err != nil {
-		ctr.client.logOf(ctr.id, p.id).WithError(err).Debug(
-			"the client shuts down and does not deliver this change; the next client finds it")
+		ctr.client.logOf(ctr.id, p.id).Debug("the client shuts down and does not deliver this change; the next client finds it", "error", err)
 	}
 }
 
@@ -91,8 +90,8 @@ func (c *Client) handleChange(_ string, ch change) {
 // callbackExited is called by the queue when a callback has ended its goroutine. Nobody knows what the callback did
 // with the event, so the event counts as taken.
 func (c *Client) callbackExited(_ string, ch change, recovered any, stack []byte) {
-	c.logOf(ch.container.id, ch.event.ProcessID).WithField("stack", string(stack)).
-		Errorf("the callback of event %v did not return; the event counts as taken: %v", ch.event.Type, recovered)
+	c.logOf(ch.container.id, ch.event.ProcessID).Error("a callback did not return; its event counts as taken",
+		"event", ch.event.Type, "error", recovered, "stack", string(stack))
 	c.conclude(ch)
 }
 
@@ -108,9 +107,9 @@ func (c *Client) conclude(ch change) {
 
 // deliver calls the backend until the backend takes the event. It returns false if the client shut down before.
 func (c *Client) deliver(ch change) bool {
-	log := c.logOf(ch.container.id, ch.event.ProcessID).WithField("event", ch.event.Type)
+	log := c.logOf(ch.container.id, ch.event.ProcessID).With("event", ch.event.Type)
 	panics := 0
-	ctx, s := span.Start(span.Within(c.final, ch.process.request), ch.event.Type.String())
+	ctx, s := span.Start(span.Within(c.final, ch.process.request), string(ch.event.Type))
 	defer func() { s.End(nil) }()
 	for delay := newBackoff(c.options); ; {
 		err := catchPanic(func() error { return c.backend.StateChanged(ctx, ch.event) })
@@ -120,13 +119,13 @@ func (c *Client) deliver(ch change) bool {
 		var p *panicError
 		if errors.As(err, &p) {
 			panics++
-			log = log.WithField("stack", string(p.stack))
+			log = log.With("stack", string(p.stack))
 		}
 		if panics >= maxPanics {
-			log.WithError(err).Error("the callback panicked too often; the event is dropped")
+			log.Error("the callback panicked too often; the event is dropped", "error", err)
 			return true
 		}
-		log.WithError(err).Warn("the backend did not take the event; trying again")
+		log.Warn("the backend did not take the event; trying again", "error", err)
 		if delay.Wait(c.active) != nil {
 			return false
 		}
@@ -183,7 +182,7 @@ func (c *Client) drain(p *process) {
 	err := catchPanic(func() error { return d.DrainStreams(ctx, p.container.id, p.id) })
 	s.End(err)
 	if err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("the backend did not drain the output of an ended process")
+		c.logOf(p.container.id, p.id).Warn("the backend did not drain the output of an ended process", "error", err)
 	}
 }
 
@@ -192,15 +191,14 @@ func (c *Client) freeTask(p *process) bool {
 	defer cancel()
 	err := c.destroy(span.Within(ctx, p.request), p.container.id, p.id)
 	if err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).
-			Warn("cannot delete an ended process at the runtime daemon; trying again")
+		c.logOf(p.container.id, p.id).Warn("cannot delete an ended process at the runtime daemon; trying again", "error", err)
 	}
 	return err == nil
 }
 
 func (c *Client) closeStreams(p *process, s Streams) {
 	if err := s.Close(); err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close the streams of a process")
+		c.logOf(p.container.id, p.id).Warn("cannot close the streams of a process", "error", err)
 	}
 }
 
@@ -234,6 +232,6 @@ func catchPanic(fn func() error) (err error) {
 	return fn()
 }
 
-func (c *Client) logOf(id, process string) *logrus.Entry {
-	return c.options.log.WithFields(logrus.Fields{"container": id, "process": process})
+func (c *Client) logOf(id, process string) *slog.Logger {
+	return c.options.log.With("container", id, "process", process)
 }

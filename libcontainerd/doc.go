@@ -37,8 +37,8 @@
 //	             Backend.AttachStreams
 //	             Daemon.CreateTask, then stdin may be closed
 //	             Daemon.Wait is called, then Daemon.Start
-//	             -> StateChanged(start)                        running
-//	Pause        Daemon.Pause -> StateChanged(paused)          paused
+//	             -> StateChanged(start), then Start returns    running
+//	Pause        Daemon.Pause -> StateChanged(pause)           paused
 //	Exec         the same as Start, with Daemon.AddExec
 //	the process  Wait returns: the exit is recorded, once      stopped
 //	exits        -> StateChanged(exit), until the backend takes it
@@ -49,8 +49,14 @@
 //
 // [Container.Run], [Container.RunExec] and [Client.RunContainer] are these steps and the wait for the exit in one
 // call. [Container.Stop] ends a container and returns its exit. [Container.Checkpoint] writes the state of a
-// running container to a directory, and Start can restore a task from there. A [Spool] lets several readers read
+// running container to a directory, and Start can restore a task from there. Package spool lets several readers read
 // one output.
+//
+// # What an engine stores
+//
+// The record of a container is [RestoreOptions], as JSON if the engine likes. RestoreOptions.Apply brings it up to date with
+// each event; the engine stores it before it returns nil from StateChanged. Start, Exec, Pause, Resume and Wait return
+// when the backend has taken their event. So whatever a caller was told is in the record of the next engine.
 //
 // # How exits are found
 //
@@ -61,6 +67,14 @@
 // (WithReconcileEvery): it lists the daemon's tasks, compares them with its records, and delivers the state changes
 // that it missed. Their events have Recovered set. If the daemon doesn't know the status of an exit, Exit.Unknown
 // is set to the reason. The client never invents a status.
+//
+// # What stays
+//
+// The interfaces that an engine implements don't grow: Backend, Stdio, Streams, Output and Subscription. What comes later
+// is an optional interface, as Drainer, Copier and StreamRemover are today. Daemon may grow, see UnimplementedDaemon.
+// Types with JSON tags may be stored: Event, Exit, CreateOptions, RestoreOptions, RestoreExec, StdioConfig, Mount and
+// RuntimeOptions. A later release adds fields to their form, and changes none. The other types are for one program at a
+// time.
 //
 // # Errors
 //

@@ -13,6 +13,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+	"github.com/engine-lite/engine-lite/libcontainerd/spool"
 )
 
 // engine is a small container engine. It prints events, and keeps the output of
@@ -20,9 +21,9 @@ import (
 type engine struct{ spools sync.Map }
 
 func (e *engine) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
-	spool, err := libcontainerd.NewSpool(s.Stdout(), libcontainerd.SpoolOptions{})
+	output, err := spool.New(s.Stdout(), spool.Options{})
 	if err == nil {
-		e.spools.Store(id+"/"+process, spool)
+		e.spools.Store(id+"/"+process, output)
 	}
 	return err
 }
@@ -39,9 +40,9 @@ func (e *engine) DrainStreams(_ context.Context, id, process string) error {
 	return nil
 }
 
-func (e *engine) output(id, process string) *libcontainerd.Spool {
-	spool, _ := e.spools.Load(id + "/" + process)
-	return spool.(*libcontainerd.Spool)
+func (e *engine) output(id, process string) *spool.Spool {
+	output, _ := e.spools.Load(id + "/" + process)
+	return output.(*spool.Spool)
 }
 
 // awaitLine waits until a process has written a line.
@@ -98,7 +99,7 @@ func Example() {
 	fmt.Println("work:", e.work(ctx, client))
 	stop()
 	fmt.Println("run:", <-ended)
-	e.spools.Range(func(_, spool any) bool { return spool.(*libcontainerd.Spool).Close() == nil })
+	e.spools.Range(func(_, output any) bool { return output.(*spool.Spool).Close() == nil })
 	// Output:
 	// event: web init start
 	// event: web check exec-added

@@ -2,18 +2,18 @@ package libcontainerd
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/sirupsen/logrus"
 )
 
 // Option is an option of New.
 type Option func(*options)
 
 type options struct {
-	log            *logrus.Entry
+	log            *slog.Logger
 	reconcileEvery time.Duration
 	backoffMin     time.Duration
 	backoffMax     time.Duration
@@ -27,7 +27,7 @@ type options struct {
 
 func defaultOptions() options {
 	return options{
-		log:            logrus.NewEntry(logrus.StandardLogger()),
+		log:            slog.Default(),
 		reconcileEvery: 30 * time.Second,
 		backoffMin:     100 * time.Millisecond,
 		backoffMax:     10 * time.Second,
@@ -54,9 +54,8 @@ func (o *options) check() error {
 	return nil
 }
 
-// WithLogger sets the log for errors that the client can't return to a caller. The default is logrus' standard
-// logger.
-func WithLogger(log *logrus.Entry) Option {
+// WithLogger sets the log for errors that the client can't return to a caller. The default is slog.Default.
+func WithLogger(log *slog.Logger) Option {
 	return func(o *options) { o.log = log }
 }
 

@@ -66,19 +66,20 @@ func runOnce(t *testing.T, s *libcontainerdtest.Stdio, o libcontainerd.CreateOpt
 }
 
 func TestOptionsReachTheDaemon(t *testing.T) {
+	options := &libcontainerd.RuntimeOptions{TypeURL: "some.options", Value: []byte("value")}
 	plain := libcontainerd.CreateOptions{
-		Runtime: "some.type", RuntimeOptions: "some options", SystemdCgroup: true, UID: 5, GID: 6,
+		Runtime: "some.type", RuntimeOptions: options, SystemdCgroup: true, UID: 5, GID: 6,
 	}
 	d := runOnce(t, &libcontainerdtest.Stdio{}, plain.WithRuntime("/usr/bin/some", "--debug", "--log=/x"))
 	if plain.RuntimePath != "" {
 		t.Error("WithRuntime changed the options that it was called on")
 	}
-	if r := d.record; r.Runtime != "some.type" || r.RuntimeOptions != "some options" || r.NoClean ||
+	if r := d.record; r.Runtime != "some.type" || r.RuntimeOptions != options || r.NoClean ||
 		!slices.Equal(r.RuntimeArgs, []string{"--debug", "--log=/x"}) {
 		t.Errorf("record %+v", r)
 	}
 	want := libcontainerd.TaskConfig{
-		Runtime: "some.type", RuntimeOptions: "some options", RuntimePath: "/usr/bin/some",
+		Runtime: "some.type", RuntimeOptions: options, RuntimePath: "/usr/bin/some",
 		SystemdCgroup: true, IoUID: 5, IoGID: 6,
 		Stdio: d.config.Stdio,
 	}

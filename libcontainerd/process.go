@@ -22,7 +22,7 @@ type process struct {
 	container  *Container
 	id         string
 	generation uint64
-	config     StdioConfig
+	config     StreamsConfig
 
 	// live ends with the process, and with it the goroutines and calls that are about the process.
 	live   context.Context
@@ -39,9 +39,10 @@ type process struct {
 	watched chan struct{} // closed when watch has returned
 
 	// Guarded by the container's mu.
-	state   processState
-	pid     int
-	streams Streams
+	state       processState
+	pid         int
+	streams     Streams
+	stdinClosed bool // stdin is closed, or was by an earlier client
 	// stdinCloseAsked says that CloseStdin was called, perhaps before the streams were opened.
 	stdinCloseAsked bool
 	held            *ending // an exit that was known before the start returned
@@ -68,13 +69,13 @@ type ending struct {
 }
 
 func newProcess(ctr *Container, id string, generation uint64, cfg StdioConfig) *process {
-	cfg.ContainerID, cfg.ProcessID, cfg.Keep = ctr.id, id, ctr.client.options.noClean
 	if cfg.UID == 0 && cfg.GID == 0 {
-		cfg.UID, cfg.GID = int(ctr.options.UID), int(ctr.options.GID)
+		cfg.UID, cfg.GID = ctr.options.UID, ctr.options.GID
 	}
 	p := &process{
-		container: ctr, id: id, generation: generation, config: cfg,
-		taken: make(chan struct{}), settled: make(chan struct{}), watched: make(chan struct{}),
+		container: ctr, id: id, generation: generation,
+		config: StreamsConfig{StdioConfig: cfg, ContainerID: ctr.id, ProcessID: id, Keep: ctr.client.options.noClean},
+		taken:  make(chan struct{}), settled: make(chan struct{}), watched: make(chan struct{}),
 		foundEnd: make(chan ending, 1),
 	}
 	p.live, p.cancel = context.WithCancel(ctr.client.active)
@@ -167,17 +168,34 @@ func unknownExit(reason string) Exit {
 	return Exit{Unknown: reason, Time: time.Now()}
 }
 
-// closeIO has the daemon close p's stdin. It tries again until the daemon has done that or p has ended.
+// closeIO records that p's stdin is closed, and has the daemon close its end. It tries again until the daemon has done
+// that or p has ended.
 func (p *process) closeIO() error {
+	p.recordStdinClosed()
 	c := p.container.client
 	for delay := newBackoff(c.options); ; {
 		err := c.daemon.CloseIO(p.live, p.container.id, p.id)
 		if err == nil || errdefs.IsNotFound(err) || p.live.Err() != nil {
 			return nil
 		}
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot close stdin at the runtime daemon; trying again")
+		c.logOf(p.container.id, p.id).Warn("cannot close stdin at the runtime daemon; trying again", "error", err)
 		if delay.Wait(p.live) != nil {
 			return nil
 		}
+	}
+}
+
+// recordStdinClosed emits EventStdinClosed, unless the start event will say the same.
+func (p *process) recordStdinClosed() {
+	ctr := p.container
+	ctr.mu.Lock()
+	defer ctr.mu.Unlock()
+	if p.stdinClosed {
+		return
+	}
+	p.stdinClosed = true
+	if p.state == processRunning {
+		ctr.emitOrHalt(p, Event{Type: EventStdinClosed, ProcessID: p.id, Pid: p.pid, Generation: p.generation,
+			Time: time.Now()})
 	}
 }

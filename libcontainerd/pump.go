@@ -35,7 +35,7 @@ func (c *Client) Run(ctx context.Context) error {
 			delay = newBackoff(c.options)
 		}
 		if ctx.Err() == nil {
-			c.options.log.WithError(err).Warn("lost the runtime daemon's events; subscribing again")
+			c.options.log.Warn("lost the runtime daemon's events; subscribing again", "error", err)
 			_ = delay.Wait(ctx)
 		}
 	}
@@ -90,7 +90,7 @@ func (ctr *Container) detachStreams() {
 
 func detach(c *Client, p *process, s Streams) {
 	if err := s.Detach(); err != nil {
-		c.logOf(p.container.id, p.id).WithError(err).Warn("cannot detach the streams of a process")
+		c.logOf(p.container.id, p.id).Warn("cannot detach the streams of a process", "error", err)
 	}
 }
 

@@ -13,8 +13,7 @@ import (
 
 // StartOptions are the options of one start of a container.
 type StartOptions struct {
-	// Stdio says which streams the init process has. Start sets its ids, and defaults UID and GID to the
-	// container's.
+	// Stdio says which streams the init process has.
 	Stdio StdioConfig
 	// Checkpoint is the absolute path of the directory to restore the task from, such as Root/Name of
 	// CheckpointOptions. Empty makes a new task.
@@ -246,7 +245,7 @@ func (ctr *Container) started(p *process, e EventType) error {
 		return err
 	}
 	taken, err := ctr.emitAwaited(p, Event{Type: e, ProcessID: p.id, Pid: p.pid, Generation: p.generation,
-		Warnings: p.warnings, Time: time.Now()})
+		Warnings: p.warnings, Stdio: p.config.StdioConfig, StdinClosed: p.stdinClosed, Time: time.Now()})
 	p.startTaken = taken
 	if err != nil {
 		ctr.mu.Unlock()
@@ -292,7 +291,7 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 }
 
 // Exec starts another process in the running container, and returns its pid. cfg says which streams the process
-// has; Exec sets the ids of cfg. The streams are handed to Backend.AttachStreams, then EventExecAdded and
+// has. The streams are handed to Backend.AttachStreams, then EventExecAdded and
 // EventExecStarted are delivered. Exec returns when the backend has taken them, with Start's exception: if ctx ends, or
 // the client shuts down, before that, the exec runs on, and Exec returns the pid with an error that wraps ErrNotTaken.
 // A callback of the backend must not call Exec for its own container.

@@ -6,22 +6,28 @@ import (
 	"os"
 )
 
-// StdioConfig says which streams a process has.
+// StdioConfig says which streams a process has. Its JSON form may be stored.
 type StdioConfig struct {
+	// Terminal joins stdout and stderr into one stream.
+	Terminal bool `json:"terminal,omitempty"`
+	// Stdin asks for a standard input; without it the process reads /dev/null.
+	Stdin bool `json:"stdin,omitempty"`
+	// Detached gives the process /dev/null for all three streams. No client can attach to it, then or later.
+	Detached bool `json:"detached,omitempty"`
+	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of CreateOptions.
+	UID uint32 `json:"uid,omitempty"`
+	GID uint32 `json:"gid,omitempty"`
+}
+
+// StreamsConfig is what the client asks of a Stdio: the streams of one process.
+type StreamsConfig struct {
+	StdioConfig
 	ContainerID string
 	ProcessID   string
-	// Terminal joins stdout and stderr into one stream.
-	Terminal bool
-	// Stdin asks for a standard input; without it the process reads /dev/null.
-	Stdin bool
-	// Detached gives the process /dev/null for all three streams. No client can attach to it, then or later.
-	Detached bool
-	// StdinClosed, for Restore, says that CloseStdin was called before the restart.
+	// StdinClosed, for Restore, says that stdin was closed before the restart: Restore closes it again.
 	StdinClosed bool
-	// Keep has Streams.Close leave the FIFOs in the filesystem, for debugging. The client sets it.
+	// Keep has Streams.Close leave the FIFOs in the filesystem, for debugging.
 	Keep bool
-	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of CreateOptions.
-	UID, GID int
 }
 
 // Stdio makes the streams of processes. [FIFO] returns the Stdio for real processes; package libcontainerdtest has
@@ -29,9 +35,9 @@ type StdioConfig struct {
 type Stdio interface {
 	// Create makes the streams of a process, before the process is created. It replaces streams that an earlier
 	// process with the same ids left.
-	Create(ctx context.Context, c StdioConfig) (Streams, error)
+	Create(ctx context.Context, c StreamsConfig) (Streams, error)
 	// Restore opens the streams of a process that runs, after a restart of the engine.
-	Restore(ctx context.Context, c StdioConfig) (Streams, error)
+	Restore(ctx context.Context, c StreamsConfig) (Streams, error)
 }
 
 // StreamRemover is a Stdio that can remove all streams of a container. The client calls it when a container is
@@ -62,7 +68,7 @@ type Streams interface {
 	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem for a later Restore. The
 	// process doesn't notice. A client that shuts down detaches the streams of running processes.
 	Detach() error
-	// Close closes all streams, and removes the FIFOs unless StdioConfig.Keep was set. It may be called again, and
+	// Close closes all streams, and removes the FIFOs unless StreamsConfig.Keep was set. It may be called again, and
 	// after Detach.
 	Close() error
 }

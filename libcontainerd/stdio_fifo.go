@@ -29,7 +29,7 @@ const dirMode = 0o711
 // same time, since another process of the container was the last one in it.
 const tries = 10
 
-func (f *fifoStdio) dir(c StdioConfig) (string, error) {
+func (f *fifoStdio) dir(c StreamsConfig) (string, error) {
 	if !filepath.IsAbs(f.root) {
 		return "", fmt.Errorf("stdio root %q is not absolute: %w", f.root, errdefs.ErrInvalidArgument)
 	}
@@ -42,12 +42,12 @@ func (f *fifoStdio) dir(c StdioConfig) (string, error) {
 	return filepath.Join(f.root, c.ContainerID, c.ProcessID), nil
 }
 
-func (f *fifoStdio) Create(ctx context.Context, c StdioConfig) (Streams, error) {
+func (f *fifoStdio) Create(ctx context.Context, c StreamsConfig) (Streams, error) {
 	dir, err := f.dir(c)
 	if err != nil || c.Detached {
 		return &fifoStreams{}, err
 	}
-	config := fifo.Config{UID: c.UID, GID: c.GID, Stdin: c.Stdin, Stdout: true, Stderr: !c.Terminal}
+	config := fifo.Config{UID: int(c.UID), GID: int(c.GID), Stdin: c.Stdin, Stdout: true, Stderr: !c.Terminal}
 	var set *fifo.Set
 	for range tries {
 		if err = makeParents(dir); err != nil {
@@ -148,7 +148,7 @@ func (f *fifoStdio) RemoveStreams(_ context.Context, containerID string) error {
 	return errors.Join(errs...)
 }
 
-func (f *fifoStdio) Restore(ctx context.Context, c StdioConfig) (Streams, error) {
+func (f *fifoStdio) Restore(ctx context.Context, c StreamsConfig) (Streams, error) {
 	dir, err := f.dir(c)
 	if err != nil || c.Detached {
 		return &fifoStreams{}, err

@@ -23,12 +23,12 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-func config(process string) StdioConfig {
-	return StdioConfig{ContainerID: "c", ProcessID: process, Stdin: true}
+func config(process string) StreamsConfig {
+	return StreamsConfig{ContainerID: "c", ProcessID: process, StdioConfig: StdioConfig{Stdin: true}}
 }
 
 // opened makes the streams of a process, and opens the process's ends as a daemon does.
-func opened(t *testing.T, s Stdio, c StdioConfig) (Streams, fifo.ContainerFiles) {
+func opened(t *testing.T, s Stdio, c StreamsConfig) (Streams, fifo.ContainerFiles) {
 	t.Helper()
 	st, err := s.Create(t.Context(), c)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestFIFOReplacesStaleStreams(t *testing.T) {
 	if err := first.Detach(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.Create(t.Context(), StdioConfig{ContainerID: "c", ProcessID: InitProcess, Terminal: true})
+	second, err := s.Create(t.Context(), StreamsConfig{ContainerID: "c", ProcessID: InitProcess, StdioConfig: StdioConfig{Terminal: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,14 +133,14 @@ func TestFIFOReplacesStaleStreams(t *testing.T) {
 
 func TestFIFODetachedAndRefused(t *testing.T) {
 	root := t.TempDir()
-	st, err := FIFO(root).Create(t.Context(), StdioConfig{ContainerID: "c", ProcessID: "p", Detached: true})
+	st, err := FIFO(root).Create(t.Context(), StreamsConfig{ContainerID: "c", ProcessID: "p", StdioConfig: StdioConfig{Detached: true}})
 	if err != nil || st.Paths() != (StdioPaths{}) || st.Stdin() != nil || st.Stdout() != nil || st.Stderr() != nil {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	st.ExitKnown()
 	st.ReleaseStdin(func() error { return errors.New("called without a stdin") })
 	closed(t, st)
-	for _, c := range []StdioConfig{{ContainerID: "../c", ProcessID: "p"}, {ContainerID: "c", ProcessID: ".."}, {}} {
+	for _, c := range []StreamsConfig{{ContainerID: "../c", ProcessID: "p"}, {ContainerID: "c", ProcessID: ".."}, {}} {
 		if _, err := FIFO(root).Create(t.Context(), c); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%+v: %v", c, err)
 		}
@@ -167,7 +167,7 @@ func TestFIFOCreateWhileOthersClose(t *testing.T) {
 			for range 50 {
 				id := string(rune('a'+ids.Add(1)%26)) + string(rune('a'+ids.Add(1)/26%26)) +
 					string(rune('a'+ids.Add(1)/676))
-				st, err := FIFO(root).Create(t.Context(), StdioConfig{ContainerID: "c", ProcessID: id})
+				st, err := FIFO(root).Create(t.Context(), StreamsConfig{ContainerID: "c", ProcessID: id})
 				if err != nil {
 					t.Error(err)
 					return
@@ -252,7 +252,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	for id, processes := range left {
 		for _, process := range processes {
-			st, err := f.Restore(t.Context(), StdioConfig{ContainerID: id, ProcessID: process})
+			st, err := f.Restore(t.Context(), StreamsConfig{ContainerID: id, ProcessID: process})
 			if err != nil {
 				t.Fatal(err)
 			}

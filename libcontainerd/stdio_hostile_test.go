@@ -61,7 +61,7 @@ func TestRemoveStreams(t *testing.T) {
 	root := t.TempDir()
 	s := FIFO(root)
 	remover := s.(StreamRemover)
-	for _, c := range []StdioConfig{config(InitProcess), config("e1"), {ContainerID: "other", ProcessID: "e1"}} {
+	for _, c := range []StreamsConfig{config(InitProcess), config("e1"), {ContainerID: "other", ProcessID: "e1"}} {
 		st, err := s.Create(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func FuzzIDs(f *testing.F) {
 	f.Add("a\x00b", "\xff")
 	f.Fuzz(func(t *testing.T, container, process string) {
 		s := &fifoStdio{root: "/r"}
-		dir, err := s.dir(StdioConfig{ContainerID: container, ProcessID: process})
+		dir, err := s.dir(StreamsConfig{ContainerID: container, ProcessID: process})
 		if err != nil {
 			if !errdefs.IsInvalidArgument(err) {
 				t.Fatal(err)

@@ -45,13 +45,9 @@ func (d *Daemon) CreateContainer(ctx context.Context, r libcontainerd.Record) er
 	if err != nil {
 		return err
 	}
-	opts, err := packed(r.RuntimeOptions)
-	if err != nil {
-		return err
-	}
 	_, err = d.containers.Create(ctx, &containersapi.CreateContainerRequest{Container: &containersapi.Container{
 		ID: r.ID, Labels: labels, Spec: spec,
-		Runtime: &containersapi.Container_Runtime{Name: runtime, Options: opts},
+		Runtime: &containersapi.Container_Runtime{Name: runtime, Options: packed(r.RuntimeOptions)},
 	}})
 	return err
 }

@@ -23,11 +23,11 @@ const unknownStatus = 0xFFFFFFFF
 // The gRPC trailers that runtimed adds to the answers of Wait, Get, Delete and
 // DeleteProcess. containerd's messages have no fields for them.
 const (
-	// TrailerUnknown is the reason why a status is unknown.
-	TrailerUnknown = "engine-lite-exit-unknown"
-	// TrailerOOM is "true" or "false": whether the kernel killed a process of
+	// trailerUnknown is the reason why a status is unknown.
+	trailerUnknown = "engine-lite-exit-unknown"
+	// trailerOOM is "true" or "false": whether the kernel killed a process of
 	// the container because memory ran out.
-	TrailerOOM = "engine-lite-oom-killed"
+	trailerOOM = "engine-lite-oom-killed"
 )
 
 // exitTrailer is the trailer of a call whose answer has an exit.
@@ -73,13 +73,13 @@ func pidOf(pid uint32) int {
 // complete adds to an exit the reason of Unknown and OOMKilled, for which containerd's
 // messages have no field.
 func (d *Daemon) complete(ctx context.Context, id, process string, e *libcontainerd.Exit, t exitTrailer) {
-	if reason := t.get(TrailerUnknown); reason != "" && e.Unknown != "" {
+	if reason := t.get(trailerUnknown); reason != "" && e.Unknown != "" {
 		e.Unknown = reason
 	}
 	if process != libcontainerd.InitProcess {
 		return
 	}
-	switch t.get(TrailerOOM) {
+	switch t.get(trailerOOM) {
 	case "true":
 		e.OOMKilled = true
 	case "false":
@@ -127,7 +127,7 @@ func (d *Daemon) Delete(ctx context.Context, id, process string) (libcontainerd.
 		return libcontainerd.Exit{}, d.classed(ctx, id, process, err, libcontainerd.TaskCreated, libcontainerd.TaskStopped)
 	}
 	e := exitOf(r.ExitStatus, r.ExitedAt)
-	e.OOMKilled = t.get(TrailerOOM) == "true"
+	e.OOMKilled = t.get(trailerOOM) == "true"
 	return e, nil
 }
 

@@ -79,21 +79,21 @@ func FuzzProcess(f *testing.F) {
 
 // FuzzTrailers completes an exit from arbitrary trailers.
 func FuzzTrailers(f *testing.F) {
-	f.Add(uint32(0), int64(0), int32(0), TrailerOOM, "true", "the keeper was killed")
+	f.Add(uint32(0), int64(0), int32(0), trailerOOM, "true", "the keeper was killed")
 	f.Add(uint32(unknownStatus), int64(-1), int32(-1), "x-other", "", "")
 	f.Fuzz(func(t *testing.T, code uint32, seconds int64, nanos int32, key, oom, unknown string) {
 		e := exitOf(code, &timestamppb.Timestamp{Seconds: seconds, Nanos: nanos})
 		good(t, e)
 		before := e
-		md := metadata.Pairs(TrailerOOM, "false", TrailerUnknown, unknown)
+		md := metadata.Pairs(trailerOOM, "false", trailerUnknown, unknown)
 		md.Set(key, oom)
-		if v := md.Get(TrailerOOM); v[0] != "true" && v[0] != "false" {
+		if v := md.Get(trailerOOM); v[0] != "true" && v[0] != "false" {
 			return // the daemon is asked then
 		}
 		(&Daemon{}).complete(t.Context(), "c", libcontainerd.InitProcess, &e, exitTrailer{md})
 		good(t, e)
 		if (e.Unknown == "") != (before.Unknown == "") || e.Code != before.Code ||
-			e.OOMKilled != (md.Get(TrailerOOM)[0] == "true") {
+			e.OOMKilled != (md.Get(trailerOOM)[0] == "true") {
 			t.Fatalf("%+v became %+v by %v", before, e, md)
 		}
 	})

@@ -211,7 +211,7 @@ func good(t *testing.T, e libcontainerd.Exit) {
 
 func TestHostileAnswers(t *testing.T) {
 	h := &hostile{
-		trailer: metadata.Pairs(TrailerUnknown, "", TrailerUnknown, "second", TrailerOOM, "perhaps", TrailerOOM,
+		trailer: metadata.Pairs(trailerUnknown, "", trailerUnknown, "second", trailerOOM, "perhaps", trailerOOM,
 			"true"),
 		wait:    &tasksapi.WaitResponse{ExitStatus: 1 << 31, ExitedAt: &timestamppb.Timestamp{Seconds: -1}},
 		start:   &tasksapi.StartResponse{Pid: math.MaxUint32},

@@ -83,12 +83,12 @@ func TestCompleteTakesTrailers(t *testing.T) {
 	d := &Daemon{}
 	e := libcontainerd.Exit{Unknown: "unknown"}
 	d.complete(t.Context(), "c", libcontainerd.InitProcess, &e,
-		exitTrailer{metadata.Pairs(TrailerUnknown, "the keeper was killed", TrailerOOM, "true")})
+		exitTrailer{metadata.Pairs(trailerUnknown, "the keeper was killed", trailerOOM, "true")})
 	if !e.OOMKilled || e.Unknown != "the keeper was killed" {
 		t.Errorf("%+v", e)
 	}
 	known := libcontainerd.Exit{Code: 3}
-	d.complete(t.Context(), "c", "exec", &known, exitTrailer{metadata.Pairs(TrailerUnknown, "no", TrailerOOM, "true")})
+	d.complete(t.Context(), "c", "exec", &known, exitTrailer{metadata.Pairs(trailerUnknown, "no", trailerOOM, "true")})
 	if known != (libcontainerd.Exit{Code: 3}) {
 		t.Errorf("%+v", known)
 	}
@@ -168,7 +168,7 @@ func TestStats(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	w := warnings{metadata.Pairs(TrailerWarning, "first", "other", "x", TrailerWarning, "second")}
+	w := warnings{metadata.Pairs(trailerWarning, "first", "other", "x", trailerWarning, "second")}
 	var got []string
 	w.pass(func(text string) { got = append(got, text) })
 	if !slices.Equal(got, []string{"first", "second"}) {

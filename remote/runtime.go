@@ -25,10 +25,10 @@ const defaultRuntime = "io.containerd.runc.v2"
 // The labels of a container's record that pass options to runtimed, for which
 // containerd's API has no field.
 const (
-	// LabelRuntimeArgs is a JSON array of the OCI runtime's global arguments.
-	LabelRuntimeArgs = "io.engine-lite.runtime.args"
-	// LabelNoClean is "1" if runtimed shall keep the bundle and the process directories.
-	LabelNoClean = "io.engine-lite.noclean"
+	// labelRuntimeArgs is a JSON array of the OCI runtime's global arguments.
+	labelRuntimeArgs = "io.engine-lite.runtime.args"
+	// labelNoClean is "1" if runtimed shall keep the bundle and the process directories.
+	labelNoClean = "io.engine-lite.noclean"
 )
 
 // reservedLabels is the prefix of labels that a record must not have itself. Else a user
@@ -90,10 +90,10 @@ func (d *Daemon) labels(r libcontainerd.Record) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		labels[LabelRuntimeArgs] = args
+		labels[labelRuntimeArgs] = args
 	}
 	if r.NoClean {
-		labels[LabelNoClean] = "1"
+		labels[labelNoClean] = "1"
 	}
 	return labels, nil
 }
@@ -113,12 +113,27 @@ func encodeArgs(args []string) (string, error) {
 	return string(b), nil
 }
 
-// packed encodes a value for a message; nil for nil.
-func packed(v any) (*anypb.Any, error) {
-	if v == nil {
-		return nil, nil
+// EncodeOptions encodes the options of a runtime: a protobuf message, or a pointer to a type that is registered with
+// github.com/containerd/typeurl. Errors: InvalidArgument.
+func EncodeOptions(v any) (*libcontainerd.RuntimeOptions, error) {
+	a, err := encode(v)
+	if err != nil {
+		return nil, err
 	}
-	if reflect.TypeOf(v).Kind() != reflect.Pointer { // typeurl panics
+	return &libcontainerd.RuntimeOptions{TypeURL: a.TypeUrl, Value: a.Value}, nil
+}
+
+// packed is the options in a message; nil for nil.
+func packed(o *libcontainerd.RuntimeOptions) *anypb.Any {
+	if o == nil {
+		return nil
+	}
+	return &anypb.Any{TypeUrl: o.TypeURL, Value: o.Value}
+}
+
+// encode encodes a value for a message.
+func encode(v any) (*anypb.Any, error) {
+	if v == nil || reflect.TypeOf(v).Kind() != reflect.Pointer { // typeurl panics
 		return nil, fmt.Errorf("options of type %T are no pointer to a value: %w", v, errdefs.ErrInvalidArgument)
 	}
 	a, err := typeurl.MarshalAnyToProto(v)
@@ -135,11 +150,7 @@ func taskOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
 		return nil, checkOtherRuntime(c)
 	}
 	var opts options.Options
-	given, err := packed(c.RuntimeOptions)
-	if err != nil {
-		return nil, err
-	}
-	if given != nil {
+	if given := packed(c.RuntimeOptions); given != nil {
 		if err := typeurl.UnmarshalTo(given, &opts); err != nil {
 			return nil, fmt.Errorf("runtime %q takes no options of type %q: %v: %w", runtimeName(c.Runtime), given.TypeUrl,
 				err, errdefs.ErrInvalidArgument)
@@ -152,7 +163,7 @@ func taskOptions(c libcontainerd.TaskConfig) (*anypb.Any, error) {
 	if proto.Size(&opts) == 0 {
 		return nil, nil
 	}
-	return packed(&opts)
+	return encode(&opts)
 }
 
 // checkOtherRuntime refuses options that only runc's type takes, for a runtime of another

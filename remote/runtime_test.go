@@ -26,10 +26,10 @@ func TestLabels(t *testing.T) {
 		{name: "the user's own", record: libcontainerd.Record{Labels: user}, want: user},
 		{name: "arguments and no clean", record: libcontainerd.Record{Labels: user,
 			RuntimeArgs: []string{"--debug", `a "b"`}, NoClean: true},
-			want: map[string]string{"a": "b", LabelRuntimeArgs: `["--debug","a \"b\""]`, LabelNoClean: "1"}},
+			want: map[string]string{"a": "b", labelRuntimeArgs: `["--debug","a \"b\""]`, labelNoClean: "1"}},
 		{name: "without labels", record: libcontainerd.Record{NoClean: true},
-			want: map[string]string{LabelNoClean: "1"}},
-		{name: "reserved", record: libcontainerd.Record{Labels: map[string]string{LabelRuntimeArgs: `["--root=/"]`}},
+			want: map[string]string{labelNoClean: "1"}},
+		{name: "reserved", record: libcontainerd.Record{Labels: map[string]string{labelRuntimeArgs: `["--root=/"]`}},
 			refused: errdefs.IsInvalidArgument},
 		{name: "not UTF-8", record: libcontainerd.Record{RuntimeArgs: []string{"\xff"}},
 			refused: errdefs.IsInvalidArgument},
@@ -51,11 +51,15 @@ func TestLabels(t *testing.T) {
 }
 
 func TestTaskOptions(t *testing.T) {
-	kata := &runtimeoptions.Options{ConfigPath: "/etc/kata.toml"}
-	own, err := typeurl.MarshalAnyToProto(&options.Options{ShimCgroup: "/shims", BinaryName: "first"})
-	if err != nil {
-		t.Fatal(err)
+	encoded := func(v any) *libcontainerd.RuntimeOptions {
+		o, err := EncodeOptions(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
 	}
+	kata := encoded(&runtimeoptions.Options{ConfigPath: "/etc/kata.toml"})
+	own := encoded(&options.Options{ShimCgroup: "/shims", BinaryName: "first"})
 	for _, tt := range []struct {
 		name    string
 		config  libcontainerd.TaskConfig
@@ -69,16 +73,12 @@ func TestTaskOptions(t *testing.T) {
 			want: &options.Options{BinaryName: "/usr/bin/crun", NoPivotRoot: true, SystemdCgroup: true, IoUid: 3,
 				IoGid:         4,
 				CriuImagePath: "/c"}},
-		{name: "merged", config: libcontainerd.TaskConfig{RuntimeOptions: &options.Options{ShimCgroup: "/shims"},
+		{name: "merged", config: libcontainerd.TaskConfig{RuntimeOptions: encoded(&options.Options{ShimCgroup: "/shims"}),
 			NoPivotRoot: true},
 			want: &options.Options{ShimCgroup: "/shims", NoPivotRoot: true}},
-		{name: "encoded already", config: libcontainerd.TaskConfig{RuntimeOptions: own, RuntimePath: "second"},
+		{name: "two that have priority", config: libcontainerd.TaskConfig{RuntimeOptions: own, RuntimePath: "second"},
 			want: &options.Options{ShimCgroup: "/shims", BinaryName: "second"}},
 		{name: "of another runtime", config: libcontainerd.TaskConfig{RuntimeOptions: kata},
-			refused: errdefs.IsInvalidArgument},
-		{name: "not encodable", config: libcontainerd.TaskConfig{RuntimeOptions: struct{ X int }{1}},
-			refused: errdefs.IsInvalidArgument},
-		{name: "not registered", config: libcontainerd.TaskConfig{RuntimeOptions: &struct{ X int }{1}},
 			refused: errdefs.IsInvalidArgument},
 		{name: "another runtime",
 			config: libcontainerd.TaskConfig{Runtime: "io.containerd.kata.v2", RuntimeOptions: kata,
@@ -107,6 +107,16 @@ func TestTaskOptions(t *testing.T) {
 			if err := typeurl.UnmarshalTo(a, &got); err != nil || !proto.Equal(&got, tt.want) {
 				t.Errorf("%s: %v, %v", tt.name, &got, err)
 			}
+		}
+	}
+}
+
+func TestEncodeOptions(t *testing.T) {
+	for name, v := range map[string]any{
+		"nothing": nil, "no pointer": struct{ X int }{1}, "not registered": &struct{ X int }{1},
+	} {
+		if o, err := EncodeOptions(v); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: %v, %v", name, o, err)
 		}
 	}
 }

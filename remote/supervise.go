@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/internal/atomicfile"
 	"github.com/engine-lite/engine-lite/internal/flock"
@@ -31,9 +31,9 @@ type SupervisorOptions struct {
 	Dir string
 	// LogLevel is containerd's log level, such as "debug". Empty is "info".
 	LogLevel string
-	// Log receives the supervisor's messages and those of containerd. nil is logrus'
-	// standard logger.
-	Log *logrus.Entry
+	// Log receives the supervisor's messages and those of containerd. nil is
+	// slog.Default.
+	Log *slog.Logger
 	// Grace is how long Close waits between SIGTERM and SIGKILL. 0 is 10 s.
 	Grace time.Duration
 }
@@ -51,7 +51,7 @@ func (o *SupervisorOptions) check() error {
 			errdefs.ErrInvalidArgument)
 	}
 	if o.Log == nil {
-		o.Log = logrus.NewEntry(logrus.StandardLogger())
+		o.Log = slog.Default()
 	}
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
@@ -148,7 +148,7 @@ func (s *Supervisor) first(ctx context.Context) error {
 		return fmt.Errorf("cannot look for containerd: %w: %w", errdefs.ErrUnavailable, err)
 	}
 	if p != nil {
-		s.options.Log.WithField("pid", p.pid).Info("the containerd of an earlier supervisor runs; adopting it")
+		s.options.Log.Info("the containerd of an earlier supervisor runs; adopting it", "pid", p.pid)
 		if err := s.ready(ctx, p); err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (s *Supervisor) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			}
-			s.options.Log.WithField("pid", p.pid).Warnf("containerd ended with %s; starting it again, containers run on", p.how)
+			s.options.Log.Warn("containerd ended; starting it again, containers run on", "pid", p.pid, "end", p.how)
 		}
 		delay.ResetAfter(time.Since(began), healthyAfter)
 		if delay.Wait(ctx) != nil {
@@ -197,7 +197,7 @@ func (s *Supervisor) run(ctx context.Context) {
 func (s *Supervisor) again() {
 	p, err := s.start()
 	if err != nil {
-		s.options.Log.WithError(err).Error("cannot start containerd; trying again")
+		s.options.Log.Error("cannot start containerd; trying again", "error", err)
 	}
 	s.mu.Lock()
 	ended := s.current

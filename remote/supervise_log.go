@@ -2,14 +2,17 @@ package remote
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +27,7 @@ const longestLine = 64 << 10
 type logReader struct {
 	path string
 	fifo *os.File // open for reading and writing: it has no end of file
-	log  *logrus.Entry
+	log  *slog.Logger
 	read sync.WaitGroup
 
 	mu   sync.Mutex
@@ -33,7 +36,7 @@ type logReader struct {
 
 // openLog makes the FIFO at path if it is missing, and starts a goroutine that reads it.
 // The goroutine ends with close.
-func openLog(path string, log *logrus.Entry) (*logReader, error) {
+func openLog(path string, log *slog.Logger) (*logReader, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("cannot make FIFO %q: %w", path, err)
 	}
@@ -41,7 +44,7 @@ func openLog(path string, log *logrus.Entry) (*logReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &logReader{path: path, fifo: f, log: log.WithField("from", "containerd")}
+	l := &logReader{path: path, fifo: f, log: log.With("from", "containerd")}
 	l.read.Go(l.run)
 	return l, nil
 }
@@ -73,14 +76,18 @@ func (l *logReader) run() {
 func (l *logReader) logLine(line string) {
 	m, ok := parseMessage(line)
 	if !ok {
-		m = message{level: logrus.WarnLevel, text: line}
+		m = message{level: slog.LevelWarn, text: line}
 	}
-	if m.level <= logrus.WarnLevel {
+	if m.level >= slog.LevelWarn {
 		l.mu.Lock()
 		l.last = m.text
 		l.mu.Unlock()
 	}
-	l.log.WithFields(m.fields).Log(m.level, m.text)
+	var fields []any
+	for _, name := range slices.Sorted(maps.Keys(m.fields)) {
+		fields = append(fields, name, m.fields[name])
+	}
+	l.log.Log(context.Background(), m.level, m.text, fields...)
 }
 
 // close reads all messages that were written before, and ends the goroutine.
@@ -101,16 +108,22 @@ func (l *logReader) lastError() string {
 
 // message is a line in logrus' text format, which containerd and its shims write.
 type message struct {
-	level  logrus.Level
+	level  slog.Level
 	text   string
-	fields logrus.Fields
+	fields map[string]string
+}
+
+// levels are logrus' names of levels, and what the messages have here. A message that ended containerd is an error here.
+var levels = map[string]slog.Level{
+	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn,
+	"error": slog.LevelError, "fatal": slog.LevelError, "panic": slog.LevelError,
 }
 
 // parseMessage reads a line of key=value pairs, where a value is a quoted Go string or
 // has neither spaces nor quotes. It returns false for other lines, and for a line
 // without a level.
 func parseMessage(line string) (message, bool) {
-	m := message{fields: logrus.Fields{}}
+	m := message{fields: map[string]string{}}
 	leveled := false
 	for remaining := line; remaining != ""; {
 		key, after, ok := strings.Cut(remaining, "=")
@@ -125,12 +138,9 @@ func parseMessage(line string) (message, bool) {
 		switch key {
 		case "time":
 		case "level":
-			parsed, err := logrus.ParseLevel(value)
-			if err != nil {
+			if m.level, leveled = levels[value]; !leveled {
 				return message{}, false
 			}
-			// logrus ends this process for a level above error.
-			m.level, leveled = max(parsed, logrus.ErrorLevel), true
 		case "msg":
 			m.text = value
 		default:

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -47,9 +48,7 @@ func script(t *testing.T, text string) SupervisorOptions {
 	if err := os.WriteFile(o.Binary, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	log := logrus.New()
-	log.SetOutput(t.Output())
-	o.Log = logrus.NewEntry(log)
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	return o
 }
 
@@ -179,15 +178,15 @@ func TestAdoptDaemon(t *testing.T) {
 
 func TestParseMessage(t *testing.T) {
 	for line, want := range map[string]message{
-		`time="2026-01-02T03:04:05Z" level=info msg="starting" version=2.4.2`: {logrus.InfoLevel, "starting",
-			logrus.Fields{"version": "2.4.2"}},
-		`time="x" level=warning msg=short`: {logrus.WarnLevel, "short", nil},
-		`level=debug msg="a \"b\"\n" id="x y"`: {logrus.DebugLevel, "a \"b\"\n",
-			logrus.Fields{"id": "x y"}},
-		`level=fatal msg=end`: {logrus.ErrorLevel, "end", nil},
-		`level=panic msg=end`: {logrus.ErrorLevel, "end", nil},
-		`level=error msg= error="rpc error: code = Unavailable" namespace=moby`: {logrus.ErrorLevel, "",
-			logrus.Fields{"error": "rpc error: code = Unavailable", "namespace": "moby"}},
+		`time="2026-01-02T03:04:05Z" level=info msg="starting" version=2.4.2`: {slog.LevelInfo, "starting",
+			map[string]string{"version": "2.4.2"}},
+		`time="x" level=warning msg=short`: {slog.LevelWarn, "short", nil},
+		`level=debug msg="a \"b\"\n" id="x y"`: {slog.LevelDebug, "a \"b\"\n",
+			map[string]string{"id": "x y"}},
+		`level=fatal msg=end`: {slog.LevelError, "end", nil},
+		`level=panic msg=end`: {slog.LevelError, "end", nil},
+		`level=error msg= error="rpc error: code = Unavailable" namespace=moby`: {slog.LevelError, "",
+			map[string]string{"error": "rpc error: code = Unavailable", "namespace": "moby"}},
 	} {
 		got, ok := parseMessage(line)
 		if !ok || got.level != want.level || got.text != want.text || !maps.Equal(got.fields, want.fields) {
@@ -222,7 +221,7 @@ func FuzzParseMessage(f *testing.F) {
 		log.SetFormatter(&logrus.TextFormatter{DisableColors: true})
 		log.WithField(key, value).Error(text)
 		m, ok := parseMessage(strings.TrimSuffix(out.String(), "\n"))
-		if !ok || m.level != logrus.ErrorLevel || m.text != text || m.fields[key] != value {
+		if !ok || m.level != slog.LevelError || m.text != text || m.fields[key] != value {
 			t.Fatalf("%s: %+v, %v", &out, m, ok)
 		}
 	})

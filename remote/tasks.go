@@ -165,7 +165,7 @@ func (d *Daemon) Update(ctx context.Context, id string, r *specs.LinuxResources)
 // Checkpoint has the daemon write the state of a task to a directory. The task's OCI
 // runtime must take runc's options.
 func (d *Daemon) Checkpoint(ctx context.Context, id string, c libcontainerd.CheckpointConfig) error {
-	opts, err := packed(&options.CheckpointOptions{
+	opts, err := encode(&options.CheckpointOptions{
 		ImagePath: c.Dir, Exit: c.Exit, OpenTcp: c.OpenTCP,
 		ExternalUnixSockets: c.ExternalUnixSockets, Terminal: c.Terminal, FileLocks: c.FileLocks,
 	})

@@ -5,10 +5,10 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TrailerWarning is a gRPC trailer in runtimed's answers to Create and Exec. It comes once
+// trailerWarning is a gRPC trailer in runtimed's answers to Create and Exec. It comes once
 // for each limit or privilege of the spec that the host doesn't allow; its value is a text
 // for the user.
-const TrailerWarning = "engine-lite-warning"
+const trailerWarning = "engine-lite-warning"
 
 // warnings are the warnings in a call's trailer.
 type warnings struct{ md metadata.MD }
@@ -20,7 +20,7 @@ func (w *warnings) pass(warn func(string)) {
 	if warn == nil {
 		return
 	}
-	for _, text := range w.md.Get(TrailerWarning) {
+	for _, text := range w.md.Get(trailerWarning) {
 		warn(text)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
+	"github.com/engine-lite/engine-lite/libcontainerd/spool"
 )
 
 // spooler is an embedding engine: it keeps the output of each process in a spool.
@@ -20,9 +21,9 @@ type spooler struct {
 }
 
 func (e *spooler) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
-	spool, err := libcontainerd.NewSpool(s.Stdout(), libcontainerd.SpoolOptions{Bound: 256 << 10})
+	output, err := spool.New(s.Stdout(), spool.Options{Bound: 256 << 10})
 	if err == nil {
-		e.spools.Store(id+"/"+process, spool)
+		e.spools.Store(id+"/"+process, output)
 	}
 	return err
 }
@@ -36,9 +37,9 @@ func (e *spooler) DrainStreams(ctx context.Context, id, process string) error {
 	}
 }
 
-func (e *spooler) of(id, process string) *libcontainerd.Spool {
-	spool, _ := e.spools.Load(id + "/" + process)
-	return spool.(*libcontainerd.Spool)
+func (e *spooler) of(id, process string) *spool.Spool {
+	output, _ := e.spools.Load(id + "/" + process)
+	return output.(*spool.Spool)
 }
 
 // TestEmbedder is a small embedding engine on runtimed: run, exec and stop. An output has
@@ -54,8 +55,8 @@ func TestEmbedder(t *testing.T) {
 	e.run()
 	t.Cleanup(e.stop)
 	t.Cleanup(func() {
-		backend.spools.Range(func(_, spool any) bool {
-			if err := spool.(*libcontainerd.Spool).Close(); err != nil {
+		backend.spools.Range(func(_, output any) bool {
+			if err := output.(*spool.Spool).Close(); err != nil {
 				t.Error(err)
 			}
 			return true
@@ -95,7 +96,7 @@ func TestEmbedder(t *testing.T) {
 }
 
 // said returns the whole content of a spool.
-func (e *engine) said(s *libcontainerd.Spool) string {
+func (e *engine) said(s *spool.Spool) string {
 	e.Helper()
 	b, err := io.ReadAll(s.Reader(0))
 	e.must(err)

@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/remote"
 )
 
 // kataType is the type of kata's runtime. The tests have no shim for it.
@@ -118,13 +119,17 @@ func (c *privateContainerd) passesOptions(t *testing.T, record string) {
 	d := c.dial(t, fmt.Sprintf("kata-%s-%d", c.release.version, os.Getpid()))
 	opts := &runtimeoptions.Options{TypeUrl: "io.containerd.kata.v2.options",
 		ConfigPath: "/etc/kata-containers/small.toml"}
-	err := d.CreateContainer(ctx,
-		libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType,
-			RuntimeOptions: opts})
+	encoded, err := remote.EncodeOptions(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.CreateTask(ctx, "options", libcontainerd.TaskConfig{Runtime: kataType, RuntimeOptions: opts})
+	err = d.CreateContainer(ctx,
+		libcontainerd.Record{ID: "options", Spec: scriptSpec("/rootfs", "true"), Runtime: kataType,
+			RuntimeOptions: encoded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.CreateTask(ctx, "options", libcontainerd.TaskConfig{Runtime: kataType, RuntimeOptions: encoded})
 	if err == nil || !strings.Contains(err.Error(), "no virtual machine on this host") {
 		t.Error(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/internal/logrusslog"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/remote"
 )
@@ -52,7 +53,7 @@ func supervised(t *testing.T, release containerdRelease) (remote.SupervisorOptio
 	log.AddHook(collected)
 	o := remote.SupervisorOptions{
 		Binary: release.binary, Root: filepath.Join(dir, "root"), Dir: filepath.Join(dir, "run"),
-		Log: logrus.NewEntry(log),
+		Log: logrusslog.New(logrus.NewEntry(log)),
 	}
 	t.Cleanup(func() {
 		if pid := daemonOf(o.Dir); pid > 0 {

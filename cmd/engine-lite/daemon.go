@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/internal/logrusslog"
 	"github.com/engine-lite/engine-lite/remote"
 )
 
@@ -41,6 +42,7 @@ func (c *config) connect(ctx context.Context) (*remote.Daemon, func() error, err
 	}
 	s, err := remote.Supervise(ctx, remote.SupervisorOptions{
 		Binary: c.containerdBinary, Root: filepath.Join(c.root, "containerd"), Dir: c.containerdDir(), LogLevel: c.logLevel,
+		Log: logrusslog.New(logrus.NewEntry(logrus.StandardLogger())),
 	})
 	if err != nil {
 		return nil, nil, err

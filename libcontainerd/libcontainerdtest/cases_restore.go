@@ -2,6 +2,7 @@ package libcontainerdtest
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -19,6 +20,7 @@ var restoreCases = []contractCase{
 	{name: "restore/exit was not taken", run: restoreNotTaken},
 	{name: "restore/daemon doesn't know it", run: restoreUnknown},
 	{name: "restore/a start that was not delivered", run: restoreUndelivered},
+	{name: "restore/from the events alone", run: restoreFromEvents},
 	{name: "restore/nonsense", run: restoreNonsense},
 }
 
@@ -138,8 +140,58 @@ func restoreStdin(e *env) {
 	ctr := e.create("cat; exit 7")
 	pid := e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
 	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid,
-		Stdio: libcontainerd.StdioConfig{Stdin: true, StdinClosed: true}})
+		Stdio: libcontainerd.StdioConfig{Stdin: true}, StdinClosed: true})
 	e.exits(ctr, initProcess, 7)
+}
+
+// restoreFromEvents restarts the client again and again, with what its events say.
+func restoreFromEvents(e *env) {
+	withStdin := libcontainerd.StdioConfig{Stdin: true}
+	ctr := e.create("cat; exit 7")
+	again := func() {
+		e.Helper()
+		opts, err := e.recorder.Remembered(ctr.ID(), e.Options)
+		e.must(err)
+		ctr = e.restarted(ctr, opts)
+		e.await("ready", e.client.Ready())
+	}
+	again()
+	e.status(ctr, libcontainerd.StatusCreated)
+	pid := e.start(ctr, withStdin)
+	e.exec(ctr, "open", "cat; exit 4", withStdin)
+	e.exec(ctr, "closed", "cat; sleep 1000", withStdin)
+	e.must(ctr.CloseStdin("closed"))
+	if ev := e.awaitEvent(ctr, libcontainerd.EventStdinClosed); ev.ProcessID != "closed" {
+		e.Fatalf("%+v", ev)
+	}
+	again()
+	if e.status(ctr, libcontainerd.StatusRunning); ctr.Pid() != pid {
+		e.Fatalf("pid %d", ctr.Pid())
+	}
+	e.must(ctr.Pause(e.ctx))
+	again()
+	e.status(ctr, libcontainerd.StatusPaused)
+	e.must(ctr.Resume(e.ctx))
+	e.must(ctr.CloseStdin("open"))
+	e.exits(ctr, "open", 4)
+	again()
+	if execs := ctr.Execs(); !slices.Equal(execs, []string{"closed"}) {
+		e.Fatalf("execs %v", execs)
+	}
+	e.must(ctr.CloseStdin(initProcess))
+	e.exits(ctr, initProcess, 7)
+	again()
+	e.status(ctr, libcontainerd.StatusStopped)
+	e.start(ctr, libcontainerd.StdioConfig{})
+	e.exits(ctr, initProcess, 7)
+	if n := len(e.events(ctr, libcontainerd.EventStdinClosed)); n != 3 {
+		e.Fatalf("stdin was closed %d times", n)
+	}
+}
+
+// events returns the events of a type.
+func (e *env) events(ctr *libcontainerd.Container, t libcontainerd.EventType) []libcontainerd.Event {
+	return slices.DeleteFunc(e.recorder.Events(ctr.ID()), func(ev libcontainerd.Event) bool { return ev.Type != t })
 }
 
 func restoreNotTaken(e *env) {
@@ -185,7 +237,7 @@ func restoreUndelivered(e *env) {
 	if tasks, err := e.Daemon.Tasks(e.ctx); err != nil || len(tasks) > 0 {
 		e.Fatalf("tasks left: %v, %v", tasks, err)
 	}
-	_, err := e.Stdio.Restore(e.ctx, libcontainerd.StdioConfig{ContainerID: ctr.ID(), ProcessID: initProcess})
+	_, err := e.Stdio.Restore(e.ctx, libcontainerd.StreamsConfig{ContainerID: ctr.ID(), ProcessID: initProcess})
 	e.must(err)
 	e.start(ctr, libcontainerd.StdioConfig{}) // replaces the streams of the first start
 }

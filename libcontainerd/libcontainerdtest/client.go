@@ -2,18 +2,14 @@ package libcontainerdtest
 
 import (
 	"context"
-	"io"
-
-	"github.com/sirupsen/logrus"
+	"log/slog"
 
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // NewClient returns a client that logs nothing. The caller runs it, see RunClient.
 func NewClient(d libcontainerd.Daemon, s libcontainerd.Stdio, b libcontainerd.Backend) (*libcontainerd.Client, error) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return libcontainerd.New(d, s, b, libcontainerd.WithLogger(logrus.NewEntry(log)))
+	return libcontainerd.New(d, s, b, libcontainerd.WithLogger(slog.New(slog.DiscardHandler)))
 }
 
 // RunClient calls c.Run in a goroutine. The caller must call stop once: stop ends Run, waits for it, and returns

@@ -208,7 +208,7 @@ func TestCallbackHangDelaysNobodyElse(t *testing.T) {
 					return nil
 				}
 				e.recorder.OnEvent = func(ev libcontainerd.Event) error {
-					block(ev.ContainerID, ev.Type.String())
+					block(ev.ContainerID, string(ev.Type))
 					return nil
 				}
 				var caller sync.WaitGroup

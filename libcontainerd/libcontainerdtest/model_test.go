@@ -123,7 +123,9 @@ func (w *randomSequence) create(n int) {
 
 // ended fails unless all processes of a deleted container have ended.
 func (w *randomSequence) ended(id string) {
-	if o := w.recorder.remembers(id); o.Pid != 0 {
+	o, err := w.recorder.Remembered(id, w.Options)
+	w.must(err)
+	if o.Pid != 0 {
 		w.Errorf("%s never ended: %+v", id, o)
 	}
 }
@@ -265,8 +267,8 @@ func (w *randomSequence) restart() {
 		if ctr.Status() == libcontainerd.StatusDeleted {
 			continue
 		}
-		opts := w.recorder.remembers(ctr.ID())
-		opts.CreateOptions = w.Options
+		opts, err := w.recorder.Remembered(ctr.ID(), w.Options)
+		w.must(err)
 		for {
 			_, err := w.client.Restore(w.ctx, ctr.ID(), opts)
 			if err == nil {
@@ -281,32 +283,6 @@ func (w *randomSequence) restart() {
 		}
 	}
 	w.begin()
-}
-
-// remembers returns what an engine knows of a container after these events.
-func (r *Recorder) remembers(id string) libcontainerd.RestoreOptions {
-	stdio := libcontainerd.StdioConfig{Stdin: true}
-	o := libcontainerd.RestoreOptions{Stdio: stdio}
-	for _, e := range r.Events(id) {
-		without := slices.DeleteFunc(slices.Clone(o.Execs),
-			func(x libcontainerd.RestoreExec) bool { return x.ID == e.ProcessID })
-		switch e.Type {
-		case libcontainerd.EventStart:
-			o = libcontainerd.RestoreOptions{Stdio: stdio, Generation: e.Generation, Pid: e.Pid}
-		case libcontainerd.EventExit:
-			o.Pid, o.Paused, o.OOMDelivered, o.Execs = 0, false, false, nil
-		case libcontainerd.EventOOM:
-			o.OOMDelivered = true
-		case libcontainerd.EventPaused, libcontainerd.EventResumed:
-			o.Paused = e.Type == libcontainerd.EventPaused
-		case libcontainerd.EventExecAdded, libcontainerd.EventExecStarted:
-			o.Execs = append(without, libcontainerd.RestoreExec{ID: e.ProcessID, Pid: e.Pid, Stdio: stdio})
-		case libcontainerd.EventExitProcess:
-			o.Execs = without
-		case libcontainerd.EventRestore:
-		}
-	}
-	return o
 }
 
 // endFaults ends all faults, and waits for the work that they delayed.

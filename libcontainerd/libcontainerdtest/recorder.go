@@ -3,6 +3,7 @@ package libcontainerdtest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -135,6 +136,22 @@ func (r *Recorder) Events(containerID string) []libcontainerd.Event {
 		func(e libcontainerd.Event) bool { return e.ContainerID != containerID })
 }
 
+// Remembered returns what an engine that stored the RestoreOptions of a container with each event would read after a
+// restart. They begin with created.
+func (r *Recorder) Remembered(containerID string, created libcontainerd.CreateOptions) (libcontainerd.RestoreOptions, error) {
+	o := libcontainerd.RestoreOptions{CreateOptions: created}
+	for _, e := range r.Events(containerID) {
+		o.Apply(e)
+	}
+	stored, err := json.Marshal(o)
+	if err != nil {
+		return libcontainerd.RestoreOptions{}, err
+	}
+	var read libcontainerd.RestoreOptions
+	err = json.Unmarshal(stored, &read)
+	return read, err
+}
+
 // Await returns the first event of a container for which fits is true. It waits for one if there is none yet, until
 // ctx ends.
 func (r *Recorder) Await(ctx context.Context, containerID string,
@@ -177,6 +194,7 @@ func Types(all []libcontainerd.Event) []libcontainerd.EventType {
 //   - After a container's exit comes nothing but a start.
 //   - EventOOM comes before the exit with OOMKilled, and at most once per generation.
 //   - EventPaused and EventResumed alternate.
+//   - The stdin of a process is closed once.
 func (r *Recorder) Check() error {
 	r.mu.Lock()
 	all := slices.Clone(r.events)
@@ -185,7 +203,7 @@ func (r *Recorder) Check() error {
 	for i, e := range all {
 		h := by[e.ContainerID]
 		if h == nil {
-			h = &history{execs: map[string]bool{}}
+			h = &history{execs: map[string]bool{}, closed: map[string]bool{}}
 			by[e.ContainerID] = h
 		}
 		if err := h.next(e); err != nil {
@@ -200,6 +218,7 @@ type history struct {
 	alive, paused, oom bool
 	generation         uint64
 	execs              map[string]bool
+	closed             map[string]bool // whose stdin is closed, by process
 }
 
 func (h *history) next(e libcontainerd.Event) error {
@@ -219,13 +238,19 @@ func (h *history) next(e libcontainerd.Event) error {
 			return fmt.Errorf("generation %d after %d", e.Generation, h.generation)
 		}
 		h.alive, h.paused, h.oom, h.generation = true, false, false, e.Generation
+		h.closed = map[string]bool{e.ProcessID: e.StdinClosed}
 	case libcontainerd.EventExit:
 		return h.exit(e)
 	case libcontainerd.EventExecStarted:
 		if h.execs[e.ProcessID] {
 			return fmt.Errorf("exec %q twice", e.ProcessID)
 		}
-		h.execs[e.ProcessID] = true
+		h.execs[e.ProcessID], h.closed[e.ProcessID] = true, e.StdinClosed
+	case libcontainerd.EventStdinClosed:
+		if h.closed[e.ProcessID] {
+			return fmt.Errorf("stdin of %q twice", e.ProcessID)
+		}
+		h.closed[e.ProcessID] = true
 	case libcontainerd.EventExitProcess:
 		if !h.execs[e.ProcessID] {
 			return fmt.Errorf("exec %q ended and wasn't running", e.ProcessID)

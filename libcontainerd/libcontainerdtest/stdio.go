@@ -39,7 +39,7 @@ func (s *Stdio) Left() []string {
 }
 
 // Create makes the streams of a process, and replaces those of an earlier process with the same ids.
-func (s *Stdio) Create(_ context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s *Stdio) Create(_ context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	name := c.ContainerID + "/" + c.ProcessID
 	set := &pipes{}
 	if !c.Detached {
@@ -73,7 +73,7 @@ func (s *Stdio) RemoveStreams(_ context.Context, containerID string) error {
 }
 
 // Restore returns the streams of a process that an earlier client detached.
-func (s *Stdio) Restore(_ context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s *Stdio) Restore(_ context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	name := c.ContainerID + "/" + c.ProcessID
 	set := &pipes{}
 	if !c.Detached {

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
@@ -33,6 +35,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/system"
+	"github.com/engine-lite/engine-lite/internal/logrusslog"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -138,7 +141,8 @@ func (e *Engine) open(ctx context.Context) error {
 		Daemon: e.daemon, Processes: &e.processes, Stdio: e.stdio, Background: e.background, Quiet: e.opts.QuietProbes,
 	})
 	var err error
-	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e); err != nil {
+	log := logrusslog.New(logrus.NewEntry(logrus.StandardLogger()))
+	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e, libcontainerd.WithLogger(log)); err != nil {
 		return err
 	}
 	idle, err := e.restore(ctx)

@@ -295,7 +295,7 @@ func TestLeftoverProbe(t *testing.T) {
 			r.close()
 			process := "probe-" + strings.Repeat("ab", 32)
 			streams, err := r.streams.Create(t.Context(),
-				libcontainerd.StdioConfig{ContainerID: id, ProcessID: process})
+				libcontainerd.StreamsConfig{ContainerID: id, ProcessID: process})
 			must(t, err)
 			must(t, r.daemon.AddExec(t.Context(), id, process, libcontainerd.ExecConfig{
 				Process: &specs.Process{Args: []string{"sh", "-c", "sleep 1000"}}, Stdio: streams.Paths(),

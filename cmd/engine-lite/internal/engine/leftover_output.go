@@ -29,8 +29,9 @@ func (e *Engine) openLeftover(ctx context.Context, o *task, held bool) (*leftove
 		return nil, err
 	}
 	r := &leftoverOutput{io: l}
-	r.streams, err = e.stdio.Retake(ctx, libcontainerd.StdioConfig{
-		ContainerID: o.ID, ProcessID: libcontainerd.InitProcess, Terminal: l.Terminal, Stdin: l.Stdin,
+	r.streams, err = e.stdio.Retake(ctx, libcontainerd.StreamsConfig{
+		ContainerID: o.ID, ProcessID: libcontainerd.InitProcess,
+		StdioConfig: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin},
 	}, func() {}) // drained and closed, where they are gone
 	if err != nil {
 		return nil, errors.Join(err, r.leave(o))

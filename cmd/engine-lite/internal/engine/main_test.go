@@ -283,12 +283,12 @@ func imageTree(t testing.TB) []byte {
 // withConn gives file descriptors to streams in memory: the keeper asks for them.
 type withConn struct{ libcontainerd.Stdio }
 
-func (s withConn) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s withConn) Create(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	streams, err := s.Stdio.Create(ctx, c)
 	return connStreams{streams}, err
 }
 
-func (s withConn) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s withConn) Restore(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	streams, err := s.Stdio.Restore(ctx, c)
 	if err != nil {
 		return nil, err

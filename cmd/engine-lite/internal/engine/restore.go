@@ -70,7 +70,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
 		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
 		Execs: taken,
-		Stdio: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin, StdinClosed: l.StdinClosed()},
+		Stdio: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin}, StdinClosed: l.StdinClosed(),
 	})
 	if err != nil {
 		return err

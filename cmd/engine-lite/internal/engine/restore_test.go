@@ -77,7 +77,7 @@ func TestRestoreAfterReboot(t *testing.T) {
 		r.daemon.Forget(c)
 		must(t, r.daemon.DeleteContainer(t.Context(), c))
 		s, err := r.streams.Restore(t.Context(),
-			libcontainerd.StdioConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
+			libcontainerd.StreamsConfig{ContainerID: c, ProcessID: libcontainerd.InitProcess})
 		must(t, err)
 		must(t, s.Close())
 	}

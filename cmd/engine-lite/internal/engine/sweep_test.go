@@ -188,7 +188,7 @@ type lateOutputs struct {
 	free <-chan struct{}
 }
 
-func (s lateOutputs) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s lateOutputs) Create(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	streams, err := s.withConn.Create(ctx, c)
 	return lateStreams{streams, s.free}, err
 }

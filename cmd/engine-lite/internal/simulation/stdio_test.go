@@ -18,14 +18,14 @@ import (
 // stdioTap makes one engine's ends of the streams. They end with the engine.
 type stdioTap struct{ inc *engineInstance }
 
-func (s stdioTap) Create(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s stdioTap) Create(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	if err := s.inc.step(ctx, "create streams", c.ContainerID); err != nil {
 		return nil, err
 	}
 	return s.tapped(s.inc.w.streams.Create(ctx, c))
 }
 
-func (s stdioTap) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s stdioTap) Restore(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	if s.inc.isKilled() {
 		return nil, s.inc.block()
 	}

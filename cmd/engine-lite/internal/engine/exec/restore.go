@@ -84,8 +84,8 @@ func (e *Execs) restore(o *containers.Container, r record.Exec) (libcontainerd.R
 	e.c.Processes.Add(o.ID, x.id, x)
 	e.add(x)
 	return libcontainerd.RestoreExec{ID: x.id, Pid: x.pid, Stdio: libcontainerd.StdioConfig{
-		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin, StdinClosed: true,
-	}}, nil
+		Terminal: r.Request.Tty, Stdin: r.Request.AttachStdin,
+	}, StdinClosed: true}, nil
 }
 
 // ForgetExecs deletes the records of execs whose container does not run.

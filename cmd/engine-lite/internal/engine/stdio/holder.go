@@ -48,7 +48,7 @@ func (s *Holder) key(containerID, processID string) string {
 
 // Create makes the streams of a process and gives the keeper a hold of its
 // outputs, but for a probe's, which nobody wants to know after the engine's end.
-func (s *Holder) Create(ctx context.Context, c libcontainerd.StdioConfig) (_ libcontainerd.Streams, err error) {
+func (s *Holder) Create(ctx context.Context, c libcontainerd.StreamsConfig) (_ libcontainerd.Streams, err error) {
 	_, fifos := span.Start(ctx, "FIFOs")
 	streams, err := s.Inner.Create(ctx, c)
 	fifos.End(err)
@@ -133,7 +133,7 @@ func (s *Holder) RemoveStreams(ctx context.Context, containerID string) error {
 
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
-func (s *Holder) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libcontainerd.Streams, error) {
+func (s *Holder) Restore(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	return s.Retake(ctx, c, func() {
 		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn(
 			"the streams of a process are gone, as after a reboot; further output of the process is lost")
@@ -141,7 +141,7 @@ func (s *Holder) Restore(ctx context.Context, c libcontainerd.StdioConfig) (libc
 }
 
 // Retake calls gone where there are no streams any more; raw files may be there.
-func (s *Holder) Retake(ctx context.Context, c libcontainerd.StdioConfig, gone func()) (libcontainerd.Streams, error) {
+func (s *Holder) Retake(ctx context.Context, c libcontainerd.StreamsConfig, gone func()) (libcontainerd.Streams, error) {
 	key := s.key(c.ContainerID, c.ProcessID)
 	var missing []string
 	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
@@ -195,7 +195,7 @@ type heldStreams struct {
 	IO     *IO
 }
 
-func (s *Holder) held(streams libcontainerd.Streams, c libcontainerd.StdioConfig, l *IO) *heldStreams {
+func (s *Holder) held(streams libcontainerd.Streams, c libcontainerd.StreamsConfig, l *IO) *heldStreams {
 	return &heldStreams{Streams: streams, engine: s.Engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), IO: l}
 }
 
@@ -222,7 +222,7 @@ func (h *heldStreams) Close() error {
 // Discard removes the streams that an earlier engine left of a process that has
 // ended.
 func (s *Holder) Discard(ctx context.Context, containerID, processID string) error {
-	streams, err := s.Inner.Restore(ctx, libcontainerd.StdioConfig{ContainerID: containerID, ProcessID: processID})
+	streams, err := s.Inner.Restore(ctx, libcontainerd.StreamsConfig{ContainerID: containerID, ProcessID: processID})
 	if err == nil {
 		err = streams.Close()
 	}

@@ -1,4 +1,4 @@
-package libcontainerd
+package spool
 
 import (
 	"bytes"
@@ -15,16 +15,25 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/fifo"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // longest bounds what must happen; it is never measured.
 const longest = time.Minute
 
 // spooled is a process's stdout with a spool, and the process's end of it.
-func spooled(t *testing.T, opts SpoolOptions) (*Spool, Streams, fifo.ContainerFiles) {
+func spooled(t *testing.T, opts Options) (*Spool, libcontainerd.Streams, fifo.ContainerFiles) {
 	t.Helper()
-	st, files := opened(t, FIFO(t.TempDir()), config(InitProcess))
-	s, err := NewSpool(st.Stdout(), opts)
+	st, err := libcontainerd.FIFO(t.TempDir()).Create(t.Context(),
+		libcontainerd.StreamsConfig{ContainerID: "c", ProcessID: libcontainerd.InitProcess})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fifo.OpenContainer(t.Context(), fifo.Paths(st.Paths()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(st.Stdout(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,13 +60,13 @@ func ended(t *testing.T, s *Spool) {
 	}
 }
 
-func TestSpoolReadersHaveTheirOwnOffsets(t *testing.T) {
+func TestReadersHaveTheirOwnOffsets(t *testing.T) {
 	before := descriptors(t)
 	file, err := os.Create(filepath.Join(t.TempDir(), "spool"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, opts := range []SpoolOptions{{Bound: 8 << 20}, {Bound: 8 << 20, File: file}} {
+	for _, opts := range []Options{{Bound: 8 << 20}, {Bound: 8 << 20, File: file}} {
 		const all = 3<<20 + 17
 		s, st, files := spooled(t, opts)
 		var readers sync.WaitGroup
@@ -88,10 +97,10 @@ func TestSpoolReadersHaveTheirOwnOffsets(t *testing.T) {
 	}
 }
 
-// TestSpoolWaitsForNoReader has one that never reads, and one that reads slowly.
-func TestSpoolWaitsForNoReader(t *testing.T) {
+// TestWaitsForNoReader has one that never reads, and one that reads slowly.
+func TestWaitsForNoReader(t *testing.T) {
 	const all, bound = 20 << 20, 256 << 10
-	s, st, files := spooled(t, SpoolOptions{Bound: bound})
+	s, st, files := spooled(t, Options{Bound: bound})
 	stuck, slow := s.Reader(0), s.Reader(0)
 	if _, err := files.Stdout.Write(letters(0, 10)); err != nil {
 		t.Fatal(err)
@@ -105,7 +114,7 @@ func TestSpoolWaitsForNoReader(t *testing.T) {
 	}
 	st.ExitKnown()
 	ended(t, s)
-	for _, r := range []*SpoolReader{stuck, slow} {
+	for _, r := range []*Reader{stuck, slow} {
 		if n, err := r.Read(b); n != 0 || !errdefs.IsOutOfRange(err) {
 			t.Errorf("cut off: %d, %v", n, err)
 		}
@@ -124,10 +133,10 @@ func TestSpoolWaitsForNoReader(t *testing.T) {
 	closed(t, s, st, files)
 }
 
-// TestSpoolGivesTrueBytesOrNone reads while what is read is being freed.
-func TestSpoolGivesTrueBytesOrNone(t *testing.T) {
+// TestGivesTrueBytesOrNone reads while what is read is being freed.
+func TestGivesTrueBytesOrNone(t *testing.T) {
 	const all = 16 << 20
-	s, st, files := spooled(t, SpoolOptions{Bound: holeUnit})
+	s, st, files := spooled(t, Options{Bound: holeUnit})
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
@@ -159,14 +168,14 @@ func TestSpoolGivesTrueBytesOrNone(t *testing.T) {
 	closed(t, s, st, files)
 }
 
-func TestSpoolCloseEndsReaders(t *testing.T) {
-	for name, end := range map[string]func(*Spool, *SpoolReader, Streams) error{
-		"the reader's":  func(_ *Spool, r *SpoolReader, _ Streams) error { return r.Close() },
-		"the spool's":   func(s *Spool, _ *SpoolReader, _ Streams) error { return s.Close() },
-		"the streams'":  func(_ *Spool, _ *SpoolReader, st Streams) error { return st.Close() },
-		"that detaches": func(_ *Spool, _ *SpoolReader, st Streams) error { return st.Detach() },
+func TestCloseEndsReaders(t *testing.T) {
+	for name, end := range map[string]func(*Spool, *Reader, libcontainerd.Streams) error{
+		"the reader's":  func(_ *Spool, r *Reader, _ libcontainerd.Streams) error { return r.Close() },
+		"the spool's":   func(s *Spool, _ *Reader, _ libcontainerd.Streams) error { return s.Close() },
+		"the streams'":  func(_ *Spool, _ *Reader, st libcontainerd.Streams) error { return st.Close() },
+		"that detaches": func(_ *Spool, _ *Reader, st libcontainerd.Streams) error { return st.Detach() },
 	} {
-		s, st, files := spooled(t, SpoolOptions{})
+		s, st, files := spooled(t, Options{})
 		r := s.Reader(0)
 		failed := make(chan error, 1)
 		go func() {
@@ -184,15 +193,15 @@ func TestSpoolCloseEndsReaders(t *testing.T) {
 }
 
 // broken is an output that fails.
-type broken struct{ Output }
+type broken struct{ libcontainerd.Output }
 
 var errBroken = errors.New("no space left")
 
 func (broken) Splice(*os.File, int64, int) (int64, error) { return 0, errBroken }
 func (broken) Close() error                               { return nil }
 
-func TestSpoolTellsWhyItEnded(t *testing.T) {
-	s, err := NewSpool(broken{}, SpoolOptions{})
+func TestTellsWhyItEnded(t *testing.T) {
+	s, err := New(broken{}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,10 +211,10 @@ func TestSpoolTellsWhyItEnded(t *testing.T) {
 	if err := s.Close(); !errors.Is(err, errBroken) {
 		t.Errorf("close: %v", err)
 	}
-	if _, err := NewSpool(nil, SpoolOptions{}); !errdefs.IsInvalidArgument(err) {
+	if _, err := New(nil, Options{}); !errdefs.IsInvalidArgument(err) {
 		t.Error(err)
 	}
-	if _, err := NewSpool(broken{}, SpoolOptions{Bound: -1}); !errdefs.IsInvalidArgument(err) {
+	if _, err := New(broken{}, Options{Bound: -1}); !errdefs.IsInvalidArgument(err) {
 		t.Error(err)
 	}
 }
@@ -213,4 +222,78 @@ func TestSpoolTellsWhyItEnded(t *testing.T) {
 // allocated is the space that a file takes, in bytes.
 func allocated(info os.FileInfo) int64 {
 	return info.Sys().(*syscall.Stat_t).Blocks * 512
+}
+
+func closed(t *testing.T, all ...io.Closer) {
+	t.Helper()
+	for _, c := range all {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// TestGoesOn has a spool go on where another one, and somebody else who appends to the file, have stopped.
+func TestGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "spool")
+	open := func() *os.File {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	const bound = 4 * holeUnit
+	write := func(files fifo.ContainerFiles, from, to int64) {
+		t.Helper()
+		if _, err := files.Stdout.Write(letters(from, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, st, files := spooled(t, Options{File: open(), Bound: bound})
+	write(files, 0, 3*bound)
+	st.ExitKnown()
+	ended(t, first)
+	from, to := first.Kept()
+	if from == 0 || to != 3*bound {
+		t.Fatalf("kept %d to %d", from, to)
+	}
+	closed(t, first, st, files)
+	between := open()
+	if _, err := between.WriteAt(letters(to, to+100), to); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, between)
+	second, st, files := spooled(t, Options{File: open(), Bound: bound})
+	if f, n := second.Kept(); f != from || n != to+100 {
+		t.Errorf("the next has %d to %d", f, n)
+	}
+	write(files, to+100, to+200)
+	st.ExitKnown()
+	ended(t, second)
+	if got, err := io.ReadAll(second.Reader(from)); err != nil || !bytes.Equal(got, letters(from, to+200)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	closed(t, second, st, files)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 10*holeUnit); err != nil { // nothing but a hole
+		t.Fatal(err)
+	}
+	third, st, files := spooled(t, Options{File: open()})
+	if f, n := third.Kept(); f != n || n != 10*holeUnit {
+		t.Errorf("of a hole: %d to %d", f, n)
+	}
+	closed(t, third, st, files)
 }

@@ -1,4 +1,8 @@
-package libcontainerd
+// Package spool keeps the output of a process for several readers, within a bound.
+//
+// The package is for an engine that embeds package libcontainerd and has several clients attached to one container. The
+// daemon engine-lite does not use it: its output goes to files that also outlive a killed engine, and that its log reads.
+package spool
 
 import (
 	"errors"
@@ -9,12 +13,16 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// SpoolOptions say where a Spool keeps its bytes, and how many.
-type SpoolOptions struct {
-	// File is an empty regular file that is open for reading and writing, without O_APPEND. The spool owns and
-	// closes it. With nil the spool keeps its bytes in memory (memfd_create).
+// Options say where a Spool keeps its bytes, and how many.
+type Options struct {
+	// File is a regular file that is open for reading and writing, without O_APPEND. The spool owns and closes it.
+	// With nil the spool keeps its bytes in memory (memfd_create). The bytes that are in the file are the beginning of
+	// the output, such as those that an earlier engine's spool or the keeper has moved there: the spool goes on at the
+	// file's end. A hole at the file's beginning stands for bytes that are kept no longer.
 	File *os.File
 	// Bound is how many of the latest bytes the spool keeps at least, for readers that lag by that many. It is 0 or
 	// more; 0 means 1 MiB. The spool may keep a quarter more, or 64 KiB more where that is larger.
@@ -23,7 +31,7 @@ type SpoolOptions struct {
 
 const (
 	defaultBound = 1 << 20
-	spoolChunk   = 1 << 20
+	chunk        = 1 << 20
 	// holeUnit is what the end of a hole is a multiple of: whole blocks and pages.
 	holeUnit = 64 << 10
 )
@@ -32,11 +40,8 @@ const (
 // its own offset. Nothing waits for a reader: a slow or stuck reader falls behind the bytes that are kept, and its
 // Read returns an error. The process, its exit and the other readers go on. So a Backend that gives its streams to
 // spools in AttachStreams waits for Done in DrainStreams, and for no client.
-//
-// Spool is for an engine that embeds this package and has several clients attached to one container. The daemon
-// engine-lite does not use it: its output goes to files that also outlive a killed engine, and that its log reads.
 type Spool struct {
-	output Output
+	output libcontainerd.Output
 	file   *os.File
 	bound  int64
 	moving sync.WaitGroup
@@ -49,10 +54,10 @@ type Spool struct {
 	closed   bool
 }
 
-// NewSpool begins to move an output, with a goroutine that ends when the output ends or Close is called. Unless it
-// returns an error, the spool owns the output and opts.File: Close closes both. The error is of class
-// InvalidArgument for no output or a negative bound; else it is the system's, for memory.
-func NewSpool(o Output, opts SpoolOptions) (*Spool, error) {
+// New begins to move an output, with a goroutine that ends when the output ends or Close is called. Unless it returns an
+// error, the spool owns the output and opts.File: Close closes both. The error is of class InvalidArgument for no output
+// or a negative bound; else it is the system's, for memory or the file.
+func New(o libcontainerd.Output, opts Options) (*Spool, error) {
 	if o == nil || opts.Bound < 0 {
 		return nil, fmt.Errorf("a spool needs an output and a bound: %w", errdefs.ErrInvalidArgument)
 	}
@@ -68,14 +73,42 @@ func NewSpool(o Output, opts SpoolOptions) (*Spool, error) {
 		}
 		s.file = os.NewFile(uintptr(fd), "spool")
 	}
+	if err := s.resume(); err != nil {
+		if opts.File == nil {
+			err = errors.Join(err, s.file.Close())
+		}
+		return nil, err
+	}
 	s.moving.Go(s.move)
 	return s, nil
 }
 
+// resume sets which bytes the file has.
+func (s *Spool) resume() error {
+	info, err := s.file.Stat()
+	if err != nil {
+		return fmt.Errorf("cannot use the file of a spool: %w", err)
+	}
+	s.to = info.Size()
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot use the file of a spool: %w", err)
+	}
+	var seekErr error
+	err = raw.Control(func(fd uintptr) { s.from, seekErr = unix.Seek(int(fd), 0, unix.SEEK_DATA) })
+	if errors.Is(seekErr, unix.ENXIO) { // no data, see lseek(2)
+		s.from, seekErr = s.to, nil
+	}
+	if err := errors.Join(err, seekErr); err != nil {
+		return fmt.Errorf("cannot find the first byte in the file of a spool: %w", err)
+	}
+	return nil
+}
+
 func (s *Spool) move() {
 	defer close(s.done)
-	for at := int64(0); ; {
-		n, err := s.output.Splice(s.file, at, spoolChunk)
+	for at := s.to; ; {
+		n, err := s.output.Splice(s.file, at, chunk)
 		at += n
 		s.advance(at, err)
 		if err != nil {
@@ -142,26 +175,26 @@ func (s *Spool) Close() error {
 
 // Reader returns a reader that begins with the byte at the given offset, 0 or more. That byte may be yet to come.
 // Any number of readers may read at once. A reader holds nothing: it needs no Close.
-func (s *Spool) Reader(offset int64) *SpoolReader {
-	return &SpoolReader{spool: s, at: offset}
+func (s *Spool) Reader(offset int64) *Reader {
+	return &Reader{spool: s, at: offset}
 }
 
-// SpoolReader is one reader of a Spool. One Read runs at a time; Close may be called at any time.
-type SpoolReader struct {
+// Reader is one reader of a Spool. One Read runs at a time; Close may be called at any time.
+type Reader struct {
 	spool  *Spool
 	at     int64
 	closed bool // guarded by the spool's mu
 }
 
 // Offset returns the offset of the byte that the next Read begins with. It must not be called while a Read runs.
-func (r *SpoolReader) Offset() int64 { return r.at }
+func (r *Reader) Offset() int64 { return r.at }
 
 // Read waits until there is output, and reads some of it.
 //
 // Errors: io.EOF at the output's end. OutOfRange where the reader has fallen behind the bytes that are kept: the
 // text has their offsets, and a new reader may begin there. os.ErrClosed after the reader, the spool or the output
 // was closed. Else the error with which the output broke.
-func (r *SpoolReader) Read(p []byte) (int, error) {
+func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -181,7 +214,7 @@ func (r *SpoolReader) Read(p []byte) (int, error) {
 }
 
 // await waits until there are bytes to read, and returns the offset at which they end.
-func (r *SpoolReader) await() (to int64, err error) {
+func (r *Reader) await() (to int64, err error) {
 	s := r.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,13 +233,13 @@ func (r *SpoolReader) await() (to int64, err error) {
 	}
 }
 
-func (r *SpoolReader) cutOff(from, to int64) error {
+func (r *Reader) cutOff(from, to int64) error {
 	return fmt.Errorf("reader at byte %d was cut off: bytes %d to %d are kept: %w",
 		r.at, from, to, errdefs.ErrOutOfRange)
 }
 
 // Close ends a Read that waits; that Read and later ones return os.ErrClosed. It returns nil.
-func (r *SpoolReader) Close() error {
+func (r *Reader) Close() error {
 	r.spool.mu.Lock()
 	r.closed = true
 	r.spool.mu.Unlock()
