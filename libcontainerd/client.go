@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/queue"
 )
 
@@ -116,11 +117,8 @@ func (c *Client) reserve(ctx context.Context, id string) error {
 		if clearing == nil {
 			return err
 		}
-		select {
-		case <-clearing:
-		case <-ctx.Done():
-			return fmt.Errorf("the leftover of a failed create of container %q is still being deleted: %w",
-				id, context.Cause(ctx))
+		if err := await.Closed(ctx, clearing); err != nil {
+			return fmt.Errorf("the leftover of a failed create of container %q is still being deleted: %w", id, err)
 		}
 	}
 }

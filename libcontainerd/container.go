@@ -107,19 +107,10 @@ func (ctr *Container) Wait(ctx context.Context, process string) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	select {
-	case <-p.taken:
-		return p.result()
-	default:
+	if err := awaitClosed(ctx, ctr.client.final, p.taken); err != nil {
+		return Exit{}, fmt.Errorf("waiting for process %q of container %q: %w", process, ctr.id, err)
 	}
-	select {
-	case <-p.taken:
-		return p.result()
-	case <-ctx.Done():
-		return Exit{}, fmt.Errorf("waiting for process %q of container %q: %w", process, ctr.id, context.Cause(ctx))
-	case <-ctr.client.final.Done():
-		return Exit{}, errShutdown("wait for container", ctr.id)
-	}
+	return p.result()
 }
 
 // find returns a process, whether it runs or has exited.

@@ -48,21 +48,29 @@ var ErrNotTaken = errors.New("the backend has not taken the event yet")
 // awaitTaken waits until the backend has taken an event. It fails, with ErrNotTaken, when ctx ends or the client shuts
 // down before.
 func (ctr *Container) awaitTaken(ctx context.Context, taken <-chan struct{}) error {
-	var cause error
+	if err := awaitClosed(ctx, ctr.client.active, taken); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotTaken, err)
+	}
+	return nil
+}
+
+// awaitClosed waits until done is closed, which counts also where a context has ended too. The error is the cause of
+// ctx, or Unavailable if life, a context of the client, ends before.
+func awaitClosed(ctx, life context.Context, done <-chan struct{}) error {
 	select {
-	case <-taken:
-		return nil
+	case <-done:
 	case <-ctx.Done():
-		cause = context.Cause(ctx)
-	case <-ctr.client.active.Done():
-		cause = fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	case <-life.Done():
 	}
 	select {
-	case <-taken:
+	case <-done:
 		return nil
 	default:
-		return fmt.Errorf("%w: %w", ErrNotTaken, cause)
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
 }
 
 // emitOrHalt is emit for a change that can't be undone. If the queue is closed, the container is halted, and the

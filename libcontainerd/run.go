@@ -64,12 +64,11 @@ func (c *Client) RunContainer(ctx context.Context, id string, spec *specs.Spec, 
 
 // finish waits for p's exit. When ctx ends, finish kills p.
 func (ctr *Container) finish(ctx context.Context, p *process) (Exit, error) {
-	select {
-	case <-p.taken:
+	if awaitClosed(ctx, ctr.client.final, p.taken) == nil {
 		return p.result()
-	case <-ctr.client.final.Done():
+	}
+	if ctr.client.final.Err() != nil {
 		return Exit{}, errShutdown("run container", ctr.id)
-	case <-ctx.Done():
 	}
 	cause := fmt.Errorf("process %q of container %q was killed: %w", p.id, ctr.id, context.Cause(ctx))
 	last, cancel := ctr.client.bounded()

@@ -178,14 +178,10 @@ func (p *process) isSettled() bool {
 // awaitSettled waits until nothing of an ended process is left: it is deleted at the daemon, and its streams are
 // closed.
 func (p *process) awaitSettled(ctx context.Context) error {
-	select {
-	case <-p.settled:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the task of its last start is still being deleted: %w", context.Cause(ctx))
-	case <-p.container.client.active.Done():
-		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	if err := awaitClosed(ctx, p.container.client.active, p.settled); err != nil {
+		return fmt.Errorf("the task of its last start is still being deleted: %w", err)
 	}
+	return nil
 }
 
 // openStreams makes the streams of p and hands them to the backend.

@@ -180,12 +180,8 @@ func (p *process) hasEnded() bool {
 // awaitTaken waits until the backend has taken p's exit. The error is the cause of ctx, or Unavailable when the
 // client has shut down.
 func (p *process) awaitTaken(ctx context.Context) error {
-	select {
-	case <-p.taken:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("process %q was sent a signal, and has not ended: %w", p.id, context.Cause(ctx))
-	case <-p.container.client.final.Done():
-		return fmt.Errorf("the client is shutting down: %w", errdefs.ErrUnavailable)
+	if err := awaitClosed(ctx, p.container.client.final, p.taken); err != nil {
+		return fmt.Errorf("process %q was sent a signal, and has not ended: %w", p.id, err)
 	}
+	return nil
 }

@@ -20,6 +20,8 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/await"
 )
 
 // Queue handles items of type V in order per key of type K. Create one with [New]. All methods may be called by any
@@ -93,7 +95,7 @@ func (q *Queue[K, V]) Drain(ctx context.Context) error {
 	}
 	q.mu.Unlock()
 	for _, done := range handled {
-		if err := await(ctx, done); err != nil {
+		if err := await.Closed(ctx, done); err != nil {
 			return fmt.Errorf("cannot wait for the queue's items: %w", err)
 		}
 	}
@@ -110,7 +112,7 @@ func (q *Queue[K, V]) DrainKey(ctx context.Context, key K) error {
 	if handled == nil {
 		return nil
 	}
-	if err := await(ctx, handled); err != nil {
+	if err := await.Closed(ctx, handled); err != nil {
 		return fmt.Errorf("cannot wait for the items of key %v: %w", key, err)
 	}
 	return nil
@@ -140,17 +142,8 @@ func (q *Queue[K, V]) Close(ctx context.Context) error {
 	}
 	q.closed = true
 	q.mu.Unlock()
-	if err := await(ctx, q.ended); err != nil {
+	if err := await.Closed(ctx, q.ended); err != nil {
 		return fmt.Errorf("cannot wait for the queue to end: %w", err)
 	}
 	return nil
-}
-
-func await(ctx context.Context, done <-chan struct{}) error {
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

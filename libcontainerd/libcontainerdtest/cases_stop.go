@@ -18,6 +18,7 @@ var stopCases = []contractCase{
 	{name: "stop/by its signal", run: stopBySignal},
 	{name: "stop/by force after the grace", run: stopByForce},
 	{name: "stop/asked before, and who is called", run: stopAskedBefore},
+	{name: "stop/its context ends after the exit", run: stopLate},
 	{name: "stop/two at once", run: stopTwo},
 	{name: "stop/paused", run: stopPaused},
 	{name: "stop/with execs", run: stopExecs},
@@ -38,6 +39,24 @@ const (
 	obeys   = "trap \"exit 5\" TERM\necho ready\nsleep 1000 &\nwait"
 	ignores = "trap \"\" TERM\necho ready\nsleep 1000"
 )
+
+// stopLate has the context of a stop end when the exit is known already: the exit counts. Again and again, since a choice
+// among two would be right half of the time.
+func stopLate(e *env) {
+	ctr := e.create("exit 5")
+	for range 12 {
+		e.start(ctr, libcontainerd.StdioConfig{})
+		e.exits(ctr, initProcess, 5)
+		ctx, cancel := context.WithCancel(e.ctx)
+		cancel()
+		if exit, err := ctr.Stop(ctx, libcontainerd.StopOptions{}); err != nil || exit.Code != 5 {
+			e.Fatalf("stop: %+v, %v", exit, err)
+		}
+		if exit, err := ctr.Wait(ctx, initProcess); err != nil || exit.Code != 5 {
+			e.Fatalf("wait: %+v, %v", exit, err)
+		}
+	}
+}
 
 // stopping starts a container with one of these scripts, and waits until it is ready.
 func (e *env) stopping(script string) *libcontainerd.Container {

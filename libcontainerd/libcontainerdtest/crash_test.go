@@ -351,9 +351,7 @@ func (e *env) usable(ctr *libcontainerd.Container) {
 	if errdefs.IsAlreadyExists(err) {
 		return // the container has run, and exited
 	}
-	if err != nil {
-		<-time.After(time.Second)
-	}
+	<-time.After(time.Second) // the container may be exiting
 	if ctr.Status() != libcontainerd.StatusRunning {
 		return // a container that exits at once
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/runtimed/internal/proc"
 	"github.com/engine-lite/engine-lite/runtimed/internal/statefile"
@@ -172,10 +173,8 @@ func (d *Daemon) closeWindow(w *window) {
 func awaitEnd(ctx context.Context, p *Process) error {
 	ctx, cancel := context.WithTimeout(ctx, endBound)
 	defer cancel()
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
+	if await.Closed(ctx, p.done) != nil {
 		return ctx.Err()
 	}
+	return nil
 }

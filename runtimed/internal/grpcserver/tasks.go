@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/runtimed/internal/core"
 )
 
@@ -138,10 +139,8 @@ func (a *tasksAPI) Wait(ctx context.Context, r *tasks.WaitRequest) (*tasks.WaitR
 	}
 	ctx, stop := untilStop(ctx, a.daemon)
 	defer stop()
-	select {
-	case <-p.Done():
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := await.Closed(ctx, p.Done()); err != nil {
+		return nil, err
 	}
 	exit := p.Exit()
 	if err := sendExit(ctx, exit); err != nil {

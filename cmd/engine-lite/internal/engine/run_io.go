@@ -9,6 +9,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -40,9 +41,7 @@ func (e *Engine) runIO(ctx context.Context, o *task) (*stdio.IO, error) {
 		if cleanup == nil {
 			return l, err
 		}
-		select {
-		case <-cleanup:
-		case <-ctx.Done():
+		if await.Closed(ctx, cleanup) != nil {
 			return nil, ctx.Err()
 		}
 	}

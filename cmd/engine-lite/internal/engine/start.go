@@ -17,6 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -198,9 +199,7 @@ func (e *Engine) cleaned(ctx context.Context, o *task) error {
 	cleanup := o.cleanup
 	o.UnlockState()
 	if cleanup != nil {
-		select {
-		case <-cleanup:
-		case <-ctx.Done():
+		if await.Closed(ctx, cleanup) != nil {
 			return ctx.Err()
 		}
 	}

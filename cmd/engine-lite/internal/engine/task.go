@@ -7,6 +7,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -100,10 +101,8 @@ func (o *task) awaitSwept(ctx context.Context) error {
 	if o.swept == nil {
 		return nil
 	}
-	select {
-	case <-o.swept:
-		return nil
-	case <-ctx.Done():
+	if await.Closed(ctx, o.swept) != nil {
 		return ctx.Err()
 	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -163,9 +164,7 @@ func (o *Container) Await(ctx context.Context, cond func(v View) bool) error {
 		case v.Gone:
 			return classed.Errorf(errdefs.ErrNotFound, "No such container: %s", o.ID)
 		}
-		select {
-		case <-v.Changed:
-		case <-ctx.Done():
+		if await.Closed(ctx, v.Changed) != nil {
 			return ctx.Err()
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -59,12 +60,7 @@ func (e *Execs) ExecStart(ctx context.Context, id string, opts StartOptions) err
 		return err
 	}
 	// A client that sees its connection end asks for the exit code next.
-	select {
-	case <-x.exited:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return await.Closed(ctx, x.exited)
 }
 
 // claim makes sure that an exec is started once.
