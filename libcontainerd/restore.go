@@ -26,6 +26,10 @@ type RestoreOptions struct {
 	Paused bool `json:"paused,omitempty"`
 	// OOMDelivered says that the backend has taken EventOOM for this generation.
 	OOMDelivered bool `json:"oomDelivered,omitempty"`
+	// Exit is the exit of the init process, if the backend has taken EventExit and DrainStreams has not returned. It
+	// needs a Pid. The client delivers this exit again, also if the daemon has forgotten it, and goes on from there.
+	// Apply leaves it alone.
+	Exit *Exit `json:"exit,omitempty"`
 	// Execs are the execs that were added or ran by the last event that the engine took. They need a Pid of the
 	// init process.
 	Execs []RestoreExec `json:"execs,omitempty"`
@@ -160,8 +164,8 @@ func (o *RestoreOptions) check(id string) error {
 	if o.Pid < 0 || (o.Pid > 0 && o.Generation == 0) {
 		return fmt.Errorf("pid %d with generation %d: %w", o.Pid, o.Generation, errdefs.ErrInvalidArgument)
 	}
-	if o.Pid == 0 && len(o.Execs) > 0 {
-		return fmt.Errorf("execs without an init process: %w", errdefs.ErrInvalidArgument)
+	if o.Pid == 0 && (len(o.Execs) > 0 || o.Exit != nil) {
+		return fmt.Errorf("execs or an exit without an init process: %w", errdefs.ErrInvalidArgument)
 	}
 	seen := map[string]bool{}
 	for _, e := range o.Execs {
@@ -190,6 +194,9 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 		return err
 	}
 	init.oomEmitted = opts.OOMDelivered
+	if opts.Exit != nil {
+		init.endFound(*opts.Exit)
+	}
 	ctr.rec.init = init
 	ctr.rec.leftovers = nil
 	for _, e := range opts.Execs {

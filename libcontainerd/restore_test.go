@@ -56,7 +56,8 @@ func TestStoredForms(t *testing.T) {
 			`{"type":"text","source":"text","target":"text","options":["text","text"]}],` +
 			`"noPivotRoot":true,"systemdCgroup":true,"uid":8,"gid":8,"generation":8,"pid":7,` +
 			`"stdio":{"terminal":true,"stdin":true,"detached":true,"uid":8,"gid":8},"stdinClosed":true,` +
-			`"paused":true,"oomDelivered":true,"execs":[` +
+			`"paused":true,"oomDelivered":true,` +
+			`"exit":{"code":7,"unknown":"text","time":"2026-01-02T03:04:05.000000006Z","oomKilled":true},"execs":[` +
 			`{"id":"text","pid":7,"stdio":{"terminal":true,"stdin":true,"detached":true,"uid":8,"gid":8},"stdinClosed":true},` +
 			`{"id":"text","pid":7,"stdio":{"terminal":true,"stdin":true,"detached":true,"uid":8,"gid":8},"stdinClosed":true}]}`},
 		{&Event{}, &Event{}, `{"type":"text","containerId":"text","processId":"text","pid":7,"generation":8,` +

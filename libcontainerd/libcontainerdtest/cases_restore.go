@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -19,6 +20,7 @@ var restoreCases = []contractCase{
 	{name: "restore/stdin was to be closed", run: restoreStdin},
 	{name: "restore/exit was not taken", run: restoreNotTaken},
 	{name: "restore/daemon doesn't know it", run: restoreUnknown},
+	{name: "restore/exit was taken, daemon forgot it", run: restoreTaken},
 	{name: "restore/a start that was not delivered", run: restoreUndelivered},
 	{name: "restore/from the events alone", run: restoreFromEvents},
 	{name: "restore/nonsense", run: restoreNonsense},
@@ -227,6 +229,25 @@ func restoreUnknown(e *env) {
 	}
 }
 
+func restoreTaken(e *env) {
+	ctr := e.started("sleep 1000")
+	pid := ctr.Pid()
+	e.stop()
+	e.endsAtDaemon(ctr.ID())
+	_, err := e.Daemon.Delete(e.ctx, ctr.ID(), initProcess)
+	e.must(err)
+	// The engine died before DrainStreams returned.
+	known := libcontainerd.Exit{Code: 137, Time: time.Now().Add(-time.Minute).UTC()}
+	ctr = e.restarted(ctr, libcontainerd.RestoreOptions{Generation: 1, Pid: pid, Exit: &known})
+	if exit := e.exits(ctr, initProcess, 137); exit != known {
+		e.Fatalf("exit %+v", exit)
+	}
+	if ev := e.awaitEvent(ctr, libcontainerd.EventExit); ev.Exit != known || !ev.Recovered {
+		e.Fatalf("event %+v", ev)
+	}
+	e.start(ctr, libcontainerd.StdioConfig{})
+}
+
 func restoreUndelivered(e *env) {
 	ctr := e.started("sleep 1000")
 	// The engine died before EventStart was delivered.
@@ -247,6 +268,7 @@ func restoreNonsense(e *env) {
 		{Pid: -1},
 		{Pid: 5},
 		{Execs: []libcontainerd.RestoreExec{{ID: "e", Pid: 3}}},
+		{Generation: 1, Exit: &libcontainerd.Exit{}},
 		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "../e"}}},
 		{Generation: 1, Pid: 5, Execs: []libcontainerd.RestoreExec{{ID: "e"}, {ID: "e"}}},
 	} {

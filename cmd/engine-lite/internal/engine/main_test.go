@@ -42,6 +42,7 @@ type rig struct {
 	root    string
 	spool   string // empty for none
 	quiet   bool   // without exec events of probes
+	copies  bool   // the daemon copies output, as containerd's shims do
 	bytes   int64  // of events that the journal keeps; 0 is the default
 	bound   int64  // of output that is kept for slow clients; 0 is the default
 	images  func(ctx context.Context, root string) (Images, error)
@@ -81,10 +82,18 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	e, err := Open(ctx, Options{
 		Root: r.root, Version: "test", Runtime: "fake", ExternalLogs: r.spool, QuietProbes: r.quiet,
 		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images,
-	}, r.daemon, streams, r.keeper)
+	}, copier{r.daemon, r.copies}, streams, r.keeper)
 	must(r.t, err)
 	r.e = e
 }
+
+// copier is a daemon that says whether it copies output.
+type copier struct {
+	*libcontainerdtest.Daemon
+	copies bool
+}
+
+func (c copier) CopiesOutput() bool { return c.copies }
 
 func (r *rig) close() {
 	r.t.Helper()

@@ -69,7 +69,7 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 	}
 	ctr, err := e.client.Restore(ctx, r.ID, libcontainerd.RestoreOptions{
 		Generation: r.Generation, Pid: r.Pid, Paused: r.Status == record.StatusPaused, OOMDelivered: r.OOMKilled,
-		Execs: taken,
+		Execs: taken, Exit: exitOf(r),
 		Stdio: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin}, StdinClosed: l.StdinClosed(),
 	})
 	if err != nil {
@@ -81,4 +81,13 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 		o.Task = ctr
 	}
 	return nil
+}
+
+// exitOf is the exit of a run that an earlier engine wrote down and did not see through; nil where there is none.
+func exitOf(r *record.Record) *libcontainerd.Exit {
+	x := r.EndedRun()
+	if x == nil {
+		return nil
+	}
+	return &libcontainerd.Exit{Code: x.Code, Unknown: x.Reason, Time: x.Time, OOMKilled: x.OOMKilled}
 }

@@ -94,6 +94,9 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 		}
 		o.swept = make(chan struct{}) // nobody else has seen the task yet
 		die := o.Record().DieSeq
+		if e.copiesOutput() { // the die came after the output, and waits for nothing: see Exited
+			die = 0 // the number of no event
+		}
 		e.store.Hold(die)
 		asking = append(asking, func(ctx context.Context) {
 			defer o.Unlock()

@@ -216,8 +216,8 @@ func TestUnreadableOthers(t *testing.T) {
 	f.events("create", "start")
 }
 
-// TestUnreadableExec has records of execs that cannot be read. Each goes with its container; one whose container is gone
-// already goes at the start of the engine.
+// TestUnreadableExec has records of execs that cannot be read. Each goes with its container; one whose container is
+// gone already goes at the start of the engine.
 func TestUnreadableExec(t *testing.T) {
 	raw := store.Text(record.Execs.Name, "raw exec")
 	r := newRig(t)

@@ -86,6 +86,8 @@ type Record struct {
 	Health *Health `json:",omitempty"`
 	// Stop is the stop that is under way; nil where there is none.
 	Stop *Stop `json:",omitempty"`
+	// Ended is an exit whose event has to wait for the last output; nil where there is none. See EndedRun.
+	Ended *Ended `json:",omitempty"`
 
 	Unknown Unknown `json:",embed"`
 
@@ -113,7 +115,7 @@ func (r *Record) SetExited(code int, unknown string, oom bool, at time.Time) {
 	r.Exits = r.Generation
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = code, unknown, oom
 	r.FinishedAt = at.UTC()
-	r.StdinClosed, r.StdinTaken = false, false
+	r.StdinClosed, r.StdinTaken, r.Ended = false, false, nil
 	r.EndHealth()
 }
 
@@ -122,7 +124,7 @@ func (r *Record) SetStarted(pid int, generation uint64, at time.Time) {
 	r.Status, r.Pid, r.Generation = StatusRunning, pid, generation
 	r.StartedAt, r.Error = at.UTC(), ""
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = 0, "", false
-	r.FinishedAt, r.RestartAt = time.Time{}, time.Time{}
+	r.FinishedAt, r.RestartAt, r.Ended = time.Time{}, time.Time{}, nil
 	r.StartHealth()
 }
 
@@ -148,4 +150,28 @@ type Stop struct {
 	Sent bool
 
 	Unknown Unknown `json:",embed"`
+}
+
+// Ended is the exit of a run, as the engine got it. It is in the journal before the runtime daemon forgets the exit.
+type Ended struct {
+	// Generation is that of the run. A release that does not know this field leaves it in the record of later runs.
+	Generation uint64
+	Code       int
+	// Reason is why nobody knows the code; empty where it is known.
+	Reason    string
+	OOMKilled bool
+	Time      time.Time
+	// Recovered says that the exit was found out afterwards.
+	Recovered bool
+
+	Unknown Unknown `json:",embed"`
+}
+
+// EndedRun returns the exit of the run under way, if that is known already and has no event yet; else nil. The run
+// counts as under way until then.
+func (r *Record) EndedRun() *Ended {
+	if !r.Running() || r.Ended == nil || r.Ended.Generation != r.Generation {
+		return nil
+	}
+	return r.Ended
 }
