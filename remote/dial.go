@@ -26,8 +26,6 @@ import (
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
-	"github.com/containerd/containerd/v2/pkg/identifiers"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
@@ -38,6 +36,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/engine-lite/engine-lite/internal/span"
+	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // Options are the options of New.
@@ -90,7 +89,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, fmt.Errorf("runtime daemon's address %q is not an absolute path: %w", o.Address,
 			errdefs.ErrInvalidArgument)
 	}
-	if err := identifiers.Validate(o.Namespace); err != nil {
+	if err := libcontainerd.CheckID(o.Namespace); err != nil {
 		return nil, fmt.Errorf("runtime daemon's namespace: %w", err)
 	}
 	if o.MaxMessage == 0 {
@@ -128,16 +127,30 @@ func dialOptions(o Options) []grpc.DialOption {
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			ctx, s := span.Start(ctx, method)
-			err := native(invoke(traced(namespaces.WithNamespace(ctx, o.Namespace)), method, req, reply, cc, opts...))
+			err := native(invoke(traced(inNamespace(ctx, o.Namespace)), method, req, reply, cc, opts...))
 			s.End(err)
 			return err
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 			stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			s, err := stream(namespaces.WithNamespace(ctx, o.Namespace), desc, cc, method, opts...)
+			s, err := stream(inNamespace(ctx, o.Namespace), desc, cc, method, opts...)
 			return s, native(err)
 		}),
 	}
+}
+
+// namespaceHeader is the key of a request's metadata that names containerd's namespace.
+const namespaceHeader = "containerd-namespace"
+
+// inNamespace puts the namespace into the request's metadata. The namespace replaces one that the caller's ctx has:
+// an engine may use containerd's own client beside this one, in another namespace.
+func inNamespace(ctx context.Context, namespace string) context.Context {
+	md, ok := metadata.FromOutgoingContext(ctx) // a copy
+	if !ok {
+		md = metadata.MD{}
+	}
+	md.Set(namespaceHeader, namespace)
+	return metadata.NewOutgoingContext(ctx, md)
 }
 
 // traced adds the span of ctx, if one is recorded, to the request's metadata in the form

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,10 +25,29 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestNewRefuses(t *testing.T) {
 	for _, o := range []Options{
 		{}, {Address: "relative.sock", Namespace: "n"}, {Address: "/x.sock"}, {Address: "/x.sock", Namespace: "../n"},
+		{Address: "/x.sock", Namespace: "a..b"}, {Address: "/x.sock", Namespace: strings.Repeat("n", 77)},
 	} {
 		if _, err := New(t.Context(), o); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%+v: %v", o, err)
 		}
+	}
+}
+
+// TestInNamespace checks that a request has one namespace: the client's, whatever the caller's context has.
+func TestInNamespace(t *testing.T) {
+	callers := metadata.AppendToOutgoingContext(t.Context(), "containerd-namespace", "other", "key", "value")
+	for _, ctx := range []context.Context{t.Context(), callers} {
+		before, _ := metadata.FromOutgoingContext(ctx)
+		md, _ := metadata.FromOutgoingContext(inNamespace(ctx, "ours"))
+		if got := md.Get("containerd-namespace"); !slices.Equal(got, []string{"ours"}) {
+			t.Errorf("namespaces of the request: %q", got)
+		}
+		if got := md.Get("key"); !slices.Equal(got, before.Get("key")) {
+			t.Errorf("the caller's metadata became %q", got)
+		}
+	}
+	if md, _ := metadata.FromOutgoingContext(callers); !slices.Equal(md.Get("containerd-namespace"), []string{"other"}) {
+		t.Errorf("the caller's own context became %v", md)
 	}
 }
 

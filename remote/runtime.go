@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/proto"
@@ -47,7 +46,7 @@ func runtimeName(name string) string {
 // the shim's program, or the absolute path of that program.
 func runtimeType(name string) (string, error) {
 	name = runtimeName(name)
-	if filepath.IsAbs(name) || strings.Contains(name, ".") && identifiers.Validate(name) == nil {
+	if filepath.IsAbs(name) || strings.Contains(name, ".") && libcontainerd.CheckID(name) == nil {
 		return name, nil
 	}
 	return "", fmt.Errorf("runtime %q is neither a type like %s nor an absolute path: %w", name, defaultRuntime,

@@ -21,26 +21,28 @@ const module = "github.com/engine-lite/engine-lite"
 type limit struct {
 	path   string
 	never  []string // import path prefixes
-	others []string // if not nil: all modules beside the standard library and ours
+	others []string // if not nil: the modules beside the standard library and ours, all and no more
 }
 
-// graphLimits keep the dependencies of embedders and of the keeper small.
+// graphLimits keep the dependencies of embedders and of the keeper small. Each module that a package needs beside ours
+// is a module that an embedder gets with the package.
 var graphLimits = []limit{
 	{path: "queue", others: []string{"github.com/containerd/errdefs"}},
-	{path: "events", others: []string{"github.com/containerd/errdefs", "golang.org/x/sys"}},
-	{path: "fifo", never: embedder},
-	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"}},
+	{path: "events", others: []string{"github.com/containerd/errdefs"}},
+	{path: "fifo", never: embedder, others: fifoModules},
+	{path: "journal", never: []string{"google.golang.org/grpc", "github.com/containerd/containerd", "net/http"},
+		others: append([]string{"go.etcd.io/bbolt"}, smallModules...)},
 	{path: "keeper", never: []string{"net/http", "os/exec", "os/user"}, others: smallModules},
 	{path: "cmd/keeper", never: []string{"net/http", "os/exec", "os/user"}, others: smallModules},
-	{path: "libcontainerd", never: embedder},
-	{path: "libcontainerd/libcontainerdtest", never: embedder},
-	{path: "remote", never: noClient},
+	{path: "libcontainerd", never: embedder, others: clientModules},
+	{path: "libcontainerd/libcontainerdtest", never: embedder, others: clientModules},
+	{path: "remote", never: noClient, others: remoteModules},
 	{path: "runtimed", never: noClient},
 	{path: "cmd/runtimed", never: noClient},
 	{path: "runtimed/internal/cgroup", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt"}},
 	{path: "runtimed/internal/broker", never: []string{"google.golang.org/grpc", "go.etcd.io/bbolt", "os/exec"}},
 	{path: "internal/span", never: embedder,
-		others: []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}},
+		others: spanModules},
 	{path: "internal/pidfd", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/ocilog", never: []string{"net/http", "os/exec"}, others: smallModules},
 	{path: "internal/stacks", never: []string{"net/http", "os/exec"}, others: []string{"golang.org/x/sys"}},
@@ -55,7 +57,21 @@ var graphLimits = []limit{
 }
 
 var (
-	smallModules = []string{"golang.org/x/sys", "github.com/containerd/errdefs"}
+	smallModules  = []string{"golang.org/x/sys", "github.com/containerd/errdefs"}
+	fifoModules   = append([]string{"github.com/containerd/fifo"}, smallModules...)
+	spanModules   = []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}
+	clientModules = slices.Concat(fifoModules, spanModules,
+		[]string{"github.com/opencontainers/runtime-spec", "github.com/sirupsen/logrus"})
+	// Of containerd, remote has the modules of generated types, and never containerd itself: its go.mod brings a
+	// hundred modules.
+	remoteModules = slices.Concat(clientModules,
+		[]string{"google.golang.org/grpc", "google.golang.org/protobuf", "golang.org/x/sync",
+			"github.com/containerd/containerd/api", "github.com/containerd/cgroups/v3",
+			"github.com/containerd/typeurl/v2", "github.com/containerd/errdefs/pkg"},
+		// What these import in turn.
+		[]string{"golang.org/x/net", "golang.org/x/text", "google.golang.org/genproto/googleapis/rpc",
+			"github.com/containerd/ttrpc", "github.com/containerd/log",
+			"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec"})
 	// embedder lists packages that an embedder of the client layer must not get.
 	embedder = []string{"google.golang.org/grpc", "github.com/containerd/containerd", "go.etcd.io/bbolt", "net/http"}
 	noClient = []string{"go.etcd.io/bbolt", "github.com/containerd/containerd/v2/client"}
@@ -179,6 +195,7 @@ func TestLayersNotice(t *testing.T) {
 		{limit{path: "a", never: []string{"net/http"}}, 1},
 		{limit{path: "a", others: []string{}}, 1},
 		{limit{path: "a", others: []string{"example.com/m"}}, 0},
+		{limit{path: "a", others: []string{"example.com/m", "example.com/unused"}}, 1},
 		{limit{path: "c"}, 1},
 	} {
 		if got := tt.rule.faults(graph); len(got) != tt.want {
@@ -204,16 +221,42 @@ func (l limit) faults(graph map[string]*listed) []string {
 		return []string{l.path + " has a limit, but does not exist"}
 	}
 	var faults []string
+	needed := map[string]string{} // a module -> a package of the module
 	for _, dep := range p.Deps {
 		switch below := graph[dep]; {
 		case strings.HasPrefix(dep, module+"/"):
 		case slices.ContainsFunc(l.never, func(prefix string) bool { return within(dep, prefix) }):
 			faults = append(faults, fmt.Sprintf("%s has %s below it, which it must not", l.path, dep))
-		case l.others != nil && below.Module != nil && !slices.Contains(l.others, below.Module.Path):
-			faults = append(faults, fmt.Sprintf("%s has %s below it, of no module that it may have", l.path, dep))
+		case below.Module != nil:
+			needed[below.Module.Path] = dep
+		}
+	}
+	if l.others == nil {
+		return faults
+	}
+	for _, m := range slices.Sorted(maps.Keys(needed)) {
+		if !slices.Contains(l.others, m) {
+			faults = append(faults, fmt.Sprintf("%s needs the module %s, since %s imports %s; it may need these alone: %q",
+				l.path, m, l.importer(graph, needed[m]), needed[m], l.others))
+		}
+	}
+	for _, m := range l.others {
+		if needed[m] == "" {
+			faults = append(faults, fmt.Sprintf("%s doesn't need the module %s: take it off the list", l.path, m))
 		}
 	}
 	return faults
+}
+
+// importer returns a package that imports dep: the limited package, or one below it.
+func (l limit) importer(graph map[string]*listed, dep string) string {
+	p := graph[module+"/"+l.path]
+	for _, name := range append([]string{module + "/" + l.path}, p.Deps...) {
+		if below := graph[name]; below != nil && slices.Contains(below.Imports, dep) {
+			return name
+		}
+	}
+	return "nothing"
 }
 
 // within is true if an import path is the prefix, or below it.
