@@ -3,8 +3,10 @@ package tests
 import (
 	"go/parser"
 	"go/token"
+	"go/version"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -81,6 +83,31 @@ func TestPromisedDependencies(t *testing.T) {
 		if !used {
 			t.Errorf("%s is used by no package", want)
 		}
+	}
+}
+
+// TestGoLine checks that go.mod asks for no newer Go than a module of its graph does: whoever embeds a package here
+// needs that Go, too. The go command itself refuses an older one.
+func TestGoLine(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "go", "mod", "graph")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, needed, by := "", "", "no module"
+	for line := range strings.Lines(string(out)) {
+		from, line, ok := strings.Cut(strings.TrimSpace(line), " go@")
+		switch {
+		case ok && from == module:
+			ours = line
+		case ok && version.Compare("go"+line, "go"+needed) > 0:
+			needed, by = line, from
+		}
+	}
+	if ours != needed {
+		t.Errorf("go.mod asks for Go %s; Go %s is enough, for %s", ours, needed, by)
 	}
 }
 
