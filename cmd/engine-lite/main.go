@@ -21,17 +21,17 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/cmd/runtimed/command"
 	"github.com/engine-lite/engine-lite/internal/heap"
 	"github.com/engine-lite/engine-lite/internal/stacks"
+	"github.com/engine-lite/engine-lite/runtimed"
 )
 
 // version is set by the linker.
 var version = "0.1.0-dev"
 
 func main() {
-	if command.Meant() {
-		os.Exit(command.Main(version))
+	if runtimed.Meant() {
+		os.Exit(runtimed.Main(version, os.Args[1:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()

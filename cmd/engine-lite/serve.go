@@ -21,6 +21,7 @@ import (
 	"github.com/engine-lite/engine-lite/internal/unixsocket"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
+	"github.com/engine-lite/engine-lite/runtimed"
 )
 
 const (
@@ -120,16 +121,12 @@ func (c *config) keeperOptions() keeper.Options {
 	if c.onContainerd() {
 		return o
 	}
-	o.Runtimed = []string{
-		filepath.Join(c.binaries, "runtimed"), "--root", filepath.Join(c.run, "runtimed"), "--address", c.daemonAddress(),
-		"--keeper", filepath.Join(c.run, "keeper", keeper.SocketName), "--log-level", c.logLevel, "--parent-group", spec.ParentGroup,
+	config := runtimed.Config{
+		Root: filepath.Join(c.run, "runtimed"), Address: c.daemonAddress(),
+		Keeper:  filepath.Join(c.run, "keeper", keeper.SocketName),
+		Runtime: c.runtime, ParentGroup: spec.ParentGroup, Trace: c.trace, LogLevel: c.logLevel,
 	}
-	if c.trace != "" {
-		o.Runtimed = append(o.Runtimed, "--trace", c.trace)
-	}
-	if c.runtime != "" {
-		o.Runtimed = append(o.Runtimed, "--runtime", c.runtime)
-	}
+	o.Runtimed = append([]string{filepath.Join(c.binaries, runtimed.Program)}, config.Args()...)
 	return o
 }
 

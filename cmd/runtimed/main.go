@@ -5,10 +5,10 @@ package main
 import (
 	"os"
 
-	"github.com/engine-lite/engine-lite/cmd/runtimed/command"
+	"github.com/engine-lite/engine-lite/runtimed"
 )
 
 // version is set by the linker; empty: the module's version counts.
 var version string
 
-func main() { os.Exit(command.Main(version)) }
+func main() { os.Exit(runtimed.Main(version, os.Args[1:])) }
