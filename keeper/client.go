@@ -118,11 +118,11 @@ func (c *Client) Close() error {
 // keeps its own files, and closes them. The key has 1 to 256 letters, digits and "/._:@+-". The name is Stdin,
 // Stdout, Stderr, Terminal, Process or StartFIFO.
 //
-// The stream is a FIFO or a character device; under the name Process it is a pidfd (Linux 6.9) without a raw file.
-// Open a FIFO with O_RDWR|O_NONBLOCK, so that it never hangs up. Under the name StartFIFO, the stream is a FIFO that was
-// opened with O_PATH, without a raw file; a keeper of an earlier release refuses that with InvalidArgument. The raw file is a regular file that is open for
-// writing without O_APPEND: splice(2) cannot append. The package comment says which streams are moved into their
-// raw files.
+// The stream is a FIFO or a character device; under the name Process it is a pidfd (Linux 6.9) without a raw file. Open
+// a FIFO with O_RDWR|O_NONBLOCK, so that it never hangs up. Under the name StartFIFO, the stream is a FIFO that was
+// opened with O_PATH, without a raw file; a keeper of an earlier release refuses that with InvalidArgument. The raw
+// file is a regular file that is open for writing without O_APPEND: splice(2) cannot append. The package comment says
+// which streams are moved into their raw files.
 //
 // Errors: AlreadyExists if the keeper holds a stream of this key and name, InvalidArgument for files of the wrong
 // kind or a bad key, ResourceExhausted if the keeper has no descriptors left. When ctx ends first, it is unknown

@@ -85,7 +85,7 @@ func ledgerHead(boot procfs.BootID) []byte {
 
 // Today's keeper gives a client of protocol 1 the recorded answers.
 func TestKeeperAnswersV1(t *testing.T) {
-	for _, name := range []string{"session", "exits", "refused"} {
+	for _, name := range []string{"session", "exits", "refused", "runtimed"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			fixtureLedger(t, dir)

@@ -30,6 +30,8 @@ var roles = map[string]func(args []string) error{
 	"as-crowd":    crowdRole,
 	"as-engine":   engineRole,
 	"as-writer":   writerRole,
+	"as-program":  func(args []string) error { os.Exit(Main(args)); return nil },
+	"as-daemon":   daemonRole,
 }
 
 func TestMain(m *testing.M) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -157,13 +158,8 @@ func fakeKeeper(t *testing.T, answerOne func(r wire.Request, conn *net.UnixConn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		conn, err := listener.AcceptUnix()
-		if err != nil {
-			return
-		}
+	var serving sync.WaitGroup
+	serve := func(conn *net.UnixConn) {
 		defer conn.Close()
 		buffer := make([]byte, wire.MaxRequest)
 		for {
@@ -176,8 +172,17 @@ func fakeKeeper(t *testing.T, answerOne func(r wire.Request, conn *net.UnixConn)
 				return
 			}
 		}
-	}()
-	t.Cleanup(func() { listener.Close(); <-served })
+	}
+	serving.Go(func() {
+		for {
+			conn, err := listener.AcceptUnix()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { serve(conn) })
+		}
+	})
+	t.Cleanup(func() { listener.Close(); serving.Wait() })
 	return path
 }
 

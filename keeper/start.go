@@ -18,16 +18,20 @@ const maxWords = 4 << 10
 
 // Options are the options of Start.
 type Options struct {
-	// Binary is the keeper's executable (cmd/keeper).
+	// Binary is the keeper's executable: cmd/keeper, or a program that calls Main.
 	Binary string
+	// Args are words between Binary and the keeper's flags. A program that is more than the keeper calls Main where it
+	// finds them in its command line.
+	Args []string
 	// Dir is the keeper's directory. The keeper makes it with mode 0700 if it doesn't exist. The keeper's socket is
 	// Dir/keeper.sock.
 	Dir string
 	// Log is the path of the file to which the keeper's own messages are appended. If it is empty, they are dropped.
 	Log string
 	// Runtimed is the command line of the runtime daemon that the keeper starts, and starts again when it ends. Its
-	// first word is an absolute path. If Runtimed is empty, the keeper starts no runtime daemon. If a keeper runs
-	// already, Start doesn't use it.
+	// first word is an absolute path; runtimed.Config has the others. If Runtimed is empty, the keeper starts no
+	// runtime daemon. If a keeper runs already, Start uses Runtimed only if that keeper has no runtime daemon, or one
+	// that fails.
 	Runtimed []string
 	// RuntimedLog is the path of the file to which runtimed's stdout and stderr are appended. If it is empty, they are
 	// dropped.
@@ -39,8 +43,13 @@ type Options struct {
 // caller never has to reap it. (Start starts a process that starts the keeper and ends, and waits for that process.)
 // ctx bounds the start and the handshake, and nothing after them. The caller owns the client and must Close it.
 //
-// Errors: those of Dial; Unavailable, with the keeper's messages in the text, if the keeper doesn't come up; ctx's
-// error if ctx ended first.
+// With a runtime daemon, Start returns when the daemon serves (when it asks for the keeper's exits, as runtimed does),
+// or after 3 seconds: then the daemon may still be on its way. If the keeper can't execute the daemon, or if the daemon
+// refuses its command line (exit code 2) or ends three times before it serves, Start returns an error with the reason
+// and the daemon's last words. A keeper that Start has started for that ends again; one that ran before runs on.
+//
+// Errors: those of Dial; Unavailable, with the messages of the keeper or of runtimed in the text, if one of them
+// doesn't come up; ctx's error if ctx ended first.
 func Start(ctx context.Context, opts Options) (*Client, error) {
 	args, err := opts.args()
 	if err != nil {
@@ -48,6 +57,10 @@ func Start(ctx context.Context, opts Options) (*Client, error) {
 	}
 	socket := filepath.Join(opts.Dir, SocketName)
 	client, err := Dial(ctx, socket)
+	if err == nil && len(opts.Runtimed) > 0 {
+		err = client.repair(ctx, opts.Runtimed)
+		return client.unless(err)
+	}
 	if !errors.Is(err, errdefs.ErrUnavailable) {
 		return client, err
 	}
@@ -60,12 +73,54 @@ func Start(ctx context.Context, opts Options) (*Client, error) {
 	if err != nil && words != "" {
 		return nil, fmt.Errorf("cannot start the keeper, which said %q: %w", words, err)
 	}
-	return client, err
+	if err != nil || len(opts.Runtimed) == 0 {
+		return client, err
+	}
+	failed, err := client.awaitRuntimed(ctx)
+	if failed {
+		err = errors.Join(err, client.Stop(ctx, StopOptions{}))
+	}
+	return client.unless(err)
+}
+
+// awaitRuntimed waits until runtimed serves, and tells whether it failed. Nothing is known of a runtimed that is slow,
+// and of one whose keeper is of an earlier release: then it returns no error.
+func (c *Client) awaitRuntimed(ctx context.Context) (failed bool, err error) {
+	r, err := c.askRuntimed(ctx, true)
+	switch {
+	case errdefs.IsNotImplemented(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	case r.Failing, r.Pid == 0 && r.Last != nil:
+		return true, fmt.Errorf("runtimed does not come up: %s: %w", r.Last, errdefs.ErrUnavailable)
+	}
+	return false, nil
+}
+
+// repair gives a keeper that ran already a runtimed, if it has none that works.
+func (c *Client) repair(ctx context.Context, command []string) error {
+	r, err := c.askRuntimed(ctx, true)
+	if errdefs.IsNotImplemented(err) {
+		return nil
+	}
+	if err != nil || r.Serving || r.Pid != 0 {
+		return err
+	}
+	return c.ReplaceRuntimed(ctx, command)
+}
+
+// unless returns the client, or closes it if there is an error.
+func (c *Client) unless(err error) (*Client, error) {
+	if err == nil {
+		return c, nil
+	}
+	return nil, errors.Join(err, c.Close())
 }
 
 // args is the keeper's command line. Its working directory will be another, so paths become absolute.
 func (o Options) args() ([]string, error) {
-	args := []string{o.Binary, "--detach"}
+	args := append(append([]string{o.Binary}, o.Args...), "--detach")
 	for _, f := range []struct{ flag, path string }{
 		{"--dir", o.Dir}, {"--log", o.Log}, {"--runtimed-log", o.RuntimedLog},
 	} {

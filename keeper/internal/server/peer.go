@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,17 +21,14 @@ func hungUp(conn syscall.Conn) bool {
 	return err != nil || fds[0].Revents&unix.POLLHUP != 0
 }
 
-// peerIsOurs tells whether the process at the other end of a connection runs as our user (SO_PEERCRED, unix(7)).
-func peerIsOurs(conn syscall.Conn) (bool, error) {
+// peer returns the process at the other end of a connection (SO_PEERCRED, unix(7)).
+func peer(conn syscall.Conn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var inner error
 	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, inner); err != nil {
-		return false, err
-	}
-	return int(cred.Uid) == os.Geteuid(), nil
+	return cred, errors.Join(err, inner)
 }

@@ -19,12 +19,12 @@ import (
 type reaper struct {
 	log    *log.Logger
 	ledger *ledger.Ledger
-	ended  func(pid int) // called when an exit is stored and the child is not reaped yet; must not block
+	ended  func(pid int, status uint32) // called when an exit is stored and the child is not reaped yet; must not block
 	signal chan os.Signal
 }
 
 // newReaper makes this process the child subreaper (prctl(2)) of all its descendants. The caller calls run at once.
-func newReaper(l *ledger.Ledger, logger *log.Logger, ended func(pid int)) (*reaper, error) {
+func newReaper(l *ledger.Ledger, logger *log.Logger, ended func(pid int, status uint32)) (*reaper, error) {
 	r := &reaper{log: logger, ledger: l, ended: ended, signal: make(chan os.Signal, 1)}
 	// The handler comes first. If our parent had SIGCHLD ignored, the kernel would reap, and the status would be lost.
 	signal.Notify(r.signal, unix.SIGCHLD)
@@ -62,7 +62,7 @@ func (r *reaper) one() bool {
 		r.log.Printf("cannot read the start time of process %d; its exit is stored without one: %v", pid, err)
 	}
 	r.ledger.Append(pid, start, status, time.Now())
-	r.ended(pid)
+	r.ended(pid, status)
 	got, err := wait(pid)
 	// ECHILD: syscall.ForkExec reaps its own child itself if the child could not exec.
 	return got == pid || errors.Is(err, unix.ECHILD)

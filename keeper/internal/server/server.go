@@ -58,8 +58,9 @@ type server struct {
 	ledger   *ledger.Ledger
 	pump     *streams.Pump
 	reaper   *reaper
-	runtimed *supervisor // nil without runtimed
+	runtimed *supervisor
 	listener *net.UnixListener
+	stop     func() // ends run
 
 	mu       sync.Mutex
 	sessions map[*session]int // the value is the order in which they came; nil once the server ends
@@ -137,23 +138,16 @@ func newServer(ctx context.Context, cfg Config) (_ *server, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { s.listener.Close() })
-	if len(cfg.Runtimed) > 0 {
-		s.runtimed = newSupervisor(cfg)
-	}
-	s.reaper, err = newReaper(s.ledger, cfg.Log, s.ended)
+	s.runtimed = newSupervisor(cfg)
+	s.reaper, err = newReaper(s.ledger, cfg.Log, s.runtimed.ended)
 	return s, err
 }
 
-// ended is the function that the reaper calls.
-func (s *server) ended(pid int) {
-	if s.runtimed != nil {
-		s.runtimed.ended(pid)
-	}
-}
-
-// run starts the parts, waits for the end of ctx, and ends the parts in the order in which they need each other:
-// runtimed may use the socket until it ends, and is reaped after that.
+// run starts the parts, waits for the end of ctx or for a client's stop, and ends the parts in the order in which they
+// need each other: runtimed may use the socket until it ends, and is reaped after that.
 func (s *server) run(ctx context.Context, ready func()) error {
+	ctx, s.stop = context.WithCancel(ctx)
+	defer s.stop()
 	var reaping, pumping, supervising, serving sync.WaitGroup
 	stopReaping := make(chan struct{})
 	reaping.Go(func() { s.reaper.run(stopReaping) })
@@ -163,9 +157,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		}
 	})
 	serving.Go(func() { s.accept(ctx, &serving) })
-	if s.runtimed != nil {
-		supervising.Go(func() { s.runtimed.run(ctx) })
-	}
+	supervising.Go(func() { s.runtimed.run(ctx) })
 	ready()
 	<-ctx.Done()
 
@@ -194,7 +186,8 @@ func (s *server) accept(ctx context.Context, serving *sync.WaitGroup) {
 			_ = retry.Sleep(ctx, acceptWait) // the listener's end ends the loop
 			continue
 		}
-		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.Streams, done: make(chan struct{})}
+		n := &session{conn: conn, log: s.log, ledger: s.ledger, streams: s.pump.Streams,
+			runtimed: s.runtimed, stop: s.stop, done: make(chan struct{})}
 		n.awaitDead = func() { s.awaitDead(n) }
 		if !s.add(n) {
 			conn.Close() // nothing was read from it

@@ -31,6 +31,8 @@ type session struct {
 	greeted bool
 	// awaitDead waits for the sessions of clients that are gone.
 	awaitDead func()
+	runtimed  *supervisor
+	stop      func()        // ends the keeper
 	done      chan struct{} // closed when the session has ended
 }
 
@@ -47,11 +49,11 @@ func (s *session) serve() {
 
 // answerAll returns nil when the client has ended the connection.
 func (s *session) answerAll() error {
-	ours, err := peerIsOurs(s.conn)
+	who, err := peer(s.conn)
 	if err != nil {
 		return fmt.Errorf("cannot learn who connected: %w", err)
 	}
-	if !ours {
+	if int(who.Uid) != os.Geteuid() {
 		return s.send(wire.Refusal(fmt.Errorf("the keeper serves only its own user: %w",
 			errdefs.ErrPermissionDenied)), nil)
 	}
@@ -90,6 +92,7 @@ func (s *session) answer(packet []byte, fds []int) error {
 		return s.send(a, nil)
 	}
 	if r.Op == wire.OpExits {
+		s.noteServing()
 		return s.follow(r.ID)
 	}
 	a, out, err := s.do(r, fds)
@@ -98,6 +101,9 @@ func (s *session) answer(packet []byte, fds []int) error {
 	}
 	a.ID = r.ID
 	defer fdpass.Close(out)
+	if r.Op == wire.OpStop && err == nil {
+		defer s.stop()
+	}
 	return s.send(a, out)
 }
 
@@ -139,6 +145,12 @@ func (s *session) do(r wire.Request, fds []int) (wire.Answer, []int, error) {
 	case wire.OpForget:
 		s.ledger.Forget(r.Pid, r.Start)
 		return wire.Answer{}, nil, nil
+	case wire.OpRuntimed:
+		return wire.Answer{Runtimed: s.describeRuntimed(r.Wait)}, nil, nil
+	case wire.OpReplaceRuntimed:
+		return wire.Answer{}, nil, s.replaceRuntimed(r.Argv)
+	case wire.OpStop:
+		return wire.Answer{}, nil, s.mayStop(r.Force)
 	default:
 		return wire.Answer{}, nil, fmt.Errorf("cannot do %.32q: %w", r.Op, errdefs.ErrInvalidArgument)
 	}

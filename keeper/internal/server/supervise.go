@@ -4,14 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/internal/retry"
+	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
 
 const (
@@ -19,116 +21,267 @@ const (
 	backoffMax   = 5 * time.Second
 	healthyAfter = 10 * time.Second // a runtimed that ran for so long is started again after backoffMin
 	endWait      = 10 * time.Second // between SIGTERM and SIGKILL
+	// startWait bounds how long a client's request waits for runtimed to serve.
+	startWait = 3 * time.Second
+	// replaceWait bounds how long a new runtimed may take until it serves; the old one takes over again after that.
+	replaceWait = 30 * time.Second
+	// failedStarts in a row mean that runtimed fails. Fewer can come from kills.
+	failedStarts = 3
+	// wrongCommandLine is runtimed's exit code for a command line that it refuses: no further start helps.
+	wrongCommandLine = 2
 )
 
-// supervisor keeps runtimed running.
+// supervisor keeps runtimed running. Its run starts and ends it; nobody else does.
 type supervisor struct {
-	argv    []string
-	logPath string
-	log     *log.Logger
+	logPath  string
+	log      *log.Logger
+	requests chan replacement
+	over     chan struct{} // closed when run has returned
 
 	mu       sync.Mutex
+	argv     []string // the command line; empty: no runtimed
 	starting bool
-	early    map[int]bool  // children that ended while starting is set: runtimed may be one of them
-	pid      int           // the running child, 0 if none
-	gone     chan struct{} // closed when the running child has ended
+	early    map[int]uint32 // children that ended while starting is set, with their status: runtimed may be one of them
+	child    *child         // the running one, nil if none
+	serving  int            // the session id of the last process that serves: the running child's pid if it serves
+	last     *wire.End      // of the last child that has ended
+	failed   int            // starts in a row that ended before they served
+	changed  chan struct{}  // closed and made again when one of these has changed
+}
+
+// replacement asks for another runtimed. The result has room for the answer.
+type replacement struct {
+	argv   []string
+	result chan error
 }
 
 func newSupervisor(cfg Config) *supervisor {
-	return &supervisor{argv: cfg.Runtimed, logPath: cfg.RuntimedLog, log: cfg.Log}
+	return &supervisor{
+		argv: cfg.Runtimed, logPath: cfg.RuntimedLog, log: cfg.Log, requests: make(chan replacement),
+		over: make(chan struct{}), changed: make(chan struct{}),
+	}
 }
 
 // run starts runtimed, and starts it again whenever it ends, until ctx ends. Then it ends runtimed and returns.
 func (s *supervisor) run(ctx context.Context) {
+	defer close(s.over)
 	pause := retry.New(backoffMin, backoffMax)
-	for ctx.Err() == nil {
-		began := time.Now()
-		if err := s.once(ctx); err != nil {
-			s.log.Printf("runtimed: %v; starting it again", err)
+	began, now := time.Now(), s.start(s.argv)
+	var again <-chan time.Time
+	for {
+		select {
+		case <-now.done():
+			s.finish(now)
+			pause.ResetAfter(time.Since(began), healthyAfter)
+			now, again = nil, time.After(pause.Next())
+		case <-again:
+			began, now, again = time.Now(), s.start(s.argv), nil
+		case r := <-s.requests:
+			s.end(now)
+			pause.Reset()
+			began, again = time.Now(), nil
+			var err error
+			now, err = s.replace(ctx, r.argv)
+			r.result <- err
+		case <-ctx.Done():
+			s.end(now)
+			return
 		}
-		pause.ResetAfter(time.Since(began), healthyAfter)
-		_ = pause.Wait(ctx) // the end of ctx ends the loop
 	}
 }
 
-// once starts runtimed and returns when it has ended. The end of ctx ends runtimed.
-func (s *supervisor) once(ctx context.Context) error {
-	pid, gone, err := s.start()
-	if err != nil {
-		return err
-	}
-	s.log.Printf("runtimed: started as process %d", pid)
-	select {
-	case <-gone:
-		return fmt.Errorf("process %d ended", pid)
-	case <-ctx.Done():
-	}
-	s.signal(unix.SIGTERM)
-	timer := time.NewTimer(endWait)
-	defer timer.Stop()
-	select {
-	case <-gone:
-	case <-timer.C:
-		s.signal(unix.SIGKILL)
-		<-gone
-	}
-	return nil
-}
-
-// start forks runtimed in a session of its own. The reaper may see its end before we know its pid.
-func (s *supervisor) start() (int, <-chan struct{}, error) {
+// replace starts another runtimed, where none runs. If it doesn't come to serve, the old one is started again.
+func (s *supervisor) replace(ctx context.Context, argv []string) (*child, error) {
 	s.mu.Lock()
-	s.starting, s.early = true, make(map[int]bool)
+	s.failed = 0
 	s.mu.Unlock()
-	pid, err := s.fork()
+	s.log.Printf("runtimed: to be replaced by %q", argv)
+	next := s.start(argv)
+	timer := time.NewTimer(replaceWait)
+	defer timer.Stop()
+	var err error
+	for err == nil {
+		_, serving, changed := s.state()
+		if serving {
+			s.mu.Lock()
+			s.argv = argv
+			s.mu.Unlock()
+			return next, nil
+		}
+		select {
+		case <-changed:
+		case <-next.done():
+			s.finish(next)
+			state, _, _ := s.state()
+			err = fmt.Errorf("%s does not come up: %s, and said %q: %w",
+				argv[0], state.Last.Reason, state.Last.Words, errdefs.ErrUnavailable)
+		case <-timer.C:
+			err = fmt.Errorf("%s does not serve after %v: %w", argv[0], replaceWait, errdefs.ErrUnavailable)
+		case <-ctx.Done():
+			err = fmt.Errorf("the keeper ends: %w", errdefs.ErrUnavailable)
+		}
+	}
+	s.end(next)
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	s.log.Printf("runtimed: not replaced: %v; starting the old one again", err)
+	return s.start(s.argv), err
+}
+
+// ask asks run for another runtimed, and returns its answer. gone tells whether the one who asked is gone; run goes on
+// all the same.
+func (s *supervisor) ask(argv []string, gone func() bool) error {
+	r := replacement{argv: argv, result: make(chan error, 1)}
+	tick := time.NewTicker(hangUpTick)
+	defer tick.Stop()
+	requests := s.requests
+	for {
+		select {
+		case requests <- r:
+			requests = nil
+		case err := <-r.result:
+			return err
+		case <-s.over:
+			return fmt.Errorf("cannot replace runtimed, since the keeper ends: %w", errdefs.ErrUnavailable)
+		case <-tick.C:
+			if gone() {
+				return fmt.Errorf("the client is gone: %w", errdefs.ErrUnavailable)
+			}
+		}
+	}
+}
+
+// await waits until runtimed serves or fails, or for startWait, and returns its state.
+func (s *supervisor) await(gone func() bool) *wire.Runtimed {
+	timer, tick := time.NewTimer(startWait), time.NewTicker(hangUpTick)
+	defer timer.Stop()
+	defer tick.Stop()
+	for {
+		state, serving, changed := s.state()
+		if serving || len(state.Argv) == 0 || state.Failing {
+			return state
+		}
+		select {
+		case <-changed:
+			continue
+		case <-tick.C:
+			if !gone() {
+				continue
+			}
+		case <-timer.C:
+		case <-s.over:
+		}
+		return state
+	}
+}
+
+// state returns what is known, whether the running child serves, and a channel that is closed at the next change.
+func (s *supervisor) state() (*wire.Runtimed, bool, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &wire.Runtimed{Argv: s.argv, Last: s.last}
+	if s.child != nil {
+		r.Pid, r.Serving = s.child.pid, s.child.pid == s.serving
+	}
+	hopeless := s.last != nil && (s.last.Code < 0 || s.last.Code == wrongCommandLine)
+	r.Failing = r.Pid == 0 && (s.failed >= failedStarts || s.failed > 0 && hopeless)
+	return r, r.Serving, s.changed
+}
+
+// serves is called when a process of this session id asks for exits, as runtimed does when it serves.
+func (s *supervisor) serves(sid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = sid
+	if s.child != nil && s.child.pid == sid {
+		s.failed = 0
+		s.change()
+	}
+}
+
+// change tells those who wait. The caller holds the lock.
+func (s *supervisor) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// start starts runtimed. A child that could not be started has ended at once. It returns nil without a command line.
+func (s *supervisor) start(argv []string) *child {
+	if len(argv) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	s.starting, s.early, s.serving = true, make(map[int]uint32), 0
+	s.mu.Unlock()
+	c, err := fork(slices.Clone(argv), s.logPath)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	early := s.early
 	s.starting, s.early = false, nil
 	if err != nil {
-		return 0, nil, fmt.Errorf("cannot start %s: %w", s.argv[0], err)
+		c.err = fmt.Errorf("cannot start %s: %w", argv[0], err)
+		close(c.gone)
+		return c
 	}
-	gone := make(chan struct{})
-	if early[pid] {
-		close(gone)
-		return pid, gone, nil
+	s.log.Printf("runtimed: started as process %d", c.pid)
+	if status, ended := early[c.pid]; ended {
+		c.status = status
+		close(c.gone)
+		return c
 	}
-	s.pid, s.gone = pid, gone
-	return pid, gone, nil
+	s.child = c
+	s.change()
+	return c
 }
 
-// fork starts the child. os/exec is not used: it would wait for the child, and only the reaper may.
-func (s *supervisor) fork() (int, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
+// end ends a child that may have ended already.
+func (s *supervisor) end(c *child) {
+	if c == nil {
+		return
 	}
-	defer null.Close()
-	out := null
-	if s.logPath != "" {
-		if out, err = os.OpenFile(s.logPath, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
-			return 0, err
-		}
-		defer out.Close()
+	s.signal(unix.SIGTERM)
+	timer := time.NewTimer(endWait)
+	defer timer.Stop()
+	select {
+	case <-c.gone:
+	case <-timer.C:
+		s.signal(unix.SIGKILL)
+		<-c.gone
 	}
-	return syscall.ForkExec(s.argv[0], s.argv, &syscall.ProcAttr{
-		Env:   os.Environ(),
-		Files: []uintptr{null.Fd(), out.Fd(), out.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	s.finish(c)
+}
+
+// finish notes how a child has ended.
+func (s *supervisor) finish(c *child) {
+	if c.noted {
+		return
+	}
+	c.noted = true
+	end := c.end()
+	s.log.Printf("runtimed: process %d: %s", c.pid, end.Reason)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = end
+	if c.pid != s.serving || c.pid == 0 {
+		s.failed++
+	}
+	s.serving = 0
+	s.change()
 }
 
 // ended is called for each child that has ended, before the child is reaped: until then no other process can have
 // its pid.
-func (s *supervisor) ended(pid int) {
+func (s *supervisor) ended(pid int, status uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.starting {
-		s.early[pid] = true
+		s.early[pid] = status
 	}
-	if s.pid != 0 && s.pid == pid {
-		close(s.gone)
-		s.pid = 0
+	if s.child != nil && s.child.pid == pid {
+		s.child.status = status
+		close(s.child.gone)
+		s.child = nil
 	}
 }
 
@@ -136,10 +289,10 @@ func (s *supervisor) ended(pid int) {
 func (s *supervisor) signal(sig syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pid == 0 {
+	if s.child == nil {
 		return
 	}
-	if err := unix.Kill(s.pid, sig); err != nil {
-		s.log.Printf("runtimed: cannot send %v to process %d: %v", sig, s.pid, err)
+	if err := unix.Kill(s.child.pid, sig); err != nil {
+		s.log.Printf("runtimed: cannot send %v to process %d: %v", sig, s.child.pid, err)
 	}
 }

@@ -17,5 +17,7 @@
 //	<- {"id":3,"exits":[{"seq":1,...},...]} ...
 //
 // Keeper and clients are upgraded at different times. Who changes the messages changes the number too; the files of
-// keeper/testdata/v1 say what protocol 1 is.
+// keeper/testdata/v1 say what protocol 1 is. What is only added doesn't change the number: a new operation or a new
+// name of a stream, which an earlier keeper refuses with InvalidArgument and an earlier client never sends, and a new
+// field of an answer, which an earlier client passes over.
 package wire

@@ -19,6 +19,7 @@ const (
 	MaxAnswer      = 64 << 10 // bytes of an answer
 	MaxDescriptors = 4        // descriptors beside a packet
 	MaxKey         = 256      // bytes of a stream's key
+	MaxWords       = 4 << 10  // bytes of runtimed's last words, and of a command line in an answer
 )
 
 // DefaultBound is the bound of a raw file, in bytes, where a hold request has none.
@@ -35,6 +36,12 @@ const (
 	OpLookup  = "lookup"
 	OpForget  = "forget"
 	OpExits   = "exits"
+
+	// These came later. An earlier keeper refuses them with InvalidArgument, and today's uses that class for nothing
+	// that a client sends with them.
+	OpRuntimed        = "runtimed"
+	OpReplaceRuntimed = "replace-runtimed"
+	OpStop            = "stop"
 )
 
 // The names of streams. Package keeper says what they are.
@@ -62,6 +69,10 @@ type Request struct {
 	Taken    bool   `json:"taken,omitempty"`
 	Pid      int    `json:"pid,omitempty"`
 	Start    uint64 `json:"start,omitempty"`
+	Wait     bool   `json:"wait,omitempty"`
+	Force    bool   `json:"force,omitempty"`
+
+	Argv []string `json:"argv,omitempty"`
 }
 
 // Answer is a message of the keeper: one to each request, and any number to OpExits.
@@ -75,6 +86,8 @@ type Answer struct {
 	Held     []Held `json:"held,omitempty"`
 	Exits    []Exit `json:"exits,omitempty"`
 	More     bool   `json:"more,omitempty"`
+
+	Runtimed *Runtimed `json:"runtimed,omitempty"`
 }
 
 // Held describes a held stream. Its fields are those of keeper.Held.
@@ -93,6 +106,23 @@ type Exit struct {
 	StartTime uint64    `json:"start"`
 	Status    uint32    `json:"status"`
 	Time      time.Time `json:"time"`
+}
+
+// Runtimed describes the keeper's runtimed. Its fields are those of keeper.Runtimed.
+type Runtimed struct {
+	Argv    []string `json:"argv,omitempty"`
+	Pid     int      `json:"pid,omitempty"`
+	Serving bool     `json:"serving,omitempty"`
+	Failing bool     `json:"failing,omitempty"`
+	Last    *End     `json:"last,omitempty"`
+}
+
+// End is the end of one runtimed. Its fields are those of keeper.RuntimedEnd.
+type End struct {
+	Time   time.Time `json:"time"`
+	Code   int       `json:"code"`
+	Reason string    `json:"reason"`
+	Words  string    `json:"words,omitempty"`
 }
 
 // DecodeRequest reads a request from a packet. Errors: InvalidArgument.
