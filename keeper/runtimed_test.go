@@ -64,6 +64,14 @@ func TestRuntimedEnd(t *testing.T) {
 	if n := len(end.Words); n < 3000 || n > wire.MaxWords || !strings.HasSuffix(end.Words, "the last\n[words]") {
 		t.Errorf("%d bytes of words, which end with %q", n, end.Words[max(0, n-20):])
 	}
+	// An engine asks for exits too, and is no runtimed.
+	enough := errors.New("enough")
+	if err := c.Exits(t.Context(), func(Exit) error { return enough }); !errors.Is(err, enough) {
+		t.Error(err)
+	}
+	if r, err := c.Runtimed(t.Context()); err != nil || !r.Serving {
+		t.Errorf("after an engine has asked for exits: %+v, %v", r, err)
+	}
 	before := k.fds(t)
 	for range 3 {
 		if err := unix.Kill(next.Pid, unix.SIGKILL); err != nil {

@@ -25,6 +25,8 @@ type child struct {
 	gone   chan struct{} // closed when it has ended; status is set then
 	status uint32        // as wait4(2) returns it
 	noted  bool          // its end is known to those who ask
+	// serving says that it has come up. The supervisor's lock guards it.
+	serving bool
 
 	said func() string // returns its last words, once, after its end
 }

@@ -42,8 +42,8 @@ type supervisor struct {
 	argv     []string // the command line; empty: no runtimed
 	starting bool
 	early    map[int]uint32 // children that ended while starting is set, with their status: runtimed may be one of them
+	servers  map[int]bool   // session ids of the processes that asked for exits while starting is set, likewise
 	child    *child         // the running one, nil if none
-	serving  int            // the session id of the last process that serves: the running child's pid if it serves
 	last     *wire.End      // of the last child that has ended
 	failed   int            // starts in a row that ended before they served
 	changed  chan struct{}  // closed and made again when one of these has changed
@@ -182,20 +182,22 @@ func (s *supervisor) state() (*wire.Runtimed, bool, <-chan struct{}) {
 	defer s.mu.Unlock()
 	r := &wire.Runtimed{Argv: s.argv, Last: s.last}
 	if s.child != nil {
-		r.Pid, r.Serving = s.child.pid, s.child.pid == s.serving
+		r.Pid, r.Serving = s.child.pid, s.child.serving
 	}
 	hopeless := s.last != nil && (s.last.Code < 0 || s.last.Code == wrongCommandLine)
 	r.Failing = r.Pid == 0 && (s.failed >= failedStarts || s.failed > 0 && hopeless)
 	return r, r.Serving, s.changed
 }
 
-// serves is called when a process of this session id asks for exits, as runtimed does when it serves.
+// serves is called when a process of this session id asks for exits, as runtimed does when it serves. Others do so too.
 func (s *supervisor) serves(sid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.serving = sid
+	if s.starting {
+		s.servers[sid] = true
+	}
 	if s.child != nil && s.child.pid == sid {
-		s.failed = 0
+		s.child.serving, s.failed = true, 0
 		s.change()
 	}
 }
@@ -212,15 +214,16 @@ func (s *supervisor) start(argv []string) *child {
 		return nil
 	}
 	s.mu.Lock()
-	s.starting, s.early, s.serving = true, make(map[int]uint32), 0
+	s.starting, s.early, s.servers = true, make(map[int]uint32), make(map[int]bool)
 	s.mu.Unlock()
 	c, err := fork(slices.Clone(argv), s.logPath)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	early := s.early
-	s.starting, s.early = false, nil
+	c.serving = s.servers[c.pid]
+	s.starting, s.early, s.servers = false, nil, nil
 	if err != nil {
-		c.err = fmt.Errorf("cannot start %s: %w", argv[0], err)
+		c.err = fmt.Errorf("cannot execute %s: %w", argv[0], err)
 		close(c.gone)
 		return c
 	}
@@ -259,14 +262,13 @@ func (s *supervisor) finish(c *child) {
 	}
 	c.noted = true
 	end := c.end()
-	s.log.Printf("runtimed: process %d: %s", c.pid, end.Reason)
+	s.log.Printf("runtimed: ended: %s", end.Reason)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = end
-	if c.pid != s.serving || c.pid == 0 {
+	if !c.serving {
 		s.failed++
 	}
-	s.serving = 0
 	s.change()
 }
 
