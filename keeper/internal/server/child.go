@@ -111,7 +111,7 @@ func wordsFromLog(path string) (*os.File, func() string, error) {
 		defer log.Close()
 		var t tail
 		from = max(from, now.Size()-wire.MaxWords)
-		io.Copy(&t, io.NewSectionReader(log, from, now.Size()-from)) // what can't be read is not said
+		_, _ = io.Copy(&t, io.NewSectionReader(log, from, now.Size()-from)) // what can't be read is not said
 		return t.String()
 	}, nil
 }
@@ -128,7 +128,7 @@ func wordsFromPipe() (*os.File, func() string, error) {
 	}
 	var t tail
 	var reading sync.WaitGroup
-	reading.Go(func() { io.Copy(&t, r) })
+	reading.Go(func() { _, _ = io.Copy(&t, r) }) // the deadline is an error, and the end
 	return w, func() string {
 		r.SetReadDeadline(time.Now().Add(lateWords)) // a pipe has deadlines
 		reading.Wait()
