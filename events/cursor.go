@@ -26,7 +26,9 @@ type Cursor interface {
 	// Load returns the last saved position, or the zero Position.
 	Load(ctx context.Context) (Position, error)
 	// Save is called after each event that was handled, with the event's number. If
-	// Save fails, Consume ends with that error.
+	// Save fails, Consume ends with that error. A consumer that has to handle each
+	// event exactly once writes its result in Save, in one transaction with the
+	// position: see examples/events.
 	Save(ctx context.Context, p Position) error
 }
 
