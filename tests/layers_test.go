@@ -61,12 +61,12 @@ var (
 	fifoModules   = append([]string{"github.com/containerd/fifo"}, smallModules...)
 	spanModules   = []string{"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2"}
 	clientModules = slices.Concat(fifoModules, spanModules,
-		[]string{"github.com/opencontainers/runtime-spec", "github.com/sirupsen/logrus"})
+		[]string{"github.com/opencontainers/runtime-spec"})
 	// Of containerd, remote has the modules of generated types, and never containerd itself: its go.mod brings a
 	// hundred modules.
 	remoteModules = slices.Concat(clientModules,
 		[]string{"google.golang.org/grpc", "google.golang.org/protobuf", "golang.org/x/sync",
-			"github.com/containerd/containerd/api", "github.com/containerd/cgroups/v3",
+			"github.com/sirupsen/logrus", "github.com/containerd/containerd/api", "github.com/containerd/cgroups/v3",
 			"github.com/containerd/typeurl/v2", "github.com/containerd/errdefs/pkg"},
 		// What these import in turn.
 		[]string{"golang.org/x/net", "golang.org/x/text", "google.golang.org/genproto/googleapis/rpc",
