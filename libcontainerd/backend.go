@@ -69,9 +69,10 @@ type Event struct {
 // time.
 type Backend interface {
 	// AttachStreams hands the opened streams of a process to the backend, before the client asks the daemon to
-	// create the process. The backend reads and writes the streams in goroutines of its own, and must not wait for
-	// output here. The client closes the streams. An error makes the start fail.
-	AttachStreams(ctx context.Context, containerID, processID string, s Streams) error
+	// create the process, or when Restore takes over a process. The backend reads and writes the streams in goroutines
+	// of its own, and must not wait for output here. The client closes the streams. An error makes the start, or
+	// Restore, fail.
+	AttachStreams(ctx context.Context, s ProcessStreams) error
 	// StateChanged delivers an event. The client calls it without holding a lock. It must not call Start, Exec, Pause,
 	// Resume, Wait, Stop, Run or RunExec for the container of the event: they wait for an event of this container, and
 	// the next one comes when StateChanged has returned.
@@ -89,6 +90,16 @@ type Backend interface {
 	//
 	// ctx ends when the client shuts down and WithShutdownTimeout is over.
 	StateChanged(ctx context.Context, e Event) error
+}
+
+// ProcessStreams are the streams of one process, as a Backend gets them.
+type ProcessStreams struct {
+	Streams
+	ContainerID string
+	// ProcessID is InitProcess or the id of an exec.
+	ProcessID string
+	// Restored says that the process runs since an earlier client: the engine may have output of it already.
+	Restored bool
 }
 
 // Drainer is a Backend that reads the remaining output of a process after its exit. Container.Wait returns, and the

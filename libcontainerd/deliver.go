@@ -141,9 +141,9 @@ func (c *Client) deliver(ch change) bool {
 }
 
 // attach hands the streams of p to the backend.
-func (c *Client) attach(ctx context.Context, p *process, s Streams) error {
-	err := catchPanic(func() error { return c.backend.AttachStreams(ctx, p.container.id, p.id, s) })
-	if err != nil {
+func (c *Client) attach(ctx context.Context, p *process, s Streams, restored bool) error {
+	all := ProcessStreams{Streams: s, ContainerID: p.container.id, ProcessID: p.id, Restored: restored}
+	if err := catchPanic(func() error { return c.backend.AttachStreams(ctx, all) }); err != nil {
 		return fmt.Errorf("cannot attach its streams: %w", err)
 	}
 	return nil

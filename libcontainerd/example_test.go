@@ -20,10 +20,10 @@ import (
 // each process in a spool, for any number of readers.
 type engine struct{ spools sync.Map }
 
-func (e *engine) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
+func (e *engine) AttachStreams(_ context.Context, s libcontainerd.ProcessStreams) error {
 	output, err := spool.New(s.Stdout(), spool.Options{})
 	if err == nil {
-		e.spools.Store(id+"/"+process, output)
+		e.spools.Store(s.ContainerID+"/"+s.ProcessID, output)
 	}
 	return err
 }

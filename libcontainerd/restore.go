@@ -224,7 +224,7 @@ func (ctr *Container) restoreProcess(ctx context.Context, id string, pid int, cf
 		p.cancel()
 		return nil, fmt.Errorf("streams of %q: %w", id, err)
 	}
-	if err := ctr.client.attach(ctx, p, streams); err != nil {
+	if err := ctr.client.attach(ctx, p, streams, true); err != nil {
 		p.cancel()
 		detach(ctr.client, p, streams)
 		return nil, err

@@ -193,7 +193,7 @@ func (ctr *Container) openStreams(ctx context.Context, p *process, u *undo) (_ S
 		return nil, fmt.Errorf("cannot make the streams of process %q: %w", p.id, err)
 	}
 	u.add(func() { ctr.client.closeStreams(p, streams) })
-	if err := ctr.client.attach(ctx, p, streams); err != nil {
+	if err := ctr.client.attach(ctx, p, streams, false); err != nil {
 		return nil, err
 	}
 	ctr.mu.Lock()

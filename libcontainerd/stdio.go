@@ -65,6 +65,9 @@ type Streams interface {
 	ReleaseStdin(closeIO func() error)
 	// ExitKnown says that the process has exited. Each output then ends after the bytes that are in it now.
 	ExitKnown()
+	// A Read or Splice of an output returns io.EOF when the output has ended for good. After Detach it returns
+	// os.ErrClosed, and the next client's output goes on there.
+	//
 	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem for a later Restore. The
 	// process doesn't notice. A client that shuts down detaches the streams of running processes.
 	Detach() error
@@ -73,7 +76,8 @@ type Streams interface {
 	Close() error
 }
 
-// Output is the engine's end of a process's stdout or stderr. Read and Splice wait for bytes. They return io.EOF
+// Output is the engine's end of a process's stdout or stderr. Those of [FIFO] are also a syscall.Conn: the descriptor is a
+// FIFO that is open for reading and writing, and not blocking. Read and Splice wait for bytes. They return io.EOF
 // only after ExitKnown, when the bytes of that moment have been read.
 type Output interface {
 	io.ReadCloser

@@ -18,101 +18,57 @@ var _ Daemon = UnimplementedDaemon{}
 func lacks(method string) error {
 	return fmt.Errorf("the runtime daemon has no %s: %w", method, errdefs.ErrNotImplemented)
 }
-
-// Version fails.
 func (UnimplementedDaemon) Version(context.Context) (name, version string, err error) {
 	return "", "", lacks("Version")
 }
-
-// CreateContainer fails.
 func (UnimplementedDaemon) CreateContainer(context.Context, Record) error {
 	return lacks("CreateContainer")
 }
-
-// DeleteContainer fails.
 func (UnimplementedDaemon) DeleteContainer(context.Context, string) error {
 	return lacks("DeleteContainer")
 }
-
-// Containers fails.
 func (UnimplementedDaemon) Containers(context.Context, func(string) error) error {
 	return lacks("Containers")
 }
-
-// CreateTask fails.
 func (UnimplementedDaemon) CreateTask(context.Context, string, TaskConfig) (pid int, err error) {
 	return 0, lacks("CreateTask")
 }
-
-// AddExec fails.
 func (UnimplementedDaemon) AddExec(context.Context, string, string, ExecConfig) error {
 	return lacks("AddExec")
 }
-
-// Start fails.
 func (UnimplementedDaemon) Start(context.Context, string, string) (pid int, err error) {
 	return 0, lacks("Start")
 }
-
-// Kill fails.
 func (UnimplementedDaemon) Kill(context.Context, string, string, syscall.Signal, bool) error {
 	return lacks("Kill")
 }
-
-// Resize fails.
 func (UnimplementedDaemon) Resize(context.Context, string, string, uint32, uint32) error {
 	return lacks("Resize")
 }
-
-// CloseIO fails.
 func (UnimplementedDaemon) CloseIO(context.Context, string, string) error { return lacks("CloseIO") }
-
-// Pause fails.
-func (UnimplementedDaemon) Pause(context.Context, string) error { return lacks("Pause") }
-
-// Resume fails.
-func (UnimplementedDaemon) Resume(context.Context, string) error { return lacks("Resume") }
-
-// Pids fails.
-func (UnimplementedDaemon) Pids(context.Context, string) ([]int, error) { return nil, lacks("Pids") }
-
-// Processes fails.
+func (UnimplementedDaemon) Pause(context.Context, string) error           { return lacks("Pause") }
+func (UnimplementedDaemon) Resume(context.Context, string) error          { return lacks("Resume") }
+func (UnimplementedDaemon) Pids(context.Context, string) ([]int, error)   { return nil, lacks("Pids") }
 func (UnimplementedDaemon) Processes(context.Context, string) ([]Process, error) {
 	return nil, lacks("Processes")
 }
-
-// Stats fails.
 func (UnimplementedDaemon) Stats(context.Context, string) (*Stats, error) { return nil, lacks("Stats") }
-
-// Update fails.
 func (UnimplementedDaemon) Update(context.Context, string, *specs.LinuxResources) error {
 	return lacks("Update")
 }
-
-// Checkpoint fails.
 func (UnimplementedDaemon) Checkpoint(context.Context, string, CheckpointConfig) error {
 	return lacks("Checkpoint")
 }
-
-// Wait fails.
 func (UnimplementedDaemon) Wait(context.Context, string, string) (Exit, error) {
 	return Exit{}, lacks("Wait")
 }
-
-// Delete fails.
 func (UnimplementedDaemon) Delete(context.Context, string, string) (Exit, error) {
 	return Exit{}, lacks("Delete")
 }
-
-// Process fails.
 func (UnimplementedDaemon) Process(context.Context, string, string) (Task, error) {
 	return Task{}, lacks("Process")
 }
-
-// Tasks fails.
 func (UnimplementedDaemon) Tasks(context.Context) ([]Task, error) { return nil, lacks("Tasks") }
-
-// Subscribe fails.
 func (UnimplementedDaemon) Subscribe(context.Context) (Subscription, error) {
 	return nil, lacks("Subscribe")
 }

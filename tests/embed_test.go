@@ -20,10 +20,10 @@ type spooler struct {
 	spools                     sync.Map
 }
 
-func (e *spooler) AttachStreams(_ context.Context, id, process string, s libcontainerd.Streams) error {
+func (e *spooler) AttachStreams(_ context.Context, s libcontainerd.ProcessStreams) error {
 	output, err := spool.New(s.Stdout(), spool.Options{Bound: 256 << 10})
 	if err == nil {
-		e.spools.Store(id+"/"+process, output)
+		e.spools.Store(s.ContainerID+"/"+s.ProcessID, output)
 	}
 	return err
 }

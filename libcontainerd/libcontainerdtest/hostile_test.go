@@ -366,7 +366,7 @@ type drainer struct {
 	times atomic.Int32
 }
 
-func (d *drainer) AttachStreams(context.Context, string, string, libcontainerd.Streams) error {
+func (d *drainer) AttachStreams(context.Context, libcontainerd.ProcessStreams) error {
 	return nil
 }
 func (d *drainer) StateChanged(context.Context, libcontainerd.Event) error { return nil }

@@ -40,9 +40,10 @@ type reading struct {
 
 // AttachStreams starts a goroutine that reads stdout and one that reads stderr. They end with the streams; Join
 // waits for them.
-func (r *Recorder) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
+func (r *Recorder) AttachStreams(_ context.Context, s libcontainerd.ProcessStreams) error {
+	containerID, processID := s.ContainerID, s.ProcessID
 	if r.OnAttach != nil {
-		if err := r.OnAttach(containerID, processID, s); err != nil {
+		if err := r.OnAttach(containerID, processID, s.Streams); err != nil {
 			return err
 		}
 	}

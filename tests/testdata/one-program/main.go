@@ -42,7 +42,7 @@ func main() {
 // backend keeps what a container says.
 type backend struct{ said chan []byte }
 
-func (b backend) AttachStreams(_ context.Context, _, _ string, s libcontainerd.Streams) error {
+func (b backend) AttachStreams(_ context.Context, s libcontainerd.ProcessStreams) error {
 	go func() { // ends when the client closes the streams
 		text, _ := io.ReadAll(s.Stdout())
 		b.said <- text

@@ -11,12 +11,12 @@ import (
 )
 
 // AttachStreams takes the streams of a process that is about to start.
-func (e *Engine) AttachStreams(_ context.Context, containerID, processID string, s libcontainerd.Streams) error {
-	p, err := e.processes.Find(containerID, processID)
+func (e *Engine) AttachStreams(_ context.Context, s libcontainerd.ProcessStreams) error {
+	p, err := e.processes.Find(s.ContainerID, s.ProcessID)
 	if err != nil {
 		return err
 	}
-	return p.Attach(s)
+	return p.Attach(s.Streams)
 }
 
 // StateChanged commits what happened to a container. It is called in order for

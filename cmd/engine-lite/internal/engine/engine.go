@@ -29,12 +29,12 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/system"
+	"github.com/engine-lite/engine-lite/heldstdio"
 	"github.com/engine-lite/engine-lite/internal/logrusslog"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -89,7 +89,7 @@ type Engine struct {
 	images   Images
 	daemon   libcontainerd.Daemon
 	client   *libcontainerd.Client
-	stdio    *stdio.Holder
+	stdio    *heldstdio.Stdio
 	registry *containers.Registry
 	tasks    tasks
 	// processes routes the client layer's calls.
@@ -108,7 +108,7 @@ type Engine struct {
 // its journal has. The caller closes the daemon and the keeper after the
 // engine. inner makes the streams of processes, hold keeps their outputs alive
 // while the engine is away.
-func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold stdio.Keeper) (*Engine, error) {
+func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libcontainerd.Stdio, hold heldstdio.Keeper) (*Engine, error) {
 	if err := os.MkdirAll(filepath.Join(opts.Root, "containers"), 0o710); err != nil {
 		return nil, fmt.Errorf("engine root: %w", err)
 	}
@@ -116,11 +116,28 @@ func Open(ctx context.Context, opts Options, d libcontainerd.Daemon, inner libco
 		opts: opts, daemon: d, registry: containers.NewRegistry(), tasks: tasks{byID: map[string]*task{}},
 		runErr: make(chan error, 1), background: background.New(),
 	}
-	e.stdio = &stdio.Holder{Inner: inner, Keeper: hold, Engine: e.background.Context(), Namespace: Namespace, Find: e.processes.Held}
+	e.stdio = &heldstdio.Stdio{
+		Inner: inner, Keeper: hold, Engine: e.background.Context(), Namespace: Namespace, Find: e.heldProcess, Gone: streamsGone,
+	}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// heldProcess finds a process for the keeper. A probe has no IO: nobody wants to know its output after the engine's end.
+func (e *Engine) heldProcess(containerID, processID string, _ bool) (heldstdio.Process, error) {
+	l, err := e.processes.Held(containerID, processID)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// streamsGone is called for a running process whose streams are not there any more.
+func streamsGone(containerID, processID string) {
+	logrus.WithFields(logrus.Fields{"container": containerID, "process": processID}).Warn(
+		"the streams of a process are gone, as after a reboot; further output of the process is lost")
 }
 
 func (e *Engine) open(ctx context.Context) error {

@@ -37,7 +37,7 @@ func (e *Engine) openLeftover(ctx context.Context, o *task, held bool) (*leftove
 		return nil, errors.Join(err, r.leave(o))
 	}
 	l.Attach(r.streams)
-	l.Begin()
+	l.Created()
 	return r, nil
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/heldstdio"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -37,7 +38,7 @@ type Config struct {
 	Daemon     libcontainerd.Daemon
 	Containers *containers.Registry
 	Processes  *process.Table
-	Stdio      *stdio.Holder
+	Stdio      *heldstdio.Stdio
 	Background *background.Group
 	// Clients joins the goroutines that read from clients.
 	Clients *sync.WaitGroup

@@ -17,8 +17,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/heldstdio"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Daemon     libcontainerd.Daemon
 	Processes  *process.Table
-	Stdio      *stdio.Holder
+	Stdio      *heldstdio.Stdio
 	Background *background.Group
 	// Quiet leaves the exec events of probes out.
 	Quiet bool

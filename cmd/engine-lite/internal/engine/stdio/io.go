@@ -1,8 +1,8 @@
 // Package stdio is the stdio of the processes of containers, from before a process starts until all of its output is
 // read.
 //
-// An [IO] has the streams of one run of a process, moves the output to the log, and serves attached clients. A [Holder]
-// makes the streams and gives the keeper a hold of them, so that the next engine goes on where this one stood.
+// An [IO] has the streams of one run of a process, moves the output to the log, and serves attached clients. Package
+// heldstdio makes the streams, and gives the keeper a hold of them, so that the next engine goes on where this one stood.
 package stdio
 
 import (
@@ -10,11 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/heldstdio"
+	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
+
+var _ heldstdio.Process = (*IO)(nil)
 
 // IO is the stdio of one run of a process, from before its start, so that
 // clients can attach first, until its output is drained.
@@ -86,8 +91,12 @@ func (l *IO) Attach(s libcontainerd.Streams) {
 	close(l.opened)
 }
 
-// Begin starts to move the process's output.
-func (l *IO) Begin() {
+// Raw is the raw file of an output, by its name at the keeper.
+func (l *IO) Raw(name string) (*os.File, error) { return l.Output.Raw(name) }
+
+// Created starts to move the process's output. What came before is the OCI runtime's own complaint about a failed create,
+// which reaches the caller as an error.
+func (l *IO) Created() {
 	l.mu.Lock()
 	s := l.streams
 	l.begun = true
@@ -169,17 +178,20 @@ func (l *IO) Drained(ctx context.Context) error {
 	case <-l.Output.Drained():
 		return nil
 	case <-l.Output.Stalled():
-		if !l.unread() {
+		if !l.Unread() {
 			return nil // the disk has taken all since
 		}
 		return ErrStalled
 	case <-ctx.Done():
-		return fmt.Errorf("the rest of the output is left to the next engine: %w", context.Cause(ctx))
 	}
+	if err := await.Closed(ctx, l.Output.Drained()); err != nil {
+		return fmt.Errorf("the rest of the output is left to the next engine: %w", err)
+	}
+	return nil
 }
 
-// unread tells whether a process's output is there that isn't in the log yet.
-func (l *IO) unread() bool {
+// Unread tells whether a process's output is there that isn't in the log yet.
+func (l *IO) Unread() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {

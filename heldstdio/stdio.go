@@ -1,4 +1,4 @@
-package stdio
+package heldstdio
 
 import (
 	"context"
@@ -9,17 +9,15 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	log "github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
 	"github.com/engine-lite/engine-lite/keeper"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
 // Keeper holds the read ends of outputs, so that nothing is lost while the
-// engine is away. *keeper.Client is one.
+// engine is away. A *keeper.Client is one.
 type Keeper interface {
 	Hold(ctx context.Context, key, name string, stream, raw *os.File, o keeper.HoldOptions) error
 	Take(ctx context.Context, key, name string) (stream, raw *os.File, err error)
@@ -30,41 +28,60 @@ type Keeper interface {
 // keeperTimeout bounds a call to the keeper, which answers at once.
 const keeperTimeout = 10 * time.Second
 
-// Holder makes streams of which the keeper has a hold: when the engine dies, it
-// goes on where the engine stood.
-type Holder struct {
-	Inner     libcontainerd.Stdio
-	Keeper    Keeper
-	Engine    context.Context // ends with the engine
+// Process is a process whose outputs the keeper holds.
+type Process interface {
+	// Raw returns the raw file of an output, keeper.Stdout or keeper.Stderr: a regular file, open for reading and
+	// writing without O_APPEND. The keeper gets a duplicate. The file stays the Process's.
+	Raw(name string) (*os.File, error)
+	// Created is called once the daemon has created the process, and when a running process is restored. An engine that
+	// reads the output from here on, and not before, leaves out what an OCI runtime writes about a create that failed.
+	Created()
+	// Unread says whether there is output that the engine has not read to its end. Such streams are left to the next
+	// engine when this one ends.
+	Unread() bool
+}
+
+// Stdio makes streams of which the keeper has a hold: when the engine dies, the keeper goes on where the engine stood.
+// All fields but Gone and Engine must be set.
+type Stdio struct {
+	// Inner makes the streams, such as libcontainerd.FIFO.
+	Inner  libcontainerd.Stdio
+	Keeper Keeper
+	// Namespace is the first part of the keys at the keeper: NAMESPACE/CONTAINER/PROCESS.
 	Namespace string
-	// Find returns the IO of a process; nil where the keeper does not hold the outputs of the process.
-	Find func(containerID, processID string) (*IO, error)
+	// Find returns a process whose streams are made, or restored. It returns nil for a process whose outputs the keeper
+	// shall not hold.
+	Find func(containerID, processID string, restored bool) (Process, error)
+	// Engine ends with the engine: streams with unread output are detached then, and not closed. nil never ends.
+	Engine context.Context
+	// Gone, if not nil, is called when a process is restored whose streams are gone, as after a reboot. Its further
+	// output is lost.
+	Gone func(containerID, processID string)
 }
 
 // key names a process at the keeper.
-func (s *Holder) key(containerID, processID string) string {
+func (s *Stdio) key(containerID, processID string) string {
 	return s.Namespace + "/" + containerID + "/" + processID
 }
 
-// Create makes the streams of a process and gives the keeper a hold of its
-// outputs, but for a probe's, which nobody wants to know after the engine's end.
-func (s *Holder) Create(ctx context.Context, c libcontainerd.StreamsConfig) (_ libcontainerd.Streams, err error) {
+// Create makes the streams of a process, and gives the keeper a hold of its outputs.
+func (s *Stdio) Create(ctx context.Context, c libcontainerd.StreamsConfig) (_ libcontainerd.Streams, err error) {
 	_, fifos := span.Start(ctx, "FIFOs")
 	streams, err := s.Inner.Create(ctx, c)
 	fifos.End(err)
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.Find(c.ContainerID, c.ProcessID)
+	p, err := s.Find(c.ContainerID, c.ProcessID, false)
 	if err != nil {
 		return nil, errors.Join(err, streams.Close())
 	}
-	if l == nil {
+	if p == nil {
 		return streams, nil
 	}
 	ctx, keeping := span.Start(ctx, "keeper")
 	defer func() { keeping.End(err) }()
-	held := s.held(streams, c, l)
+	held := s.held(streams, c, p)
 	// What an earlier process of the same name left would be in the way.
 	if err := s.Keeper.Release(ctx, held.key, ""); err != nil {
 		return nil, errors.Join(err, streams.Close())
@@ -92,14 +109,14 @@ func (h *heldStreams) holdAll(ctx context.Context, names ...string) error {
 func (h *heldStreams) hold(ctx context.Context, name string, out libcontainerd.Output) error {
 	conn, ok := out.(syscall.Conn)
 	if !ok {
-		return classed.Errorf(errdefs.ErrNotImplemented, "%T has no descriptor", out)
+		return fmt.Errorf("%T has no descriptor: %w", out, errdefs.ErrNotImplemented)
 	}
 	stream, err := duplicate(conn)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = stream.Close() }()
-	raw, err := h.IO.Output.Raw(name)
+	raw, err := h.process.Raw(name)
 	if err != nil {
 		return err
 	}
@@ -123,8 +140,8 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "stdio"), nil
 }
 
-// RemoveStreams is the inner one's.
-func (s *Holder) RemoveStreams(ctx context.Context, containerID string) error {
+// RemoveStreams removes the streams of all processes of a container, if Inner can.
+func (s *Stdio) RemoveStreams(ctx context.Context, containerID string) error {
 	if r, ok := s.Inner.(libcontainerd.StreamRemover); ok {
 		return r.RemoveStreams(ctx, containerID)
 	}
@@ -133,15 +150,16 @@ func (s *Holder) RemoveStreams(ctx context.Context, containerID string) error {
 
 // Restore takes the streams of a living process back from the keeper, which has
 // moved their output meanwhile.
-func (s *Holder) Restore(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
+func (s *Stdio) Restore(ctx context.Context, c libcontainerd.StreamsConfig) (libcontainerd.Streams, error) {
 	return s.Retake(ctx, c, func() {
-		log.WithFields(log.Fields{"container": c.ContainerID, "process": c.ProcessID}).Warn(
-			"the streams of a process are gone, as after a reboot; further output of the process is lost")
+		if s.Gone != nil {
+			s.Gone(c.ContainerID, c.ProcessID)
+		}
 	})
 }
 
-// Retake calls gone where there are no streams any more; raw files may be there.
-func (s *Holder) Retake(ctx context.Context, c libcontainerd.StreamsConfig, gone func()) (libcontainerd.Streams, error) {
+// Retake is Restore that calls gone, in place of s.Gone, if there are no streams any more. Raw files may be there.
+func (s *Stdio) Retake(ctx context.Context, c libcontainerd.StreamsConfig, gone func()) (libcontainerd.Streams, error) {
 	key := s.key(c.ContainerID, c.ProcessID)
 	var missing []string
 	for _, name := range []string{keeper.Stdout, keeper.Stderr} {
@@ -171,14 +189,14 @@ func (s *Holder) Retake(ctx context.Context, c libcontainerd.StreamsConfig, gone
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.Find(c.ContainerID, c.ProcessID)
+	p, err := s.Find(c.ContainerID, c.ProcessID, true)
 	if err != nil {
 		return nil, errors.Join(err, streams.Detach())
 	}
-	if l == nil {
+	if p == nil {
 		return streams, nil
 	}
-	held := s.held(streams, c, l)
+	held := s.held(streams, c, p)
 	// A new keeper has nothing of what the one before it held.
 	if err := held.holdAll(ctx, missing...); err != nil {
 		return nil, errors.Join(err, held.Detach())
@@ -189,28 +207,30 @@ func (s *Holder) Retake(ctx context.Context, c libcontainerd.StreamsConfig, gone
 // heldStreams are streams that the keeper lets go of when they are closed.
 type heldStreams struct {
 	libcontainerd.Streams
-	engine context.Context // ends with the engine
-	keeper Keeper
-	key    string
-	IO     *IO
+	engine  context.Context // ends with the engine
+	keeper  Keeper
+	key     string
+	process Process
 }
 
-func (s *Holder) held(streams libcontainerd.Streams, c libcontainerd.StreamsConfig, l *IO) *heldStreams {
-	return &heldStreams{Streams: streams, engine: s.Engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), IO: l}
+func (s *Stdio) held(streams libcontainerd.Streams, c libcontainerd.StreamsConfig, p Process) *heldStreams {
+	engine := s.Engine
+	if engine == nil {
+		engine = context.Background()
+	}
+	return &heldStreams{Streams: streams, engine: engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), process: p}
 }
 
-// ReleaseStdin tells that the process is there. Only now its output is read:
-// what came before is the OCI runtime's own complaint about a failed create,
-// which reaches the caller as an error.
+// ReleaseStdin tells that the process is there.
 func (h *heldStreams) ReleaseStdin(closeIO func() error) {
-	h.IO.Begin()
+	h.process.Created()
 	h.Streams.ReleaseStdin(closeIO)
 }
 
 // Close ends the streams. Those that an engine which goes down hasn't read to
 // their end are left to the next one.
 func (h *heldStreams) Close() error {
-	if h.engine.Err() != nil && h.IO.unread() {
+	if h.engine.Err() != nil && h.process.Unread() {
 		return h.Detach()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
@@ -221,7 +241,7 @@ func (h *heldStreams) Close() error {
 
 // Discard removes the streams that an earlier engine left of a process that has
 // ended.
-func (s *Holder) Discard(ctx context.Context, containerID, processID string) error {
+func (s *Stdio) Discard(ctx context.Context, containerID, processID string) error {
 	streams, err := s.Inner.Restore(ctx, libcontainerd.StreamsConfig{ContainerID: containerID, ProcessID: processID})
 	if err == nil {
 		err = streams.Close()
