@@ -99,7 +99,7 @@ func (k *fakeKeeper) List(context.Context) (all []keeper.Held, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id := range k.held {
-		all = append(all, keeper.Held{Key: id})
+		all = append(all, keeper.Held{Key: id[:strings.LastIndex(id, "/")]})
 	}
 	return all, nil
 }
@@ -282,6 +282,26 @@ func TestUnreadIsLeftToTheNext(t *testing.T) {
 	r.must(s.Close())
 	if held, _ := r.keeper.List(t.Context()); len(held) != 0 {
 		t.Errorf("the keeper has %v", held)
+	}
+}
+
+// TestHalfStarted kills an engine in the middle of a start: the container's removal by the next engine leaves nothing.
+func TestHalfStarted(t *testing.T) {
+	r := newRig(t)
+	s, err := r.stdio.Create(t.Context(), config)
+	r.must(err)
+	r.must(s.Detach())
+	r.must(r.outputs.Close())
+	r.newEngine()
+	r.must(r.stdio.RemoveStreams(t.Context(), "other"))
+	if held, _ := r.keeper.List(t.Context()); len(held) != 2 {
+		t.Errorf("the keeper has %v", held)
+	}
+	r.must(r.stdio.RemoveStreams(t.Context(), config.ContainerID))
+	held, _ := r.keeper.List(t.Context())
+	left, _ := os.ReadDir(r.fifos)
+	if len(held)+len(left) > 0 {
+		t.Errorf("the keeper has %v; FIFOs: %v", held, left)
 	}
 }
 

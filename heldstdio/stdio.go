@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -57,6 +59,9 @@ type Stdio struct {
 	// Gone, if not nil, is called when a process is restored whose streams are gone, as after a reboot. Its further
 	// output is lost.
 	Gone func(containerID, processID string)
+
+	mu   sync.Mutex
+	left map[string][]string // by container, see leftovers; nil before the first call
 }
 
 // key names a process at the keeper.
@@ -140,12 +145,40 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "stdio"), nil
 }
 
-// RemoveStreams removes the streams of all processes of a container, if Inner can.
+// RemoveStreams removes the streams of all processes of a container, if Inner can, and releases those that the keeper has
+// held since an earlier engine. That one may have died in the middle of a start, of which nobody knows.
 func (s *Stdio) RemoveStreams(ctx context.Context, containerID string) error {
+	var errs []error
 	if r, ok := s.Inner.(libcontainerd.StreamRemover); ok {
-		return r.RemoveStreams(ctx, containerID)
+		errs = append(errs, r.RemoveStreams(ctx, containerID))
 	}
-	return nil
+	keys, err := s.leftovers(ctx, containerID)
+	errs = append(errs, err)
+	for _, key := range keys {
+		errs = append(errs, s.Keeper.Release(ctx, key, ""))
+	}
+	return errors.Join(errs...)
+}
+
+// leftovers returns the keys of a container that the keeper had when this was first called. It returns them once.
+func (s *Stdio) leftovers(ctx context.Context, containerID string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == nil {
+		held, err := s.Keeper.List(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list what the keeper holds: %w", err)
+		}
+		s.left = map[string][]string{}
+		for _, h := range held {
+			if parts := strings.Split(h.Key, "/"); len(parts) == 3 && parts[0] == s.Namespace {
+				s.left[parts[1]] = append(s.left[parts[1]], h.Key)
+			}
+		}
+	}
+	keys := s.left[containerID]
+	delete(s.left, containerID)
+	return keys, nil
 }
 
 // Restore takes the streams of a living process back from the keeper, which has

@@ -40,7 +40,8 @@ func TestOneProgram(t *testing.T) {
 	await(t, "keeper and runtimed end", func() bool { return len(processesOf(dir)) == 0 })
 }
 
-// buildOutside builds a program in a module of its own, which has this repository in place of a release.
+// buildOutside builds a program, a file or the files of a directory, in a module of its own, which has this repository in
+// place of a release.
 func buildOutside(t *testing.T, source, program string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,14 +49,21 @@ func buildOutside(t *testing.T, source, program string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
+	files := []string{source}
+	if info, err := os.Stat(source); err == nil && info.IsDir() {
+		files, _ = filepath.Glob(filepath.Join(source, "*.go")) // the pattern is valid
 	}
 	module := fmt.Sprintf("module example.invalid/outside\n\ngo 1.26\n\n"+
 		"require github.com/engine-lite/engine-lite v0.0.0\n\nreplace github.com/engine-lite/engine-lite => %s\n", repository)
-	for name, text := range map[string][]byte{"main.go": text, "go.mod": []byte(module)} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(module), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

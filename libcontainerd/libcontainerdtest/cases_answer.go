@@ -14,12 +14,25 @@ import (
 // answeredWhenTaken has the backend refuse the event of each request. A caller with patience is answered when the backend
 // takes the event. One without gets an error that says what holds: the request was done.
 func answeredWhenTaken(e *env) {
-	var refuses atomic.Bool
-	e.recorder.OnEvent = func(libcontainerd.Event) error {
-		if refuses.Load() {
-			return errors.New("not now")
+	var refuses atomic.Value // the type of event that is refused
+	refuses.Store(libcontainerd.EventType(""))
+	refused := make(chan struct{}, 1)
+	e.recorder.OnEvent = func(ev libcontainerd.Event) error {
+		if ev.Type != refuses.Load() {
+			return nil
 		}
-		return nil
+		select {
+		case refused <- struct{}{}:
+		default:
+		}
+		return errors.New("not now")
+	}
+	refuse := func(t libcontainerd.EventType) {
+		refuses.Store(t)
+		select {
+		case <-refused: // of the last one
+		default:
+		}
 	}
 	ctr := e.create("sleep 1000")
 	execs := 0
@@ -52,26 +65,29 @@ func answeredWhenTaken(e *env) {
 			return n
 		}
 		before := events()
-		refuses.Store(true)
-		ctx, cancel := context.WithTimeout(e.ctx, 300*time.Millisecond)
-		err := request.do(ctx)
+		refuse(request.event)
+		ctx, cancel := context.WithCancel(e.ctx)
+		answered := make(chan error, 1)
+		go func() { answered <- request.do(ctx) }()
+		e.await("a refusal", refused)
 		cancel()
-		if !errors.Is(err, libcontainerd.ErrNotTaken) || !errors.Is(err, context.DeadlineExceeded) || events() != before {
+		err := <-answered
+		if !errors.Is(err, libcontainerd.ErrNotTaken) || !errors.Is(err, context.Canceled) || events() != before {
 			e.Fatalf("%v: %v; %d events, then %d", request.event, err, before, events())
 		}
-		refuses.Store(false)
+		refuse("")
 		request.undo()
 
 		before = events()
-		refuses.Store(true)
-		answered := make(chan error, 1)
+		refuse(request.event)
 		go func() { answered <- request.do(e.ctx) }()
+		e.await("a refusal", refused)
 		select {
 		case err := <-answered:
 			e.Fatalf("%v was answered before: %v", request.event, err)
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
-		refuses.Store(false)
+		refuse("")
 		if err := <-answered; err != nil || events() != before+1 {
 			e.Fatalf("%v: %v; %d events, then %d", request.event, err, before, events())
 		}
