@@ -174,7 +174,9 @@ func (e *engine) restore(ctx context.Context, daemon libcontainerd.Daemon) (unan
 		return nil, err
 	}
 	err = daemon.Containers(ctx, func(id string) error {
-		known[id] = known[id] // an orphan has the zero value
+		if _, ok := known[id]; !ok {
+			known[id] = container{}
+		}
 		return nil
 	})
 	for id, c := range known {

@@ -39,8 +39,8 @@ func (e *Engine) StateChanged(ctx context.Context, ev libcontainerd.Event) error
 		err = e.onFrozen(ctx, o, ev, record.StatusPaused, "pause")
 	case libcontainerd.EventResumed:
 		err = e.onFrozen(ctx, o, ev, record.StatusRunning, "unpause")
-	case libcontainerd.EventExecAdded, libcontainerd.EventRestore:
-		// exec_create is the event of the first. The second needs none.
+	case libcontainerd.EventExecAdded, libcontainerd.EventStdinClosed, libcontainerd.EventRestore:
+		// exec_create is the event of the first. The second was written down before stdin was closed. The third needs none.
 	}
 	return err
 }
