@@ -122,8 +122,10 @@ func (r *Reader) Identity() Identity {
 	return r.id
 }
 
-// PipeSize returns how many bytes the pipe holds at most: 1 MiB if the kernel's limits
-// allow it. A writer blocks while the pipe is full.
+// PipeSize returns how many bytes the pipe held at most when the Reader was made:
+// 512 KiB if the kernel's limits allow it. A writer blocks while the pipe is full. A pipe
+// is full with fewer bytes if they came in small pieces by splice(2), since each piece
+// takes a page.
 func (r *Reader) PipeSize() int {
 	return r.size
 }

@@ -130,7 +130,7 @@ func TestGrandchildFloodsStdout(t *testing.T) {
 
 // The process writes and exits before the reader reads.
 func TestWrittenAndGone(t *testing.T) {
-	for _, size := range []int{1, 4096, 64 << 10, 64<<10 + 1, 1 << 20} {
+	for _, size := range []int{1, 4096, 64 << 10, 64<<10 + 1, wantedPipeSize} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			checkLeaks(t)
 			set := newSet(t)

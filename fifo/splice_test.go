@@ -220,7 +220,7 @@ func TestSpliceToBrokenSocket(t *testing.T) {
 	defer reader.Close()
 	files := openContainer(t, Paths{Stdout: set.Paths().Stdout})
 	defer files.Close()
-	if _, err := files.Stdout.Write(make([]byte, 1<<20)); err != nil {
+	if _, err := files.Stdout.Write(make([]byte, reader.PipeSize())); err != nil {
 		t.Fatal(err)
 	}
 	ours, theirs := socketPair(t)

@@ -164,25 +164,6 @@ func TestTerminal(t *testing.T) {
 	equal(t, "output", s.end(), "word\r\n37 91\r\ngot word\r\n")
 }
 
-// All output of a process to its terminal is in the FIFO when its exit is known.
-func TestTerminalOutputIsComplete(t *testing.T) {
-	d := startDaemon(t, "runc")
-	spec := d.spec("c", "dd if=/dev/zero bs=1000 count=500 2>/tmp/x; echo end")
-	spec.Process.Terminal = true
-	spec.Mounts = append(spec.Mounts,
-		specs.Mount{Destination: "/dev/zero", Type: "bind", Source: "/dev/zero", Options: []string{"bind"}})
-	d.record("c", spec)
-	for range 5 {
-		s := d.open("c", false)
-		check(t, d.create("c", s, true))
-		d.start("c", "")
-		equal(t, "exit status", d.wait("c", ""), 0)
-		equal(t, "bytes", len(s.end()), 500_000+len("end\r\n"))
-		d.delete("c")
-		check(t, s.set.Remove())
-	}
-}
-
 func TestFailedCreateLeavesNothing(t *testing.T) {
 	d := startDaemon(t, "runc")
 	s := d.open("c", true)

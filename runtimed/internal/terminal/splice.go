@@ -16,8 +16,8 @@ var pastDeadline = time.Unix(1, 0)
 func finish(source *os.File) error { return source.SetReadDeadline(pastDeadline) }
 
 // move splices from one non-blocking descriptor to the other, one of which is a pipe, until the source ends (nil) or
-// fails, or is empty after finish (nil).
-func move(source, sink *os.File) error {
+// fails, or is empty after finish (nil). It calls awaitRoom when the sink is full; an error of that ends it.
+func move(source, sink *os.File, awaitRoom func(sink syscall.RawConn) error) error {
 	from, err := source.SyscallConn()
 	if err != nil {
 		return err
@@ -39,12 +39,17 @@ func move(source, sink *os.File) error {
 		case errors.Is(err, unix.EAGAIN) && last && !readable(from):
 			return nil
 		case errors.Is(err, unix.EAGAIN):
-			err = to.Write(func(fd uintptr) bool { return ready(fd, unix.POLLOUT) })
+			err = awaitRoom(to)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// awaitWritable waits until a descriptor can be written, or until its write deadline.
+func awaitWritable(c syscall.RawConn) error {
+	return c.Write(func(fd uintptr) bool { return ready(fd, unix.POLLOUT) })
 }
 
 // spliceOnce moves what it can. With wait it waits for the source to have something; EAGAIN then means that the sink

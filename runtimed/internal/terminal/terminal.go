@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -17,7 +18,8 @@ import (
 
 const (
 	spliceSize = 32 << 10        // bytes moved at once
-	drainBound = 2 * time.Second // for the rest of the output to find room in a full FIFO, once the process has ended
+	drainBound = 2 * time.Second // for the rest of the output to find room in a full FIFO that can't grow
+	largest    = 1 << 20         // bytes to which a full FIFO may grow for the rest: the most that needs no capability
 )
 
 // Terminal moves a terminal's bytes: from its master into the stdout FIFO and from the stdin FIFO into its master. It
@@ -29,6 +31,7 @@ type Terminal struct {
 	work    sync.WaitGroup
 	written chan struct{} // closed when all output is in the FIFO
 	closing atomic.Bool
+	patient bool // the FIFO can't grow; used by output only
 	failed  func(stream string, err error)
 }
 
@@ -76,12 +79,45 @@ func (t *Terminal) output() {
 	if t.out == nil {
 		_, err = io.Copy(io.Discard, t.master)
 	} else {
-		err = move(t.master, t.out)
+		err = move(t.master, t.out, t.awaitRoom)
 	}
 	t.report("output", err)
 }
 
-func (t *Terminal) input() { t.report("input", move(t.in, t.master)) }
+func (t *Terminal) input() { t.report("input", move(t.in, t.master, awaitWritable)) }
+
+// awaitRoom waits for room in the stdout FIFO. Once the process has ended, it makes room: the FIFO holds what was in
+// the terminal, for a reader that is slow or away, and outlives this daemon. A terminal holds some 12 KiB
+// (N_TTY_BUF_SIZE and pty_common_install in the kernel), so that doubling the FIFO once is enough. Package fifo leaves
+// room for that: a FIFO of its size may have twice as much without CAP_SYS_RESOURCE. Where the kernel allows no larger
+// FIFO, awaitRoom waits for drainBound.
+func (t *Terminal) awaitRoom(fifo syscall.RawConn) error {
+	err := awaitWritable(fifo)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || t.patient {
+		return err
+	}
+	if grow(fifo) {
+		return nil
+	}
+	t.patient = true
+	if err := t.out.SetWriteDeadline(time.Now().Add(drainBound)); err != nil {
+		return err
+	}
+	return awaitWritable(fifo)
+}
+
+// grow doubles a FIFO, and reports whether the kernel's limits allowed that: see pipe(7).
+func grow(fifo syscall.RawConn) (grown bool) {
+	err := fifo.Control(func(fd uintptr) {
+		size, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0)
+		if err != nil || size >= largest {
+			return
+		}
+		_, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 2*size)
+		grown = err == nil
+	})
+	return err == nil && grown
+}
 
 // report passes an error on that isn't one of the ways in which a stream ends.
 func (t *Terminal) report(stream string, err error) {
@@ -117,10 +153,11 @@ func (t *Terminal) CloseInput() error {
 	return finish(t.in)
 }
 
-// Drain waits until all that the ended process wrote is in the FIFO, at most drainBound if that is full.
+// Drain waits until all that the ended process wrote is in the FIFO. If the FIFO is full and can't grow, Drain waits
+// for drainBound at most.
 func (t *Terminal) Drain() {
 	if t.out != nil {
-		t.out.SetWriteDeadline(time.Now().Add(drainBound)) // can only fail once closed, and then there is nothing to bound
+		t.out.SetWriteDeadline(pastDeadline) // can only fail once closed, and then there is nothing to bound
 	}
 	if finish(t.master) == nil {
 		<-t.written
