@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
@@ -47,10 +48,6 @@ type Options struct {
 	// identifier of containerd: letters and digits with single '.', '_' or '-'
 	// between them.
 	Namespace string
-	// CopiesOutput says that the daemon copies the output of processes into the
-	// FIFOs. It must be true for containerd, whose shims do so, and false for
-	// runtimed.
-	CopiesOutput bool
 	// MaxMessage is the size of the largest message in either direction, in bytes. 0
 	// is 64 MiB.
 	MaxMessage int
@@ -79,6 +76,7 @@ type Daemon struct {
 	health        grpc_health_v1.HealthClient
 	introspection introspectionapi.IntrospectionClient
 	gates         pauseGates
+	isRuntimed    atomic.Bool // by the daemon's last answer to ask
 }
 
 // New connects to a daemon and asks for its version. ctx bounds that and nothing after
@@ -108,7 +106,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		health:        grpc_health_v1.NewHealthClient(conn),
 		introspection: introspectionapi.NewIntrospectionClient(conn),
 	}
-	if _, err := d.version.Version(ctx, &emptypb.Empty{}, grpc.WaitForReady(true)); err != nil {
+	if _, err := d.ask(ctx, grpc.WaitForReady(true)); err != nil {
 		return nil, errors.Join(fmt.Errorf("no answer from the runtime daemon at %q: %w: %w", o.Address,
 			errdefs.ErrUnavailable, err), conn.Close())
 	}
@@ -170,21 +168,35 @@ func traced(ctx context.Context) context.Context {
 // Close closes the connection, and ends all calls that are in progress.
 func (d *Daemon) Close() error { return d.conn.Close() }
 
-// CopiesOutput returns Options.CopiesOutput.
-func (d *Daemon) CopiesOutput() bool { return d.options.CopiesOutput }
+// runtimedRevision is the revision in the answer of runtimed, of every release, to a request for its version.
+const runtimedRevision = "engine-lite-runtimed"
 
-// Version returns the daemon's version. The API has no name: it is "containerd" if
-// Options.CopiesOutput is set, else "runtimed".
+// ask asks the daemon for its version, and notes whether the daemon is runtimed.
+func (d *Daemon) ask(ctx context.Context, opts ...grpc.CallOption) (version string, err error) {
+	v, err := d.version.Version(ctx, &emptypb.Empty{}, opts...)
+	if err != nil {
+		return "", err
+	}
+	d.isRuntimed.Store(v.Revision == runtimedRevision)
+	return v.Version, nil
+}
+
+// CopiesOutput is false for a daemon that says it is runtimed. Any other daemon counts as a containerd: if such a daemon
+// doesn't copy the output, nothing is lost. The daemon says it in New, and again in each Subscribe and Version. So if
+// another daemon serves at the address after a lost connection, CopiesOutput is right as soon as the client has
+// subscribed again.
+func (d *Daemon) CopiesOutput() bool { return !d.isRuntimed.Load() }
+
+// Version returns the daemon's name and version. The name is "runtimed", or "containerd" for any other daemon.
 func (d *Daemon) Version(ctx context.Context) (name, version string, err error) {
-	v, err := d.version.Version(ctx, &emptypb.Empty{})
+	version, err = d.ask(ctx)
 	if err != nil {
 		return "", "", err
 	}
-	name = "runtimed"
-	if d.options.CopiesOutput {
-		name = "containerd"
+	if d.CopiesOutput() {
+		return "containerd", version, nil
 	}
-	return name, v.Version, nil
+	return "runtimed", version, nil
 }
 
 // DefaultRuntime returns the path, on the daemon's machine, of the OCI runtime of containers that name none. It is

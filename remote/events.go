@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
@@ -11,14 +12,24 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
+// askTimeout bounds a Subscribe at a daemon that doesn't answer.
+const askTimeout = 10 * time.Second
+
 // Subscribe starts a stream of the events of this namespace's tasks. ctx bounds the
 // whole subscription. containerd doesn't report when the subscription has begun, so an
-// event that happens just after Subscribe may be missing.
+// event that happens just after Subscribe may be missing. Subscribe also asks which
+// daemon serves, see CopiesOutput.
 func (d *Daemon) Subscribe(ctx context.Context) (libcontainerd.Subscription, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stream, err := d.events.Subscribe(ctx, &eventsapi.SubscribeRequest{
 		Filters: []string{fmt.Sprintf("namespace==%s,topic~=|^/tasks/|", d.options.Namespace)},
 	})
+	if err == nil {
+		// The stream is there before the question. If another daemon answers than has the stream, the stream has ended.
+		asking, done := context.WithTimeout(ctx, askTimeout)
+		_, err = d.ask(asking)
+		done()
+	}
 	if err != nil {
 		cancel(nil)
 		return nil, err

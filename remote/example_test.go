@@ -16,7 +16,7 @@ func ExampleNew() {
 		connecting, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		daemon, err := remote.New(connecting, remote.Options{
-			Address: "/run/containerd/containerd.sock", Namespace: "my-engine", CopiesOutput: true,
+			Address: "/run/containerd/containerd.sock", Namespace: "my-engine",
 		})
 		if err != nil {
 			return err
@@ -42,7 +42,7 @@ func ExampleSupervise() {
 		}
 		defer supervisor.Close()
 		daemon, err := remote.New(ctx, remote.Options{
-			Address: supervisor.Address(), Namespace: "my-engine", CopiesOutput: true,
+			Address: supervisor.Address(), Namespace: "my-engine",
 		})
 		if err != nil {
 			return err

@@ -34,6 +34,7 @@ type hostile struct {
 	versionapi.UnimplementedVersionServer
 	tasksapi.UnimplementedTasksServer
 
+	revision   string // of its version
 	trailer    metadata.MD
 	process    *tasktypes.Process
 	list       []*tasktypes.Process
@@ -63,7 +64,7 @@ type hostileContainers struct {
 }
 
 func (h *hostile) Version(context.Context, *emptypb.Empty) (*versionapi.VersionResponse, error) {
-	return &versionapi.VersionResponse{Version: "\x00\n"}, nil
+	return &versionapi.VersionResponse{Version: "\x00\n", Revision: h.revision}, nil
 }
 
 func (h *hostile) answer(ctx context.Context) error {
@@ -142,6 +143,24 @@ func (h *hostile) end(ctx context.Context) error {
 func (h *hostile) serve(t *testing.T) (*Daemon, *grpc.Server) {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "h.sock")
+	server := h.listen(t, address)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d, err := New(ctx, Options{Address: address, Namespace: "n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d, server
+}
+
+// listen serves the daemon at an address until the test ends.
+func (h *hostile) listen(t *testing.T, address string) *grpc.Server {
+	t.Helper()
 	l, err := net.Listen("unix", address)
 	if err != nil {
 		t.Fatal(err)
@@ -159,18 +178,7 @@ func (h *hostile) serve(t *testing.T) (*Daemon, *grpc.Server) {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	d, err := New(ctx, Options{Address: address, Namespace: "n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d, server
+	return server
 }
 
 // TestHostileProcess checks that every answer of a daemon becomes a possible Task: with a

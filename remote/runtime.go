@@ -70,7 +70,7 @@ func (d *Daemon) labels(r libcontainerd.Record) (map[string]string, error) {
 				errdefs.ErrInvalidArgument)
 		}
 	}
-	if d.options.CopiesOutput { // containerd
+	if d.CopiesOutput() { // containerd
 		if len(r.RuntimeArgs) > 0 {
 			return nil, fmt.Errorf("containerd has no place for arguments of an OCI runtime (%q): %w", r.RuntimeArgs,
 				errdefs.ErrNotImplemented)

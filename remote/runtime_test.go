@@ -39,7 +39,8 @@ func TestLabels(t *testing.T) {
 			record:  libcontainerd.Record{RuntimeArgs: []string{"--debug"}},
 			refused: errdefs.IsNotImplemented},
 	} {
-		d := &Daemon{options: Options{CopiesOutput: tt.containerd}}
+		d := &Daemon{}
+		d.isRuntimed.Store(!tt.containerd)
 		got, err := d.labels(tt.record)
 		if (tt.refused == nil) != (err == nil) || (tt.refused != nil && !tt.refused(err)) || !maps.Equal(got, tt.want) {
 			t.Errorf("%s: %v, %v", tt.name, got, err)

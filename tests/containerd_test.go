@@ -157,7 +157,7 @@ func (c *privateContainerd) dial(t *testing.T, namespace string) *remote.Daemon 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	d, err := remote.New(ctx, remote.Options{Address: c.address, Namespace: namespace, CopiesOutput: true})
+	d, err := remote.New(ctx, remote.Options{Address: c.address, Namespace: namespace})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, c.log.String())
 	}

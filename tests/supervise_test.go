@@ -224,7 +224,7 @@ func checkForgottenTask(ctx context.Context, t *testing.T, d *remote.Daemon, end
 
 func dialDaemon(ctx context.Context, t *testing.T, address, namespace string) *remote.Daemon {
 	t.Helper()
-	d, err := remote.New(ctx, remote.Options{Address: address, Namespace: namespace, CopiesOutput: true})
+	d, err := remote.New(ctx, remote.Options{Address: address, Namespace: namespace})
 	if err != nil {
 		t.Fatal(err)
 	}

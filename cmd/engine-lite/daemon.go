@@ -32,7 +32,7 @@ func (c *config) containerdDir() string { return filepath.Join(c.run, "container
 // connect returns the runtime daemon and what lets go of it. The keeper has
 // started runtimed; a containerd that is asked for by its binary is started here.
 func (c *config) connect(ctx context.Context) (*remote.Daemon, func() error, error) {
-	options := remote.Options{Address: c.daemonAddress(), Namespace: engine.Namespace, CopiesOutput: c.onContainerd()}
+	options := remote.Options{Address: c.daemonAddress(), Namespace: engine.Namespace}
 	if c.containerdBinary == "" {
 		d, err := remote.New(ctx, options)
 		if err != nil {
