@@ -2,10 +2,10 @@ package libcontainerd
 
 import (
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/engine-lite/engine-lite/internal/commandtext"
 )
 
 // The exit codes of "docker run" and "docker exec" for a process that didn't start.
@@ -39,24 +39,6 @@ func StartExitCode(err error) int {
 	return ExitNotStarted
 }
 
-// An OCI runtime says what is wrong with a command in its text only, and containerd passes the text on as an error
-// without a class. This is the one place that reads such texts. The engine can't find the reason itself: the
-// command is looked up in the container's own mounts, with the rights of the container's user, and both are gone
-// when the create has failed.
-//
-// missingWords and deniedWords count only behind one of commandPrefixes, since the runtimes use the same words for
-// mounts, hooks and namespaces. All are in lower case. TestStartWords has the runtimes produce them.
-var (
-	commandPrefixes = []string{
-		`exec: "`, ": exec /", // runc
-		"executable file `", "open executable: ", // crun
-		"error finding executable ", "failed to load /", // gVisor's runsc
-	}
-	missingWords = []string{"not found in $path", "no such file or directory", "not a directory"}
-	deniedWords  = []string{"permission denied", "is a directory", "exec format error",
-		"operation not permitted"} // crun, of a directory
-)
-
 // notStarted makes a StartError of the daemon's error; nil for nil.
 func notStarted(err error) error {
 	if err == nil {
@@ -66,22 +48,12 @@ func notStarted(err error) error {
 	if errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err) {
 		return e // no OCI runtime looked at the command
 	}
-	text := strings.ToLower(err.Error())
-	for _, prefix := range commandPrefixes {
-		_, after, ok := strings.Cut(text, prefix)
-		switch {
-		case !ok:
-		case hasAny(after, missingWords):
-			e.ExitCode = ExitCommandNotFound
-			return e
-		case hasAny(after, deniedWords):
-			e.ExitCode = ExitCommandDenied
-			return e
-		}
+	switch commandtext.Tell(err.Error()) {
+	case commandtext.Missing:
+		e.ExitCode = ExitCommandNotFound
+	case commandtext.Denied:
+		e.ExitCode = ExitCommandDenied
+	case commandtext.Other:
 	}
 	return e
-}
-
-func hasAny(text string, words []string) bool {
-	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

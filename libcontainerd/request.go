@@ -13,15 +13,19 @@ import (
 // lastSignal is SIGRTMAX, the largest signal of Linux, see signal(7).
 const lastSignal = 64
 
-// Signal sends sig, 1 to 64, to a process that runs, and doesn't wait for an exit.
+// Signal sends sig, 1 to 64, to a process that runs, and doesn't wait for an exit. SIGKILL to the init process of a
+// paused container resumes the container, so that it dies at once with every daemon; EventResumed may be delivered
+// before the exit then. Other signals, and signals to execs, take effect at the latest when the container is resumed.
 //
 // Errors: InvalidArgument for another number; FailedPrecondition if the container or the process doesn't run;
-// NotFound for an exec that the container doesn't have, or if the process has just exited.
+// NotFound for an exec that the container doesn't have, or if the process has just exited. If a container that was sent
+// SIGKILL could not be resumed, and has not exited within WithExecGrace, the error is that of the resume.
 func (ctr *Container) Signal(ctx context.Context, process string, sig syscall.Signal) error {
 	return ctr.kill(ctx, process, sig, false)
 }
 
-// KillAll sends sig, 1 to 64, to all processes of the container. Errors are those of Signal.
+// KillAll sends sig, 1 to 64, to all processes of the container, as Signal does to the init process. Errors are those
+// of Signal.
 func (ctr *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 	return ctr.kill(ctx, InitProcess, sig, true)
 }
@@ -30,8 +34,12 @@ func (ctr *Container) kill(ctx context.Context, process string, sig syscall.Sign
 	if sig <= 0 || sig > lastSignal {
 		return fmt.Errorf("cannot send signal %d to container %q: %w", int(sig), ctr.id, errdefs.ErrInvalidArgument)
 	}
-	if _, err := ctr.living("signal", process); err != nil {
+	p, err := ctr.living("signal", process)
+	if err != nil {
 		return err
+	}
+	if sig == syscall.SIGKILL && process == InitProcess {
+		return ctr.failed("kill", ctr.killThawed(ctx, p, all))
 	}
 	return ctr.failed("signal", ctr.client.daemon.Kill(ctx, ctr.id, process, sig, all))
 }

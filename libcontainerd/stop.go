@@ -95,7 +95,7 @@ func (ctr *Container) askToExit(ctx context.Context, p *process, o StopOptions) 
 		sig = syscall.SIGTERM
 	}
 	if !o.AskedBefore {
-		if err := ctr.signalToExit(ctx, p, sig, false); err != nil {
+		if err := ignoreNotFound(ctr.signalToExit(ctx, p, sig, false)); err != nil {
 			return err
 		}
 		if err := o.signaled(ctx, sig); err != nil {
@@ -121,7 +121,20 @@ func (ctr *Container) killAndWait(ctx context.Context, p *process) error {
 
 // killProcess sends SIGKILL to p, or to the whole container if p is its init process.
 func (ctr *Container) killProcess(ctx context.Context, p *process) error {
-	return ctr.signalToExit(ctx, p, syscall.SIGKILL, p.id == InitProcess)
+	return ignoreNotFound(ctr.signalToExit(ctx, p, syscall.SIGKILL, p.id == InitProcess))
+}
+
+// killThawed sends SIGKILL to the init process, with all to all processes, and resumes the container if it is paused,
+// see awaitKilled. It is no error if the resume failed since the container has died, as it does with containerd.
+func (ctr *Container) killThawed(ctx context.Context, init *process, all bool) error {
+	if err := ctr.signalToExit(ctx, init, syscall.SIGKILL, all); err != nil {
+		return err
+	}
+	err := ctr.thawOnce(ctx, init)
+	if err == nil || endsWithin(init.live, ctr.client.options.execGrace) {
+		return nil
+	}
+	return err
 }
 
 // awaitKilled waits until the backend has taken the exit of p, which was killed. A container that is paused, or is
@@ -140,10 +153,10 @@ func (ctr *Container) awaitKilled(ctx context.Context, p *process) error {
 // as gVisor's below containerd, is resumed before the signal and not after it. If the signal failed because p had
 // just exited, that is no error, whatever the daemon's error is.
 func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.Signal, all bool) error {
-	kill := func() error { return ignoreNotFound(ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all)) }
+	kill := func() error { return ctr.client.daemon.Kill(ctx, ctr.id, p.id, sig, all) }
 	err := kill()
 	if errdefs.IsUnknown(err) && p.id == InitProcess {
-		ctr.thawOnce(ctx, p)
+		_ = ctr.thawOnce(ctx, p) // whether that helped shows with the signal that follows
 		err = kill()
 	}
 	if errdefs.IsUnknown(err) && endsWithin(p.live, ctr.client.options.execGrace) {
@@ -152,20 +165,23 @@ func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.
 	return err
 }
 
-// thawOnce resumes a container once. If a pause or resume is in progress, thawOnce waits for that first.
-func (ctr *Container) thawOnce(ctx context.Context, init *process) {
+// thawOnce resumes a container once, if it is paused. If a pause or resume is in progress, thawOnce waits for that first.
+func (ctr *Container) thawOnce(ctx context.Context, init *process) error {
 	for {
 		status, moved := ctr.watchStatus()
+		if status == StatusPaused {
+			_, err := ctr.thaw(ctx)
+			return err
+		}
 		if status != StatusPausing && status != StatusResuming {
-			_, _ = ctr.thaw(ctx) // whether that helped shows with the signal that follows
-			return
+			return nil
 		}
 		select {
 		case <-moved:
 		case <-init.live.Done():
-			return
+			return nil
 		case <-ctx.Done():
-			return
+			return context.Cause(ctx)
 		}
 	}
 }

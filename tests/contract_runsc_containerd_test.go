@@ -14,7 +14,6 @@ import (
 // beyondRunscShim are the cases that gVisor can't pass below the shims of containerd for
 // runc, of any release.
 var beyondRunscShim = []libcontainerdtest.Without{
-	{Case: "state/killed while paused", Reason: "runsc takes no signal for a paused container"},
 	{Case: "state/pids and stats", Reason: "the shim tells the pids inside of the sandbox"},
 	{Case: "state/command lines", Reason: "the shim tells the pids inside of the sandbox"},
 }

@@ -26,6 +26,7 @@ type operation struct {
 	from []libcontainerd.Status // the statuses that allow it
 	to   libcontainerd.Status   // the status after it; StatusInvalid for no change
 	ends bool                   // the container ends some time after it
+	thaw bool                   // it resumes the container if that is paused
 	// gone says that NotFound is right too: the container may be gone meanwhile.
 	gone bool
 	run  func(e *env, ctr *libcontainerd.Container, caller int) error
@@ -58,11 +59,11 @@ func operations() []operation {
 				_, err := ctr.Exec(e.ctx, "same", e.Process("exit 3"), libcontainerd.StdioConfig{})
 				return err
 			}},
-		{name: "kill", from: alive, ends: true, gone: true,
+		{name: "kill", from: alive, ends: true, thaw: true, gone: true,
 			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 				return ctr.Signal(e.ctx, initProcess, syscall.SIGKILL)
 			}},
-		{name: "kill all", from: alive, ends: true, gone: true,
+		{name: "kill all", from: alive, ends: true, thaw: true, gone: true,
 			run: func(e *env, ctr *libcontainerd.Container, _ int) error {
 				return ctr.KillAll(e.ctx, syscall.SIGKILL)
 			}},
@@ -190,7 +191,9 @@ func (p pair) settle(e *env, ctr *libcontainerd.Container, errs [2]error) error 
 	if len(finals) == 0 {
 		return errors.New("no order of the callers explains the outcome")
 	}
-	if !slices.ContainsFunc(finals, libcontainerd.Status.Alive) {
+	runsOn := slices.Contains(finals, libcontainerd.StatusRunning)
+	if !slices.ContainsFunc(finals, libcontainerd.Status.Alive) ||
+		ctr.Status() == libcontainerd.StatusRunning && !runsOn {
 		// An exit may still be on its way.
 		if _, err := ctr.Wait(e.ctx, initProcess); err != nil && p.in != libcontainerd.StatusCreated &&
 			!errdefs.IsNotFound(err) {
@@ -250,6 +253,9 @@ func (op operation) apply(states []outcome) []outcome {
 		}
 		if op.to != libcontainerd.StatusInvalid {
 			s.status = op.to
+		}
+		if op.thaw && s.status == libcontainerd.StatusPaused {
+			s.status = libcontainerd.StatusRunning
 		}
 		if op.to == libcontainerd.StatusDeleted {
 			s.dying = false

@@ -3,6 +3,7 @@ package libcontainerdtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,7 @@ var stateCases = []contractCase{
 	{name: "state/start of a running one", run: startRunning},
 	{name: "state/pause and resume", run: pauseResume},
 	{name: "state/killed while paused", run: killPaused},
+	{name: "state/killed while paused, and the resume fails", faults: true, run: killPausedInVain},
 	{name: "state/force deleted while paused", run: deletePaused},
 	{name: "state/pids and stats", run: pidsStats},
 	{name: "state/command lines", run: commandLines},
@@ -69,13 +71,34 @@ func pauseResume(e *env) {
 	e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed)
 }
 
+// kills are the two requests that kill a whole container.
+var kills = []func(*env, *libcontainerd.Container) error{
+	func(e *env, c *libcontainerd.Container) error { return c.Signal(e.ctx, initProcess, syscall.SIGKILL) },
+	func(e *env, c *libcontainerd.Container) error { return c.KillAll(e.ctx, syscall.SIGKILL) },
+}
+
 func killPaused(e *env) {
-	ctr := e.started("sleep 1000")
-	e.must(ctr.Pause(e.ctx))
-	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGKILL))
-	// A frozen process may take the signal only when it is resumed. If the process has exited, the resume fails.
-	_ = ctr.Resume(e.ctx)
-	e.exits(ctr, initProcess, 137)
+	for _, kill := range kills {
+		ctr := e.started("sleep 1000")
+		e.must(ctr.Pause(e.ctx))
+		e.must(kill(e, ctr))
+		e.exits(ctr, initProcess, 137)
+	}
+}
+
+// killPausedInVain has a resume fail that follows a kill. The caller is told, and kills again.
+func killPausedInVain(e *env) {
+	for _, kill := range kills {
+		ctr := e.started("sleep 1000")
+		e.must(ctr.Pause(e.ctx))
+		e.Fake.Fail("Resume", 1, Fault{Err: fmt.Errorf("cannot thaw: %w", errdefs.ErrUnknown)})
+		e.refused(kill(e, ctr), errdefs.IsUnknown)
+		e.status(ctr, libcontainerd.StatusPaused)
+		e.must(kill(e, ctr))
+		e.exits(ctr, initProcess, 137)
+		e.wantEvents(ctr, libcontainerd.EventStart, libcontainerd.EventPaused, libcontainerd.EventResumed,
+			libcontainerd.EventExit)
+	}
 }
 
 func deletePaused(e *env) {

@@ -120,8 +120,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 }
 
 // signal sends a signal and commits its event. A frozen container is thawed after a signal that is to end it, which the
-// container could not follow otherwise. The container may have ended before that: the exit says whether the signal
-// arrived.
+// container could not follow otherwise; the client layer does that after SIGKILL. The container may have ended before
+// that: the exit says whether the signal arrived.
 func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error {
 	ctr, err := o.Live()
 	if err != nil {
@@ -132,7 +132,7 @@ func (e *Engine) signal(ctx context.Context, o *task, sig syscall.Signal) error 
 	if err := ctr.Signal(ctx, libcontainerd.InitProcess, sig); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if r = o.Record(); r.Status == record.StatusPaused && endsContainer(sig, r) {
+	if r = o.Record(); sig != syscall.SIGKILL && r.Status == record.StatusPaused && endsContainer(sig, r) {
 		if err := ctr.Resume(ctx); err != nil {
 			log.WithError(err).WithField("container", o.ID).Debug(
 				"cannot resume a paused container after the signal that is to end it")
