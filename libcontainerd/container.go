@@ -16,6 +16,8 @@ type Container struct {
 	client  *Client
 	id      string
 	options CreateOptions
+	// terminal is the spec's. It is nil if the container was restored without a process.
+	terminal *bool
 
 	sweeping chan struct{} // holds one item while leftovers are deleted
 

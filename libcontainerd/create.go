@@ -82,6 +82,7 @@ func (c *Client) Create(ctx context.Context, id string, spec *specs.Spec, opts C
 		return nil, fmt.Errorf("cannot create container %q: %w", id, err)
 	}
 	ctr := newContainer(c, id, opts)
+	ctr.terminal = new(spec.Process.Terminal)
 	ctr.rec.transition(StatusCreated)
 	c.add(ctr)
 	return ctr, nil

@@ -44,10 +44,16 @@ func (ctr *Container) kill(ctx context.Context, process string, sig syscall.Sign
 	return ctr.failed("signal", ctr.client.daemon.Kill(ctx, ctr.id, process, sig, all))
 }
 
-// Resize sets the size of a process's terminal, in characters. Errors are those of Signal, and the daemon's.
+// Resize sets the size of a process's terminal, in characters. Errors are those of Signal, FailedPrecondition for a
+// process without a terminal, and the daemon's.
 func (ctr *Container) Resize(ctx context.Context, process string, width, height uint32) error {
-	if _, err := ctr.living("resize", process); err != nil {
+	p, err := ctr.living("resize", process)
+	if err != nil {
 		return err
+	}
+	if !p.config.Terminal {
+		return fmt.Errorf("cannot resize process %q of container %q: it has no terminal: %w",
+			process, ctr.id, errdefs.ErrFailedPrecondition)
 	}
 	return ctr.failed("resize", ctr.client.daemon.Resize(ctx, ctr.id, process, width, height))
 }

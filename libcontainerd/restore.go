@@ -197,7 +197,7 @@ func (ctr *Container) restoreProcesses(ctx context.Context, opts RestoreOptions)
 	if opts.Exit != nil {
 		init.endFound(*opts.Exit)
 	}
-	ctr.rec.init = init
+	ctr.rec.init, ctr.terminal = init, new(opts.Stdio.Terminal)
 	ctr.rec.leftovers = nil
 	for _, e := range opts.Execs {
 		if e.Pid == 0 {

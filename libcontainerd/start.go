@@ -27,8 +27,9 @@ type StartOptions struct {
 // unknown to the next client, if the backend keeps what it takes. So a callback of the backend must not call Start for
 // its own container: the event would wait for the callback.
 //
-// Errors: FailedPrecondition in any other status; those of Stdio.Create and of AttachStreams; a StartError with the
-// daemon's class and text; the cause of ctx. After an error nothing is left of the start, and the container has the
+// Errors: InvalidArgument if the spec and opts differ in their terminal (after a Restore without a Pid the client doesn't
+// know the spec, and the daemon may refuse it); FailedPrecondition in any other status; those of Stdio.Create and of
+// AttachStreams; a StartError with the daemon's class and text; the cause of ctx. After an error nothing is left of the start, and the container has the
 // status that it had before, with one exception: if ctx ends, or the client shuts down, while the backend has not taken
 // the event, the container runs on, and Start returns the pid with an error that wraps ErrNotTaken. The event is
 // delivered later. If the client shuts down before, the next client deletes the task, unless it is told to keep it. The
@@ -49,6 +50,9 @@ func (ctr *Container) start(ctx context.Context, opts StartOptions) (_ *process,
 		if err := checkRestored(opts.Checkpoint); err != nil {
 			return nil, ctr.failed("start", err)
 		}
+	}
+	if err := opts.Stdio.matches(ctr.terminal); err != nil {
+		return nil, ctr.failed("start", err)
 	}
 	p, was, err := ctr.beginStart(ctx, opts.Stdio)
 	if err != nil {
@@ -292,7 +296,8 @@ func (ctr *Container) startFailed(p *process, was before, why error) {
 // the client shuts down, before that, the exec runs on, and Exec returns the pid with an error that wraps ErrNotTaken.
 // A callback of the backend must not call Exec for its own container.
 //
-// Errors: InvalidArgument for an execID that doesn't pass CheckID, or a spec without arguments; AlreadyExists for
+// Errors: InvalidArgument for an execID that doesn't pass CheckID, a spec without arguments, or another terminal in
+// cfg than in spec; AlreadyExists for
 // the id of an exec that runs or is among the last 128 that exited; FailedPrecondition unless the container runs; a
 // StartError with the daemon's class and text; the cause of ctx. After an error nothing is left of the exec, and no
 // exit of it is delivered.
@@ -375,6 +380,9 @@ func (ctr *Container) beginExec(ctx context.Context, execID string, spec *specs.
 	if spec == nil || len(spec.Args) == 0 {
 		return nil, fmt.Errorf("exec %q in container %q has no arguments: %w",
 			execID, ctr.id, errdefs.ErrInvalidArgument)
+	}
+	if err := cfg.matches(&spec.Terminal); err != nil {
+		return nil, ctr.failed("exec in", err)
 	}
 	ctr.mu.Lock()
 	defer ctr.mu.Unlock()

@@ -2,13 +2,16 @@ package libcontainerd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
+
+	"github.com/containerd/errdefs"
 )
 
 // StdioConfig says which streams a process has. Its JSON form may be stored.
 type StdioConfig struct {
-	// Terminal joins stdout and stderr into one stream.
+	// Terminal joins stdout and stderr into one stream. It must be the same as Terminal in the process's spec.
 	Terminal bool `json:"terminal,omitempty"`
 	// Stdin asks for a standard input; without it the process reads /dev/null.
 	Stdin bool `json:"stdin,omitempty"`
@@ -17,6 +20,15 @@ type StdioConfig struct {
 	// UID and GID are the owner of the FIFOs. 0 and 0 stand for those of CreateOptions.
 	UID uint32 `json:"uid,omitempty"`
 	GID uint32 `json:"gid,omitempty"`
+}
+
+// matches returns InvalidArgument if the terminal in the process's spec, unless it is nil, differs.
+func (c StdioConfig) matches(terminal *bool) error {
+	if terminal == nil || c.Terminal == *terminal {
+		return nil
+	}
+	return fmt.Errorf("the spec has terminal %v, and StdioConfig has %v: %w", *terminal, c.Terminal,
+		errdefs.ErrInvalidArgument)
 }
 
 // StreamsConfig is what the client asks of a Stdio: the streams of one process.

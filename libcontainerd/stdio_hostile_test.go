@@ -111,7 +111,7 @@ func FuzzIDs(f *testing.F) {
 			}
 			return
 		}
-		if dir != "/r/"+container+"/"+process || filepath.Clean(dir) != dir || len(dir) > 3+2*longestID {
+		if dir != "/r/"+container+"/"+process || filepath.Clean(dir) != dir || len(dir) > 3+2*longestOfIDs {
 			t.Fatalf("%q and %q made %q", container, process, dir)
 		}
 		if err := checkExecID(container, process); (err == nil) == (process == InitProcess || process == container) {

@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -24,10 +22,6 @@ func TestUpgrade(t *testing.T) {
 	e := newEngine(t, r.dial(t, "upgrade"))
 	onTerminal := groups.place(scriptSpec(rootfs, "stty -echo; while read x; do echo got $x; done; exit 3"))
 	onTerminal.Process.Terminal = true
-	onTerminal.Mounts = append(onTerminal.Mounts, specs.Mount{
-		Destination: "/dev/pts", Type: "devpts", Source: "devpts",
-		Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"},
-	})
 	talks := e.start("talks", onTerminal, libcontainerd.StdioConfig{Stdin: true, Terminal: true})
 	reads := e.start("reads", groups.place(scriptSpec(rootfs, "cat; exit 7")), libcontainerd.StdioConfig{Stdin: true})
 	_, err := reads.Exec(e.ctx, "exec", scriptProcess("sleep 1000"), libcontainerd.StdioConfig{})

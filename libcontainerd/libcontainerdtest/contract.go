@@ -109,7 +109,7 @@ func RunVirtual(t *testing.T, harness func(t *testing.T) Harness) {
 
 func cases() []contractCase {
 	return slices.Concat(runCases, execCases, stdinCases, stateCases, failureCases, eventCases, restoreCases,
-		checkpointCases, stopCases, raceCases, pairCases)
+		checkpointCases, stopCases, terminalCases, raceCases, pairCases)
 }
 
 // caseTimeout bounds a case in real time, virtualCaseTimeout one in virtual time.

@@ -38,9 +38,9 @@ func TestHangDelaysNobodyElse(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			h := &hung{op: op}
 			bubble(t, func(tap *Tap) { h.blocked = make(chan struct{}); tap.Before = h.before }, func(e *env) {
-				stuck := e.create("cat; sleep 1000000")
+				stuck := e.createTerminal("cat; sleep 1000000", true)
 				if op != "CreateTask" && op != "DeleteContainer" {
-					e.start(stuck, libcontainerd.StdioConfig{Stdin: true})
+					e.start(stuck, libcontainerd.StdioConfig{Stdin: true, Terminal: true})
 					e.exec(stuck, "e9", "sleep 1000000", libcontainerd.StdioConfig{Stdin: true})
 				}
 				if op == "Resume" {
@@ -61,7 +61,7 @@ func TestHangDelaysNobodyElse(t *testing.T) {
 	}
 }
 
-// requestsByCall has requests that make a call, by the name of the call.
+// requestsByCall has requests that make a call, by the name of the call. The container's spec has a terminal.
 func requestsByCall() map[string]func(context.Context, *env, *libcontainerd.Container) error {
 	type request = func(context.Context, *env, *libcontainerd.Container) error
 	exec := func(ctx context.Context, e *env, ctr *libcontainerd.Container) error {
@@ -73,7 +73,7 @@ func requestsByCall() map[string]func(context.Context, *env, *libcontainerd.Cont
 	}
 	return map[string]request{
 		"CreateTask": func(ctx context.Context, _ *env, ctr *libcontainerd.Container) error {
-			_, err := ctr.Start(ctx, libcontainerd.StartOptions{})
+			_, err := ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{Terminal: true}})
 			return err
 		},
 		"Start": exec, "AddExec": exec, "Wait": exec,
@@ -114,8 +114,8 @@ func (e *env) works(stuck *libcontainerd.Container) {
 		e.Errorf("the stuck container: %v, %v", got, err)
 	}
 	_, _, _, _ = stuck.Status(), stuck.Pid(), stuck.Generation(), stuck.Execs()
-	ctr := e.create("cat; sleep 1000")
-	e.start(ctr, libcontainerd.StdioConfig{Stdin: true})
+	ctr := e.createTerminal("cat; sleep 1000", true)
+	e.start(ctr, libcontainerd.StdioConfig{Stdin: true, Terminal: true})
 	e.exec(ctr, "e1", "cat; exit 4", libcontainerd.StdioConfig{Stdin: true})
 	e.must(ctr.CloseStdin("e1"))
 	e.exits(ctr, "e1", 4)
@@ -130,7 +130,7 @@ func (e *env) works(stuck *libcontainerd.Container) {
 	e.must(ctr.CloseStdin(initProcess))
 	e.must(ctr.Signal(e.ctx, initProcess, syscall.SIGTERM))
 	e.exits(ctr, initProcess, 143)
-	e.start(ctr, libcontainerd.StdioConfig{})
+	e.start(ctr, libcontainerd.StdioConfig{Terminal: true})
 	e.must(ctr.Delete(e.ctx, libcontainerd.DeleteOptions{Force: true}))
 	if took := time.Since(begun); took > 0 {
 		e.Errorf("the other container waited %v", took)

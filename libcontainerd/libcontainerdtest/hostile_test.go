@@ -301,9 +301,9 @@ func TestShutDownDuringStart(t *testing.T) {
 					return err
 				}
 			}, func(e *env) {
-				ctr := e.create("sleep 1000")
+				ctr := e.createTerminal("sleep 1000", true)
 				if op == "AddExec" {
-					e.start(ctr, libcontainerd.StdioConfig{})
+					e.start(ctr, libcontainerd.StdioConfig{Terminal: true})
 				}
 				stop.Store(true)
 				var caller sync.WaitGroup
