@@ -121,7 +121,7 @@ func run(ctx context.Context, dir, containerd string) (err error) {
 		return err
 	}
 	defer hold.Close()
-	daemon, err := remote.New(ctx, remote.Options{Address: address, Namespace: namespace, CopiesOutput: containerd != ""})
+	daemon, err := remote.New(ctx, remote.Options{Address: address, Namespace: namespace})
 	if err != nil {
 		return err
 	}
