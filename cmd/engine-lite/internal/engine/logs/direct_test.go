@@ -151,7 +151,7 @@ func TestDirect(t *testing.T) {
 // gets the rest from the raw file, beginning with the rest of a frame.
 func TestDirectBeyondExit(t *testing.T) {
 	d := newDirectOutput(t, longLimit)
-	want := numbered(0, 30000) // 1 MB: a socket holds less, with the pipe it holds more
+	want := numbered(0, 15000) // 0.5 MB: a socket holds less, with the pipe it holds more
 	d.out.write(t, want)
 	d.stuck()
 	d.err.write(t, "an error")
@@ -194,7 +194,7 @@ func TestDirectStuckClient(t *testing.T) {
 // comes. The second one gets everything from then on, and the first one misses nothing.
 func TestDirectUntilAnotherFollows(t *testing.T) {
 	d := newDirectOutput(t, longLimit)
-	want := numbered(0, 30000)
+	want := numbered(0, 15000)
 	d.out.write(t, want)
 	d.stuck()
 	var live lockedBuffer
@@ -220,7 +220,7 @@ func TestDirectClientGoes(t *testing.T) {
 		"idle, cancelled": func(d *directOutput) { d.cancel() },
 		"idle, closed":    func(d *directOutput) { d.client.Close(); d.out.write(t, "x") },
 		"full, closed": func(d *directOutput) {
-			d.out.write(t, numbered(0, 30000))
+			d.out.write(t, numbered(0, 15000))
 			d.stuck()
 			d.client.Close()
 		},
@@ -250,7 +250,7 @@ func TestDirectClientGoes(t *testing.T) {
 // TestDirectClosed closes an output while it waits for a client whose connection is full.
 func TestDirectClosed(t *testing.T) {
 	d := newDirectOutput(t, longLimit)
-	d.out.write(t, numbered(0, 30000))
+	d.out.write(t, numbered(0, 15000))
 	d.stuck()
 	must(t, errors.Join(d.out.Close(), d.err.Close()))
 	must(t, d.o.Close())
@@ -265,7 +265,7 @@ func TestDirectClosed(t *testing.T) {
 // and its payload. The client notices that the frame is not whole.
 func TestDirectStolenBytes(t *testing.T) {
 	d := newDirectOutput(t, longLimit)
-	d.out.write(t, numbered(0, 30000))
+	d.out.write(t, numbered(0, 15000))
 	d.stuck()
 	thief, err := os.OpenFile(d.out.set.Paths().Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	must(t, err)

@@ -315,7 +315,7 @@ func TestFullDisk(t *testing.T) {
 	for _, err = f.Write(make([]byte, 4096)); err == nil; _, err = f.Write(make([]byte, 4096)) {
 	}
 	must(t, f.Close())
-	want := numbered(0, 20000)
+	want := numbered(0, 15000)
 	s.write(t, want)
 	s.end()
 	select {
