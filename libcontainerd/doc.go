@@ -22,11 +22,9 @@
 //
 // Four terms are used everywhere:
 //
-//   - The init process is a container's first process. Its process id is
-//     [InitProcess]. An exec is a further process that the engine runs in the
-//     container; it has an id of its own.
-//   - A run is the time from one start of a container to the exit of its init
-//     process. Its number is the generation: 1 for the first start.
+//   - The init process is a container's first process. Its process id is [InitProcess]. An exec is a further process
+//     that the engine runs in the container; it has an id of its own.
+//   - A run is the time from a container's start to the exit of its init process. Its number, from 1, is the generation.
 //   - The backend takes an event when Backend.StateChanged returns nil.
 //   - A reconcile is the comparison of the client's records with the daemon.
 //
@@ -50,13 +48,14 @@
 // [Container.Run], [Container.RunExec] and [Client.RunContainer] are these steps and the wait for the exit in one
 // call. [Container.Stop] ends a container and returns its exit. [Container.Checkpoint] writes the state of a
 // running container to a directory, and Start can restore a task from there. Package spool lets several readers read
-// one output.
+// one output. With [FIFO] alone, a process blocks when its output's pipe is full while no engine runs, and output of a
+// process that ends meanwhile may be lost; package heldstdio prevents both.
 //
 // # What an engine stores
 //
-// The record of a container is [RestoreOptions], as JSON if the engine likes. RestoreOptions.Apply brings it up to date with
-// each event; the engine stores it before it returns nil from StateChanged. Start, Exec, Pause, Resume and Wait return
-// when the backend has taken their event. So whatever a caller was told is in the record of the next engine.
+// The record of a container is [RestoreOptions], as JSON if the engine likes. RestoreOptions.Apply brings it up to date
+// with each event; the engine stores it before it returns nil from StateChanged. Start, Exec, Pause, Resume and Wait
+// return when the backend has taken their event. So whatever a caller was told is in the record of the next engine.
 //
 // # How exits are found
 //
@@ -70,8 +69,9 @@
 //
 // # What stays
 //
-// The interfaces that an engine implements don't grow: Backend, Stdio, Streams, Output and Subscription. What comes later
-// is an optional interface, as Drainer, Copier and StreamRemover are today. Daemon may grow, see UnimplementedDaemon.
+// The interfaces that an engine implements don't grow: Backend, Stdio, Streams, Output and Subscription. What comes
+// later is an optional interface, as Drainer, Copier and StreamRemover are today. Daemon may grow, see
+// UnimplementedDaemon.
 // Types with JSON tags may be stored: Event, Exit, CreateOptions, RestoreOptions, RestoreExec, StdioConfig, Mount and
 // RuntimeOptions. A later release adds fields to their form, and changes none. The other types are for one program at a
 // time.
