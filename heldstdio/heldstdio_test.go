@@ -19,7 +19,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// fakeKeeper does what the keeper does: it moves the bytes of a stream that nobody has taken to the end of its raw file.
+// fakeKeeper does what the keeper does: it moves the bytes of a stream that nobody has taken to the end of its raw
+// file.
 type fakeKeeper struct {
 	mu   sync.Mutex
 	held map[string]*hold
@@ -179,8 +180,8 @@ func (r *rig) said(name string) string {
 	return string(text)
 }
 
-// TestOutputSurvives kills engines while a process writes: no byte is lost, none is twice, and a reader goes on where it
-// stood.
+// TestOutputSurvives kills engines while a process writes: no byte is lost, none is twice, and a reader goes on where
+// it stood.
 func TestOutputSurvives(t *testing.T) {
 	r := newRig(t)
 	s, err := r.stdio.Create(t.Context(), config)

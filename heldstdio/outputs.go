@@ -16,8 +16,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd/spool"
 )
 
-// Outputs keeps the outputs of processes in files: DIR/CONTAINER/PROCESS/stdout and stderr. While an engine runs, a spool
-// moves an output into its file. While none runs, the keeper does. Methods may be called from any goroutine.
+// Outputs keeps the outputs of processes in files: DIR/CONTAINER/PROCESS/stdout and stderr. While an engine runs, a
+// spool moves an output into its file. While none runs, the keeper does. Methods may be called from any goroutine.
 type Outputs struct {
 	dir   string
 	bound int64
@@ -37,8 +37,9 @@ type process struct {
 
 var _ Process = (*process)(nil)
 
-// NewOutputs returns the outputs below an absolute directory, which is made when the first one is. It should be one that
-// a reboot does not empty. bound is that of each spool: how many of the latest bytes are kept at least; 0 is its default.
+// NewOutputs returns the outputs below an absolute directory, which is made when the first one is. It should be one
+// that a reboot does not empty. bound is that of each spool: how many of the latest bytes are kept at least; 0 is its
+// default.
 func NewOutputs(dir string, bound int64) *Outputs {
 	return &Outputs{dir: dir, bound: bound, processes: map[string]*process{}}
 }
@@ -50,8 +51,8 @@ func (o *Outputs) path(containerID, processID string) (string, error) {
 	return filepath.Join(o.dir, containerID, processID), nil
 }
 
-// Find is for Stdio.Find. The files of a process that is not restored are new: those of an earlier process with the same
-// ids are removed.
+// Find is for Stdio.Find. The files of a process that is not restored are new: those of an earlier process with the
+// same ids are removed.
 func (o *Outputs) Find(containerID, processID string, restored bool) (Process, error) {
 	dir, err := o.path(containerID, processID)
 	if err != nil {
@@ -114,8 +115,8 @@ func (o *Outputs) find(containerID, processID string) (*process, error) {
 	return p, nil
 }
 
-// Attach is for Backend.AttachStreams: it begins to move the outputs into their files, with goroutines that end with the
-// streams. NotFound for streams that no Stdio with this Find has made.
+// Attach is for Backend.AttachStreams: it begins to move the outputs into their files, with goroutines that end with
+// the streams. NotFound for streams that no Stdio with this Find has made.
 func (o *Outputs) Attach(s libcontainerd.ProcessStreams) error {
 	p, err := o.find(s.ContainerID, s.ProcessID)
 	if err != nil {

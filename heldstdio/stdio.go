@@ -145,8 +145,8 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "stdio"), nil
 }
 
-// RemoveStreams removes the streams of all processes of a container, if Inner can, and releases those that the keeper has
-// held since an earlier engine. That one may have died in the middle of a start, of which nobody knows.
+// RemoveStreams removes the streams of all processes of a container, if Inner can, and releases those that the keeper
+// has held since an earlier engine. That one may have died in the middle of a start, of which nobody knows.
 func (s *Stdio) RemoveStreams(ctx context.Context, containerID string) error {
 	var errs []error
 	if r, ok := s.Inner.(libcontainerd.StreamRemover); ok {

@@ -22,8 +22,9 @@ const (
 	// Process is the name for a pidfd, which is no stream. The keeper's pidfd lets the next engine learn how a process
 	// ended that the keeper does not reap.
 	Process = "process"
-	// StartFIFO is the name for a FIFO that the keeper itself opens for reading. The init process of a created container
-	// waits for a reader (runc's exec.fifo), and fails if its reader goes away. The keeper's stays when a client ends.
+	// StartFIFO is the name for a FIFO that the keeper itself opens for reading. The init process of a created
+	// container waits for a reader (runc's exec.fifo), and fails if its reader goes away. The keeper's stays when a
+	// client ends.
 	StartFIFO = "start-fifo"
 )
 

@@ -28,16 +28,16 @@ const (
 	EventExecAdded EventType = "exec-added"
 	// EventExecStarted: an exec runs.
 	EventExecStarted EventType = "exec-started"
-	// EventStdinClosed: the stdin of a running process is closed. The next client has to know that, see
-	// RestoreOptions. A stdin that was closed before the process ran has no event; EventStart or EventExecStarted says so.
+	// EventStdinClosed: the stdin of a running process is closed. The next client has to know that, see RestoreOptions.
+	// A stdin that was closed before the process ran has no event; EventStart or EventExecStarted says so.
 	EventStdinClosed EventType = "stdin-closed"
 	// EventRestore: Client.Restore took over a container that counts as running.
 	EventRestore EventType = "restore"
 )
 
-// Event is one state change of a container, as a Backend gets it. Its JSON form may be stored: later releases read it. It is
-// not the event that users of an engine see, which is the engine's own: package events has that of engine-lite, with
-// names, labels and a number of the journal. DaemonEvent is a hint of the runtime daemon.
+// Event is one state change of a container, as a Backend gets it. Its JSON form may be stored: later releases read it.
+// It is not the event that users of an engine see, which is the engine's own: package events has that of engine-lite,
+// with names, labels and a number of the journal. DaemonEvent is a hint of the runtime daemon.
 type Event struct {
 	Type        EventType `json:"type"`
 	ContainerID string    `json:"containerId"`
@@ -77,9 +77,9 @@ type Backend interface {
 	// Resume, Wait, Stop, Run or RunExec for the container of the event: they wait for an event of this container, and
 	// the next one comes when StateChanged has returned.
 	//
-	// The backend takes the event by returning nil. An engine that restores its containers stores what it needs for that
-	// first: the generation, the pid and the status (see RestoreOptions). Start, Exec, Pause, Resume and Wait return when
-	// their event is taken, so that nothing that was answered is unknown to the next engine.
+	// The backend takes the event by returning nil. An engine that restores its containers stores what it needs for
+	// that first: the generation, the pid and the status (see RestoreOptions). Start, Exec, Pause, Resume and Wait
+	// return when their event is taken, so that nothing that was answered is unknown to the next engine.
 	//
 	// After an error the client calls StateChanged again, with
 	// growing delays, until the backend takes the event; later events of the same container wait meanwhile. The

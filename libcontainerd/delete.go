@@ -35,7 +35,8 @@ func (ctr *Container) Delete(ctx context.Context, opts DeleteOptions) error {
 	err = ctr.deleteRecord(ctx)
 	if r, ok := ctr.client.stdio.(StreamRemover); ok && err == nil && !ctr.client.options.noClean {
 		if err := r.RemoveStreams(ctx, ctr.id); err != nil {
-			ctr.client.logOf(ctr.id, InitProcess).Warn("cannot remove the streams of a deleted container; they are left", "error", err)
+			ctr.client.logOf(ctr.id, InitProcess).Warn("cannot remove the streams of a deleted container; they are left",
+				"error", err)
 		}
 	}
 	ctr.mu.Lock()

@@ -77,7 +77,8 @@ func awaitClosed(ctx, life context.Context, done <-chan struct{}) error {
 // next client finds the change.
 func (ctr *Container) emitOrHalt(p *process, e Event) {
 	if err := ctr.emit(p, e); err != nil {
-		ctr.client.logOf(ctr.id, p.id).Debug("the client shuts down and does not deliver this change; the next client finds it", "error", err)
+		ctr.client.logOf(ctr.id, p.id).Debug("the client shuts down and does not deliver this change; the next client finds it",
+			"error", err)
 	}
 }
 
@@ -199,7 +200,8 @@ func (c *Client) freeTask(p *process) bool {
 	defer cancel()
 	err := c.destroy(span.Within(ctx, p.request), p.container.id, p.id)
 	if err != nil {
-		c.logOf(p.container.id, p.id).Warn("cannot delete an ended process at the runtime daemon; trying again", "error", err)
+		c.logOf(p.container.id, p.id).Warn("cannot delete an ended process at the runtime daemon; trying again",
+			"error", err)
 	}
 	return err == nil
 }

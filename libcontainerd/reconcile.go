@@ -159,7 +159,8 @@ func (ctr *Container) sweepLeftovers(ctx context.Context, s snapshot, listed boo
 	}
 	ctr.mu.Unlock()
 	if err := ctr.sweepLocked(ctx); err != nil {
-		ctr.client.logOf(ctr.id, InitProcess).Warn("cannot delete the leftover of a failed start at the runtime daemon; trying again later", "error", err)
+		ctr.client.logOf(ctr.id, InitProcess).Warn("cannot delete the leftover of a failed start at the runtime daemon; trying again later",
+			"error", err)
 	}
 }
 
@@ -175,7 +176,8 @@ func (c *Client) ask(ctx context.Context, p *process) {
 	case err == nil && !p.isTask(t):
 		p.endFound(unknownExit(fmt.Sprintf("the runtime daemon has another process, with pid %d", t.Pid)))
 	case err != nil:
-		c.logOf(p.container.id, p.id).Warn("the runtime daemon did not report the state of a process; trying again later", "error", err)
+		c.logOf(p.container.id, p.id).Warn("the runtime daemon did not report the state of a process; trying again later",
+			"error", err)
 	case t.Status == TaskStopped:
 		p.endFound(t.Exit)
 	case s.process == p:

@@ -82,8 +82,8 @@ func (ctr *Container) CloseStdin(process string) error {
 
 // Pause freezes all processes of a running container, and returns when they are frozen and the backend has taken
 // EventPaused. So a callback of the backend must not call Pause for its own container. The error is FailedPrecondition
-// in any other status. It wraps ErrNotTaken if the container is paused, and ctx ended or the client shut down before the
-// backend had taken the event.
+// in any other status. It wraps ErrNotTaken if the container is paused, and ctx ended or the client shut down before
+// the backend had taken the event.
 func (ctr *Container) Pause(ctx context.Context) error {
 	taken, err := ctr.freeze("pause", freezing{StatusRunning, StatusPausing, StatusPaused, EventPaused},
 		func() error { return ctr.client.daemon.Pause(ctx, ctr.id) })
@@ -93,8 +93,8 @@ func (ctr *Container) Pause(ctx context.Context) error {
 	return ctr.awaitFreeze(ctx, "paused", taken)
 }
 
-// Resume lets the processes of a paused container run again, and returns when the backend has taken EventResumed. Errors
-// are those of Pause.
+// Resume lets the processes of a paused container run again, and returns when the backend has taken EventResumed.
+// Errors are those of Pause.
 func (ctr *Container) Resume(ctx context.Context) error {
 	taken, err := ctr.thaw(ctx)
 	if err != nil {

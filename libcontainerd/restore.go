@@ -115,10 +115,10 @@ func (o *RestoreOptions) boundAdded() {
 // no call to the daemon: the processes in opts count as running. Restore opens their streams, hands them to
 // Backend.AttachStreams, and delivers EventRestore if Pid isn't 0.
 //
-// The first reconcile of Run then finds what happened meanwhile, and delivers it as events with Recovered set: the
-// exit of a task that has stopped, or an Unknown exit if the daemon no longer has the task. If the daemon has a
-// task whose start was never delivered (Pid is 0 or differs), the client kills and deletes that task. No answer was lost
-// then: Start returns nil only when the backend has taken EventStart.
+// The first reconcile of Run then finds what happened meanwhile, and delivers it as events with Recovered set: the exit
+// of a task that has stopped, or an Unknown exit if the daemon no longer has the task. If the daemon has a task whose
+// start was never delivered (Pid is 0 or differs), the client kills and deletes that task. No answer was lost then:
+// Start returns nil only when the backend has taken EventStart.
 //
 // Errors: InvalidArgument for an id that doesn't pass CheckID or for opts that contradict each other; AlreadyExists
 // for an id that this client has; those of Stdio.Restore and of AttachStreams. After an error the processes run on,

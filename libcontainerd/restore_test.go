@@ -43,8 +43,8 @@ func full(t *testing.T, v reflect.Value) {
 	}
 }
 
-// TestStoredForms checks that what an engine may store as JSON is the same when it is read, and that its form is that of
-// the first release that promised it. A field may be added to the form, and none may change.
+// TestStoredForms checks that what an engine may store as JSON is the same when it is read, and that its form is that
+// of the first release that promised it. A field may be added to the form, and none may change.
 func TestStoredForms(t *testing.T) {
 	for _, c := range []struct {
 		value, empty any

@@ -27,13 +27,13 @@ type StartOptions struct {
 // unknown to the next client, if the backend keeps what it takes. So a callback of the backend must not call Start for
 // its own container: the event would wait for the callback.
 //
-// Errors: InvalidArgument if the spec and opts differ in their terminal (after a Restore without a Pid the client doesn't
-// know the spec, and the daemon may refuse it); FailedPrecondition in any other status; those of Stdio.Create and of
-// AttachStreams; a StartError with the daemon's class and text; the cause of ctx. After an error nothing is left of the start, and the container has the
-// status that it had before, with one exception: if ctx ends, or the client shuts down, while the backend has not taken
-// the event, the container runs on, and Start returns the pid with an error that wraps ErrNotTaken. The event is
-// delivered later. If the client shuts down before, the next client deletes the task, unless it is told to keep it. The
-// end of ctx after Start has returned changes nothing.
+// Errors: InvalidArgument if the spec and opts differ in their terminal (after a Restore without a Pid the client
+// doesn't know the spec, and the daemon may refuse it); FailedPrecondition in any other status; those of Stdio.Create
+// and of AttachStreams; a StartError with the daemon's class and text; the cause of ctx. After an error nothing is left
+// of the start, and the container has the status that it had before, with one exception: if ctx ends, or the client
+// shuts down, while the backend has not taken the event, the container runs on, and Start returns the pid with an error
+// that wraps ErrNotTaken. The event is delivered later. If the client shuts down before, the next client deletes the
+// task, unless it is told to keep it. The end of ctx after Start has returned changes nothing.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {

@@ -88,8 +88,8 @@ type Streams interface {
 	Close() error
 }
 
-// Output is the engine's end of a process's stdout or stderr. Those of [FIFO] are also a syscall.Conn: the descriptor is a
-// FIFO that is open for reading and writing, and not blocking. Read and Splice wait for bytes. They return io.EOF
+// Output is the engine's end of a process's stdout or stderr. Those of [FIFO] are also a syscall.Conn: the descriptor
+// is a FIFO that is open for reading and writing, and not blocking. Read and Splice wait for bytes. They return io.EOF
 // only after ExitKnown, when the bytes of that moment have been read.
 type Output interface {
 	io.ReadCloser

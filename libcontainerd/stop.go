@@ -165,7 +165,8 @@ func (ctr *Container) signalToExit(ctx context.Context, p *process, sig syscall.
 	return err
 }
 
-// thawOnce resumes a container once, if it is paused. If a pause or resume is in progress, thawOnce waits for that first.
+// thawOnce resumes a container once, if it is paused. If a pause or resume is in progress, thawOnce waits for that
+// first.
 func (ctr *Container) thawOnce(ctx context.Context, init *process) error {
 	for {
 		status, moved := ctr.watchStatus()

@@ -69,7 +69,8 @@ func (ctr *Container) destroyLater(process string) {
 	ctx, cancel := ctr.client.undoing()
 	defer cancel()
 	if err := ctr.client.destroy(ctx, ctr.id, process); err != nil {
-		ctr.client.logOf(ctr.id, process).Warn("cannot delete the process of a failed start at the runtime daemon; trying again later", "error", err)
+		ctr.client.logOf(ctr.id, process).Warn("cannot delete the process of a failed start at the runtime daemon; trying again later",
+			"error", err)
 		ctr.mu.Lock()
 		ctr.rec.addLeftover(process)
 		ctr.mu.Unlock()

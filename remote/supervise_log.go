@@ -113,7 +113,8 @@ type message struct {
 	fields map[string]string
 }
 
-// levels are logrus' names of levels, and what the messages have here. A message that ended containerd is an error here.
+// levels are logrus' names of levels, and what the messages have here. A message that ended containerd is an error
+// here.
 var levels = map[string]slog.Level{
 	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn,
 	"error": slog.LevelError, "fatal": slog.LevelError, "panic": slog.LevelError,

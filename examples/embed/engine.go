@@ -158,8 +158,8 @@ func run(ctx context.Context, dir, containerd string) (err error) {
 	return errors.Join(<-ended, e.outputs.Close())
 }
 
-// restore takes over the containers of the database. It returns those of which nobody was told that they run: a run that
-// was killed half way, and what the daemon has and the database does not. They are to be removed.
+// restore takes over the containers of the database. It returns those of which nobody was told that they run: a run
+// that was killed half way, and what the daemon has and the database does not. They are to be removed.
 func (e *engine) restore(ctx context.Context, daemon libcontainerd.Daemon) (unanswered []string, err error) {
 	known := map[string]container{}
 	err = e.db.View(func(tx *bbolt.Tx) error {

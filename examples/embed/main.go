@@ -2,7 +2,8 @@
 //
 //	embed [--containerd SOCKET] DIR
 //
-// It reads commands from its standard input, a line each, and answers each with a line that begins with "ok" or "error":
+// It reads commands from its standard input, a line each, and answers each with a line that begins with "ok" or
+// "error":
 //
 //	run ID SPEC   runs a container with the OCI spec in the file SPEC, and answers with the pid
 //	wait ID       answers with the exit code of the container's run

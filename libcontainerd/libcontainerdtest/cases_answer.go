@@ -11,8 +11,8 @@ import (
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
-// answeredWhenTaken has the backend refuse the event of each request. A caller with patience is answered when the backend
-// takes the event. One without gets an error that says what holds: the request was done.
+// answeredWhenTaken has the backend refuse the event of each request. A caller with patience is answered when the
+// backend takes the event. One without gets an error that says what holds: the request was done.
 func answeredWhenTaken(e *env) {
 	var refuses atomic.Value // the type of event that is refused
 	refuses.Store(libcontainerd.EventType(""))

@@ -40,8 +40,8 @@ const (
 	ignores = "trap \"\" TERM\necho ready\nsleep 1000"
 )
 
-// stopLate has the context of a stop end when the exit is known already: the exit counts. Again and again, since a choice
-// among two would be right half of the time.
+// stopLate has the context of a stop end when the exit is known already: the exit counts. Again and again, since a
+// choice among two would be right half of the time.
 func stopLate(e *env) {
 	ctr := e.create("exit 5")
 	for range 12 {

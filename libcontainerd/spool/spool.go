@@ -1,7 +1,8 @@
 // Package spool keeps the output of a process for several readers, within a bound.
 //
 // The package is for an engine that embeds package libcontainerd and has several clients attached to one container. The
-// daemon engine-lite does not use it: its output goes to files that also outlive a killed engine, and that its log reads.
+// daemon engine-lite does not use it: its output goes to files that also outlive a killed engine, and that its log
+// reads.
 package spool
 
 import (
@@ -54,9 +55,9 @@ type Spool struct {
 	closed   bool
 }
 
-// New begins to move an output, with a goroutine that ends when the output ends or Close is called. Unless it returns an
-// error, the spool owns the output and opts.File: Close closes both. The error is of class InvalidArgument for no output
-// or a negative bound; else it is the system's, for memory or the file.
+// New begins to move an output, with a goroutine that ends when the output ends or Close is called. Unless it returns
+// an error, the spool owns the output and opts.File: Close closes both. The error is of class InvalidArgument for no
+// output or a negative bound; else it is the system's, for memory or the file.
 func New(o libcontainerd.Output, opts Options) (*Spool, error) {
 	if o == nil || opts.Bound < 0 {
 		return nil, fmt.Errorf("a spool needs an output and a bound: %w", errdefs.ErrInvalidArgument)

@@ -60,8 +60,8 @@ func (p *Process) holdStdin(ctx context.Context, path string) error {
 	return k.Hold(ctx, p.key, keeper.Stdin, hold, nil, keeper.HoldOptions{})
 }
 
-// holdStart lets the keeper read the FIFO of a start, so that the start goes on if this runtimed is killed. With a keeper
-// of an earlier release, which doesn't do that, such a start fails.
+// holdStart lets the keeper read the FIFO of a start, so that the start goes on if this runtimed is killed. With a
+// keeper of an earlier release, which doesn't do that, such a start fails.
 func (p *Process) holdStart(path *os.File) {
 	err := p.task.c.d.keeper.Do(func(ctx context.Context, k *keeper.Client) error {
 		return k.Hold(ctx, p.key, keeper.StartFIFO, path, nil, keeper.HoldOptions{})
