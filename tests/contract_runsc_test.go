@@ -57,11 +57,13 @@ const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
 
 // TestContractOnRunsc runs the client layer's contract suite on runtimed with
 // gVisor, which stands for all runtimes that run containers in a sandbox with a
-// kernel of its own. Only a long run has the races, which take a third of the time.
+// kernel of its own. Only a long run has the races, which take a third of the time, and the cases that depend on the
+// client layer more than on the OCI runtime.
 func TestContractOnRunsc(t *testing.T) {
 	without := beyondRunsc
 	if !long {
-		without = append(slices.Clip(without), libcontainerdtest.Without{Case: "race/", Reason: "runs in long runs"})
+		without = append(slices.Clip(without), ofTheClient...)
+		without = append(without, libcontainerdtest.Without{Case: "race/", Reason: "runs in long runs"})
 	}
 	if os.Getenv(beyondRunscToo) != "" {
 		without = nil

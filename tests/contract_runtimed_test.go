@@ -19,6 +19,13 @@ import (
 var withoutUnified = []string{"unshare", "-m", "sh", "-c",
 	`if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"`, "sh"}
 
+// ofTheClient are the cases that depend on the client layer more than on the OCI runtime.
+var ofTheClient = []libcontainerdtest.Without{
+	{Case: "event/", Reason: "runs with runc, and in long runs"},
+	{Case: "restore/", Reason: "runs with runc, and in long runs"},
+	{Case: "failure/", Reason: "runs with runc, and in long runs"},
+}
+
 // TestContractOnRuntimed runs the client layer's contract suite on runtimed,
 // with each OCI runtime.
 func TestContractOnRuntimed(t *testing.T) {
@@ -33,6 +40,9 @@ func TestContractOnRuntimed(t *testing.T) {
 		{"crun", withoutUnified,
 			[]libcontainerdtest.Without{{Case: "checkpoint/", Reason: "Debian's crun is built without CRIU"}}},
 	} {
+		if !long && c.ociRuntime != "runc" {
+			c.without = append(c.without, ofTheClient...)
+		}
 		t.Run(c.ociRuntime, func(t *testing.T) {
 			runContract(t, startRuntimed(t, programs, c.ociRuntime, c.wrap...), rootfs, libcontainerd.CreateOptions{},
 				c.without...)

@@ -22,7 +22,7 @@ func TestContractOnContainerd(t *testing.T) {
 	eachContainerd(t, func(t *testing.T, release containerdRelease) {
 		var without []libcontainerdtest.Without
 		if !long && release.version == "1.6" {
-			for _, group := range []string{"run/", "stdin/", "failure/", "race/", "checkpoint/", "exec/", "stop/"} {
+			for _, group := range []string{"run/", "stdin/", "failure/", "race/", "checkpoint/", "exec/", "stop/", "terminal/"} {
 				without = append(without, libcontainerdtest.Without{Case: group, Reason: "runs on 2.4, and on 1.6 in long runs"})
 			}
 		}

@@ -82,6 +82,7 @@ func (e *exampleEngine) ok(command string) string {
 // TestEmbedExample kills the example of an engine again and again, on both runtime daemons, and the daemon too: it knows
 // every exit that it was asked for, and has every line of output once.
 func TestEmbedExample(t *testing.T) {
+	t.Parallel()
 	if text, err := os.ReadFile("../examples/embed/engine.go"); err != nil || strings.Count(string(text), "\n") > 250 {
 		t.Errorf("the engine has more than 250 lines, or is not there: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 // does: without the network, and with sums from the module cache alone. The program runs a container and stops its
 // keeper.
 func TestOneProgram(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "one-") // short: a socket's path may have 108 bytes
 	if err != nil {
 		t.Fatal(err)
