@@ -20,6 +20,7 @@ const lateWords = 50 * time.Millisecond
 
 // child is one run of runtimed.
 type child struct {
+	argv   []string
 	pid    int           // 0 if it could not be started
 	err    error         // why it could not be started
 	gone   chan struct{} // closed when it has ended; status is set then
@@ -56,7 +57,7 @@ func (c *child) end() *wire.End {
 // fork starts a child in a session of its own. os/exec is not used: it would wait for the child, and only the reaper
 // may. The child's output goes to the log, or without one into a pipe.
 func fork(argv []string, logPath string) (*child, error) {
-	c := &child{gone: make(chan struct{})}
+	c := &child{argv: argv, gone: make(chan struct{})}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return c, err

@@ -181,8 +181,8 @@ func (s *supervisor) state() (*wire.Runtimed, bool, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &wire.Runtimed{Argv: s.argv, Last: s.last}
-	if s.child != nil {
-		r.Pid, r.Serving = s.child.pid, s.child.serving
+	if s.child != nil { // while it replaces another one, its command line is not the kept one yet
+		r.Argv, r.Pid, r.Serving = s.child.argv, s.child.pid, s.child.serving
 	}
 	hopeless := s.last != nil && (s.last.Code < 0 || s.last.Code == wrongCommandLine)
 	r.Failing = r.Pid == 0 && (s.failed >= failedStarts || s.failed > 0 && hopeless)
