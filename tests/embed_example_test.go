@@ -103,6 +103,8 @@ func TestEmbedExample(t *testing.T) {
 	t.Run("containerd", func(t *testing.T) {
 		releases := containerds(t)
 		c := startContainerd(t, releases[len(releases)-1])
+		// containerd ends the shim of a create whose caller died on its own time.
+		t.Cleanup(func() { await(t, "all shims end", func() bool { return len(shimsOf(c.address)) == 0 }) })
 		runEmbedExample(t, program, []string{"--containerd", c.address}, func(string) {
 			c.kill(t)
 			c.start(t)
