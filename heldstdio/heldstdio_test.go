@@ -306,6 +306,35 @@ func TestHalfStarted(t *testing.T) {
 	}
 }
 
+// full is an output that no disk takes.
+type full struct{ libcontainerd.Output }
+
+func (full) Splice(*os.File, int64, int) (int64, error) { return 0, unix.ENOSPC }
+
+type fullStreams struct{ libcontainerd.Streams }
+
+func (s fullStreams) Stdout() libcontainerd.Output { return full{s.Streams.Stdout()} }
+
+// TestFullDisk has a disk that takes no output: who drains is told, and the streams are left to the next engine.
+func TestFullDisk(t *testing.T) {
+	r := newRig(t)
+	s, err := r.stdio.Create(t.Context(), config)
+	r.must(err)
+	r.attach(fullStreams{s}, false)
+	s.ExitKnown()
+	if err := r.outputs.Drain(t.Context(), config.ContainerID, config.ProcessID); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("drain: %v", err)
+	}
+	r.end()
+	r.must(s.Close())
+	if held, _ := r.keeper.List(t.Context()); len(held) != 2 {
+		t.Errorf("the keeper has %v", held)
+	}
+	if err := r.outputs.Remove(config.ContainerID, ""); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("removal: %v", err)
+	}
+}
+
 // TestStreamsAreGone restores a process whose FIFOs were removed, as by a reboot.
 func TestStreamsAreGone(t *testing.T) {
 	r := newRig(t)

@@ -91,13 +91,16 @@ func (p *process) Raw(name string) (*os.File, error) {
 // Created does nothing: the spools read from the beginning.
 func (p *process) Created() {}
 
-// Unread says whether a spool has not come to the end of its output.
+// Unread says whether a spool has not come to the end of its output, or has broken before.
 func (p *process) Unread() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.spools {
 		select {
 		case <-s.Done():
+			if s.Err() != nil {
+				return true
+			}
 		default:
 			return true
 		}
@@ -141,7 +144,8 @@ func (o *Outputs) Attach(s libcontainerd.ProcessStreams) error {
 	return nil
 }
 
-// Drain is for Drainer.DrainStreams: it waits until all output of an ended process is in the files, or ctx ends.
+// Drain is for Drainer.DrainStreams: it waits until all output of an ended process is in the files, or ctx ends. It
+// fails with what has kept a file from taking the output, such as a full disk.
 func (o *Outputs) Drain(ctx context.Context, containerID, processID string) error {
 	p, err := o.find(containerID, processID)
 	if err != nil {
@@ -154,7 +158,11 @@ func (o *Outputs) Drain(ctx context.Context, containerID, processID string) erro
 	}
 	p.mu.Unlock()
 	for _, s := range moved {
-		if err := await.Closed(ctx, s.Done()); err != nil {
+		err := await.Closed(ctx, s.Done())
+		if err == nil {
+			err = s.Err()
+		}
+		if err != nil {
 			return fmt.Errorf("waiting for the output of process %q of container %q: %w", processID, containerID, err)
 		}
 	}

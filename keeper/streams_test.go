@@ -234,15 +234,7 @@ func TestHoldRefusals(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 		return f
 	}
-	path := filepath.Join(t.TempDir(), "path")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	pinned, err := os.OpenFile(path, unix.O_PATH, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pinned.Close()
+	_, pinned := pinnedFIFO(t)
 	if err := c.Hold(t.Context(), "c1/init", Stdout, fifo, raw, HoldOptions{Taken: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -287,10 +279,10 @@ func TestHoldRefusals(t *testing.T) {
 	}
 }
 
-// TestStartFIFO: a writer that waits for a reader goes on with the keeper's, also when the client is gone.
-func TestStartFIFO(t *testing.T) {
-	k := startKeeper(t, t.TempDir())
-	path := filepath.Join(t.TempDir(), "exec.fifo")
+// pinnedFIFO makes a FIFO, and opens it with O_PATH.
+func pinnedFIFO(t *testing.T) (path string, pinned *os.File) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +290,14 @@ func TestStartFIFO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pinned.Close()
+	t.Cleanup(func() { pinned.Close() })
+	return path, pinned
+}
+
+// TestStartFIFO: a writer that waits for a reader goes on with the keeper's, also when the client is gone.
+func TestStartFIFO(t *testing.T) {
+	k := startKeeper(t, t.TempDir())
+	path, pinned := pinnedFIFO(t)
 	first := k.dial(t)
 	before := k.fds(t)
 	if err := first.Hold(t.Context(), "c1/init", StartFIFO, pinned, nil, HoldOptions{}); err != nil {

@@ -33,7 +33,7 @@ type StartOptions struct {
 // of the start, and the container has the status that it had before, with one exception: if ctx ends, or the client
 // shuts down, while the backend has not taken the event, the container runs on, and Start returns the pid with an error
 // that wraps ErrNotTaken. The event is delivered later. If the client shuts down before, the next client deletes the
-// task, unless it is told to keep it. The end of ctx after Start has returned changes nothing.
+// task: it is restored without the pid. The end of ctx after Start has returned changes nothing.
 func (ctr *Container) Start(ctx context.Context, opts StartOptions) (pid int, err error) {
 	p, err := ctr.start(ctx, opts)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/containerd/errdefs"
 )
 
 func TestParseBoot(t *testing.T) {
@@ -31,4 +33,27 @@ func FuzzParseStartTime(f *testing.F) {
 			t.Errorf("start time %d is nowhere in it", start)
 		}
 	})
+}
+
+func TestParent(t *testing.T) {
+	if parent, zombie, err := Parent(os.Getpid()); parent != os.Getppid() || zombie || err != nil {
+		t.Errorf("parent %d, zombie %t, %v", parent, zombie, err)
+	}
+	if _, _, err := Parent(1 << 30); !errdefs.IsNotFound(err) {
+		t.Errorf("no process: %v", err)
+	}
+	for text, want := range map[string]struct {
+		parent int
+		zombie bool
+	}{"7 (a) S 2 (b)) Z 5 6": {5, true}, "7 (sh) S 12 1": {12, false}} {
+		if parent, zombie, err := parseParent([]byte(text)); parent != want.parent || zombie != want.zombie || err != nil {
+			t.Errorf("%q: %d, %t, %v", text, parent, zombie, err)
+		}
+	}
+}
+
+func FuzzParseParent(f *testing.F) {
+	f.Add([]byte("7 (a) S 2 (b)) Z 5 6"))
+	f.Add([]byte("(x) S"))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _, _ = parseParent(data) })
 }

@@ -154,6 +154,17 @@ func (s *Spool) Kept() (from, to int64) {
 // have all of it.
 func (s *Spool) Done() <-chan struct{} { return s.done }
 
+// Err returns the error with which the output broke before its end, such as that of a full disk; nil while the output
+// goes on, at its end, and after it was closed. What comes after that is in no file.
+func (s *Spool) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.end, io.EOF) || errors.Is(s.end, os.ErrClosed) {
+		return nil
+	}
+	return s.end
+}
+
 // Close closes the output and the file, ends all readers, and waits for the goroutine. It returns the error with
 // which the output broke before its end, and errors of closing. A second Close does nothing and returns nil.
 func (s *Spool) Close() error {
@@ -162,16 +173,12 @@ func (s *Spool) Close() error {
 	s.mu.Lock()
 	already := s.closed
 	s.closed = true
-	end := s.end
 	s.mu.Unlock()
 	s.changed.Broadcast()
 	if already {
 		return nil
 	}
-	if errors.Is(end, io.EOF) || errors.Is(end, os.ErrClosed) {
-		end = nil
-	}
-	return errors.Join(err, end, s.file.Close())
+	return errors.Join(err, s.Err(), s.file.Close())
 }
 
 // Reader returns a reader that begins with the byte at the given offset, 0 or more. That byte may be yet to come.

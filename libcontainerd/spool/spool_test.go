@@ -208,6 +208,9 @@ func TestTellsWhyItEnded(t *testing.T) {
 	if _, err := s.Reader(0).Read(make([]byte, 1)); !errors.Is(err, errBroken) {
 		t.Errorf("read: %v", err)
 	}
+	if err := s.Err(); !errors.Is(err, errBroken) {
+		t.Errorf("then: %v", err)
+	}
 	if err := s.Close(); !errors.Is(err, errBroken) {
 		t.Errorf("close: %v", err)
 	}

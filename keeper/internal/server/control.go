@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/internal/procfs"
 	"github.com/engine-lite/engine-lite/keeper/internal/streams"
 	"github.com/engine-lite/engine-lite/keeper/internal/wire"
 )
@@ -88,19 +89,14 @@ func children() ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	parent := strconv.Itoa(os.Getpid())
 	var all []int
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
-		if err != nil {
-			continue // it has ended
-		}
-		_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == parent && fields[0] != "Z" {
+		parent, zombie, err := procfs.Parent(pid)
+		if err == nil && parent == os.Getpid() && !zombie { // with an error the process has ended
 			all = append(all, pid)
 		}
 	}

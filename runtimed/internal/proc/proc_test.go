@@ -20,9 +20,3 @@ func TestMoment(t *testing.T) {
 		}
 	}
 }
-
-func FuzzStat(f *testing.F) {
-	f.Add([]byte("1 (a) b) S 7 1 1"))
-	f.Add([]byte("1 (x"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseParent(data) })
-}

@@ -64,7 +64,7 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, libcontainerd.ErrNotTaken):
 		return classed.Errorf(errdefs.ErrUnavailable, "the engine is going down; the next one cleans up after the start of container %s: %v", r.Name, err)
 	}
 	return e.startFailed(ctx, o, err)

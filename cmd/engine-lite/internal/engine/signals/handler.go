@@ -27,10 +27,11 @@ const (
 var unheard = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH}
 
 // AwaitHandler waits until a container's first process can notice a signal, where the process began less than two
-// seconds ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler for the
-// signal (pid_namespaces(7)): sent too early, a stop signal would be lost, and the stop would take its whole timeout.
-// pid is the process's number on the host. AwaitHandler returns at once for SIGKILL, for signals that do nothing by
-// default, and for a process that is gone; it returns two seconds after the start at the latest, or when ctx ends.
+// seconds ago. The kernel drops a signal for the first process of a PID namespace as long as the process has no handler
+// for the signal (pid_namespaces(7)): sent too early, a stop signal would be lost, and the stop would take its whole
+// timeout. pid is the process's number on the host. AwaitHandler returns at once for SIGKILL, for signals that do
+// nothing by default, and for a process that is gone; it returns two seconds after the start at the latest, or when ctx
+// ends.
 func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time.Time) {
 	if slices.Contains(unheard, sig) {
 		return
@@ -45,8 +46,8 @@ func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time
 	}
 }
 
-// noticed reads /proc/PID/status (proc_pid_status(5)): whether the process notices a signal. Until the process of runc or
-// crun has become the container's program, its handlers are not the program's.
+// noticed reads /proc/PID/status (proc_pid_status(5)): whether the process notices a signal. Until the process of runc
+// or crun has become the container's program, its handlers are not the program's.
 func noticed(status string, sig syscall.Signal) bool {
 	bit := uint64(1) << (sig - 1)
 	first, handled := true, false
