@@ -5,6 +5,9 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/moby/moby/api/pkg/stdcopy"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api/wire"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
@@ -72,8 +75,8 @@ func (l *logAnswer) open(terminal bool) (stdout, stderr io.Writer, err error) {
 	body, l.end = l.w.body(l.ctx)
 	stdout, stderr = body, body
 	if !terminal {
-		m := &multiplexer{w: body}
-		stdout, stderr = m.stream(stdoutFrame), m.stream(stderrFrame)
+		m := &wire.Multiplexer{To: body}
+		stdout, stderr = m.Stream(stdcopy.Stdout), m.Stream(stdcopy.Stderr)
 	}
 	if !l.stdout {
 		stdout = nil

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api/wire"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -38,7 +39,7 @@ type Handler struct {
 	log       *logrus.Entry
 	server    string
 	table     table
-	hangups   *hangups
+	hangups   *wire.Hangups
 	streaming *streaming
 	beginSpan func(context.Context, string, http.Header) (context.Context, func())
 
@@ -54,7 +55,7 @@ type Handler struct {
 func New(e Engine, o Options) *Handler {
 	h := &Handler{
 		log:       o.Log,
-		hangups:   &hangups{},
+		hangups:   &wire.Hangups{},
 		streaming: newStreaming(),
 		beginSpan: o.Trace,
 		idle:      make(chan struct{}),
@@ -108,7 +109,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Unlock()
 	select {
 	case <-h.idle:
-		h.hangups.close()
+		h.hangups.Close()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -3,12 +3,19 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"time"
+
+	"github.com/docker/docker/pkg/ioutils"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api/wire"
 )
 
 // response is the answer to one request. It remembers whether the answer has begun:
@@ -124,4 +131,28 @@ func dict[K comparable, V any](m map[K]V) map[K]V {
 		return map[K]V{}
 	}
 	return m
+}
+
+// cutTime is how long a write to a client may still take once its stream ended.
+const cutTime = 2 * time.Second
+
+// body begins a streamed body. The handler calls end once: end sends what is
+// pending, and the response may be used again afterwards. Where the handler panics
+// before, ServeHTTP ends the body. A write that is stuck when ctx ends is given up
+// after cutTime.
+func (w *response) body(ctx context.Context) (body io.Writer, end func() error) {
+	control := http.NewResponseController(w.ResponseWriter)
+	stop := context.AfterFunc(ctx, func() {
+		// Without support for deadlines the server's own closing has to do.
+		_ = control.SetWriteDeadline(time.Now().Add(cutTime))
+	})
+	flusher := ioutils.NewWriteFlusher(w)
+	b := wire.NewBatch(flusher)
+	w.unfinished = func() error {
+		w.unfinished = nil
+		err := b.Close()
+		stop()
+		return errors.Join(err, flusher.Close())
+	}
+	return b, w.unfinished
 }

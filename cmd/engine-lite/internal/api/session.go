@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/api/wire"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
@@ -51,7 +53,7 @@ type session struct {
 // sessions begins the sessions of a handler.
 type sessions struct {
 	streaming *streaming
-	hangups   *hangups
+	hangups   *wire.Hangups
 	log       *logrus.Entry
 }
 
@@ -78,7 +80,7 @@ func (s *session) open(terminal bool) (engine.Streams, error) {
 		return engine.Streams{}, fmt.Errorf("cannot answer: %w", err)
 	}
 	s.input = &input{conn: conn, buffered: buffered, early: buffered.Buffered(), ended: s.cancel}
-	stop, err := s.of.hangups.watch(conn, s.input.hungUp)
+	stop, err := s.of.hangups.Watch(conn, s.input.hungUp)
 	if err != nil {
 		return engine.Streams{}, err
 	}
@@ -86,6 +88,8 @@ func (s *session) open(terminal bool) (engine.Streams, error) {
 	s.undo = append(s.undo, stop, func() { unhook() })
 	return s.streams(terminal), nil
 }
+
+var _, _ engine.Socket = wire.FrameWriter{}, wire.Raw{}
 
 // sendBuffer is the size of the send buffer of a client's socket, in bytes; the kernel
 // doubles it. With less, goroutines change more often; more doesn't fit the processor's
@@ -95,7 +99,7 @@ const sendBuffer = 512 << 10
 // growSendBuffer makes the send buffer larger. It stays as it is where the kernel
 // refuses.
 func growSendBuffer(conn net.Conn) {
-	raw, err := rawConn(conn)
+	raw, err := wire.RawConn(conn)
 	if err != nil {
 		return
 	}
@@ -115,16 +119,16 @@ func (s *session) streams(terminal bool) engine.Streams {
 	}
 	if terminal {
 		if s.stdout || s.stderr {
-			st.Stdout = rawWriter{s.conn}
+			st.Stdout = wire.Raw{Conn: s.conn}
 		}
 		return st
 	}
-	m := &multiplexer{w: s.conn}
+	m := &wire.Multiplexer{To: s.conn}
 	if s.stdout {
-		st.Stdout = m.stream(stdoutFrame)
+		st.Stdout = m.Stream(stdcopy.Stdout)
 	}
 	if s.stderr {
-		st.Stderr = m.stream(stderrFrame)
+		st.Stderr = m.Stream(stdcopy.Stderr)
 	}
 	return st
 }
@@ -264,7 +268,7 @@ func (in *input) unread() bool {
 	if in.early > 0 {
 		return true
 	}
-	raw, err := rawConn(in.conn)
+	raw, err := wire.RawConn(in.conn)
 	if err != nil {
 		return false
 	}

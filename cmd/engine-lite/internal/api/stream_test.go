@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -341,68 +340,5 @@ func TestShutdownRefuses(t *testing.T) {
 	h.ServeHTTP(w, newRequest(t, get, "/_ping"))
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("status %d", w.Code)
-	}
-}
-
-// slowClient is a client that takes nothing until open is closed.
-type slowClient struct {
-	open   chan struct{}
-	mu     sync.Mutex
-	writes []string
-}
-
-func (c *slowClient) Write(p []byte) (int, error) {
-	<-c.open
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.writes = append(c.writes, string(p))
-	return len(p), nil
-}
-
-// TestBatch writes while an earlier write is on its way: all of that goes out at once.
-func TestBatch(t *testing.T) {
-	c := &slowClient{open: make(chan struct{})}
-	b := newBatch(c)
-	for i := range 100 {
-		if _, err := fmt.Fprintf(b, "%02d", i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	close(c.open)
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	all := strings.Join(c.writes, "")
-	if len(all) != 200 || !strings.HasPrefix(all, "000102") || !strings.HasSuffix(all, "9899") {
-		t.Errorf("sent %q", all)
-	}
-	if len(c.writes) > 50 {
-		t.Errorf("%d writes for 100 records", len(c.writes))
-	}
-	if _, err := b.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("a write after Close: %v", err)
-	}
-}
-
-// TestBatchError has a writer that waits for a client which then is gone.
-func TestBatchError(t *testing.T) {
-	r, w := io.Pipe()
-	b := newBatch(w)
-	failed := make(chan error)
-	go func() {
-		for {
-			if _, err := b.Write(make([]byte, batchBound)); err != nil {
-				failed <- err
-				return
-			}
-		}
-	}()
-	gone := errors.New("gone")
-	r.CloseWithError(gone)
-	if err := <-failed; !errors.Is(err, gone) {
-		t.Errorf("Write: %v", err)
-	}
-	if err := b.Close(); !errors.Is(err, gone) {
-		t.Errorf("Close: %v", err)
 	}
 }

@@ -1,14 +1,10 @@
-package api
+// Package wire is how bytes get to the clients of the API: answers that grow, the frames of two streams over one
+// connection, and clients that hang up.
+package wire
 
 import (
-	"context"
-	"errors"
 	"io"
-	"net/http"
 	"sync"
-	"time"
-
-	"github.com/docker/docker/pkg/ioutils"
 )
 
 const (
@@ -18,13 +14,13 @@ const (
 	batchKeep = 256 << 10
 )
 
-// batch is the body of an answer that grows. A write goes out at once. Bytes that
+// Batch is the body of an answer that grows. A write goes out at once. Bytes that
 // are written while an earlier write is on its way go out together with the next
 // write, so that a burst costs a few flushes rather than one for each record.
 // Several goroutines may write.
 //
 // A goroutine sends. Close ends the goroutine and waits for it.
-type batch struct {
+type Batch struct {
 	out  io.Writer
 	sent sync.WaitGroup
 
@@ -36,9 +32,9 @@ type batch struct {
 	err     error
 }
 
-// newBatch begins to send to out, where each write has to be a flush.
-func newBatch(out io.Writer) *batch {
-	b := &batch{out: out}
+// NewBatch begins to send to out, where each write has to be a flush.
+func NewBatch(out io.Writer) *Batch {
+	b := &Batch{out: out}
 	b.changed.L = &b.mu
 	b.sent.Go(b.send)
 	return b
@@ -46,7 +42,7 @@ func newBatch(out io.Writer) *batch {
 
 // Write waits only while more than batchBound is pending. It fails with the
 // error of an earlier write to the client.
-func (b *batch) Write(p []byte) (int, error) {
+func (b *Batch) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.pending) >= batchBound && b.err == nil && !b.closed {
@@ -64,7 +60,7 @@ func (b *batch) Write(p []byte) (int, error) {
 }
 
 // Close sends what is pending, and returns the first error of sending.
-func (b *batch) Close() error {
+func (b *Batch) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.changed.Broadcast()
@@ -73,7 +69,7 @@ func (b *batch) Close() error {
 	return b.err
 }
 
-func (b *batch) send() {
+func (b *Batch) send() {
 	for {
 		p := b.take()
 		if p == nil {
@@ -85,7 +81,7 @@ func (b *batch) send() {
 }
 
 // take waits for something to send; nil is the end.
-func (b *batch) take() []byte {
+func (b *Batch) take() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.pending) == 0 && !b.closed && b.err == nil {
@@ -101,7 +97,7 @@ func (b *batch) take() []byte {
 }
 
 // give returns a buffer, with the error of sending it.
-func (b *batch) give(p []byte, err error) {
+func (b *Batch) give(p []byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if cap(p) <= batchKeep {
@@ -111,28 +107,4 @@ func (b *batch) give(p []byte, err error) {
 		b.err = err
 		b.changed.Broadcast()
 	}
-}
-
-// cutTime is how long a write to a client may still take once its stream ended.
-const cutTime = 2 * time.Second
-
-// body begins a streamed body. The handler calls end once: end sends what is
-// pending, and the response may be used again afterwards. Where the handler panics
-// before, ServeHTTP ends the body. A write that is stuck when ctx ends is given up
-// after cutTime.
-func (w *response) body(ctx context.Context) (body io.Writer, end func() error) {
-	control := http.NewResponseController(w.ResponseWriter)
-	stop := context.AfterFunc(ctx, func() {
-		// Without support for deadlines the server's own closing has to do.
-		_ = control.SetWriteDeadline(time.Now().Add(cutTime))
-	})
-	flusher := ioutils.NewWriteFlusher(w)
-	b := newBatch(flusher)
-	w.unfinished = func() error {
-		w.unfinished = nil
-		err := b.Close()
-		stop()
-		return errors.Join(err, flusher.Close())
-	}
-	return b, w.unfinished
 }

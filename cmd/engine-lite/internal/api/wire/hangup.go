@@ -1,4 +1,4 @@
-package api
+package wire
 
 import (
 	"errors"
@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangups finds out when the peer of a connection is gone altogether. A peer that
+// Hangups finds out when the peer of a connection is gone altogether. A peer that
 // only won't send any more is not gone: docker closes its sending side as soon as
 // its stdin ends. A read sees the same end of file in both cases. EPOLLHUP, on a unix
 // socket, comes only for a peer that is gone. On TCP, a peer that is gone is noticed
 // once something was sent to it.
 //
 // All connections share one epoll instance and one goroutine. The first watch starts
-// the goroutine; close ends it and waits for it.
-type hangups struct {
+// the goroutine; Close ends it and waits for it.
+type Hangups struct {
 	mu      sync.Mutex
 	poll    *os.File
 	watched map[int32]func()
@@ -27,10 +27,10 @@ type hangups struct {
 	loop    sync.WaitGroup
 }
 
-// watch calls gone, once, when conn's peer is gone. The caller calls stop before conn
+// Watch calls gone, once, when conn's peer is gone. The caller calls stop before conn
 // is closed; gone may run at the same time.
-func (h *hangups) watch(conn net.Conn, gone func()) (stop func(), err error) {
-	raw, err := rawConn(conn)
+func (h *Hangups) Watch(conn net.Conn, gone func()) (stop func(), err error) {
+	raw, err := RawConn(conn)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +51,8 @@ func (h *hangups) watch(conn net.Conn, gone func()) (stop func(), err error) {
 	return func() { h.forget(raw, key) }, nil
 }
 
-// rawConn finds the socket below conn, also below TLS.
-func rawConn(conn net.Conn) (syscall.RawConn, error) {
+// RawConn finds the socket below conn, also below TLS.
+func RawConn(conn net.Conn) (syscall.RawConn, error) {
 	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = outer.NetConn()
 	}
@@ -66,7 +66,7 @@ func rawConn(conn net.Conn) (syscall.RawConn, error) {
 // startLocked makes the epoll instance. An epoll instance can be polled itself: the
 // goroutine that waits for it parks as one that reads from a socket does, and needs
 // no thread.
-func (h *hangups) startLocked() error {
+func (h *Hangups) startLocked() error {
 	if h.poll != nil {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (h *hangups) startLocked() error {
 }
 
 // run reports hangups until the epoll instance is closed.
-func (h *hangups) run(raw syscall.RawConn) {
+func (h *Hangups) run(raw syscall.RawConn) {
 	var events [16]unix.EpollEvent
 	for {
 		n := 0
@@ -107,7 +107,7 @@ func (h *hangups) run(raw syscall.RawConn) {
 }
 
 // report ends a watch and calls its function.
-func (h *hangups) report(key int32) {
+func (h *Hangups) report(key int32) {
 	h.mu.Lock()
 	gone := h.watched[key]
 	delete(h.watched, key)
@@ -117,7 +117,7 @@ func (h *hangups) report(key int32) {
 	}
 }
 
-func (h *hangups) forget(raw syscall.RawConn, key int32) {
+func (h *Hangups) forget(raw syscall.RawConn, key int32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.watched, key)
@@ -127,7 +127,7 @@ func (h *hangups) forget(raw syscall.RawConn, key int32) {
 }
 
 // control changes the set of watched sockets.
-func (h *hangups) control(raw syscall.RawConn, op int, event *unix.EpollEvent) error {
+func (h *Hangups) control(raw syscall.RawConn, op int, event *unix.EpollEvent) error {
 	poll, err := h.poll.SyscallConn()
 	if err != nil {
 		return err
@@ -141,8 +141,8 @@ func (h *hangups) control(raw syscall.RawConn, op int, event *unix.EpollEvent) e
 	return errors.Join(err, failed)
 }
 
-// close ends the goroutine and waits for it. All watches have ended before.
-func (h *hangups) close() {
+// Close ends the goroutine and waits for it. All watches have ended before.
+func (h *Hangups) Close() {
 	h.mu.Lock()
 	poll := h.poll
 	h.mu.Unlock()

@@ -1,4 +1,4 @@
-package api
+package wire
 
 import (
 	"encoding/binary"
@@ -7,44 +7,39 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
-const (
-	stdoutFrame = stdcopy.Stdout
-	stderrFrame = stdcopy.Stderr
-	// frameHeader is the stream's number, three zeros, and the length of what
-	// follows, big endian.
-	frameHeader = 8
-)
+// frameHeader is the stream's number, three zeros, and the length of what
+// follows, big endian.
+const frameHeader = 8
 
-// multiplexer sends two streams over one, in the frames that stdcopy reads. A socket
+// Multiplexer sends two streams over one, in the frames that stdcopy reads. A socket
 // gets header and payload in one writev.
-type multiplexer struct {
-	w io.Writer
+type Multiplexer struct {
+	// To gets the frames.
+	To io.Writer
 
 	// mu keeps frames whole: it is held while a frame is written, since both streams
-	// write to w.
+	// write to To.
 	mu     sync.Mutex
 	header [frameHeader]byte
 	parts  [2][]byte
 	vector net.Buffers
 }
 
-func (m *multiplexer) stream(t stdcopy.StdType) io.Writer {
-	return frameWriter{m, t}
+// Stream returns the writer of one of the streams.
+func (m *Multiplexer) Stream(t stdcopy.StdType) FrameWriter {
+	return FrameWriter{m, t}
 }
 
-var _, _ engine.Socket = frameWriter{}, rawWriter{}
-
-type frameWriter struct {
-	m    *multiplexer
+// FrameWriter sends one of the two streams.
+type FrameWriter struct {
+	m    *Multiplexer
 	kind stdcopy.StdType
 }
 
 // Write sends p as one frame.
-func (f frameWriter) Write(p []byte) (int, error) {
+func (f FrameWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -55,24 +50,24 @@ func (f frameWriter) Write(p []byte) (int, error) {
 	binary.BigEndian.PutUint32(m.header[4:], uint32(len(p)))
 	m.parts = [2][]byte{m.header[:], p}
 	m.vector = m.parts[:]
-	n, err := m.vector.WriteTo(m.w)
+	n, err := m.vector.WriteTo(m.To)
 	m.parts[1] = nil
 	return max(int(n)-frameHeader, 0), err
 }
 
 // Frame returns the header for n bytes that the caller sends itself, and the socket
 // to send them to; the socket is nil where w is none.
-func (f frameWriter) Frame(n int) ([]byte, net.Conn) {
+func (f FrameWriter) Frame(n int) ([]byte, net.Conn) {
 	head := [frameHeader]byte{byte(f.kind)}
 	binary.BigEndian.PutUint32(head[4:], uint32(n))
-	return head[:], bareSocket(f.m.w)
+	return head[:], bareSocket(f.m.To)
 }
 
-// rawWriter sends the output of a terminal without frames.
-type rawWriter struct{ net.Conn }
+// Raw sends the output of a terminal without frames.
+type Raw struct{ net.Conn }
 
 // Frame returns no header.
-func (w rawWriter) Frame(int) ([]byte, net.Conn) { return nil, bareSocket(w.Conn) }
+func (w Raw) Frame(int) ([]byte, net.Conn) { return nil, bareSocket(w.Conn) }
 
 // bareSocket is w if it is a socket without encryption above it, else nil.
 func bareSocket(w io.Writer) net.Conn {
