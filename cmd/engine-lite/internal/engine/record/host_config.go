@@ -36,6 +36,7 @@ type HostConfig struct {
 	ReadonlyRootfs  bool
 	SecurityOpt     []string
 	Tmpfs           map[string]string `json:",omitempty"`
+	Mounts          []MountRequest    `json:",omitempty"`
 	UTSMode         UTSMode
 	UsernsMode      UsernsMode
 	// ShmSize is in bytes.

@@ -50,6 +50,10 @@ type Record struct {
 	// ImageManifest is nil in the records of the releases before it was kept.
 	ImageManifest *ImageManifest `json:",omitempty"`
 
+	// Mounts are what is mounted into the container beside its root filesystem: what was asked for, with the image's
+	// volumes and those of other containers, in the order in which they are mounted.
+	Mounts []Mount `json:",omitempty"`
+
 	Status Status
 	Pid    int
 	// Generation counts the starts.
