@@ -88,7 +88,7 @@ func (g *groups) place(spec *specs.Spec) *specs.Spec {
 	return spec
 }
 
-// remove removes the parent group. It fails while a container's group is left in it.
+// remove removes the parent group. It fails while a container's group is left in it, and tells what is in that group.
 func (g *groups) remove(t *testing.T) {
 	for _, pattern := range []string{"/sys/fs/cgroup" + g.parent, "/sys/fs/cgroup/*" + g.parent} {
 		paths, err := filepath.Glob(pattern)
@@ -96,8 +96,15 @@ func (g *groups) remove(t *testing.T) {
 			t.Error(err)
 		}
 		for _, path := range paths {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("a control group is left: %v", err)
+			err := os.Remove(path)
+			if err == nil || errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			t.Errorf("a control group is left: %v", err)
+			left, _ := filepath.Glob(path + "/*/cgroup.procs")
+			for _, file := range left {
+				pids, err := os.ReadFile(file)
+				t.Logf("%s: %q, %v", file, pids, err)
 			}
 		}
 	}
