@@ -25,7 +25,7 @@ func BenchmarkSpec(b *testing.B) {
 	for b.Loop() {
 		user, err := users.Resolve(users.Layers(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
 		must(b, err)
-		if _, err := spec.Build(b.Context(), rec, user, mounts.List(r.root, rec), nil); err != nil {
+		if _, err := spec.Build(b.Context(), rec, user, mounts.List(r.root, rec, nil), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

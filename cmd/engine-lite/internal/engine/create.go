@@ -191,6 +191,9 @@ func (e *Engine) writeCreated(ctx context.Context, o *task, r *record.Record, na
 			return err
 		}
 		r.Status = record.StatusRemoving
+		if err := e.resources.Reserve(tx, r); err != nil {
+			return err
+		}
 		return errors.Join(record.Names.Put(tx, r.Name, r.ID), r.Put(tx))
 	})
 	if err == nil {

@@ -4,9 +4,9 @@
 // The steps of a container, and what the journal has after each:
 //
 //	create  record (removing) -> root filesystem -> record (created)  + event create
-//	start   ... runtime daemon ...               -> record (running)  + event start
+//	start   resources taken -> runtime daemon    -> record (running)  + event start
 //	exit    record (exited) + event die, held    -> output drained to the log
-//	        -> waiters and subscribers learn of the exit -> task deleted
+//	        -> what others can take is given back -> waiters and subscribers learn of the exit -> task deleted
 //	remove  record (removing) -> files gone      -> record and name gone + event destroy
 //
 // At its start the engine finishes each record in status removing, whichever step the engine before it died in.
@@ -32,6 +32,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/system"
 	"github.com/engine-lite/engine-lite/heldstdio"
@@ -66,11 +67,16 @@ type Options struct {
 	// of containers that were removed; 0 is the journal's default.
 	EventsMaxAge   time.Duration
 	EventsMaxBytes int64
+	// Resources are further providers of what containers take and give back.
+	Resources []resources.Provider
 	// OpenJournal and OpenImages open what is below Root; nil for journal.Open
 	// and images.Open.
 	OpenJournal func(path string) (store.Journal, error)
 	OpenImages  func(ctx context.Context, root string) (Images, error)
 }
+
+// freePatience bounds how long an exit waits until what the run had taken is given back.
+const freePatience = 5 * time.Second
 
 // JournalName is the journal's file in the root directory.
 const JournalName = "journal.db"
@@ -92,6 +98,8 @@ type Engine struct {
 	stdio    *heldstdio.Stdio
 	registry *containers.Registry
 	tasks    tasks
+	// resources are what containers take and give back.
+	resources *resources.Set
 	// processes routes the client layer's calls.
 	processes process.Table
 	health    *health.Watcher
@@ -150,6 +158,7 @@ func (e *Engine) open(ctx context.Context) error {
 		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(), Snapshotter: e.images.Snapshotter(),
 	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
+	e.resources = resources.NewSet(freePatience, e.opts.Resources...)
 	e.Execs = exec.New(exec.Config{
 		Store: e.store, Daemon: e.daemon, Containers: e.registry, Processes: &e.processes, Stdio: e.stdio, Background: e.background,
 		Clients: &e.clients, Dir: e.containerDir, OutputBound: e.opts.OutputBound,
@@ -158,13 +167,16 @@ func (e *Engine) open(ctx context.Context) error {
 		Daemon: e.daemon, Processes: &e.processes, Stdio: e.stdio, Background: e.background, Quiet: e.opts.QuietProbes,
 	})
 	var err error
-	log := logrusslog.New(logrus.NewEntry(logrus.StandardLogger()))
-	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e, libcontainerd.WithLogger(log)); err != nil {
+	logger := logrusslog.New(logrus.NewEntry(logrus.StandardLogger()))
+	if e.client, err = libcontainerd.New(e.daemon, e.stdio, e, libcontainerd.WithLogger(logger)); err != nil {
 		return err
 	}
 	idle, err := e.restore(ctx)
 	if err != nil {
 		return err
+	}
+	if err := e.resources.Sweep(ctx, e.holds); err != nil {
+		logrus.WithError(err).Error("cannot give back all that the runs of an earlier engine had taken; the next engine tries again")
 	}
 	e.running = true
 	e.background.Go(func() { e.runErr <- e.client.Run(e.background.Context()) })

@@ -63,6 +63,7 @@ func (p initProcess) commitDie(ctx context.Context, x record.Ended) error {
 			return nil
 		},
 		Action: "die", Attributes: (*record.Record).DieAttributes, Recovered: x.Recovered, Hold: true,
+		Also: p.engine.resources.Ended,
 	})
 	if err != nil {
 		return err
@@ -83,6 +84,7 @@ func (p initProcess) Drained(ctx context.Context) error {
 			return err
 		}
 	}
+	p.engine.free(ctx, p.task)
 	p.engine.announceExit(ctx, p.task)
 	return nil
 }

@@ -63,6 +63,7 @@ func (p initProcess) Started(ctx context.Context, ev libcontainerd.Event) error 
 		},
 		Action: "start", Recovered: ev.Recovered,
 		Attributes: func(*record.Record) map[string]string { return process.WarningAttributes(ev) },
+		Also:       p.engine.resources.Started,
 	})
 	if err == nil {
 		p.engine.health.Watch(o.Container)
@@ -82,7 +83,7 @@ func (e *Engine) cleanUp(ctx context.Context, o *task, ctr *libcontainerd.Contai
 	if l != nil {
 		err = errors.Join(err, l.EndDrained(e.background.Context()))
 	}
-	err = errors.Join(err, e.unshare(o.ID), e.AbandonExecs(o.ID), e.sweepExecs(ctx, o))
+	err = errors.Join(err, e.resources.Dispose(ctx, e.runOf(o)), e.unshare(o.ID), e.AbandonExecs(o.ID), e.sweepExecs(ctx, o))
 	s.End(err)
 	if err != nil && !e.background.Ended() {
 		log.WithError(err).WithField("container", o.ID).Error(

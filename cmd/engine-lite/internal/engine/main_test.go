@@ -23,6 +23,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/keeper"
@@ -46,6 +47,7 @@ type rig struct {
 	bytes   int64  // of events that the journal keeps; 0 is the default
 	bound   int64  // of output that is kept for slow clients; 0 is the default
 	images  func(ctx context.Context, root string) (Images, error)
+	further []resources.Provider
 	streams *libcontainerdtest.Stdio
 	daemon  *libcontainerdtest.Daemon
 	keeper  *fakeKeeper
@@ -81,7 +83,7 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	defer cancel()
 	e, err := Open(ctx, Options{
 		Root: r.root, Version: "test", Runtime: "fake", ExternalLogs: r.spool, QuietProbes: r.quiet,
-		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images,
+		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images, Resources: r.further,
 	}, copier{r.daemon, r.copies}, streams, r.keeper)
 	must(r.t, err)
 	r.e = e

@@ -144,6 +144,9 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 		if err != nil {
 			return err
 		}
+		if err := e.resources.Forget(tx, r); err != nil {
+			return err
+		}
 		r.Delete(tx)
 		e.DeleteUnread(tx, o.ID)
 		if action == "" {

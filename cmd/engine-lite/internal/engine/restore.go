@@ -6,7 +6,10 @@ import (
 	"maps"
 	"slices"
 
+	log "github.com/sirupsen/logrus"
+
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/journal"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -63,6 +66,9 @@ func (e *Engine) restoreRun(ctx context.Context, o *task, r *record.Record, exec
 	}
 	l.SetStdinClosed(r.StdinClosed || r.StdinTaken)
 	o.Change(func() { o.generation, o.cleanup = r.Generation, make(chan struct{}) })
+	if err := e.resources.Adopt(ctx, r, resources.Run(r.ID, r.Generation)); err != nil {
+		log.WithError(err).WithField("container", r.ID).Error("cannot take up all that the container's run has taken")
+	}
 	taken, err := e.RestoreExecs(o.Container, execs)
 	if err != nil {
 		return err

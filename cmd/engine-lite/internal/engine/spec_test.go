@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -21,7 +23,7 @@ func (r *rig) specOf(id string) *specs.Spec {
 	rec := r.task(id).Record()
 	rootfs, err := r.e.images.Mounts(r.t.Context(), id)
 	must(r.t, err)
-	s, err := r.e.furnishRun(r.t.Context(), rec, rootfs, nil)
+	s, err := r.e.furnishRun(r.t.Context(), rec, rootfs, resources.Contribution{})
 	must(r.t, err)
 	return s
 }

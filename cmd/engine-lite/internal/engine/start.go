@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -17,6 +18,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
@@ -77,7 +79,23 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 		return err
 	}
 	defer j.close()
-	ctr, err := e.prepare(ctx, r, j.namespaces)
+	holder := resources.Run(r.ID, r.Generation+1)
+	taken, err := e.resources.Acquire(ctx, r, holder)
+	if err != nil {
+		return err
+	}
+	err = e.runWith(ctx, o, r, resources.Contribution{
+		Mounts: taken.Mounts, Namespaces: slices.Concat(j.namespaces, taken.Namespaces),
+	})
+	if err == nil || errors.Is(err, libcontainerd.ErrNotTaken) { // then the container runs
+		return err
+	}
+	return errors.Join(err, e.giveBack(ctx, holder))
+}
+
+// runWith makes the container's task, with what the container has taken.
+func (e *Engine) runWith(ctx context.Context, o *task, r *record.Record, taken resources.Contribution) error {
+	ctr, err := e.prepare(ctx, r, taken)
 	if err != nil {
 		return err
 	}
@@ -85,8 +103,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	if err != nil {
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
-	generation := r.Generation + 1
-	o.Change(func() { o.Task, o.generation, o.cleanup = ctr, generation, make(chan struct{}) })
+	o.Change(func() { o.Task, o.generation, o.cleanup = ctr, r.Generation+1, make(chan struct{}) })
 	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
 		Terminal: l.Terminal, Stdin: l.Stdin,
 	}})
@@ -106,8 +123,8 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 }
 
 // prepare makes what a start needs: files, spec, and the container's record at
-// the runtime daemon. The run joins the namespaces.
-func (e *Engine) prepare(ctx context.Context, r *record.Record, join []specs.LinuxNamespace) (*libcontainerd.Container, error) {
+// the runtime daemon.
+func (e *Engine) prepare(ctx context.Context, r *record.Record, taken resources.Contribution) (*libcontainerd.Container, error) {
 	options := libcontainerd.CreateOptions{Labels: map[string]string{"engine-lite/name": r.Name}}
 	if err := e.chooseRuntime(&options, r.HostConfig.Runtime); err != nil {
 		return nil, err
@@ -120,7 +137,7 @@ func (e *Engine) prepare(ctx context.Context, r *record.Record, join []specs.Lin
 	}
 	options.Rootfs = mountsOf(rootfs)
 	_, s = span.Start(ctx, "spec")
-	runSpec, err := e.furnishRun(ctx, r, rootfs, join)
+	runSpec, err := e.furnishRun(ctx, r, rootfs, taken)
 	s.End(err)
 	if err != nil {
 		return nil, err
@@ -130,7 +147,7 @@ func (e *Engine) prepare(ctx context.Context, r *record.Record, join []specs.Lin
 
 // furnishRun writes the files of a run, and makes its spec.
 func (e *Engine) furnishRun(
-	ctx context.Context, r *record.Record, rootfs []mount.Mount, join []specs.LinuxNamespace,
+	ctx context.Context, r *record.Record, rootfs []mount.Mount, taken resources.Contribution,
 ) (*specs.Spec, error) {
 	dir := e.containerDir(r.ID)
 	if err := mounts.WriteEtc(dir, r); err != nil {
@@ -140,7 +157,7 @@ func (e *Engine) furnishRun(
 	if err != nil {
 		return nil, err
 	}
-	return spec.Build(ctx, r, user, mounts.List(dir, r), join)
+	return spec.Build(ctx, r, user, mounts.List(dir, r, taken.Mounts), taken.Namespaces)
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {

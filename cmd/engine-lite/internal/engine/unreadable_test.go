@@ -21,6 +21,8 @@ var spoilt = map[string]func(raw string) string{
 	"newer schema": func(raw string) string { return `{"Schema":9,"New":{"x":1},` + raw[1:] },
 	"newer form":   func(raw string) string { return strings.Replace(raw, `"Labels":{}`, `"Labels":[{"k":"v"}]`, 1) },
 	"rubbish":      func(raw string) string { return raw[:40] },
+	"no run":       func(raw string) string { return strings.Replace(raw, `"Generation":1`, `"Generation":"1"`, 1) },
+	"no process":   func(raw string) string { return strings.Replace(raw, `"Pid":`, `"Pid":"","Process":`, 1) },
 }
 
 // storedAs is the JSON of a stored record.

@@ -16,10 +16,10 @@ import (
 )
 
 // List returns the mounts of a container in the order in which they are made. dir has the files of /etc that WriteEtc
-// wrote.
-func List(dir string, r *record.Record) []specs.Mount {
+// wrote. further are those of what the container has taken.
+func List(dir string, r *record.Record, further []specs.Mount) []specs.Mount {
 	h := r.HostConfig
-	var mounts []specs.Mount
+	mounts := slices.Clone(further)
 	if from := shmSource(dir, h); from != "" {
 		mounts = append(mounts, specs.Mount{
 			Destination: hostShm, Type: "bind", Source: from, Options: []string{"rbind", "nosuid", "noexec", "nodev"},

@@ -94,6 +94,6 @@ type Provider interface {
 	Dispose(ctx context.Context, h Holder) error
 	// Adopt takes up a run that an earlier engine began and that goes on.
 	Adopt(ctx context.Context, r *record.Record, h Holder) error
-	// Sweep frees and disposes of what holders have that are not among these.
-	Sweep(ctx context.Context, holders []Holder) error
+	// Sweep frees and disposes of what holders have that are not alive.
+	Sweep(ctx context.Context, alive func(Holder) bool) error
 }

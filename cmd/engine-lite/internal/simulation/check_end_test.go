@@ -3,10 +3,13 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 )
 
 // checkEnd compares the engine's answers with the daemon's state after the last fault.
@@ -48,6 +51,7 @@ func (w *world) compareStates(i *engineInstance) {
 	}
 	list, err := i.engine.ContainerList(i.ctx, engine.ListOptions{All: true})
 	w.must(err)
+	var runs []string
 	for _, c := range list {
 		answer, err := i.engine.ContainerInspect(i.ctx, c.ID, false)
 		w.must(err)
@@ -61,7 +65,11 @@ func (w *world) compareStates(i *engineInstance) {
 				w.model.history(c.ID))
 		}
 		delete(tasks, c.ID)
+		if status != 0 {
+			runs = append(runs, resources.Run(c.ID, w.model.history(c.ID).generation).String())
+		}
 	}
+	w.checkPorts(runs)
 	if len(tasks) > 0 {
 		w.violation("the daemon has tasks of no container: %v", tasks)
 	}
@@ -93,6 +101,7 @@ func (w *world) nothingLeft(i *engineInstance) {
 	dirs, err := filepath.Glob(filepath.Join(i.root, "containers", "*"))
 	w.must(err)
 	left["directories"] = dirs
+	left["ports"] = slices.Collect(maps.Keys(w.ports.Holders()))
 	for what, names := range left {
 		if len(names) > 0 {
 			w.violation("%s are left: %v", what, names)

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources/resourcestest"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -112,6 +114,7 @@ func (i *engineInstance) open() error {
 		e, err := engine.Open(ctx, engine.Options{
 			Root: i.root, Version: "simulated", Runtime: "fake", OpenJournal: i.openJournal,
 			OpenImages: func(context.Context, string) (engine.Images, error) { return imageStub{inc: i}, nil },
+			Resources:  []resources.Provider{portsTap{&resourcestest.Network{Kernel: w.ports}, i}},
 		}, newWire(i), stdioTap{i}, keeperTap{w.keeper, i})
 		if err == nil {
 			i.engine = e

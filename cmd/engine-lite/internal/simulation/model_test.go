@@ -50,6 +50,7 @@ type history struct {
 	oom        bool
 	execs      map[string]bool
 	removed    bool
+	connected  bool // its ports, by the events of the network
 }
 
 func (h *history) alive() bool { return h.status == "running" || h.status == "paused" }
@@ -165,6 +166,12 @@ func (m *model) read(j *journal.Journal) {
 				m.addEvent(s, ev)
 			}
 			for n, ev := range fresh {
+				if ev.Type == "network" {
+					continue
+				}
+				if h := m.containers[ev.ID]; h != nil && h.connected != h.alive() {
+					m.w.violation("%s is %s, and its port is connected: %t", short(ev.ID), h.status, h.connected)
+				}
 				if !slices.ContainsFunc(fresh[n+1:], func(later journal.Event) bool { return later.ID == ev.ID }) {
 					m.compare(s, ev.ID)
 				}
@@ -188,6 +195,10 @@ func (m *model) addEvent(s *journal.Snapshot, ev journal.Event) {
 		m.w.violation("event %d is number %d", len(m.events), ev.Seq)
 	}
 	m.w.note("journal", short(ev.ID)+" "+ev.Action, ev.Attributes["exitCode"])
+	if ev.Type == "network" {
+		m.containers[ev.Attributes["container"]].connected = ev.Action == "connect"
+		return
+	}
 	h := m.containers[ev.ID]
 	if h == nil {
 		h = &history{execs: map[string]bool{}}

@@ -70,6 +70,7 @@ func (r *reader) take(i *engineInstance, ev eventstream.Event) error {
 		r.w.violation("the %s reader has %d, %s, after %d; committed is %+v", r.name, ev.Seq, ev.Action, r.at,
 			committed)
 	}
+	r.w.portsAfter(ev)
 	r.at = ev.Seq
 	return nil
 }

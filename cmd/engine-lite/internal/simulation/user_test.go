@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -150,7 +151,7 @@ func (u *user) call(inc *engineInstance, what string,
 func (u *user) create(inc *engineInstance) {
 	req := container.CreateRequest{
 		Config: &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.kind.script}, OpenStdin: u.kind.stdin,
-			StdinOnce: u.kind.stdin},
+			StdinOnce: u.kind.stdin, Labels: map[string]string{"ports": fmt.Sprint(crc32.ChecksumIEEE([]byte(u.containerName)))}},
 		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.kind.autoRemove},
 	}
 	if n := u.kind.restarts; n > 0 {

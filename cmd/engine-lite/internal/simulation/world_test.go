@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources/resourcestest"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 	"github.com/engine-lite/engine-lite/libcontainerd/libcontainerdtest"
 )
@@ -34,6 +36,7 @@ type world struct {
 	daemon  *libcontainerdtest.Daemon
 	keeper  *memoryKeeper
 	rootfs  *rootfsSet
+	ports   *resourcestest.Kernel
 	model   *model
 	trace   trace
 
@@ -48,10 +51,11 @@ type world struct {
 	connectionNumber uint64    // counts cuts of the connection between engine and daemon
 	reconnectAt      time.Time // when the connection is there again
 	now              *engineInstance
-	unattended       []*user       // each with a container that it has left alone
-	up               chan struct{} // closed while there is an engine
-	violations       []string      // promises
-	first            int           // lifecycles before the first violation
+	unattended       []*user                   // each with a container that it has left alone
+	up               chan struct{}             // closed while there is an engine
+	stuck            map[resources.Holder]bool // what could not be given back at the exit, by a fault
+	violations       []string                  // promises
+	first            int                       // lifecycles before the first violation
 }
 
 // errCut is the error of a cut connection.
@@ -60,7 +64,8 @@ var errCut = fmt.Errorf("the connection was cut: %w", errdefs.ErrUnavailable)
 func newWorld(t *testing.T, p plan, dir string) *world {
 	w := &world{
 		t: t, plan: p, dir: dir, streams: &libcontainerdtest.Stdio{}, keeper: newMemoryKeeper(), rootfs: newRootfsSet(),
-		restarts: make(chan struct{}), steps: map[string]uint64{}, faults: map[string]int{}, up: make(chan struct{}),
+		ports:    resourcestest.NewKernel(),
+		restarts: make(chan struct{}), steps: map[string]uint64{}, faults: map[string]int{}, stuck: map[resources.Holder]bool{}, up: make(chan struct{}),
 	}
 	w.trace.begin = time.Now()
 	w.trace.keep = p.keepTrace

@@ -97,7 +97,8 @@ func known(r journal.Reader, id string, raw []byte, why error) (*Record, error) 
 	c.Config.Healthcheck, c.Health = nil, nil
 	c.HostConfig.RestartPolicy, c.HostConfig.AutoRemove = RestartPolicy{}, false
 	c.Stop, c.RestartAt = nil, time.Time{}
-	if !slices.Contains(statuses, c.Status) || c.Status == StatusRemoving || c.Status == StatusRestarting {
+	unknownRun := c.Running() && (c.Pid <= 0 || c.Generation == 0)
+	if !slices.Contains(statuses, c.Status) || c.Status == StatusRemoving || c.Status == StatusRestarting || unknownRun {
 		c.Status = StatusDead
 		c.ExitUnknown = cmp.Or(c.ExitUnknown, "the record of the container cannot be read")
 	}
