@@ -29,31 +29,26 @@ var unprovedOnRunscShim = []libcontainerdtest.Without{
 		Reason: "runsc neither signals nor updates a paused container, and what it says then has no class"},
 }
 
-// ranElsewhere limits the time: only a long run has the whole suite, on 2.4. Other runs
-// have the cases that depend most on the shim and the OCI runtime.
+// ranElsewhere limits the time: 1.6 has the cases that depend most on the shim and the OCI runtime.
 var ranElsewhere = func() []libcontainerdtest.Without {
 	var groups []libcontainerdtest.Without
 	for _, group := range []string{"run/", "stdin/", "failure/", "event/", "restore/", "checkpoint/"} {
 		groups = append(groups,
-			libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 in long runs, and on runtimed in all"})
+			libcontainerdtest.Without{Case: group, Reason: "runs on 2.4 and on runtimed"})
 	}
 	return groups
 }()
 
-// TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of
-// containerd's shims for runc: state and stop on 2.4. A long run has the whole suite
-// on 2.4, and exec, state and stop on 1.6.
+// TestContractOnRunscShim runs the contract suite with gVisor as the OCI runtime of containerd's shims for runc: the whole
+// suite on 2.4, and exec, state and stop on 1.6. hack/test runs it with --long only.
 func TestContractOnRunscShim(t *testing.T) {
 	criuInPath(t)
 	options := libcontainerd.CreateOptions{RuntimePath: wrappedRunsc(t)}
 	rootfs := busyboxRootfs(t)
-	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
+	onEach(t, containerds(t), func(t *testing.T, release containerdRelease) {
 		without := slices.Concat(beyondRunscShim, unprovedOnRunscShim)
-		if !long || release.version == "1.6" {
+		if release.version == "1.6" {
 			without = append(without, ranElsewhere...)
-		}
-		if !long {
-			without = append(without, libcontainerdtest.Without{Case: "exec/", Reason: "runs in long runs"})
 		}
 		if os.Getenv(beyondRunscToo) != "" {
 			without = nil
@@ -64,7 +59,7 @@ func TestContractOnRunscShim(t *testing.T) {
 
 // TestBeyondRunscShim runs the cases that TestContractOnRunscShim leaves out.
 func TestBeyondRunscShim(t *testing.T) {
-	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
+	onEach(t, containerds(t), func(t *testing.T, release containerdRelease) {
 		mustFail(t, "TestContractOnRunscShim/"+release.version, beyondRunscToo, beyondRunscShim)
 	})
 }
