@@ -51,11 +51,10 @@ func TestNotThereYet(t *testing.T) {
 	r := sharedRig(t)
 	up := oneDocker(t, r).sleeper(t)
 	for name, host := range map[string]string{
-		"Binds":           `"Binds":["/tmp:/tmp"]`,
-		"Mounts":          `"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/tmp"}]`,
+		`"volume"`:        `"Binds":["name:/x"]`,
+		`"image"`:         `"Mounts":[{"Type":"image","Source":"busybox","Target":"/x"}]`,
 		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
 		"Links":           `"Links":["` + up + `:b"]`,
-		"VolumesFrom":     `"VolumesFrom":["` + up + `"]`,
 		"NetworkMode":     `"NetworkMode":"mynet"`,
 		"LogConfig":       `"LogConfig":{"Type":"syslog"}`,
 		"PublishAllPorts": `"PublishAllPorts":true`,
@@ -81,7 +80,7 @@ func TestNotThereYetCLI(t *testing.T) {
 			name string
 			args string
 		}{
-			{125, "Binds", "run --rm -v /tmp:/x busybox true"},
+			{125, `"volume"`, "run --rm -v /x busybox true"},
 			{125, "Port", "run --rm -p 8080:80 busybox true"},
 			{1, "volumes", "volume create v"},
 			{1, "networks", "network create n"},

@@ -66,7 +66,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, groups.Close)
 	e, err := engine.Open(starting, engine.Options{
-		Root: c.root, Version: version, Runtime: name, Runtimes: runtimes, Shims: c.onContainerd(),
+		Root: c.root, Run: c.run, Version: version, Runtime: name, Runtimes: runtimes, Shims: c.onContainerd(),
 		ExternalLogs: filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,

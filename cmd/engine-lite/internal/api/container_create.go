@@ -3,9 +3,13 @@ package api
 import (
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 )
 
 // createRequest is the body of POST /containers/create, with the fields that older
@@ -45,10 +49,18 @@ func (h containerHandlers) create(w *response, r *request) error {
 	if r.version.before(56) {
 		body.HostConfig.Umask = nil // it came with API 1.56
 	}
-	name, platform := r.query.Get("name"), r.query.Get("platform")
-	created, err := h.engine.ContainerCreate(r.Context(), name, body.CreateRequest, platform)
+	if err := body.gateMounts(r.version); err != nil {
+		return err
+	}
+	created, err := h.engine.ContainerCreate(r.Context(), r.query.Get("name"), body.CreateRequest, engine.CreateOptions{
+		Platform: r.query.Get("platform"), ReadOnlyNonRecursive: r.version.before(44),
+	})
 	if err != nil {
 		return err
+	}
+	if !r.version.before(48) && body.driverIgnored() {
+		created.Warnings = append(created.Warnings, "WARNING: the container-wide volume-driver configuration is ignored "+
+			"for volumes specified via 'mount'. Use '--mount type=volume,volume-driver=...' instead")
 	}
 	created.Warnings = list(created.Warnings)
 	return writeJSON(w, http.StatusCreated, created)
@@ -75,4 +87,48 @@ func (b *createRequest) placeMacAddress() error {
 	endpoints[mode].MacAddress = network.HardwareAddr(mac)
 	b.NetworkingConfig.EndpointsConfig = endpoints
 	return nil
+}
+
+// gateMounts drops or refuses what mounts have in newer versions only, as dockerd does.
+func (b *createRequest) gateMounts(v version) error {
+	for i := range b.HostConfig.Mounts {
+		m := &b.HostConfig.Mounts[i]
+		if o := m.BindOptions; o != nil {
+			o.NonRecursive = o.NonRecursive && !v.before(40)
+			o.CreateMountpoint = o.CreateMountpoint && !v.before(42)
+		}
+		if err := newerMount(m, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newerMount(m *mount.Mount, v version) error {
+	foreign := func(name string) error {
+		return invalid("%s must not be specified on mount type %q", name, m.Type)
+	}
+	switch {
+	case !v.before(42) && m.VolumeOptions != nil && m.Type != mount.TypeVolume:
+		return foreign("VolumeOptions")
+	case !v.before(42) && m.BindOptions != nil && m.Type != mount.TypeBind:
+		return foreign("BindOptions")
+	case !v.before(42) && m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs:
+		return foreign("TmpfsOptions")
+	case v.before(44) && m.Type == mount.TypeBind && m.BindOptions != nil && m.BindOptions.ReadOnlyForceRecursive:
+		return invalid("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
+	case v.before(45) && m.VolumeOptions != nil && m.VolumeOptions.Subpath != "":
+		return invalid("VolumeOptions.Subpath needs API v1.45 or newer")
+	case v.before(48) && m.Type == mount.TypeImage:
+		return invalid(`Mount type "Image" needs API v1.48 or newer`)
+	}
+	return nil
+}
+
+// driverIgnored tells that the request has a volume of --mount for which the request's volume driver does not count.
+func (b *createRequest) driverIgnored() bool {
+	return b.HostConfig.VolumeDriver != "" && slices.ContainsFunc(b.HostConfig.Mounts, func(m mount.Mount) bool {
+		o := m.VolumeOptions
+		return m.Type == mount.TypeVolume && (o == nil || o.DriverConfig == nil || o.DriverConfig.Name == "")
+	})
 }

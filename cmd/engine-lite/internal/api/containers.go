@@ -10,7 +10,7 @@ import (
 
 // Containers are the calls about containers.
 type Containers interface {
-	ContainerCreate(ctx context.Context, name string, r container.CreateRequest, platform string) (
+	ContainerCreate(ctx context.Context, name string, r container.CreateRequest, o engine.CreateOptions) (
 		container.CreateResponse, error)
 	// ContainerStart fails with NotModified where the container runs.
 	ContainerStart(ctx context.Context, ref string) error

@@ -106,18 +106,19 @@ type fakeContainers struct {
 	inspect container.InspectResponse
 	list    []container.Summary
 	created container.CreateRequest // by the last call of ContainerCreate
+	options engine.CreateOptions    // likewise
 	updated container.UpdateConfig  // by the last call of ContainerUpdate
 }
 
-func (f *fakeContainers) ContainerCreate(_ context.Context, name string, r container.CreateRequest, platform string) (
-	container.CreateResponse, error,
-) {
-	f.created = r
+func (f *fakeContainers) ContainerCreate(
+	_ context.Context, name string, r container.CreateRequest, o engine.CreateOptions,
+) (container.CreateResponse, error) {
+	f.created, f.options = r, o
 	mac := ""
 	for mode, e := range r.NetworkingConfig.EndpointsConfig {
 		mac += mode + "=" + e.MacAddress.String()
 	}
-	err := f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, platform)
+	err := f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, o.Platform)
 	return container.CreateResponse{ID: "c1"}, err
 }
 func (f *fakeContainers) ContainerStart(_ context.Context, ref string) error {

@@ -167,6 +167,49 @@ func TestUmask(t *testing.T) {
 	}
 }
 
+// TestMountsOfOldClients drops or refuses what mounts have in newer versions only.
+func TestMountsOfOldClients(t *testing.T) {
+	create := func(d *daemon, prefix, mount string) answer {
+		return d.do(post, prefix+"/containers/create", `{"Image":"i","HostConfig":{"VolumeDriver":"x","Mounts":[`+mount+`]}}`)
+	}
+	for prefix, want := range map[string][3]bool{
+		"/v1.39": {false, false, true}, "/v1.40": {true, false, true}, "/v1.43": {true, true, true}, "": {true, true, false},
+	} {
+		d := newDaemon(t, &fake{})
+		create(d, prefix, `{"Type":"bind","BindOptions":{"NonRecursive":true,"CreateMountpoint":true}}`)
+		o := d.engine.created.HostConfig.Mounts[0].BindOptions
+		if got := [3]bool{o.NonRecursive, o.CreateMountpoint, d.engine.options.ReadOnlyNonRecursive}; got != want {
+			t.Errorf("%s: %v, not %v", prefix, got, want)
+		}
+	}
+	for _, c := range []struct{ old, since, mount, says string }{
+		{"", "", `{"Type":"bind","VolumeOptions":{}}`, `VolumeOptions must not be specified on mount type "bind"`},
+		{"", "/v1.41", `{"Type":"volume","BindOptions":{}}`,
+			`BindOptions must not be specified on mount type "volume"`},
+		{"/v1.42", "/v1.41", `{"Type":"bind","TmpfsOptions":{}}`,
+			`TmpfsOptions must not be specified on mount type "bind"`},
+		{"/v1.43", "/v1.44", `{"Type":"bind","BindOptions":{"ReadOnlyForceRecursive":true}}`,
+			"BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer"},
+		{"/v1.44", "/v1.45", `{"Type":"volume","VolumeOptions":{"Subpath":"a"}}`,
+			"VolumeOptions.Subpath needs API v1.45 or newer"},
+		{"/v1.47", "/v1.48", `{"Type":"image"}`, `Mount type "Image" needs API v1.48 or newer`},
+	} {
+		d := newDaemon(t, &fake{})
+		if a := create(d, c.old, c.mount); a.status != 400 || !strings.Contains(strings.ReplaceAll(a.body, `\"`, `"`), c.says) {
+			t.Errorf("%s %s: %d %s", c.old, c.mount, a.status, a.body)
+		}
+		if a := create(d, c.since, c.mount); c.since != "" && a.status != 201 {
+			t.Errorf("%s %s: %d %s", c.since, c.mount, a.status, a.body)
+		}
+	}
+	for prefix, warns := range map[string]bool{"/v1.47": false, "/v1.48": true} {
+		a := create(newDaemon(t, &fake{}), prefix, `{"Type":"volume"}`)
+		if strings.Contains(a.body, "container-wide volume-driver") != warns {
+			t.Errorf("%s: %s", prefix, a.body)
+		}
+	}
+}
+
 // Before some versions, Docker passed over some limits in an update.
 func TestUpdateOfOldClients(t *testing.T) {
 	for prefix, want := range map[string]int{"/v1.39": 0, "/v1.40": 1, "/v1.54": 1, "/v1.55": 6, "": 6} {

@@ -25,7 +25,9 @@ func BenchmarkSpec(b *testing.B) {
 	for b.Loop() {
 		user, err := users.Resolve(users.Layers(rootfs), rec.Config.User, rec.HostConfig.GroupAdd)
 		must(b, err)
-		if _, err := spec.Build(b.Context(), rec, user, mounts.List(r.root, rec, nil), nil); err != nil {
+		list, _, err := mounts.List(rec, mounts.Place{Dir: r.root})
+		must(b, err)
+		if _, err := spec.Build(b.Context(), rec, user, list, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts/resolve"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/internal/span"
@@ -31,7 +34,9 @@ import (
 // ContainerCreate makes a container from an image. What a request asks for and
 // the engine doesn't have is refused with NotImplemented; what it has only in
 // part is in the answer's warnings.
-func (e *Engine) ContainerCreate(ctx context.Context, name string, req container.CreateRequest, platform string) (container.CreateResponse, error) {
+func (e *Engine) ContainerCreate(
+	ctx context.Context, name string, req container.CreateRequest, o CreateOptions,
+) (container.CreateResponse, error) {
 	var none container.CreateResponse
 	if req.Config == nil || req.Image == "" {
 		return none, classed.Errorf(errdefs.ErrInvalidArgument, "the request names no image")
@@ -59,9 +64,10 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 	if err != nil {
 		return none, err
 	}
-	if err := checkPlatform(img, platform); err != nil {
+	if err := checkPlatform(img, o.Platform); err != nil {
 		return none, err
 	}
+	byUser := slices.Collect(maps.Keys(req.Volumes))
 	r, err := e.newRecord(req, img)
 	if err != nil {
 		return none, err
@@ -73,6 +79,12 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req container
 		return none, err
 	}
 	if err := mounts.Check(r); err != nil {
+		return none, err
+	}
+	if r.Mounts, err = e.resolveMounts(ctx, r, o); err != nil {
+		return none, err
+	}
+	if r.Mounts, err = withoutVolumes(r.Mounts, byUser); err != nil {
 		return none, err
 	}
 	if err := containers.CheckLabels(r); err != nil {
@@ -95,12 +107,6 @@ func (e *Engine) checkReferences(h *container.HostConfig) error {
 		name, _, _ := strings.Cut(link, ":")
 		if _, err := e.find(name); errdefs.IsNotFound(err) {
 			return classed.Errorf(errdefs.ErrInvalidArgument, "could not get container for %s: %v", name, err)
-		}
-	}
-	for _, from := range h.VolumesFrom {
-		name, _, _ := strings.Cut(from, ":")
-		if _, err := e.find(name); errdefs.IsNotFound(err) {
-			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
 		}
 	}
 	if err := resolveMode(e, &h.PidMode); err != nil {
@@ -235,11 +241,7 @@ func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image
 
 // newRecord joins what was asked for with what the image says.
 func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*record.Record, error) {
-	id := make([]byte, 32)
-	if _, err := rand.Read(id); err != nil {
-		return nil, fmt.Errorf("container id: %w", err)
-	}
-	hexID := hex.EncodeToString(id)
+	hexID := randomID()
 	config, hostConfig, err := request.Create(req, img.Config.Config, hexID[:12], e.requestHost())
 	if err != nil {
 		return nil, err
@@ -251,6 +253,56 @@ func (e *Engine) newRecord(req container.CreateRequest, img images.Image) (*reco
 		Path: argv[0], Args: argv[1:],
 		Image: img.ID.String(), ImageName: req.Image, ImageManifest: request.ImageManifest(img.Manifest, img.Config.Platform),
 	}, nil
+}
+
+// resolveMounts returns what is to be mounted into a new container.
+func (e *Engine) resolveMounts(ctx context.Context, r *record.Record, o CreateOptions) ([]record.Mount, error) {
+	return resolve.Mounts(r.HostConfig, r.Config.Volumes, resolve.Host{
+		Own: e.ownDirs(), Exists: mounts.Exists, ReadOnlyNonRecursive: o.ReadOnlyNonRecursive,
+		Mounts: func(ref string) ([]record.Mount, error) {
+			donor, err := e.find(ref)
+			if err != nil {
+				return nil, classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+			}
+			r := donor.Record()
+			return r.Mounts, r.CheckReadable()
+		},
+		Image: func(ref string) (string, error) {
+			img, err := e.images.Resolve(ctx, ref)
+			return img.ID.String(), err
+		},
+		NewName: randomID,
+	})
+}
+
+// ownDirs are the directories in which the engine mounts.
+func (e *Engine) ownDirs() []string {
+	return slices.DeleteFunc([]string{e.opts.Root, e.opts.Run}, func(dir string) bool { return dir == "" })
+}
+
+// withoutVolumes refuses volumes and images among mounts: the engine does not have them yet. Volumes that only the
+// image declares are left out, see request.ImageWarnings. byUser are the paths of those that the user wants.
+func withoutVolumes(list []record.Mount, byUser []string) ([]record.Mount, error) {
+	var kept []record.Mount
+	for _, m := range list {
+		wanted := m.Mode != "" || // by -v or --mount
+			slices.ContainsFunc(byUser, func(path string) bool { return filepath.Join("/", path) == m.Destination })
+		switch {
+		case m.Type == record.MountBind || m.Type == record.MountTmpfs:
+			kept = append(kept, m)
+		case !m.Anonymous || wanted:
+			return nil, classed.Errorf(errdefs.ErrNotImplemented,
+				"engine-lite does not have mounts of type %q yet: %s", m.Type, m.Destination)
+		}
+	}
+	return kept, nil
+}
+
+// randomID makes the id of a container, or the name of an anonymous volume.
+func randomID() string {
+	id := make([]byte, 32)
+	_, _ = rand.Read(id) // never fails, see crypto/rand
+	return hex.EncodeToString(id)
 }
 
 // requestHost is what the meaning of a user's request depends on.

@@ -29,7 +29,7 @@ func TestRefusals(t *testing.T) {
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
 		"volumes": {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} },
-			errdefs.IsNotImplemented, "Volumes"},
+			errdefs.IsNotImplemented, `mounts of type "volume" yet: /x`},
 		"health check": {func(req *container.CreateRequest) {
 			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD"}}
 		}, errdefs.IsInvalidArgument, "no command"},
@@ -93,18 +93,19 @@ func TestRefusals(t *testing.T) {
 	} {
 		req := createRequest("exit 0")
 		c.change(&req)
-		_, err := r.e.ContainerCreate(t.Context(), "", req, "")
+		_, err := r.e.ContainerCreate(t.Context(), "", req, CreateOptions{})
 		if !c.is(err) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, name := range []string{"-x", "a b", "ä", strings.Repeat("a", 256), "x/y"} {
 		if _, err := r.e.ContainerCreate(t.Context(), name,
-			createRequest("exit 0"), ""); !errdefs.IsInvalidArgument(err) {
+			createRequest("exit 0"), CreateOptions{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
-	if _, err := r.e.ContainerCreate(t.Context(), "", createRequest("exit 0"), "plan9/mips"); !errdefs.IsNotFound(err) {
+	_, err := r.e.ContainerCreate(t.Context(), "", createRequest("exit 0"), CreateOptions{Platform: "plan9/mips"})
+	if !errdefs.IsNotFound(err) {
 		t.Errorf("platform: %v", err)
 	}
 	r.empty()
@@ -117,7 +118,7 @@ func TestNameTaken(t *testing.T) {
 	var made []string
 	for range 20 {
 		all.Go(func() {
-			answer, err := r.e.ContainerCreate(t.Context(), "mine", createRequest("exit 0"), "")
+			answer, err := r.e.ContainerCreate(t.Context(), "mine", createRequest("exit 0"), CreateOptions{})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -162,7 +163,7 @@ func TestNamesGoAround(t *testing.T) {
 		all.Go(func() {
 			for range 10 {
 				name := fmt.Sprintf("n%d", i%2)
-				answer, err := r.e.ContainerCreate(ctx, name, createRequest("exit 0"), "")
+				answer, err := r.e.ContainerCreate(ctx, name, createRequest("exit 0"), CreateOptions{})
 				if err != nil {
 					continue
 				}
@@ -209,7 +210,7 @@ func TestFailedCreate(t *testing.T) {
 	t.Run("directory", func(t *testing.T) {
 		dir := filepath.Join(r.root, "containers")
 		must(t, mountTmpfs(dir, unix.MS_RDONLY))
-		_, err := r.e.ContainerCreate(t.Context(), "x1", createRequest("exit 0"), "")
+		_, err := r.e.ContainerCreate(t.Context(), "x1", createRequest("exit 0"), CreateOptions{})
 		if err == nil {
 			t.Error("it was created")
 		}
@@ -288,7 +289,7 @@ func TestNetworkWarning(t *testing.T) {
 	for mode, warns := range map[container.NetworkMode]bool{"": false, "default": true, "bridge": true, "none": false, "host": false} {
 		made, err := r.e.ContainerCreate(t.Context(), "", container.CreateRequest{
 			Config: &container.Config{Image: "box", Cmd: []string{"true"}}, HostConfig: &container.HostConfig{NetworkMode: mode},
-		}, "")
+		}, CreateOptions{})
 		must(t, err)
 		if got := strings.Contains(strings.Join(made.Warnings, " "), "no bridged networks"); got != warns {
 			t.Errorf("mode %q: %q", mode, made.Warnings)

@@ -47,6 +47,8 @@ const Namespace = "engine-lite"
 type Options struct {
 	// Root holds what outlives a reboot: journal, images, logs.
 	Root string
+	// Run has what a reboot ends, such as the mounts of root filesystems; empty for none.
+	Run string
 	// Version is the program's version.
 	Version string
 	// Runtime is the name of the OCI runtime in use.

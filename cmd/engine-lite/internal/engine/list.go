@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
@@ -34,7 +35,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 			break
 		}
 		if keep(r) {
-			summaries = append(summaries, inspect.Summary(r, time.Now()))
+			summaries = append(summaries, inspect.Summary(r, time.Now(), nil))
 		}
 	}
 	return summaries, nil
@@ -82,11 +83,20 @@ func (e *Engine) listFilter(ctx context.Context, opts ListOptions) (func(r *reco
 			f.All("label", func(v string) bool { return filters.HasLabel(r.Config.Labels, v) }) &&
 			f.All("annotation", func(v string) bool { return filters.HasLabel(r.HostConfig.Annotations, v) }) &&
 			f.Match("network", func(v string) bool { return v == inspect.NetworkName(r) }) &&
-			f.None("volume", "publish", "expose") &&
+			f.Match("volume", func(v string) bool { return hasMount(r, v) }) &&
+			f.None("publish", "expose") &&
 			(len(exited) == 0 || r.Status == record.StatusExited && slices.Contains(exited, r.ShownExitCode())) &&
 			(images == nil || slices.Contains(images, r.Image)) &&
 			(before.IsZero() || r.Created.Before(before)) && (after.IsZero() || r.Created.After(after))
 	}, nil
+}
+
+// hasMount tells whether a container has a mount with this destination or, where it has a name, of this name; else with
+// this source.
+func hasMount(r *record.Record, v string) bool {
+	return slices.ContainsFunc(r.Mounts, func(m record.Mount) bool {
+		return v == m.Destination || v == cmp.Or(m.Name, m.Source)
+	})
 }
 
 // namePatterns reads the values of the filter by name: regular expressions, for

@@ -156,7 +156,7 @@ func withStdin(req *container.CreateRequest) { req.OpenStdin, req.StdinOnce = tr
 
 func (r *rig) create(name, script string, more ...func(*container.CreateRequest)) string {
 	r.t.Helper()
-	answer, err := r.e.ContainerCreate(r.t.Context(), name, createRequest(script, more...), "")
+	answer, err := r.e.ContainerCreate(r.t.Context(), name, createRequest(script, more...), CreateOptions{})
 	must(r.t, err)
 	return answer.ID
 }

@@ -19,6 +19,14 @@ type ListOptions struct {
 	Filters filters.Filters
 }
 
+// CreateOptions says how a container is made, beside its request.
+type CreateOptions struct {
+	// Platform is what the image has to be for, such as linux/amd64; empty for any.
+	Platform string
+	// ReadOnlyNonRecursive leaves the mounts below a read-only bind writable, unless the request says otherwise.
+	ReadOnlyNonRecursive bool
+}
+
 // StopOptions says how a container is stopped.
 type StopOptions struct {
 	// Signal is a name or a number; empty for the container's own stop signal.

@@ -84,7 +84,7 @@ func TestFreeBeforeTheExitIsTold(t *testing.T) {
 // TestResourceEvents: the events of a provider come with those of the start and of the exit.
 func TestResourceEvents(t *testing.T) {
 	r, _ := newPortsRig(t, false)
-	if _, err := r.e.ContainerCreate(t.Context(), "", createRequest("exit 0", withPorts("http")), ""); !errdefs.IsInvalidArgument(err) {
+	if _, err := r.e.ContainerCreate(t.Context(), "", createRequest("exit 0", withPorts("http")), CreateOptions{}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("a wrong port: %v", err)
 	}
 	id := r.run("", "exit 0", withPorts("80"))

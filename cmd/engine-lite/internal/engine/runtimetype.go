@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"regexp"
 
 	"github.com/containerd/errdefs"
@@ -66,6 +67,14 @@ func (e *Engine) chooseRuntime(o *libcontainerd.CreateOptions, runtime string) e
 	}
 	o.Runtime = e.runtimeType(runtime)
 	return nil
+}
+
+// runtimeProgram is the name or path of the OCI runtime that runs a container.
+func (e *Engine) runtimeProgram(runtime string) string {
+	if added, ok := e.opts.Runtimes[runtime]; ok {
+		return added.Path
+	}
+	return cmp.Or(runtime, e.opts.Runtime)
 }
 
 // runtimes are all that have a name, for docker info.

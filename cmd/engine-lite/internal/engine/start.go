@@ -85,7 +85,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 		return err
 	}
 	err = e.runWith(ctx, o, r, resources.Contribution{
-		Mounts: taken.Mounts, Namespaces: slices.Concat(j.namespaces, taken.Namespaces),
+		Sources: taken.Sources, Namespaces: slices.Concat(j.namespaces, taken.Namespaces),
 	})
 	if err == nil || errors.Is(err, libcontainerd.ErrNotTaken) { // then the container runs
 		return err
@@ -157,7 +157,18 @@ func (e *Engine) furnishRun(
 	if err != nil {
 		return nil, err
 	}
-	return spec.Build(ctx, r, user, mounts.List(dir, r, taken.Mounts), taken.Namespaces)
+	list, propagation, err := mounts.List(r, mounts.Place{
+		Dir: dir, Own: e.ownDirs(), RecursiveReadOnly: mounts.RecursiveReadOnly(e.runtimeProgram(r.HostConfig.Runtime)),
+		Sources: taken.Sources,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := spec.Build(ctx, r, user, list, taken.Namespaces)
+	if err == nil {
+		s.Linux.RootfsPropagation = propagation
+	}
+	return s, err
 }
 
 func mountsOf(rootfs []mount.Mount) []libcontainerd.Mount {

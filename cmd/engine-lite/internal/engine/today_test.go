@@ -177,7 +177,7 @@ func TestInspectTodaysJournal(t *testing.T) {
 				Dir: "/ROOT/containers/" + r.ID, LogPath: want.LogPath, Snapshotter: want.Driver, ExecIDs: want.ExecIDs,
 			})
 			sameJSON(t, answer, want)
-			summary := inspect.Summary(r, r.Created)
+			summary := inspect.Summary(r, r.Created, nil)
 			summary.Status = ""
 			sameJSON(t, summary, summaries[r.ID])
 			return nil

@@ -83,7 +83,7 @@ func TestUnreadableRecord(t *testing.T) {
 				}
 			}
 			if _, err := r.e.ContainerCreate(t.Context(), "ended",
-				createRequest("true"), ""); !errdefs.IsConflict(err) {
+				createRequest("true"), CreateOptions{}); !errdefs.IsConflict(err) {
 				t.Errorf("its name is free: %v", err)
 			}
 			if found := r.findings(); !strings.HasPrefix(found, "the container record "+id) ||

@@ -65,8 +65,8 @@ func ParseHolder(s string) (Holder, bool) {
 
 // Contribution is what a provider adds to a run.
 type Contribution struct {
-	// Mounts are further mounts of the container, in no order.
-	Mounts []specs.Mount
+	// Sources are the paths of the host of mounts in the container's record, by their destinations.
+	Sources map[string]string
 	// Namespaces are joined in place of new ones.
 	Namespaces []specs.LinuxNamespace
 }

@@ -72,13 +72,13 @@ func (s *Set) Acquire(ctx context.Context, r *record.Record, h Holder) (Contribu
 				"container %s has not given back its %s after an earlier run: %v", h.Container, held.Kind, err)
 		}
 	}
-	var all Contribution
+	all := Contribution{Sources: map[string]string{}}
 	for i, p := range s.providers {
 		c, err := p.Acquire(ctx, r, h)
 		if err != nil {
 			return Contribution{}, errors.Join(err, s.giveBack(context.WithoutCancel(ctx), s.providers[:i], h))
 		}
-		all.Mounts = append(all.Mounts, c.Mounts...)
+		maps.Copy(all.Sources, c.Sources)
 		all.Namespaces = append(all.Namespaces, c.Namespaces...)
 	}
 	return all, nil

@@ -162,7 +162,7 @@ func (u *user) create(inc *engineInstance) {
 		if known, err := e.ContainerInspect(ctx, name, false); err == nil { // it was created, and the answer was lost
 			return known.ID, nil
 		}
-		answer, err := e.ContainerCreate(ctx, name, req, "")
+		answer, err := e.ContainerCreate(ctx, name, req, engine.CreateOptions{})
 		return answer.ID, err
 	})
 	if err == nil {

@@ -55,7 +55,7 @@ func HostConfig(h *record.HostConfig) *container.HostConfig {
 		UTSMode: container.UTSMode(h.UTSMode), UsernsMode: container.UsernsMode(h.UsernsMode), ShmSize: h.ShmSize,
 		Sysctls: maps.Clone(h.Sysctls), Runtime: h.Runtime, Umask: h.Umask, Isolation: container.Isolation(h.Isolation),
 		Resources: resources(&h.Resources), MaskedPaths: slices.Clone(h.MaskedPaths), ReadonlyPaths: slices.Clone(h.ReadonlyPaths),
-		Init: h.Init,
+		Init: h.Init, Mounts: each(h.Mounts, mountRequest),
 	}
 }
 

@@ -24,6 +24,8 @@ type Place struct {
 	Runtime string
 	// ExecIDs are those that are known, sorted; nil where there are none.
 	ExecIDs []string
+	// Source returns the path of the host where a volume or an image is that the container mounts; nil for no path.
+	Source func(m record.Mount) string
 }
 
 // Container is the answer to an inspect.
@@ -37,7 +39,7 @@ func Container(r *record.Record, at Place) container.InspectResponse {
 		HostsPath: filepath.Join(at.Dir, "hosts"), LogPath: at.LogPath, Driver: at.Snapshotter, Platform: "linux",
 		ExecIDs: at.ExecIDs, HostConfig: hostConfig, Config: Config(r.Config),
 		GraphDriver:     &storage.DriverData{Name: at.Snapshotter, Data: map[string]string{}},
-		Mounts:          []container.MountPoint{},
+		Mounts:          mountPoints(r, at.Source),
 		NetworkSettings: &container.NetworkSettings{Ports: network.PortMap{}, Networks: endpoints(r)},
 
 		ImageManifestDescriptor: imageManifest(r.ImageManifest),

@@ -167,7 +167,7 @@ func TestImageManifest(t *testing.T) {
 	if got := inspect.Container(&again, inspect.Place{}).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
 		t.Errorf("inspect: %+v, not %+v", got, want)
 	}
-	if got := inspect.Summary(&again, time.Now()).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
+	if got := inspect.Summary(&again, time.Now(), nil).ImageManifestDescriptor; !reflect.DeepEqual(got, &want) {
 		t.Errorf("list: %+v, not %+v", got, want)
 	}
 	platform := *want.Platform
@@ -179,7 +179,7 @@ func TestImageManifest(t *testing.T) {
 	}
 	r.ImageManifest = nil // an older release has made the container
 	if inspect.Container(r, inspect.Place{}).ImageManifestDescriptor != nil ||
-		inspect.Summary(r, time.Now()).ImageManifestDescriptor != nil {
+		inspect.Summary(r, time.Now(), nil).ImageManifestDescriptor != nil {
 		t.Error("a container whose manifest is not known is shown with one")
 	}
 }
@@ -272,7 +272,7 @@ func TestInspectAsBefore(t *testing.T) {
 	if err := store.Unmarshal(raw, r); err != nil {
 		t.Fatal(err)
 	}
-	s := inspect.Summary(r, time.Now())
+	s := inspect.Summary(r, time.Now(), nil)
 	s.Status = ""
 	same(t, "everything-list.json", s)
 	r.Status = record.StatusExited

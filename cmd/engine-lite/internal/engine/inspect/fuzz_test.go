@@ -46,7 +46,7 @@ func FuzzRecord(f *testing.F) {
 		err := record.All(journal, func(r *record.Record) error {
 			shown++
 			inspect.Container(r, inspect.Place{})
-			inspect.Summary(r, time.Unix(0, 0))
+			inspect.Summary(r, time.Unix(0, 0), nil)
 			if r.Unreadable() != nil {
 				return nil
 			}

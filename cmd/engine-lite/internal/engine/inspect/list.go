@@ -13,8 +13,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 )
 
-// Summary is the answer of a list about a container.
-func Summary(r *record.Record, now time.Time) container.Summary {
+// Summary is the answer of a list about a container. source is that of [Place].
+func Summary(r *record.Record, now time.Time, source func(m record.Mount) string) container.Summary {
 	s := container.Summary{
 		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.ImageName, ImageID: r.Image,
 		Command: strings.Join(append([]string{r.Path}, r.Args...), " "), Created: r.Created.Unix(),
@@ -22,7 +22,7 @@ func Summary(r *record.Record, now time.Time) container.Summary {
 		State: container.ContainerState(r.Status), Status: StatusText(r, now),
 		Health:          HealthSummary(r),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
-		Mounts:          []container.MountPoint{},
+		Mounts:          mountPoints(r, source),
 
 		ImageManifestDescriptor: imageManifest(r.ImageManifest),
 	}

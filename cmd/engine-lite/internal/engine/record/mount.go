@@ -21,6 +21,8 @@ type MountRequest struct {
 	Volume      *VolumeOptions `json:",omitempty"`
 	Image       *ImageOptions  `json:",omitempty"`
 	Tmpfs       *TmpfsOptions  `json:",omitempty"`
+	// Cluster tells that the request has options of a cluster volume, which are always empty.
+	Cluster bool `json:",omitempty"`
 
 	Unknown Unknown `json:",embed"`
 }
@@ -75,16 +77,18 @@ type Mount struct {
 	Source string `json:",omitempty"`
 	// Destination is the absolute and clean path in the container.
 	Destination string
-	// Name is the volume's, Driver the name of its driver.
+	// Name is the volume's, or what the user called an image. Driver is the name of the volume's driver.
 	Name   string `json:",omitempty"`
 	Driver string `json:",omitempty"`
 	// Subpath is the part of a volume or an image that is mounted; empty for all of it.
 	Subpath string `json:",omitempty"`
-	// Mode is what the user wrote behind the last colon of a bind, such as "ro,z". Inspect shows it.
+	// Mode is what the user wrote behind the last colon of -v, such as "ro,z". Inspect shows it.
 	Mode     string `json:",omitempty"`
 	ReadOnly bool   `json:",omitempty"`
-	// Propagation is that of mount_namespaces(7), such as "rslave"; empty for a volume's default.
+	// Propagation is that of mount_namespaces(7), such as "rslave"; empty for a volume's default. PropagationAsked
+	// tells that the user named it.
 	Propagation            string `json:",omitempty"`
+	PropagationAsked       bool   `json:",omitempty"`
 	NonRecursive           bool   `json:",omitempty"`
 	ReadOnlyNonRecursive   bool   `json:",omitempty"`
 	ReadOnlyForceRecursive bool   `json:",omitempty"`

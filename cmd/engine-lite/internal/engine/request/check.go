@@ -24,7 +24,7 @@ var hostConfigHere = []string{
 	"LogConfig", "NetworkMode", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop",
 	"CgroupnsMode", "ExtraHosts", "GroupAdd", "IpcMode", "OomScoreAdj", "PidMode", "Privileged", "ReadonlyRootfs",
 	"SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Sysctls", "MaskedPaths", "ReadonlyPaths", "Resources",
-	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch",
+	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch", "Binds", "Mounts", "VolumesFrom", "VolumeDriver",
 }
 
 // resourcesHere are those of its Resources.
@@ -107,10 +107,7 @@ func checkConfig(req container.CreateRequest) error {
 			return classed.Errorf(errdefs.ErrInvalidArgument, "invalid environment variable: %s", kv)
 		}
 	}
-	switch {
-	case len(c.Volumes) > 0:
-		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.Volumes yet")
-	case len(c.OnBuild) > 0:
+	if len(c.OnBuild) > 0 {
 		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have Config.OnBuild yet")
 	}
 	if c.StopSignal != "" {

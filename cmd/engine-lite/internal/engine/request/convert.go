@@ -56,6 +56,7 @@ func HostConfig(h *container.HostConfig) *record.HostConfig {
 		UsernsMode: record.UsernsMode(h.UsernsMode), ShmSize: h.ShmSize, Sysctls: maps.Clone(h.Sysctls), Runtime: h.Runtime,
 		Umask: h.Umask, Isolation: string(h.Isolation), Resources: resources(&h.Resources),
 		MaskedPaths: slices.Clone(h.MaskedPaths), ReadonlyPaths: slices.Clone(h.ReadonlyPaths), Init: h.Init,
+		Mounts: each(h.Mounts, mountRequest),
 	}
 }
 

@@ -110,6 +110,11 @@ func mergeImage(c *container.Config, from dockerspec.DockerOCIImageConfig) *cont
 	c.Healthcheck = mergeHealthcheck(c.Healthcheck, from.Healthcheck)
 	c.Labels = mergeLabels(c.Labels, from.Labels)
 	c.ExposedPorts = mergePorts(c.ExposedPorts, from.ExposedPorts)
+	if len(from.Volumes) > 0 {
+		volumes := maps.Clone(from.Volumes)
+		maps.Copy(volumes, c.Volumes)
+		c.Volumes = volumes
+	}
 	return c
 }
 

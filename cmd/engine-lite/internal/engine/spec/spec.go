@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -190,7 +192,21 @@ func mountOpts(r *record.Record, sec security, mounts []specs.Mount) []oci.SpecO
 	if h.IpcMode.IsHost() || h.IpcMode.IsNone() || h.ShmOnHost() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
-	return append(opts, oci.WithMounts(mounts))
+	return append(opts, overriddenOpt(mounts), oci.WithMounts(mounts))
+}
+
+// overriddenOpt leaves out the default mounts in whose place the container has others: those with the same destination,
+// and all below /dev where the container has another /dev.
+func overriddenOpt(mounts []specs.Mount) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+		s.Mounts = slices.DeleteFunc(s.Mounts, func(d specs.Mount) bool {
+			return slices.ContainsFunc(mounts, func(m specs.Mount) bool {
+				at := filepath.Clean(m.Destination)
+				return at == d.Destination || at == "/dev" && strings.HasPrefix(d.Destination, "/dev/")
+			})
+		})
+		return nil
+	}
 }
 
 // cgroupMountOpt shows the container its control groups, which a privileged one
