@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logdriver"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
@@ -37,7 +38,7 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, o AttachOption
 		return err
 	}
 	if !o.Stream {
-		return e.replay(ctx, c, l.Terminal, o)
+		return e.replay(ctx, c, l, o)
 	}
 	err = l.Client(ctx, logs.FollowOptions{Stdout: o.Stdout, Stderr: o.Stderr, Logged: o.Logs}, keys, func() (Streams, error) {
 		if err := e.attached(ctx, c, l, o.Stdin && l.ClosesStdin()); err != nil {
@@ -63,12 +64,13 @@ func (e *Engine) attached(ctx context.Context, c *task, l *stdio.IO, stdin bool)
 }
 
 // replay writes what was logged before and ends.
-func (e *Engine) replay(ctx context.Context, c *task, terminal bool, o AttachOptions) error {
-	s, err := o.Open(terminal)
+func (e *Engine) replay(ctx context.Context, c *task, l *stdio.IO, o AttachOptions) error {
+	s, err := o.Open(l.Terminal)
 	if err != nil || !o.Logs {
 		return err
 	}
-	return logs.Read(ctx, e.logPath(c.Record()), logs.ReadOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1},
+	want := logs.ReadOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1, Output: l.Output}
+	return logs.Read(ctx, logdriver.Path(c.Record(), e.containerDir(c.ID)), want,
 		func(entry logs.Entry) error { return writeEntry(s.Stdout, s.Stderr, entry) })
 }
 

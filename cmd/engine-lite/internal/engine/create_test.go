@@ -57,10 +57,10 @@ func TestRefusals(t *testing.T) {
 			req.HostConfig.RestartPolicy.Name, req.HostConfig.AutoRemove = "always", true
 		}, errdefs.IsInvalidArgument, "AutoRemove"},
 		"log driver": {func(req *container.CreateRequest) { req.HostConfig.LogConfig.Type = "syslog" },
-			errdefs.IsNotImplemented, "LogConfig.Type"},
+			errdefs.IsInvalidArgument, "logger: no log driver named 'syslog' is registered"},
 		"log options": {func(req *container.CreateRequest) {
-			req.HostConfig.LogConfig.Config = map[string]string{"max-size": "1"}
-		}, errdefs.IsNotImplemented, "LogConfig.Config"},
+			req.HostConfig.LogConfig.Config = map[string]string{"size": "1"}
+		}, errdefs.IsInvalidArgument, "unknown log opt 'size' for json-file log driver"},
 		"profile": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"seccomp={"} },
 			errdefs.IsInvalidArgument, "seccomp profile"},
 		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"nope=1"} },

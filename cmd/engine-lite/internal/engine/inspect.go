@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/inspect"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logdriver"
 )
 
 // ContainerInspect tells all that is known of a container. It never waits for
@@ -17,7 +18,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	}
 	r := o.Record()
 	answer := inspect.Container(r, inspect.Place{
-		Dir: e.containerDir(r.ID), LogPath: e.logPath(r), Snapshotter: e.images.Snapshotter(),
+		Dir: e.containerDir(r.ID), LogPath: logdriver.ShownPath(r, e.containerDir(r.ID)), Snapshotter: e.images.Snapshotter(),
 		Runtime: e.opts.Runtime, ExecIDs: e.ExecIDs(r.ID),
 	})
 	if size {

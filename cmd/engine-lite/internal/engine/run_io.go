@@ -3,10 +3,16 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logdriver"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/internal/await"
@@ -15,20 +21,29 @@ import (
 
 func (e *Engine) containerDir(id string) string { return filepath.Join(e.opts.Root, "containers", id) }
 
-func (e *Engine) logPath(r *record.Record) string {
-	if r.HostConfig.LogConfig.Type == "none" {
-		return ""
-	}
-	return filepath.Join(e.containerDir(r.ID), r.ID+"-json.log")
+// logOf says how the container's runs are logged. With an error the container can't be started. Its log can be read by
+// attached clients, and no run adds to it.
+func (e *Engine) logOf(r *record.Record) (logs.Log, error) {
+	return logdriver.Open(r, e.containerDir(r.ID))
 }
 
 // rawDir is where the output of a container's run is before it is in the log.
 func (e *Engine) rawDir(id string) string { return filepath.Join(e.containerDir(id), "raw") }
 
 func (e *Engine) newIO(r *record.Record, note func(*stdio.IO)) (*stdio.IO, error) {
+	l, err := e.logOf(r)
+	if err != nil {
+		log.WithError(err).WithField("container", r.ID).Warn(
+			"the options of a container's log driver are wrong: the container can't be started, and its log has no bound")
+	}
+	if r.HostConfig.LogConfig.Type == logdriver.Local {
+		if err := os.Mkdir(filepath.Dir(l.Path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
 	return stdio.Open(stdio.Config{
 		Terminal: r.Config.Tty, Stdin: r.Config.OpenStdin, Once: r.Config.StdinOnce, Note: note,
-		RawDir: e.rawDir(r.ID), LogPath: e.logPath(r), Bound: e.opts.OutputBound, Clients: &e.clients,
+		RawDir: e.rawDir(r.ID), Log: l, Bound: e.opts.OutputBound, Clients: &e.clients,
 	})
 }
 

@@ -79,6 +79,9 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 		return err
 	}
 	defer j.close()
+	if _, err := e.logOf(r); err != nil {
+		return fmt.Errorf("failed to create task for container: failed to initialize logging driver: %w", err)
+	}
 	holder := resources.Run(r.ID, r.Generation+1)
 	taken, err := e.resources.Acquire(ctx, r, holder)
 	if err != nil {

@@ -82,7 +82,7 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 	}
 	info := apisystem.Info{
 		ID: s.store.ID(), Images: len(list), Driver: s.config.Snapshotter, Name: hostname,
-		Plugins:     apisystem.PluginsInfo{Log: []string{"json-file", "none"}, Network: []string{"host", "null"}, Volume: []string{}},
+		Plugins:     apisystem.PluginsInfo{Log: []string{"json-file", "local", "none"}, Network: []string{"host", "null"}, Volume: []string{}},
 		MemoryLimit: true, SwapLimit: host.HasSwapLimit(), CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		IPv4Forwarding: true, OomKillDisable: host.CgroupVersion() == "1", NGoroutines: runtime.NumGoroutine(),
 		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "json-file",

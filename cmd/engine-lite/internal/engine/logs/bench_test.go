@@ -132,12 +132,12 @@ func BenchmarkEncode(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		out, _ = appendRecords(out[:0], text, Stdout, time.Now(), false)
+		out, _ = encoded(out[:0], text, Stdout, time.Now(), false)
 	}
 }
 
 func BenchmarkDecode(b *testing.B) {
-	record, _ := appendRecords(nil,
+	record, _ := encoded(nil,
 		[]byte("2026 INFO request handled path=/index.html status=200 duration=\"17ms\" bytes=5120\n"), Stdout,
 		time.Now(), true)
 	var d decoder

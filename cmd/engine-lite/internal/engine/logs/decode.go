@@ -13,6 +13,9 @@ type Entry struct {
 	Stream string
 	Time   time.Time
 	Line   []byte
+	// Attrs is a JSON object of strings, of the labels, variables and the tag that the log driver was asked for; empty
+	// for none.
+	Attrs json.RawMessage
 }
 
 // decoder decodes records and keeps its memory between them.
@@ -30,14 +33,15 @@ func (d *decoder) decode(line []byte) (Entry, bool) {
 		return e, true
 	}
 	var r struct {
-		Log    string    `json:"log"`
-		Stream string    `json:"stream"`
-		Time   time.Time `json:"time"`
+		Log    string          `json:"log"`
+		Stream string          `json:"stream"`
+		Time   time.Time       `json:"time"`
+		Attrs  json.RawMessage `json:"attrs"`
 	}
 	if err := json.Unmarshal(line, &r); err != nil || r.Stream == "" {
 		return Entry{}, false
 	}
-	return Entry{Stream: r.Stream, Time: r.Time, Line: []byte(r.Log)}, true
+	return Entry{Stream: r.Stream, Time: r.Time, Line: []byte(r.Log), Attrs: r.Attrs}, true
 }
 
 // decodeOurs reads records in the form in which appendRecords writes them.
@@ -53,7 +57,19 @@ func (d *decoder) decodeOurs(line []byte) (e Entry, ok bool) {
 	if !ok {
 		return e, false
 	}
-	stream, rest, _ := bytes.Cut(rest, []byte(`","time":"`))
+	stream, rest, _ := bytes.Cut(rest, []byte(`"`))
+	// In a string of the object no quote stands alone, so its end is the first brace that is followed so.
+	if attrs, found := bytes.CutPrefix(rest, []byte(`,"attrs":`)); found {
+		end := bytes.Index(attrs, []byte(`},"time":"`))
+		if end < 0 {
+			return e, false
+		}
+		e.Attrs, rest = attrs[:end+1], attrs[end+1:]
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(`,"time":"`))
+	if !ok {
+		return e, false
+	}
 	switch string(stream) {
 	case Stdout:
 		e.Stream = Stdout

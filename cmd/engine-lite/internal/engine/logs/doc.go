@@ -1,6 +1,6 @@
 // Package logs moves the output of a process to its log and to attached clients.
 //
-//	FIFO --splice--> raw file ──┬─> encoder ──> json-file log ──> Read
+//	FIFO --splice--> raw file ──┬─> encoder ──> log files ──> Read
 //	     (one mover a stream)   └─> followers (attached clients)
 //
 // A raw file has one stream of one run, byte for byte: the offset in the file is
@@ -29,6 +29,12 @@
 // encodes it again. So after kill -9 no byte is missing and none is there twice. A
 // power loss ends the process too. The log then has what the disk has, up to the last
 // whole record.
+//
+// # Rotation
+//
+// When a record fills the file, the next record begins another file, see [Log]. Files
+// are renamed and never changed, but for their compression. A reader opens all files at
+// once, and reads on by its descriptors.
 //
 // # Costs and limits
 //

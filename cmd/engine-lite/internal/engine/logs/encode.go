@@ -69,16 +69,17 @@ func (o *Output) encode() {
 }
 
 // encodeBatch encodes the whole lines of one chunk, and the rest of a stream
-// that has ended. It fails only at Close.
+// that has ended, as far as they fit into the log's file. It fails only at Close.
 func (o *Output) encodeBatch(b *batch, i int, at, size int64, ended bool) {
 	r := o.streams[i]
-	in := b.in[:min(int64(len(b.in)), size-at)]
+	room := o.log.room()
+	in := b.in[:min(int64(len(b.in)), size-at, max(room, maxRecord))]
 	if o.persist(func() error { _, err := r.file.ReadAt(in, at); return err }) != nil {
 		return
 	}
 	last := ended && at+int64(len(in)) == size
 	var used int
-	b.out, used = appendRecords(b.out[:0], in, r.name, time.Now(), last)
+	b.out, used = appendRecords(b.out[:0], in, form{stream: r.name, time: time.Now(), attrs: o.config.Log.Attrs}, last, room)
 	if used == 0 {
 		o.mu.Lock()
 		r.seen = size
@@ -98,6 +99,9 @@ func (o *Output) append(records []byte, i int, at int64) error {
 	positions := encodedOf(&o.streams)
 	o.mu.Unlock()
 	if err := o.catchReset(positions); err != nil {
+		return err
+	}
+	if err := o.rotateFull(positions); err != nil {
 		return err
 	}
 	if _, err := l.file.WriteAt(records, l.size); err != nil {
@@ -133,6 +137,52 @@ func (o *Output) catchReset(positions [len(streamNames)]int64) error {
 	return nil
 }
 
+// rotateFull begins a new file if the log is full. The old one is complete then, and all of it is noted. The note for the
+// new one comes before its first record: until then an engine that finds the old note, and a file shorter than noted,
+// goes on with that file at its beginning.
+func (o *Output) rotateFull(positions [len(streamNames)]int64) error {
+	l := o.log
+	if l.full() {
+		if err := o.rotate(); err != nil {
+			return err
+		}
+	}
+	if !l.unnoted {
+		return nil
+	}
+	if err := l.noteSize(l.size, positions); err != nil {
+		return err
+	}
+	l.unnoted = false
+	return nil
+}
+
+// rotate puts the full file aside. After an error it is called again, and goes on.
+func (o *Output) rotate() error {
+	if err := o.awaitCompressed(); err != nil {
+		return err
+	}
+	l := o.log
+	l.names.Lock()
+	defer l.names.Unlock()
+	if err := l.shelve(); err != nil {
+		return err
+	}
+	file, err := openLogFile(l.Path)
+	if err != nil {
+		return err
+	}
+	if err := l.file.Close(); err != nil {
+		o.entry(err).WithField("log", l.Path).Warn("cannot close a rotated log")
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l.file, l.size, l.unnoted = file, 0, true
+	l.rotations++
+	o.compressLocked()
+	return nil
+}
+
 // persist repeats fn with growing delays until it succeeds or the output is
 // closed: a full disk makes the process wait, and loses nothing.
 func (o *Output) persist(fn func() error) error {
@@ -146,7 +196,7 @@ func (o *Output) persist(fn func() error) error {
 		}
 		o.tookDisk(false)
 		if delay.First() {
-			o.entry(err).WithField("log", o.config.LogPath).Error(
+			o.entry(err).WithField("log", o.config.Log.Path).Error(
 				"cannot write the output of a process to its log; trying again, and the process may have to wait")
 		}
 		if err := delay.Wait(o.ctx); err != nil {

@@ -31,8 +31,8 @@ type Follower struct {
 	output *Output
 	want   FollowOptions
 	err    error // why it can't follow
-	// logged is how much of the log is replayed first.
-	logged int64
+	// logged is where the part of the log ends that is replayed first; nil for none.
+	logged *extent
 	turn   int      // the stream that is looked at first
 	conn   net.Conn // that gets the frame
 	// took is when it took something for the last time, as Output.now.
@@ -70,7 +70,8 @@ func (o *Output) Follow(want FollowOptions) *Follower {
 		r.followers[f] = struct{}{}
 	}
 	if replay {
-		f.logged = o.log.size
+		logged := o.log.extent
+		f.logged = &logged
 	}
 	o.changedLocked() // a mover may wait for the follower that was alone so far
 	return f
@@ -97,7 +98,7 @@ func (f *Follower) Copy(ctx context.Context, stdout, stderr io.Writer) error {
 		return f.err
 	}
 	writers := map[string]io.Writer{Stdout: stdout, Stderr: stderr}
-	if f.logged > 0 {
+	if f.logged != nil {
 		if err := f.replay(ctx, writers); err != nil {
 			return err
 		}
@@ -131,16 +132,21 @@ func (f *Follower) offer(sockets map[string]Socket) {
 
 // replay writes what the log has.
 func (f *Follower) replay(ctx context.Context, writers map[string]io.Writer) error {
+	files, err := f.output.openUntil(*f.logged)
+	if err != nil {
+		return err
+	}
 	o := ReadOptions{Stdout: f.want.Stdout, Stderr: f.want.Stderr, Tail: -1}
-	log := io.NewSectionReader(f.output.log.file, 0, f.logged)
-	return readEntries(ctx, log, o, func(e Entry) error {
+	r := &reader{ReadOptions: o, files: files, fn: func(e Entry) error {
 		f.took.Store(int64(f.output.now()))
 		if w := writers[e.Stream]; w != nil {
 			_, err := w.Write(e.Line)
 			return err
 		}
 		return nil
-	})
+	}}
+	defer r.close()
+	return r.readFiles(ctx)
 }
 
 // next waits for a stream that is ahead of the follower; io.EOF when all have

@@ -24,8 +24,8 @@ func quiet(f *testing.F) {
 // are searched from the end or counted from the beginning.
 func FuzzTail(f *testing.F) {
 	quiet(f)
-	records, _ := appendRecords(nil, []byte("one\ntwo\nthree\n"), Stdout, moment, false)
-	records, _ = appendRecords(records, []byte("four\nfive"), Stderr, moment, true)
+	records, _ := encoded(nil, []byte("one\ntwo\nthree\n"), Stdout, moment, false)
+	records, _ = encoded(records, []byte("four\nfive"), Stderr, moment, true)
 	f.Add(records, uint8(2))
 	f.Add(append([]byte("\n\nnull\n{}\n"), records[:len(records)-1]...), uint8(3))
 	f.Add(slices.Concat(records[:40], []byte("\n"), records), uint8(200))
@@ -70,7 +70,7 @@ func FuzzResume(f *testing.F) {
 		path, position := filepath.Join(dir, "log"), filepath.Join(dir, positionName)
 		must(t, errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(position, noted, 0o600)))
 		streams := [len(streamNames)]*raw{{name: "stdout", size: size}}
-		l, err := openLog(path, position, &streams)
+		l, err := openLog(Log{Path: path}, position, &streams)
 		must(t, err)
 		must(t, l.close())
 		kept, err := os.ReadFile(path)

@@ -16,9 +16,11 @@ import (
 
 // encodeUntilKilled is an engine. It moves the FIFOs below dir until it is killed, or
 // until the process named on stdin has ended.
-func encodeUntilKilled(dir string) {
+func encodeUntilKilled(dir string, maxSize int64) {
 	stdout, stderr := openFIFO(dir, "out"), openFIFO(dir, "err")
-	o, err := Open(Config{Dir: filepath.Join(dir, "raw"), LogPath: filepath.Join(dir, "log")})
+	o, err := Open(Config{Dir: filepath.Join(dir, "raw"), Log: Log{
+		Path: filepath.Join(dir, "log"), MaxSize: maxSize, MaxFiles: 1 << 20, Compress: maxSize > 0,
+	}})
 	if err != nil {
 		panic(err)
 	}
@@ -61,8 +63,13 @@ func openFIFO(dir, name string) *fifo.Reader {
 }
 
 // TestKilledEngines kills engines, one after the other, while a process writes. Each byte
-// must be in the log once.
+// must be in the log once, also where the log is rotated all the time.
 func TestKilledEngines(t *testing.T) {
+	t.Run("one file", func(t *testing.T) { killEngines(t, 60000, 0, 3) })
+	t.Run("rotated", func(t *testing.T) { killEngines(t, 30000, 50_000, 2) })
+}
+
+func killEngines(t *testing.T, lines int, maxSize int64, atLeast int) {
 	checkLeaks(t)
 	dir := t.TempDir()
 	var keep []*os.File
@@ -73,7 +80,7 @@ func TestKilledEngines(t *testing.T) {
 		defer f.Close()
 		keep = append(keep, f)
 	}
-	script := `i=0; while [ $i -lt 60000 ]; do echo "out $i of the lines"; i=$((i+1)); [ $((i%3)) -gt 0 ] || echo "err $i" >&2; done; printf tail`
+	script := `i=0; while [ $i -lt ` + itoa(lines) + ` ]; do echo "out $i of the lines"; i=$((i+1)); [ $((i%3)) -gt 0 ] || echo "err $i" >&2; done; printf tail`
 	writer := exec.Command(busybox, "sh", "-c", script)
 	writer.Stdout, writer.Stderr = keep[0], keep[1]
 	must(t, writer.Start())
@@ -82,7 +89,7 @@ func TestKilledEngines(t *testing.T) {
 	kills := 0
 	for over := false; !over; {
 		engine := exec.Command("/proc/self/exe")
-		engine.Env = append(os.Environ(), helperEnv+"="+dir)
+		engine.Env = append(os.Environ(), helperEnv+"="+dir, maxSizeEnv+"="+itoa(int(maxSize)))
 		stdin := awaitStarted(t, engine)
 		select {
 		case <-ended:
@@ -99,7 +106,7 @@ func TestKilledEngines(t *testing.T) {
 	p := &place{t: t, log: filepath.Join(dir, "log")}
 	got := p.entries()
 	var out, errs strings.Builder
-	for i := range 60000 {
+	for i := range lines {
 		out.WriteString("out " + itoa(i) + " of the lines\n")
 		if (i+1)%3 == 0 {
 			errs.WriteString("err " + itoa(i+1) + "\n")
@@ -108,7 +115,7 @@ func TestKilledEngines(t *testing.T) {
 	assertText(t, "stdout", got[Stdout], out.String()+"tail")
 	assertText(t, "stderr", got[Stderr], errs.String())
 	t.Logf("%d kills", kills)
-	if kills < 3 {
+	if kills < atLeast {
 		t.Errorf("only %d kills", kills)
 	}
 }

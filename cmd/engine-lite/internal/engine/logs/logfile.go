@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"sync"
 
 	log "github.com/sirupsen/logrus"
 )
@@ -17,21 +19,51 @@ const positionSize = 8 + 8*len(streamNames)
 
 // logFile is the json-file log and how far it is known to be right.
 type logFile struct {
+	Log
 	file, position *os.File
-	// size is written by the encoder only, with the output's lock; so is resets,
-	// how often someone else emptied the log.
-	size   int64
-	resets int
+	// unnoted says that the file is a new one, and that the note is of the one before it. The encoder has it.
+	unnoted bool
+	// extent is written by the encoder only, with the output's lock.
+	extent
+	// names is held over the renames of a rotation, and by readers while they open the files. Who holds it takes the
+	// output's lock, never the other way round.
+	names sync.RWMutex
+}
+
+// extent is how long the log's current file is, how many files it had before it in the output's time, and how often
+// someone else has emptied the log.
+type extent struct {
+	size              int64
+	rotations, resets int
+}
+
+// full says whether the next record goes to another file.
+func (l *logFile) full() bool { return l.MaxSize > 0 && l.size >= l.MaxSize }
+
+// room is how many bytes go to one file, the last record not counted.
+func (l *logFile) room() int64 {
+	switch {
+	case l.MaxSize <= 0:
+		return math.MaxInt64
+	case l.full():
+		return l.MaxSize
+	default:
+		return l.MaxSize - l.size
+	}
+}
+
+func openLogFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
 }
 
 // openLog opens the log, cuts off what was appended after the last noted
 // position, and sets the streams' positions.
-func openLog(path, positionPath string, streams *[len(streamNames)]*raw) (*logFile, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+func openLog(config Log, positionPath string, streams *[len(streamNames)]*raw) (*logFile, error) {
+	file, err := openLogFile(config.Path)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	l := &logFile{file: file}
+	l := &logFile{Log: config, file: file}
 	if l.position, err = os.OpenFile(positionPath, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
 		err = l.resume(streams)
 	}

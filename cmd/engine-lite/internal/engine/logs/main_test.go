@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,14 +22,19 @@ import (
 )
 
 const (
-	busybox   = "/bin/busybox"
-	helperEnv = "LOGS_TEST_HELPER"
-	directEnv = "LOGS_TEST_DIRECT"
+	busybox    = "/bin/busybox"
+	helperEnv  = "LOGS_TEST_HELPER"
+	directEnv  = "LOGS_TEST_DIRECT"
+	maxSizeEnv = "LOGS_TEST_MAX_SIZE"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperEnv); dir != "" {
-		encodeUntilKilled(dir)
+		maxSize, err := strconv.ParseInt(os.Getenv(maxSizeEnv), 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		encodeUntilKilled(dir, maxSize)
 		return
 	}
 	if dir := os.Getenv(directEnv); dir != "" {
@@ -98,9 +105,10 @@ func waitFor(t testing.TB, what string, holds func() bool) {
 
 // place is the directory of a test's output, across several Opens.
 type place struct {
-	t   testing.TB
-	dir string
-	log string
+	t      testing.TB
+	dir    string
+	log    string
+	limits Log // without a path
 }
 
 func newPlace(t testing.TB) *place {
@@ -110,7 +118,9 @@ func newPlace(t testing.TB) *place {
 
 func (p *place) open(bound int64) *Output {
 	p.t.Helper()
-	o, err := Open(Config{Dir: p.dir, LogPath: p.log, Bound: bound})
+	l := p.limits
+	l.Path = p.log
+	o, err := Open(Config{Dir: p.dir, Log: l, Bound: bound})
 	must(p.t, err)
 	p.t.Cleanup(func() {
 		if err := o.Close(); err != nil {
@@ -118,6 +128,11 @@ func (p *place) open(bound int64) *Output {
 		}
 	})
 	return o
+}
+
+// encoded is appendRecords without attributes and without a bound.
+func encoded(out, in []byte, stream string, now time.Time, last bool) ([]byte, int) {
+	return appendRecords(out, in, form{stream: stream, time: now}, last, math.MaxInt64)
 }
 
 // entries returns the log's text by stream, with all lines joined.

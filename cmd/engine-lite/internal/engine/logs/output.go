@@ -37,9 +37,7 @@ type Config struct {
 	// Dir holds the raw files and the encoder's position. It is made with mode
 	// 0700. Nobody else writes to it, but the keeper to the end of raw files.
 	Dir string
-	// LogPath is the json-file log, which may have records of earlier runs;
-	// empty where nothing is logged.
-	LogPath string
+	Log Log
 	// Bound in bytes, for each stream; 0 is DefaultBound.
 	Bound int64
 }
@@ -79,6 +77,9 @@ type Output struct {
 	// that it looks at first.
 	encoding bool
 	turn     int
+	// compressing is closed when the rotated files are compressed; nil while
+	// nothing is being compressed.
+	compressing chan struct{}
 }
 
 // Open begins an output, or picks up what an earlier engine, and the keeper
@@ -108,11 +109,11 @@ func (o *Output) pickUp() error {
 			return err
 		}
 	}
-	if o.config.LogPath == "" {
+	if o.config.Log.Path == "" {
 		return nil
 	}
 	var err error
-	o.log, err = openLog(o.config.LogPath, o.path(positionName), &o.streams)
+	o.log, err = openLog(o.config.Log, o.path(positionName), &o.streams)
 	return err
 }
 
@@ -156,6 +157,7 @@ func (o *Output) Start(stdout, stderr Source) {
 		}
 	}
 	o.beginLocked()
+	o.compressLocked()
 }
 
 // beginLocked says that no other stream will come. Those without a mover are at
@@ -238,6 +240,12 @@ func (o *Output) settleLocked() {
 	close(o.drained)
 }
 
+func (o *Output) isSettled() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.settled
+}
+
 // changedLocked has to follow every change of what others may wait for.
 func (o *Output) changedLocked() {
 	o.kickLocked()
@@ -280,9 +288,14 @@ func (o *Output) Remove() error {
 
 // Close ends encoder and movers and waits for them: a Splice that waits is not
 // ended by it, so the sources have to be at their end or closed by their owner.
-// It waits for no follower: they get an error. The files stay, unless they were
-// removed, for the next Open. It may be called again.
+// It waits for no follower: they get an error. If all of the output is in the
+// log, Close lets a compression of rotated files end, else the next Open goes on
+// with it. The files stay, unless they were removed, for the next Open. It may be
+// called again.
 func (o *Output) Close() error {
+	if o.isSettled() {
+		_ = o.awaitCompressed() // fails only if it was closed before
+	}
 	o.cancel()
 	o.mu.Lock()
 	o.closed = true

@@ -364,7 +364,7 @@ func TestEmptiedLog(t *testing.T) {
 	o.Start(s, nil)
 	lines, ended := make(chan string, 10), make(chan error, 1)
 	go func() {
-		ended <- Read(context.Background(), p.log, ReadOptions{Stdout: true, Tail: -1, Follow: o}, func(e Entry) error {
+		ended <- Read(context.Background(), p.log, ReadOptions{Stdout: true, Tail: -1, Output: o, Follow: true}, func(e Entry) error {
 			lines <- string(e.Line)
 			return nil
 		})
@@ -396,7 +396,7 @@ func TestOpenFails(t *testing.T) {
 	for _, c := range []Config{
 		{Dir: filepath.Join(file, "raw")},
 		{Dir: dir},
-		{Dir: filepath.Join(t.TempDir(), "raw"), LogPath: filepath.Join(file, "log")},
+		{Dir: filepath.Join(t.TempDir(), "raw"), Log: Log{Path: filepath.Join(file, "log")}},
 	} {
 		if _, err := Open(c); err == nil {
 			t.Errorf("%v was opened", c)

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -25,9 +25,11 @@ type ReadOptions struct {
 	// Tail is the number of entries from the end, of those that are wanted;
 	// negative for all.
 	Tail int
+	// Output is the one that writes to the log; nil where none does.
+	Output *Output
 	// Follow goes on with what the output logs until it is drained or closed, or
-	// Until has passed; nil to stop at the log's end.
-	Follow *Output
+	// Until has passed.
+	Follow bool
 }
 
 func (o ReadOptions) wants(e Entry) bool {
@@ -45,73 +47,102 @@ func (o ReadOptions) past(e Entry) bool { return !o.Until.IsZero() && e.Time.Aft
 // whole is left out; any other line that is no record is left out with a warning,
 // so that one damaged place doesn't hide the rest.
 //
-// A log that somebody empties while it is followed is read on from its beginning.
+// The rotated files come first. A followed log is read on in the next file after a rotation. If that file is gone, since
+// the log was rotated more often than it has files, the error is ErrLagging. A log that somebody empties while it is
+// followed is read on from its beginning.
 //
-// Errors: ctx's, fn's, the file's.
+// Errors: ctx's, fn's, the files'.
 func Read(ctx context.Context, path string, o ReadOptions, fn func(Entry) error) error {
-	file, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) && (o.Follow == nil || o.Follow.log == nil) {
-		return nil
+	if o.Output != nil && o.Output.log == nil {
+		o.Output = nil
 	}
-	if err != nil {
-		return fmt.Errorf("cannot read log: %w", err)
+	r := &reader{ReadOptions: o, path: path, fn: fn}
+	defer r.close()
+	err := r.open()
+	if err == nil {
+		err = r.seekTail(ctx)
 	}
-	defer func() { _ = file.Close() }()
-	err = read(ctx, file, o, fn)
+	for more := true; err == nil && more; {
+		if err = r.readFiles(ctx); err == nil {
+			more, err = r.more(ctx)
+		}
+	}
 	if errors.Is(err, errUntil) {
 		return nil
 	}
 	return err
 }
 
-func read(ctx context.Context, file *os.File, o ReadOptions, fn func(Entry) error) error {
-	follow := o.Follow
-	if follow != nil && follow.log == nil {
-		follow = nil
-	}
-	end, err := logEnd(file, follow)
-	if err != nil {
-		return err
-	}
-	start, err := tailOffset(file, end.size, o)
-	if err != nil {
-		return err
-	}
-	for {
-		section := io.NewSectionReader(file, start, end.size-start)
-		if err := readEntries(ctx, section, o, fn); err != nil || follow == nil {
-			return err
-		}
-		next, err := follow.grown(ctx, end, o.Until)
-		if err != nil || next == end {
-			return err
-		}
-		start = end.size
-		if next.resets != end.resets {
-			start = 0
-		}
-		end = next
-	}
+// reader reads a log's files one after the other.
+type reader struct {
+	ReadOptions
+	path string
+	fn   func(Entry) error
+	// files are those that are open and not read to their end, the oldest first, and the current one. Of that one the
+	// output says the length.
+	files parts
+	end   extent
 }
 
-// extent is how long a log is since it was emptied for the last time.
-type extent struct {
-	size   int64
-	resets int
+func (r *reader) close() { r.files.close() }
+
+// open opens the files that are there. A log that is followed has a current one.
+func (r *reader) open() (err error) {
+	if r.Output == nil {
+		r.files, err = openParts(r.path, 0, -1, r.Since)
+		return err
+	}
+	r.files, r.end, err = r.Output.openAll(r.Since)
+	if err == nil && r.Follow && !r.files.limit(0, r.end.size) {
+		err = fmt.Errorf("cannot read log: %s: %w", r.path, fs.ErrNotExist)
+	}
+	return err
 }
 
-// logEnd is where the log is known to be whole.
-func logEnd(file *os.File, follow *Output) (extent, error) {
-	if follow != nil {
-		follow.mu.Lock()
-		defer follow.mu.Unlock()
-		return extent{follow.log.size, follow.log.resets}, nil
+// readFiles reads what the files have, and closes all but the current one.
+func (r *reader) readFiles(ctx context.Context) error {
+	for len(r.files) > 0 {
+		p := &r.files[0]
+		if err := p.read(ctx, r.ReadOptions, r.fn); err != nil {
+			return err
+		}
+		p.from = p.size
+		if len(r.files) == 1 {
+			break
+		}
+		p.close()
+		r.files = r.files[1:]
 	}
-	info, err := file.Stat()
+	return nil
+}
+
+// more waits until a log that is followed has more; false when no more comes. It is errUntil when no more comes before
+// until, and ErrLagging when what came is gone.
+func (r *reader) more(ctx context.Context) (bool, error) {
+	if r.Output == nil || !r.Follow || len(r.files) == 0 {
+		return false, nil
+	}
+	next, err := r.Output.grown(ctx, r.end, r.Until)
+	if err != nil || next == r.end {
+		return false, err
+	}
+	current := &r.files[0]
+	if next.rotations == r.end.rotations {
+		if next.resets != r.end.resets {
+			current.from = 0
+		}
+		current.size, r.end = next.size, next
+		return true, nil
+	}
+	if err := current.complete(); err != nil {
+		return false, err
+	}
+	newer, now, err := r.Output.openNewer(r.end.rotations)
 	if err != nil {
-		return extent{}, fmt.Errorf("cannot read log: %w", err)
+		return false, err
 	}
-	return extent{size: info.Size()}, nil
+	r.files, r.end = append(r.files, newer...), now
+	return true, nil
 }
 
 // grown waits until the log is longer than it was, and returns its length; the
@@ -125,7 +156,7 @@ func (o *Output) grown(ctx context.Context, old extent, until time.Time) (extent
 	}
 	for {
 		o.mu.Lock()
-		now := extent{o.log.size, o.log.resets}
+		now := o.log.extent
 		over, wait := o.settled || o.closed, o.waitLocked()
 		o.mu.Unlock()
 		if now != old || over {

@@ -22,7 +22,7 @@ func writeLog(t testing.TB, more string) string {
 		if i%3 == 2 {
 			stream = Stderr
 		}
-		log, _ = appendRecords(log, fmt.Appendf(nil, "%d", i), stream, moment.Add(time.Duration(i)*time.Second), true)
+		log, _ = encoded(log, fmt.Appendf(nil, "%d", i), stream, moment.Add(time.Duration(i)*time.Second), true)
 	}
 	path := filepath.Join(t.TempDir(), "log")
 	must(t, os.WriteFile(path, append(log, more...), 0o600))
@@ -126,20 +126,20 @@ func TestTailAtBlockBorders(t *testing.T) {
 	var starts []int64
 	for i := range 3000 {
 		starts = append(starts, int64(len(log)))
-		log, _ = appendRecords(log, bytes.Repeat([]byte("x"), i*7%301), Stdout, moment, true)
+		log, _ = encoded(log, bytes.Repeat([]byte("x"), i*7%301), Stdout, moment, true)
 		if i*7%301 == 0 { // an empty text has no record
 			starts = starts[:len(starts)-1]
 		}
 	}
 	for _, n := range []int{0, 1, 2, 500, 1234, len(starts) - 1, len(starts)} {
-		got, err := tailOffset(bytes.NewReader(log), int64(len(log)), ReadOptions{Stdout: true, Tail: n})
+		got, found, _, err := tailOffset(bytes.NewReader(log), int64(len(log)), ReadOptions{Stdout: true}, n)
 		must(t, err)
 		want := int64(len(log))
 		if n > 0 {
 			want = starts[len(starts)-n]
 		}
-		if got != want {
-			t.Errorf("tail %d begins at %d, want %d", n, got, want)
+		if got != want || found != n {
+			t.Errorf("tail %d begins at %d with %d, want %d", n, got, found, want)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func TestReadFollow(t *testing.T) {
 	var all lockedBuffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Read(context.Background(), p.log, ReadOptions{Stdout: true, Tail: 1, Follow: o}, func(e Entry) error {
+		ended <- Read(context.Background(), p.log, ReadOptions{Stdout: true, Tail: 1, Output: o, Follow: true}, func(e Entry) error {
 			_, err := all.Write(e.Line)
 			return err
 		})
@@ -195,7 +195,7 @@ func TestReadFollowEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			options := c.o
-			options.Stdout, options.Tail, options.Follow = true, -1, o
+			options.Stdout, options.Tail, options.Output, options.Follow = true, -1, o, true
 			ended := make(chan error, 1)
 			go func() { ended <- Read(ctx, p.log, options, func(Entry) error { return nil }) }()
 			c.end(o, cancel)
@@ -206,7 +206,7 @@ func TestReadFollowEnds(t *testing.T) {
 	}
 	p := newPlace(t)
 	p.log = ""
-	must(t, Read(t.Context(), "", ReadOptions{Tail: -1, Follow: p.open(0)}, func(Entry) error { return nil }))
+	must(t, Read(t.Context(), "", ReadOptions{Tail: -1, Output: p.open(0), Follow: true}, func(Entry) error { return nil }))
 }
 
 // TestBackoff checks that the pause doubles up to five seconds, and ends with its context.

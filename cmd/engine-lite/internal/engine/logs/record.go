@@ -11,17 +11,30 @@ import (
 // maxRecord is how many bytes of a line a record has at most, as in Docker.
 const maxRecord = 16 << 10
 
+// form is what the records of a batch have in common.
+type form struct {
+	stream string
+	time   time.Time
+	attrs  []byte // a JSON object; empty for none
+}
+
 // appendRecords encodes the lines of in, and with last set also what follows
 // the last newline. A line longer than maxRecord is split, but not within a
-// character. It returns how many bytes of in it encoded.
-func appendRecords(out, in []byte, stream string, now time.Time, last bool) (_ []byte, used int) {
+// character. It ends after the record that fills room, in bytes. It returns how
+// many bytes of in it encoded.
+func appendRecords(out, in []byte, f form, last bool, room int64) (_ []byte, used int) {
 	var stamp [80]byte
 	tail := append(stamp[:0], `","stream":"`...)
-	tail = append(tail, stream...)
-	tail = append(tail, `","time":"`...)
-	tail = now.UTC().AppendFormat(tail, time.RFC3339Nano)
+	tail = append(tail, f.stream...)
+	tail = append(tail, '"')
+	if len(f.attrs) > 0 {
+		tail = append(tail, `,"attrs":`...)
+		tail = append(tail, f.attrs...)
+	}
+	tail = append(tail, `,"time":"`...)
+	tail = f.time.UTC().AppendFormat(tail, time.RFC3339Nano)
 	tail = append(tail, "\"}\n"...)
-	for used < len(in) {
+	for used < len(in) && int64(len(out)) < room {
 		line := in[used:]
 		switch end := bytes.IndexByte(line[:min(len(line), maxRecord)], '\n'); {
 		case end >= 0:

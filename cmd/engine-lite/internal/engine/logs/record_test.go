@@ -31,7 +31,7 @@ func TestRecords(t *testing.T) {
 		"no rune":        {x[1:] + "\x80\x80\n", false, []string{x[1:] + "\ufffd", "\ufffd\n"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, used := appendRecords(nil, []byte(c.in), Stderr, moment, c.last)
+			out, used := encoded(nil, []byte(c.in), Stderr, moment, c.last)
 			if used != len(c.in)-c.rest {
 				t.Errorf("used %d of %d", used, len(c.in))
 			}
@@ -52,7 +52,7 @@ func TestRecords(t *testing.T) {
 }
 
 func TestRecordForm(t *testing.T) {
-	out, _ := appendRecords(nil, []byte("tab\t\"<\n"), Stdout, moment, false)
+	out, _ := encoded(nil, []byte("tab\t\"<\n"), Stdout, moment, false)
 	want := `{"log":"tab\t\"\u003c\n","stream":"stdout","time":"2026-02-03T04:05:06.0000007Z"}` + "\n"
 	if string(out) != want {
 		t.Errorf("%s, want %s", out, want)
@@ -87,7 +87,7 @@ func FuzzEscape(f *testing.F) {
 // FuzzDecode decodes any lines. The fast decoder and encoding/json must agree wherever the
 // fast one returns a result.
 func FuzzDecode(f *testing.F) {
-	ours, _ := appendRecords(nil, []byte("a \"line\" with € and \xff\x01\n"), Stdout, moment, false)
+	ours, _ := encoded(nil, []byte("a \"line\" with € and \xff\x01\n"), Stdout, moment, false)
 	for _, s := range []string{string(ours), "", "\n", "{}\n", "null\n", "{\"log\":\"\n",
 		`{"log":"x\n","stream":"stderr","attrs":{"a":"b"},"time":"2026-02-03T04:05:06Z"}` + "\n",
 		`{"log":"\ud83d\ude00\/","stream":"stdout","time":"2026-02-03T04:05:06+01:00"}` + "\n",

@@ -2,41 +2,76 @@ package logs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// tailOffset finds where the last o.Tail wanted entries begin, reading
-// backwards.
-func tailOffset(file io.ReaderAt, end int64, o ReadOptions) (int64, error) {
-	if o.Tail < 0 {
-		return 0, nil
+// seekTail leaves the files, and the parts of them, that have the last Tail wanted entries.
+func (r *reader) seekTail(ctx context.Context) error {
+	left := r.Tail
+	if left < 0 {
+		return nil
 	}
+	for i := len(r.files) - 1; i >= 0; i-- {
+		n, whole, err := r.files[i].seekTail(ctx, r.ReadOptions, left)
+		if err != nil {
+			return err
+		}
+		if left -= n; left == 0 || !whole {
+			r.files[:i].close()
+			r.files = r.files[i:]
+			break
+		}
+	}
+	return nil
+}
+
+// seekTail finds where the last of the wanted entries begin, at most limit. It returns how many there are, and whether
+// the file before may have more.
+func (p *part) seekTail(ctx context.Context, o ReadOptions, limit int) (n int, whole bool, err error) {
+	if !p.compressed {
+		p.from, n, whole, err = tailOffset(p.file, p.size, o, limit)
+		return n, whole, err
+	}
+	// A compressed file has no way backwards.
+	err = p.read(ctx, o, func(Entry) error { n++; return nil })
+	if err != nil && !errors.Is(err, errUntil) {
+		return 0, false, err
+	}
+	p.skip = max(0, n-limit)
+	return n - p.skip, true, nil
+}
+
+// tailOffset finds where the last wanted entries begin, at most limit, reading
+// backwards. It returns how many there are, and whether earlier ones could be
+// wanted, too.
+func tailOffset(file io.ReaderAt, end int64, o ReadOptions, limit int) (start int64, n int, whole bool, err error) {
 	var d decoder
 	back := backwards{file: file, at: end}
-	start := end
-	for n := 0; n < o.Tail; {
+	start = end
+	for n < limit {
 		line, at, err := back.line()
 		if errors.Is(err, io.EOF) {
-			return start, nil
+			return start, n, true, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("cannot read log: %w", err)
+			return 0, 0, false, fmt.Errorf("cannot read log: %w", err)
 		}
 		e, ok := d.decode(line)
 		if !ok {
 			continue // reading forwards leaves it out, too
 		}
 		if !o.Since.IsZero() && e.Time.Before(o.Since) {
-			return start, nil
+			return start, n, false, nil
 		}
 		if o.wants(e) && !o.past(e) {
 			n++
 		}
 		start = at
 	}
-	return start, nil
+	return start, n, true, nil
 }
 
 // backwards reads a file's lines from the end.

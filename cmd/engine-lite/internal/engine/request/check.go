@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logdriver"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/signals"
 	"github.com/engine-lite/engine-lite/internal/classed"
@@ -129,7 +130,6 @@ func checkModes(req container.CreateRequest) error {
 		here        []string
 	}{
 		{"HostConfig.NetworkMode", string(h.NetworkMode), []string{"default", "bridge", "none", "host"}},
-		{"HostConfig.LogConfig.Type", h.LogConfig.Type, []string{"json-file", "none"}},
 		{"HostConfig.IpcMode", string(h.IpcMode), []string{"private", "host", "none", "shareable", record.OfContainer}},
 		{"HostConfig.PidMode", string(h.PidMode), []string{"host", record.OfContainer}},
 		{"HostConfig.UTSMode", string(h.UTSMode), []string{"host"}},
@@ -145,15 +145,7 @@ func checkModes(req container.CreateRequest) error {
 			return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have %s %q yet", m.name, m.value)
 		}
 	}
-	if len(h.LogConfig.Config) > 0 {
-		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have HostConfig.LogConfig.Config yet")
-	}
-	return nil
-}
-
-// dockerLogs are the log drivers that dockerd has.
-var dockerLogs = []string{
-	"json-file", "none", "local", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs",
+	return logdriver.Check(h.LogConfig.Type, h.LogConfig.Config)
 }
 
 // checkValues refuses values that make no sense, in Docker's words.
@@ -174,8 +166,6 @@ func checkValues(h *container.HostConfig) error {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "SHM size can not be less than 0")
 	case h.Isolation != "" && h.Isolation != "default":
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid isolation (%s): linux only supports 'default'", h.Isolation)
-	case h.LogConfig.Type != "" && !slices.Contains(dockerLogs, h.LogConfig.Type):
-		return classed.Errorf(errdefs.ErrInvalidArgument, "error looking up logging plugin %s: plugin %q not found", h.LogConfig.Type, h.LogConfig.Type)
 	case emptyKey:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid Annotations: the empty string is not permitted as an annotation key")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logdriver"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
@@ -57,7 +58,7 @@ const defaultShmSize = 64 << 20
 
 // fillHostConfig puts in what Docker shows where nothing was said.
 func fillHostConfig(h *record.HostConfig, host Host) {
-	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, "json-file")
+	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, logdriver.JSONFile)
 	h.NetworkMode = cmp.Or(h.NetworkMode, "default")
 	h.IpcMode = cmp.Or(h.IpcMode, "private")
 	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, defaultCgroupns(host))

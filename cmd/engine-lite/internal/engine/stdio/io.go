@@ -57,8 +57,8 @@ type Config struct {
 	Note func(*IO)
 	// RawDir is the directory of the output that is not in the log yet.
 	RawDir string
-	// LogPath is the json-file; empty where nothing is logged.
-	LogPath string
+	// Log says how the output is logged; its zero value where nothing is.
+	Log logs.Log
 	// Bound is how many bytes of a stream are kept for clients that lag; 0 is logs.DefaultBound.
 	Bound int64
 	// Clients joins the goroutines that read from clients.
@@ -67,7 +67,7 @@ type Config struct {
 
 // Open makes the stdio of a run that is about to begin, or that an earlier engine began.
 func Open(c Config) (*IO, error) {
-	output, err := logs.Open(logs.Config{Dir: c.RawDir, LogPath: c.LogPath, Bound: c.Bound})
+	output, err := logs.Open(logs.Config{Dir: c.RawDir, Log: c.Log, Bound: c.Bound})
 	if err != nil {
 		return nil, err
 	}
