@@ -24,14 +24,3 @@ func (h containerHandlers) update(w *response, r *request) error {
 	}
 	return writeJSON(w, http.StatusOK, container.UpdateResponse{Warnings: warnings})
 }
-
-// commit is not there yet, but a wrong request is refused as such.
-func (h containerHandlers) commit(_ *response, r *request) error {
-	if err := r.decode(&container.Config{}, true); err != nil {
-		return err
-	}
-	if _, err := h.engine.ContainerInspect(r.Context(), r.query.Get("container"), false); err != nil {
-		return err
-	}
-	return notSupported("committing a container to an image")
-}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -31,6 +32,12 @@ type Containers interface {
 	// where the wait can't begin. The channel is closed without an answer when ctx
 	// ends.
 	ContainerWait(ctx context.Context, ref string, c container.WaitCondition) (<-chan container.WaitResponse, error)
+	// ContainerChanges lists what a container has changed in the files of its image.
+	ContainerChanges(ctx context.Context, ref string) ([]container.FilesystemChange, error)
+	// ContainerExport writes all files of a container to w, as a tar.
+	ContainerExport(ctx context.Context, ref string, w io.Writer) error
+	// ContainerCommit makes an image of a container, and returns the image's id.
+	ContainerCommit(ctx context.Context, ref string, o engine.CommitOptions) (string, error)
 	ContainerResize(ctx context.Context, ref string, height, width uint32) error
 	ContainerAttach(ctx context.Context, ref string, o engine.AttachOptions) error
 	ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error
@@ -61,6 +68,8 @@ func (h containerHandlers) routes() []route {
 		{post, "/containers/{id}/resize", h.resize},
 		{post, "/containers/{id}/wait", h.wait},
 		{post, "/containers/{id}/update", h.update},
+		{get, "/containers/{id}/changes", h.changes},
+		{get, "/containers/{id}/export", h.export},
 		{post, "/commit", h.commit},
 		{post, "/containers/{id}/attach", h.attach},
 		{get, "/containers/{id}/attach/ws", h.attachWebSocket},

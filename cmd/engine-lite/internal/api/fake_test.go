@@ -47,6 +47,10 @@ func withAttach(fn func(context.Context, engine.AttachOptions) error) *fake {
 	return &fake{fakeContainers: fakeContainers{attach: fn}}
 }
 
+func withExport(fn func(context.Context, io.Writer) error) *fake {
+	return &fake{fakeContainers: fakeContainers{export: fn}}
+}
+
 func withLogs(fn func(context.Context, engine.LogsOptions) error) *fake {
 	return &fake{fakeContainers: fakeContainers{logs: fn}}
 }
@@ -103,6 +107,8 @@ type fakeContainers struct {
 	logs    func(ctx context.Context, o engine.LogsOptions) error
 	stats   func(ctx context.Context, fn func(container.StatsResponse) error) error
 	wait    func(ctx context.Context) <-chan container.WaitResponse
+	export  func(ctx context.Context, w io.Writer) error
+	changed []container.FilesystemChange
 	inspect container.InspectResponse
 	list    []container.Summary
 	created container.CreateRequest // by the last call of ContainerCreate
@@ -145,6 +151,22 @@ func (f *fakeContainers) ContainerRename(_ context.Context, ref, name string) er
 func (f *fakeContainers) ContainerUpdate(_ context.Context, ref string, c container.UpdateConfig) ([]string, error) {
 	f.updated = c
 	return nil, f.note("update", ref, c.Memory)
+}
+func (f *fakeContainers) ContainerChanges(_ context.Context, ref string) ([]container.FilesystemChange, error) {
+	return f.changed, f.note("changes", ref)
+}
+func (f *fakeContainers) ContainerExport(ctx context.Context, ref string, w io.Writer) error {
+	if f.export != nil {
+		return f.export(ctx, w)
+	}
+	return f.note("export", ref)
+}
+func (f *fakeContainers) ContainerCommit(_ context.Context, ref string, o engine.CommitOptions) (string, error) {
+	user := ""
+	if o.Config != nil {
+		user = o.Config.User
+	}
+	return "sha256:1", f.note("commit", ref, o.Reference, o.Author, o.Comment, o.Changes, o.Pause, user)
 }
 func (f *fakeContainers) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {
 	return f.note("remove", ref, o)

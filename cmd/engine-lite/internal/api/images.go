@@ -5,10 +5,13 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
@@ -74,6 +77,52 @@ func (h imageHandlers) tag(w *response, r *request) error {
 	return nil
 }
 
+// commit makes an image of a container. As in Docker, a body without a field is no configuration.
+func (h containerHandlers) commit(w *response, r *request) error {
+	var body struct{ *container.Config }
+	if err := r.decode(&body, true); err != nil {
+		return err
+	}
+	name, err := imageName(r.query.Get("repo"), r.query.Get("tag"))
+	if err != nil {
+		return err
+	}
+	of := r.query.Get("container")
+	if of == "" {
+		return invalid("invalid name or ID supplied: %q", of)
+	}
+	ctx, cancel := h.streaming.begin(r.Context())
+	defer cancel()
+	id, err := h.engine.ContainerCommit(ctx, of, engine.CommitOptions{
+		Reference: name, Config: body.Config, Changes: r.query["changes"], Author: r.query.Get("author"),
+		Comment: r.query.Get("comment"), Pause: r.flagOr("pause", true),
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, container.CommitResponse{ID: id})
+}
+
+// imageName joins the name of a new image with its tag; empty for an image without a name.
+func imageName(repo, tag string) (string, error) {
+	if repo == "" {
+		return "", nil
+	}
+	named, err := reference.ParseNormalizedNamed(repo)
+	if err != nil {
+		return "", invalid("%v", err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return "", invalid("cannot import digest reference")
+	}
+	if tag != "" {
+		if named, err = reference.WithTag(named, tag); err != nil {
+			return "", invalid("%v", err)
+		}
+	}
+	return reference.FamiliarString(reference.TagNameOnly(named)), nil
+}
+
 func (h imageHandlers) remove(w *response, r *request) error {
 	if err := r.without("platforms"); err != nil {
 		return err
@@ -106,20 +155,21 @@ func (h imageHandlers) save(w *response, r *request) error {
 	if len(refs) == 0 {
 		return invalid("parameter names is needed: the images to save")
 	}
-	return h.engine.ImageSave(r.Context(), refs, &tarBody{w: w})
+	return h.engine.ImageSave(r.Context(), refs, &tarBody{w: w, media: "application/x-tar"})
 }
 
 // tarBody begins an answer with the first byte. An error before that byte still
 // gets a status of its own.
 type tarBody struct {
-	w *response
+	w     *response
+	media string
 }
 
 var _ io.ReaderFrom = (*tarBody)(nil)
 
 func (t *tarBody) begin() {
 	if !t.w.begun() {
-		t.w.Header().Set("Content-Type", "application/x-tar")
+		t.w.Header().Set("Content-Type", t.media)
 	}
 }
 

@@ -136,16 +136,22 @@ func dict[K comparable, V any](m map[K]V) map[K]V {
 // cutTime is how long a write to a client may still take once its stream ended.
 const cutTime = 2 * time.Second
 
+// cutAfter has writes to the client given up that are stuck cutTime after the end of ctx. The caller calls stop after the
+// last write.
+func (w *response) cutAfter(ctx context.Context) (stop func() bool) {
+	control := http.NewResponseController(w.ResponseWriter)
+	return context.AfterFunc(ctx, func() {
+		// Without support for deadlines the server's own closing has to do.
+		_ = control.SetWriteDeadline(time.Now().Add(cutTime))
+	})
+}
+
 // body begins a streamed body. The handler calls end once: end sends what is
 // pending, and the response may be used again afterwards. Where the handler panics
 // before, ServeHTTP ends the body. A write that is stuck when ctx ends is given up
 // after cutTime.
 func (w *response) body(ctx context.Context) (body io.Writer, end func() error) {
-	control := http.NewResponseController(w.ResponseWriter)
-	stop := context.AfterFunc(ctx, func() {
-		// Without support for deadlines the server's own closing has to do.
-		_ = control.SetWriteDeadline(time.Now().Add(cutTime))
-	})
+	stop := w.cutAfter(ctx)
 	flusher := ioutils.NewWriteFlusher(w)
 	b := wire.NewBatch(flusher)
 	w.unfinished = func() error {

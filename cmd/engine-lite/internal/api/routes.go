@@ -55,8 +55,6 @@ var refusals = []refusal{
 	{post, "/build/prune", "building images"},
 	{post, "/build/cancel", "building images"},
 
-	{get, "/containers/{id}/changes", "the changes in a container's filesystem"},
-	{get, "/containers/{id}/export", "exporting a container"},
 	{head, "/containers/{id}/archive", "copying from and to containers"},
 	{get, "/containers/{id}/archive", "copying from and to containers"},
 	{put, "/containers/{id}/archive", "copying from and to containers"},

@@ -69,6 +69,25 @@ func TestWaitClientGone(t *testing.T) {
 	<-ended
 }
 
+// TestExportClientGone has a client that goes in the middle of an archive.
+func TestExportClientGone(t *testing.T) {
+	ended := make(chan struct{})
+	d := newDaemon(t, withExport(func(ctx context.Context, w io.Writer) error {
+		for {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil || ctx.Err() != nil {
+				close(ended)
+				return errors.Join(err, ctx.Err())
+			}
+		}
+	}))
+	conn := d.dial("GET /containers/c/export HTTP/1.1\r\nHost: docker\r\n\r\n")
+	if head, _ := readHead(t, conn); head.Header.Get("Content-Type") != "application/octet-stream" {
+		t.Errorf("%v", head.Header)
+	}
+	conn.Close()
+	<-ended
+}
+
 func TestLogs(t *testing.T) {
 	for _, c := range []struct {
 		name, path string

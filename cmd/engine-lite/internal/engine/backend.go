@@ -66,14 +66,20 @@ func (e *Engine) DrainStreams(ctx context.Context, containerID, processID string
 }
 
 func (e *Engine) onFrozen(ctx context.Context, o *task, ev libcontainerd.Event, to record.Status, action string) error {
-	_, _, err := o.Commit(ctx, containers.Change{
+	r, _, err := o.Commit(ctx, containers.Change{
 		Mutate: func(r *record.Record) error {
 			if r.Running() {
 				r.Status = to
+			}
+			if to == record.StatusRunning {
+				r.CommitPause = 0
 			}
 			return nil
 		},
 		Action: action, Recovered: ev.Recovered,
 	})
+	if err == nil {
+		e.ThawAfter(o.Container, r)
+	}
 	return err
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
@@ -91,6 +92,7 @@ type Engine struct {
 	*networks.Networks
 	*eventstream.Stream
 	*exec.Execs
+	*rootfs.Files
 
 	opts     Options
 	store    *store.Store
@@ -165,6 +167,9 @@ func (e *Engine) open(ctx context.Context) error {
 		Store: e.store, Daemon: e.daemon, Containers: e.registry, Processes: &e.processes, Stdio: e.stdio, Background: e.background,
 		Clients: &e.clients, Dir: e.containerDir, OutputBound: e.opts.OutputBound,
 	})
+	e.Files = rootfs.New(rootfs.Config{
+		Images: e.images, Containers: e.registry, Store: e.store, Background: e.background, Committed: e.ImageCommitted,
+	})
 	e.health = health.New(health.Config{
 		Daemon: e.daemon, Processes: &e.processes, Stdio: e.stdio, Background: e.background, Quiet: e.opts.QuietProbes,
 	})
@@ -197,6 +202,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	for _, o := range e.all() {
 		e.health.Watch(o.Container)
+		e.ThawAfter(o.Container, o.Record())
 		if o.Record().Stop != nil && o.swept == nil { // else the sweep does it
 			e.resumeStop(o)
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -38,6 +39,11 @@ func (e *Engine) freeze(ctx context.Context, ref string, from record.Status, do 
 	ctr, err := o.Live()
 	if err != nil {
 		return err
+	}
+	if r.FrozenByCommit() { // a commit of an earlier engine, which must not end the user's pause
+		if err := rootfs.ForgetFreeze(ctx, o.Container); err != nil {
+			return err
+		}
 	}
 	return do(ctr, ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
@@ -40,6 +41,9 @@ type RemoveOptions struct {
 	Force   bool
 	Volumes bool
 }
+
+// CommitOptions says what image is made of a container.
+type CommitOptions = rootfs.CommitOptions
 
 // Streams are a client's ends of an attached process.
 type Streams = stdio.ClientStreams

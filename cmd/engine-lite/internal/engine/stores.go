@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
@@ -19,6 +20,7 @@ import (
 // is one.
 type Images interface {
 	images.Backend
+	rootfs.Images
 
 	PrepareRootfs(ctx context.Context, containerID string, img images.Image) ([]mount.Mount, error)
 	Mounts(ctx context.Context, containerID string) ([]mount.Mount, error)

@@ -172,6 +172,15 @@ func (a *API) ImageImport(ctx context.Context, r io.Reader, ref, message string,
 	return progress(jsonstream.Message{Status: id.String()})
 }
 
+// ImageCommitted appends the events of an image that was made of a container. ref is its name, or empty.
+func (a *API) ImageCommitted(ctx context.Context, id digest.Digest, ref string) error {
+	if err := a.imageEvent(ctx, "create", id.String(), id.String()); err != nil || ref == "" {
+		return err
+	}
+	full, _ := Familiar(ref)
+	return a.imageEvent(ctx, "tag", id.String(), full)
+}
+
 // ImagePull fetches an image from its registry.
 func (a *API) ImagePull(ctx context.Context, ref, platform string, auth apiregistry.AuthConfig, progress func(jsonstream.Message) error) error {
 	if err := a.store.Room(ctx); err != nil {

@@ -30,11 +30,11 @@ var changeInstructions = []string{
 // with. Without a bound, lines like ENV A=$A$A would fill the memory.
 const maxExpansion = 64 << 10
 
-// applyChanges applies Dockerfile instructions to a configuration, in their order.
+// ApplyChanges applies Dockerfile instructions to a configuration, in their order.
 // As in Docker, they are read as the lines of one Dockerfile. The error is
 // InvalidArgument for an instruction that is unknown or malformed; then some
 // changes may have been applied.
-func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
+func ApplyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
 	text := strings.Join(changes, "\n")
 	if strings.TrimSpace(text) == "" {
 		return nil

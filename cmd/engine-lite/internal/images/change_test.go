@@ -37,7 +37,7 @@ func TestChangeHealthcheck(t *testing.T) {
 		"HEALTHCHECK --interval=1s":        nil,
 	} {
 		var c dockerspec.DockerOCIImageConfig
-		err := applyChanges(&c, []string{change})
+		err := ApplyChanges(&c, []string{change})
 		switch {
 		case want == nil && !errdefs.IsInvalidArgument(err):
 			t.Errorf("%s: %v", change, err)
@@ -75,7 +75,7 @@ func TestApplyChanges(t *testing.T) {
 		"CMD a\nENTRYPOINT [\"b\"]":                  `{"Entrypoint":["b"],"Cmd":["/bin/sh","-c","a"]}`,
 	} {
 		var c dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&c, strings.Split(change, "\n")); err != nil {
+		if err := ApplyChanges(&c, strings.Split(change, "\n")); err != nil {
 			t.Errorf("%q: %v", change, err)
 		}
 		if got, _ := json.Marshal(c); string(got) != want {
@@ -88,7 +88,7 @@ func TestApplyChanges(t *testing.T) {
 		`VOLUME [""]`, "VOLUME $A", "ONBUILD", "ONBUILD FROM a",
 		"ENTRYPOINT", "EXPOSE 1:2", "# only a comment", "ENV A=${B", "# escape=x\nENV A=1", `CMD ["a", 1]`,
 	} {
-		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{change}); !errdefs.IsInvalidArgument(err) {
+		if err := ApplyChanges(&dockerspec.DockerOCIImageConfig{}, []string{change}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v", change, err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestChangesOnBase(t *testing.T) {
 	} {
 		var c dockerspec.DockerOCIImageConfig
 		c.Cmd, c.Shell = []string{"old"}, []string{"/bin/bash", "-c"}
-		if err := applyChanges(&c, strings.Split(change, "\n")); err != nil {
+		if err := ApplyChanges(&c, strings.Split(change, "\n")); err != nil {
 			t.Errorf("%q: %v", change, err)
 		}
 		if got, _ := json.Marshal(c); string(got) != want {
@@ -115,7 +115,7 @@ func TestChangesOnBase(t *testing.T) {
 
 func TestChangesRefuseOthers(t *testing.T) {
 	for _, word := range []string{"ADD", "ARG", "COPY", "from", "MAINTAINER", "Run", "SHELL", "nonsense"} {
-		err := applyChanges(&dockerspec.DockerOCIImageConfig{}, []string{"ENV A=1", word + " x y"})
+		err := ApplyChanges(&dockerspec.DockerOCIImageConfig{}, []string{"ENV A=1", word + " x y"})
 		if !errdefs.IsInvalidArgument(err) || !strings.HasPrefix(err.Error(), word+" is not a valid change command") {
 			t.Errorf("%s: %v", word, err)
 		}
@@ -125,12 +125,12 @@ func TestChangesRefuseOthers(t *testing.T) {
 // TestChangesBoundVariables has lines that double a value each.
 func TestChangesBoundVariables(t *testing.T) {
 	doubled := append([]string{"ENV A=12"}, slices.Repeat([]string{"ENV A=$A$A"}, 14)...)
-	if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, doubled); err != nil {
+	if err := ApplyChanges(&dockerspec.DockerOCIImageConfig{}, doubled); err != nil {
 		t.Error(err)
 	}
 	for _, last := range []string{"USER $A", "EXPOSE $A"} {
 		changes := append(slices.Clone(doubled), last)
-		if err := applyChanges(&dockerspec.DockerOCIImageConfig{}, changes); !errdefs.IsInvalidArgument(err) {
+		if err := ApplyChanges(&dockerspec.DockerOCIImageConfig{}, changes); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", last, err)
 		}
 	}
@@ -144,7 +144,7 @@ func FuzzApplyChanges(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, change string) {
 		var c dockerspec.DockerOCIImageConfig
-		if err := applyChanges(&c, []string{change}); err != nil && !errdefs.IsInvalidArgument(err) {
+		if err := ApplyChanges(&c, []string{change}); err != nil && !errdefs.IsInvalidArgument(err) {
 			t.Errorf("unclassed error %v", err)
 		}
 		if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {

@@ -5,9 +5,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -22,10 +22,10 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// Labels on a manifest blob that keep what it refers to.
+// Labels on a manifest blob that keep what it refers to. A layer's number follows its label.
 const (
 	configRefLabel = "containerd.io/gc.ref.content.config"
-	layerRefLabel  = "containerd.io/gc.ref.content.l.0"
+	layerRefLabel  = "containerd.io/gc.ref.content.l."
 )
 
 // Import makes an image of one layer from the tar of a file tree, plain or
@@ -81,7 +81,7 @@ func (s *Store) importConfig(o ImportOptions) (*dockerspec.DockerOCIImage, []ref
 		Platform: platform,
 		History:  []ocispec.History{{Created: &now, Comment: o.Message}},
 	}}
-	return config, named, applyChanges(&config.Config, o.Changes)
+	return config, named, ApplyChanges(&config.Config, o.Changes)
 }
 
 // parsePlatform reads "os/arch[/variant]"; empty is this machine's. One that
@@ -100,8 +100,8 @@ func (s *Store) parsePlatform(platform string) (ocispec.Platform, error) {
 	return p, nil
 }
 
-// writeImage writes a configuration and a manifest with one layer.
-func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImage, layer ocispec.Descriptor) (
+// writeImage writes a configuration, and a manifest with layers, bottom first.
+func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImage, layers ...ocispec.Descriptor) (
 	ocispec.Descriptor, error,
 ) {
 	data, err := json.Marshal(config)
@@ -116,15 +116,16 @@ func (s *Store) writeImage(ctx context.Context, config *dockerspec.DockerOCIImag
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
 		Config:    configDesc,
-		Layers:    []ocispec.Descriptor{layer},
+		Layers:    append([]ocispec.Descriptor{}, layers...), // an empty list, not null
 	})
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("cannot encode image manifest: %w", err)
 	}
-	return s.writeBlob(ctx, ocispec.MediaTypeImageManifest, data, map[string]string{
-		configRefLabel: configDesc.Digest.String(),
-		layerRefLabel:  layer.Digest.String(),
-	})
+	refs := map[string]string{configRefLabel: configDesc.Digest.String()}
+	for i, layer := range layers {
+		refs[layerRefLabel+strconv.Itoa(i)] = layer.Digest.String()
+	}
+	return s.writeBlob(ctx, ocispec.MediaTypeImageManifest, data, refs)
 }
 
 // writeLayer stores a tar with the compression that it has. No layer has bzip2: such a
@@ -153,16 +154,8 @@ func (s *Store) writeLayer(ctx context.Context, r io.Reader) (
 	if err != nil {
 		return layer, "", err
 	}
-	layer = ocispec.Descriptor{MediaType: mediaType, Digest: w.Digest()}
-	if st, err := w.Status(); err != nil {
-		return layer, "", err
-	} else {
-		layer.Size = st.Offset
-	}
-	if err := w.Commit(ctx, layer.Size, layer.Digest); err != nil && !errors.Is(err, errdefs.ErrAlreadyExists) {
-		return layer, "", err
-	}
-	return layer, diffID, nil
+	layer, err = commitBlob(ctx, w, mediaType)
+	return layer, diffID, err
 }
 
 // copyLayer copies all of source to w, and returns the digest of the plain tar. The

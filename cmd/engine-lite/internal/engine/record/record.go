@@ -90,6 +90,8 @@ type Record struct {
 	Health *Health `json:",omitempty"`
 	// Stop is the stop that is under way; nil where there is none.
 	Stop *Stop `json:",omitempty"`
+	// CommitPause is the generation of the run that a commit freezes, or is about to; 0 for none. See FrozenByCommit.
+	CommitPause uint64 `json:",omitempty"`
 	// Ended is an exit whose event has to wait for the last output; nil where there is none. See EndedRun.
 	Ended *Ended `json:",omitempty"`
 
@@ -119,7 +121,7 @@ func (r *Record) SetExited(code int, unknown string, oom bool, at time.Time) {
 	r.Exits = r.Generation
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = code, unknown, oom
 	r.FinishedAt = at.UTC()
-	r.StdinClosed, r.StdinTaken, r.Ended = false, false, nil
+	r.StdinClosed, r.StdinTaken, r.Ended, r.CommitPause = false, false, nil, 0
 	r.EndHealth()
 }
 
@@ -130,6 +132,12 @@ func (r *Record) SetStarted(pid int, generation uint64, at time.Time) {
 	r.ExitCode, r.ExitUnknown, r.OOMKilled = 0, "", false
 	r.FinishedAt, r.RestartAt, r.Ended = time.Time{}, time.Time{}, nil
 	r.StartHealth()
+}
+
+// FrozenByCommit tells whether a commit has frozen the run under way, or may do so yet, and no user. The commit, or the next
+// engine, thaws the container.
+func (r *Record) FrozenByCommit() bool {
+	return r.Running() && r.CommitPause != 0 && r.CommitPause == r.Generation
 }
 
 // DieAttributes are what Docker's die event says beside the labels.
