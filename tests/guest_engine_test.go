@@ -64,7 +64,7 @@ func (r *rig) runs(t *testing.T, script, hostConfig string) string {
 	var c inspected
 	r.must(t, &c, "POST", "/containers/create", string(body))
 	if unkillable := strings.Contains(hostConfig,
-		"OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OOM killer") {
+		"OomKillDisable"); unkillable != strings.Contains(strings.Join(c.Warnings, "\n"), "OomKillDisable discarded") {
 		t.Errorf("warnings %q for %s", c.Warnings, hostConfig)
 	}
 	r.must(t, nil, "POST", "/containers/"+c.ID+"/start", "")

@@ -97,7 +97,8 @@ func (e *Engine) ContainerCreate(
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	return container.CreateResponse{ID: r.ID, Warnings: slices.Concat(request.ImageWarnings(img.Config.Config), discarded, warnings, withheld)}, nil
+	warnings = slices.Concat(request.ImageWarnings(img.Config.Config), discarded, warnings, withheld)
+	return container.CreateResponse{ID: r.ID, Warnings: warnings}, nil
 }
 
 // checkReferences refuses containers that are not there, where a request names others. Where a namespace is shared it
@@ -147,12 +148,14 @@ func checkPlatform(img images.Image, platform string) error {
 }
 
 // withheld returns what the host keeps a container from having. containerd's runtimes refuse to start what runtimed
-// starts with less.
+// starts with lower limits.
 func (e *Engine) withheld(r *record.Record) ([]string, error) {
-	if e.opts.Shims {
-		return nil, nil
+	list, err := spec.WithoutEffect(r)
+	if err != nil || e.opts.Shims {
+		return list, err
 	}
-	return spec.Withheld(r)
+	limits, err := spec.Withheld(r)
+	return append(list, limits...), err
 }
 
 // create writes down the container and prepares its root filesystem. The record

@@ -65,8 +65,27 @@ func TestRefusals(t *testing.T) {
 			errdefs.IsInvalidArgument, "seccomp profile"},
 		"security option": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"nope=1"} },
 			errdefs.IsInvalidArgument, "invalid --security-opt 2"},
-		"apparmor": {func(req *container.CreateRequest) { req.HostConfig.SecurityOpt = []string{"apparmor=mine"} },
-			errdefs.IsNotImplemented, "apparmor"},
+		"device rule": {func(req *container.CreateRequest) { req.HostConfig.DeviceCgroupRules = []string{"x"} },
+			errdefs.IsInvalidArgument, "invalid device cgroup rule format: 'x'"},
+		"gpus": {func(req *container.CreateRequest) {
+			req.HostConfig.DeviceRequests = []container.DeviceRequest{{Count: -1, Capabilities: [][]string{{"gpu"}}}}
+		}, errdefs.IsNotImplemented, `could not select device driver "" with capabilities: [[gpu]]`},
+		"cdi": {func(req *container.CreateRequest) {
+			req.HostConfig.DeviceRequests = []container.DeviceRequest{{Driver: "cdi", DeviceIDs: []string{"a.b/c=d"}}}
+		}, errdefs.IsNotImplemented, "unresolvable CDI devices a.b/c=d"},
+		"storage option": {func(req *container.CreateRequest) { req.HostConfig.StorageOpt = map[string]string{"size": "1G"} },
+			errdefs.IsNotImplemented, "--storage-opt is not supported"},
+		"volume driver": {func(req *container.CreateRequest) { req.HostConfig.VolumeDriver = "x" },
+			errdefs.IsNotFound, `error looking up volume plugin x: plugin "x" not found`},
+		"host name": {func(req *container.CreateRequest) { req.Hostname = strings.Repeat("x", 65) },
+			errdefs.IsInvalidArgument, "is too long (maximum 64 bytes)"},
+		"the host's name": {func(req *container.CreateRequest) { req.Hostname, req.HostConfig.UTSMode = "x", "host" },
+			errdefs.IsInvalidArgument, "hostname and the UTS mode"},
+		"reservation": {func(req *container.CreateRequest) { req.HostConfig.MemoryReservation = 1 },
+			errdefs.IsInvalidArgument, "Minimum memory reservation allowed is 6MB"},
+		"real time": {func(req *container.CreateRequest) {
+			req.HostConfig.CPURealtimePeriod, req.HostConfig.CPURealtimeRuntime = 1, 2
+		}, errdefs.IsInvalidArgument, "cpu real-time runtime cannot be higher"},
 		"own network": {func(req *container.CreateRequest) {
 			req.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"mine": {}}}
 		}, errdefs.IsNotImplemented, "mine"},

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 )
 
@@ -151,6 +152,39 @@ func TestSpecVariants(t *testing.T) {
 					return slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == path })
 				}
 				return at("/run") >= 0 && at("/run") < at("/run/lock") && at("/run/lock") < at("/run/lock/a") && at("/etc") >= 0 && at("/etc") < at("/etc/hosts")
+			}},
+		"init": {func(req *container.CreateRequest) {
+			req.HostConfig.Init, req.HostConfig.Tmpfs = new(true), map[string]string{"/sbin": ""}
+		},
+			func(s *specs.Spec) bool {
+				return slices.Equal(s.Process.Args[:2], []string{"/sbin/docker-init", "--"}) &&
+					s.Mounts[len(s.Mounts)-1].Destination == "/sbin/docker-init"
+			}},
+		"no init": {func(req *container.CreateRequest) { req.HostConfig.Init = new(false) },
+			func(s *specs.Spec) bool { return s.Process.Args[0] != "/sbin/docker-init" }},
+		"no init beside others": {func(req *container.CreateRequest) {
+			req.HostConfig.Init, req.HostConfig.PidMode = new(true), "host"
+		},
+			func(s *specs.Spec) bool { return s.Process.Args[0] != "/sbin/docker-init" }},
+		"device": {func(req *container.CreateRequest) {
+			null := container.DeviceMapping{PathOnHost: "/dev/null", PathInContainer: "/dev/x", CgroupPermissions: "r"}
+			req.HostConfig.Devices = []container.DeviceMapping{null}
+			req.HostConfig.DeviceCgroupRules = []string{"b 7:* rw"}
+		},
+			func(s *specs.Spec) bool {
+				rules := s.Linux.Resources.Devices
+				return s.Linux.Devices[0].Path == "/dev/x" && rules[len(rules)-2].Access == "r" && *rules[len(rules)-1].Major == 7
+			}},
+		"parent": {func(req *container.CreateRequest) { req.HostConfig.CgroupParent = "/a/b" },
+			func(s *specs.Spec) bool { return strings.HasPrefix(s.Linux.CgroupsPath, "/a/b/") }},
+		"relative parent": {func(req *container.CreateRequest) { req.HostConfig.CgroupParent = "../../a" },
+			func(s *specs.Spec) bool { return strings.HasPrefix(s.Linux.CgroupsPath, "/a/") }},
+		"memory": {func(req *container.CreateRequest) {
+			req.HostConfig.MemorySwappiness, req.HostConfig.OomKillDisable = new(int64(7)), new(true)
+		},
+			func(s *specs.Spec) bool {
+				m := s.Linux.Resources.Memory
+				return host.CgroupVersion() == "2" && m == nil || *m.Swappiness == 7 && *m.DisableOOMKiller
 			}},
 		"terminal": {func(req *container.CreateRequest) { req.Tty, req.HostConfig.ConsoleSize = true, [2]uint{4, 5} },
 			func(s *specs.Spec) bool {

@@ -41,6 +41,20 @@ func HasSwapLimit() bool {
 	return err == nil
 }
 
+// HasRealtimeLimits tells whether the kernel shares out the time of real-time processes among control groups
+// (Documentation/scheduler/sched-rt-group.rst). Version 2 does not.
+func HasRealtimeLimits() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
+	return err == nil && CgroupVersion() == "1"
+}
+
+// HasSELinux tells whether SELinux is enabled: its filesystem is mounted then
+// (Documentation/admin-guide/LSM/SELinux.rst).
+func HasSELinux() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/selinux", &st) == nil && st.Type == unix.SELINUX_MAGIC
+}
+
 // OperatingSystem is the PRETTY_NAME of os-release(5).
 func OperatingSystem() string {
 	f, err := os.Open("/etc/os-release")

@@ -41,6 +41,12 @@ func (m PidMode) IsHost() bool { return m == "host" }
 // Container is the id of the container whose PID namespace is shared; empty for none.
 func (m PidMode) Container() string { return containerOf(string(m)) }
 
+// RunsInit tells whether the container's first process is an init that its command runs below. As in Docker, a
+// container in a PID namespace of others has none: that namespace has a first process.
+func (h *HostConfig) RunsInit() bool {
+	return h.Init != nil && *h.Init && !h.PidMode.IsHost() && h.PidMode.Container() == ""
+}
+
 func containerOf(mode string) string {
 	id, ok := strings.CutPrefix(mode, OfContainer)
 	if !ok {

@@ -25,14 +25,15 @@ var hostConfigHere = []string{
 	"LogConfig", "NetworkMode", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop",
 	"CgroupnsMode", "ExtraHosts", "GroupAdd", "IpcMode", "OomScoreAdj", "PidMode", "Privileged", "ReadonlyRootfs",
 	"SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Sysctls", "MaskedPaths", "ReadonlyPaths", "Resources",
-	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch", "Binds", "Mounts", "VolumesFrom", "VolumeDriver",
+	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch", "Binds", "Mounts", "VolumesFrom", "VolumeDriver", "Init",
 }
 
 // resourcesHere are those of its Resources.
 var resourcesHere = []string{
 	"CPUShares", "Memory", "NanoCPUs", "CPUPeriod", "CPUQuota", "CpusetCpus", "CpusetMems", "MemoryReservation",
 	"MemorySwap", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Ulimits", "BlkioWeight", "BlkioWeightDevice",
-	"BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps",
+	"BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "CgroupParent",
+	"CPURealtimePeriod", "CPURealtimeRuntime", "Devices", "DeviceCgroupRules",
 }
 
 // Host is what the meaning of a request depends on.
@@ -51,13 +52,18 @@ type Host struct {
 // HostConfig.
 func Check(req container.CreateRequest, host Host) (warnings []string, err error) {
 	h := req.HostConfig
+	if err := checkDrivers(h); err != nil {
+		return nil, err
+	}
 	if err := onlyFields(*h, "HostConfig", hostConfigHere); err != nil {
 		return nil, err
 	}
 	if err := onlyFields(h.Resources, "HostConfig", resourcesHere); err != nil {
 		return nil, err
 	}
-	for _, check := range []func(container.CreateRequest) error{checkConfig, checkModes, checkRestartPolicy, checkUlimits, checkEndpoints} {
+	for _, check := range []func(container.CreateRequest) error{
+		checkConfig, checkHostname, checkModes, checkRestartPolicy, checkUlimits, checkEndpoints,
+	} {
 		if err := check(req); err != nil {
 			return nil, err
 		}
@@ -68,11 +74,9 @@ func Check(req container.CreateRequest, host Host) (warnings []string, err error
 	if h.NetworkMode.IsDefault() || h.NetworkMode == "bridge" {
 		warnings = append(warnings, "engine-lite has no bridged networks yet: the container has a loopback interface only. --network none says so, --network host shares the host's.")
 	}
-	if h.MemorySwappiness != nil && *h.MemorySwappiness != -1 {
-		warnings = append(warnings, "Memory swappiness is discarded: engine-lite doesn't set it.")
-	}
-	if h.OomKillDisable != nil && *h.OomKillDisable && host.ControlGroups2 {
-		warnings = append(warnings, "Disabling the OOM killer is discarded: control groups of version 2 can't do without it.")
+	if h.OomKillDisable != nil && *h.OomKillDisable && h.Memory == 0 {
+		warnings = append(warnings, "OOM killer is disabled for the container, but no memory limit is set, "+
+			"this can result in the system running out of resources.")
 	}
 	return warnings, nil
 }
@@ -115,6 +119,21 @@ func checkConfig(req container.CreateRequest) error {
 		if _, err := signals.Parse(c.StopSignal); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// maxHostname is the kernel's bound, in bytes (__NEW_UTS_LEN in include/uapi/linux/utsname.h).
+const maxHostname = 64
+
+// checkHostname refuses a name that the container cannot have, in Docker's words.
+func checkHostname(req container.CreateRequest) error {
+	switch {
+	case len(req.Hostname) > maxHostname:
+		return classed.Errorf(errdefs.ErrInvalidArgument,
+			"hostname %q is too long (maximum %d bytes)", req.Hostname, maxHostname)
+	case req.Hostname != "" && req.HostConfig.UTSMode.IsHost():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "conflicting options: hostname and the UTS mode")
 	}
 	return nil
 }

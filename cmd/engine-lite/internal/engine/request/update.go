@@ -14,7 +14,7 @@ import (
 var updatesHere = []string{
 	"CPUShares", "Memory", "NanoCPUs", "CPUPeriod", "CPUQuota", "CpusetCpus", "CpusetMems", "MemoryReservation", "MemorySwap",
 	"PidsLimit", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps",
-	"BlkioDeviceWriteIOps",
+	"BlkioDeviceWriteIOps", "CPURealtimePeriod", "CPURealtimeRuntime",
 }
 
 // Update returns a container's host configuration with the changes of a request. What the request leaves at zero stays.
@@ -71,6 +71,8 @@ func updateCPU(h *record.Resources, req *container.Resources) error {
 	set(&h.NanoCPUs, req.NanoCPUs)
 	set(&h.CPUPeriod, req.CPUPeriod)
 	set(&h.CPUQuota, req.CPUQuota)
+	set(&h.CPURealtimePeriod, req.CPURealtimePeriod)
+	set(&h.CPURealtimeRuntime, req.CPURealtimeRuntime)
 	set(&h.CpusetCpus, req.CpusetCpus)
 	set(&h.CpusetMems, req.CpusetMems)
 	return nil

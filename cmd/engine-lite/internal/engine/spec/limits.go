@@ -185,6 +185,8 @@ func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "a memory limit can't be negative")
 	case r.Memory > 0 && r.Memory < minMemory:
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memory limit allowed is 6MB")
+	case r.MemoryReservation > 0 && r.MemoryReservation < minMemory:
+		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "Minimum memory reservation allowed is 6MB")
 	case r.MemorySwap > 0 && r.Memory == 0:
 		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "You should always set the Memory limit when using Memoryswap limit, see usage")
 	case r.MemoryReservation > 0 && r.Memory > 0 && r.Memory < r.MemoryReservation:
@@ -207,8 +209,14 @@ func memoryLimits(r record.Resources) (*specs.LinuxMemory, error) {
 	if r.MemoryReservation > 0 {
 		m.Reservation = &r.MemoryReservation
 	}
-	if r.OomKillDisable != nil && *r.OomKillDisable && !keepsOOMKiller(r) {
-		m.DisableOOMKiller = r.OomKillDisable
+	if host.CgroupVersion() == "1" { // version 2 has neither of both
+		if r.OomKillDisable != nil && *r.OomKillDisable {
+			m.DisableOOMKiller = r.OomKillDisable
+		}
+		if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 {
+			swappiness := uint64(*r.MemorySwappiness)
+			m.Swappiness = &swappiness
+		}
 	}
 	if *m == (specs.LinuxMemory{}) {
 		return nil, nil
@@ -229,6 +237,12 @@ func checkCPU(r record.Resources) error {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
+	case r.CPURealtimePeriod < 0:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "cpu real-time period can't be negative")
+	case r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod:
+		return classed.Errorf(errdefs.ErrInvalidArgument, "cpu real-time runtime cannot be higher than cpu real-time period")
+	case (r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0) && !host.HasRealtimeLimits():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "kernel does not support CPU real-time scheduler")
 	}
 	return errors.Join(host.CheckCPUSet(r.CpusetCpus), host.CheckMemorySet(r.CpusetMems))
 }
@@ -256,13 +270,15 @@ func cpuLimits(r record.Resources) (*specs.LinuxCPU, error) {
 	if quota != 0 {
 		c.Quota = &quota
 	}
+	if r.CPURealtimePeriod > 0 {
+		period := uint64(r.CPURealtimePeriod)
+		c.RealtimePeriod = &period
+	}
+	if r.CPURealtimeRuntime != 0 {
+		c.RealtimeRuntime = &r.CPURealtimeRuntime
+	}
 	if *c == (specs.LinuxCPU{}) {
 		return nil, nil
 	}
 	return c, nil
-}
-
-// keepsOOMKiller tells that a container asks to run without the OOM killer, and the kernel cannot do without it.
-func keepsOOMKiller(r record.Resources) bool {
-	return r.OomKillDisable != nil && *r.OomKillDisable && host.CgroupVersion() == "2"
 }

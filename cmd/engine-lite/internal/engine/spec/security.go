@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/apparmor"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
@@ -16,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -26,6 +28,10 @@ type security struct {
 	writableGroups bool
 	// seccomp is the profile in Docker's format, or one of the words below.
 	seccomp string
+	// apparmor is the name of a profile that the host has loaded; empty for none.
+	apparmor string
+	// label is an option about SELinux' labels, if there is one beside "disable".
+	label string
 }
 
 const (
@@ -76,9 +82,11 @@ func (s *security) add(opt string) error {
 		s.seccomp = defaultProfile
 	case key == "seccomp":
 		s.seccomp = value
-	case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
-	case key == "apparmor", key == "label":
-		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have the security option %q yet", opt)
+	case key == "apparmor":
+		s.apparmor = value
+	case key == "label" && value == "disable":
+	case key == "label":
+		s.label = opt
 	default:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid --security-opt 2: %q", opt)
 	}
@@ -88,8 +96,12 @@ func (s *security) add(opt string) error {
 	return nil
 }
 
-// check refuses a seccomp profile that cannot be read.
+// check refuses a seccomp profile that cannot be read, and labels of a host that has them.
 func (s security) check() error {
+	if s.label != "" && host.HasSELinux() {
+		return classed.Errorf(errdefs.ErrNotImplemented,
+			"engine-lite does not have SELinux labels: the security option %q", s.label)
+	}
 	if s.seccomp == defaultProfile || s.seccomp == noProfile {
 		return nil
 	}
@@ -100,9 +112,31 @@ func (s security) check() error {
 	return nil
 }
 
-// privilegesOpt keeps the process from new privileges where the user asked for that.
+// WithoutEffect returns warnings about the security options of a container that mean nothing on this host.
+func WithoutEffect(r *record.Record) ([]string, error) {
+	s, err := parseSecurity(r.HostConfig)
+	if err != nil {
+		return nil, err
+	}
+	return s.withoutEffect(apparmor.HostSupports(), host.HasSELinux()), nil
+}
+
+func (s security) withoutEffect(hasAppArmor, hasSELinux bool) (warnings []string) {
+	if s.apparmor != "" && s.apparmor != noProfile && !hasAppArmor {
+		warnings = append(warnings, fmt.Sprintf("This host has no AppArmor: the profile %q has no effect.", s.apparmor))
+	}
+	if s.label != "" && !hasSELinux {
+		warnings = append(warnings, fmt.Sprintf("This host has no SELinux: the option %q has no effect.", s.label))
+	}
+	return warnings
+}
+
+// privilegesOpt keeps the process from new privileges where the user asked for that, and gives it its AppArmor profile.
 func (s security) privilegesOpt(_ context.Context, _ oci.Client, _ *containers.Container, to *oci.Spec) error {
 	to.Process.NoNewPrivileges = s.noNewPrivileges
+	if apparmor.HostSupports() {
+		to.Process.ApparmorProfile = s.apparmor
+	}
 	return nil
 }
 

@@ -3,8 +3,11 @@
 package spec
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,10 +19,11 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// ParentGroup is the control group above those of all containers.
+// ParentGroup is the control group above those of all containers whose users name no other one.
 const ParentGroup = "engine-lite"
 
 // defaultPath is what a container has where nobody set PATH.
@@ -46,9 +50,15 @@ func Build(
 	for _, ns := range join {
 		opts = append(opts, oci.WithLinuxNamespace(ns))
 	}
+	if r.HostConfig.RunsInit() {
+		opts = append(opts, initOpt)
+	}
 	s, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, namespace), nil, &containers.Container{ID: r.ID}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("runtime spec: %w", err)
+	}
+	if err := oci.ApplyOpts(ctx, nil, nil, s, deviceOpts(r.HostConfig)...); err != nil {
+		return nil, err
 	}
 	s.Version = specVersion
 	s.Linux.Resources.BlockIO = blockIO
@@ -83,12 +93,17 @@ func Check(r *record.Record) error {
 	if err != nil {
 		return err
 	}
-	if err := sec.check(); err != nil {
+	if err := errors.Join(sec.check(), checkDevices(r.HostConfig)); err != nil {
 		return err
 	}
 	for _, opt := range append(isolationOpts(r, sec), resourceOpts(r.HostConfig.Resources)...) {
 		s := &oci.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}, Root: &specs.Root{}}
 		if err := opt(context.Background(), nil, nil, s); err != nil {
+			return err
+		}
+	}
+	if r.HostConfig.RunsInit() {
+		if _, err := host.InitProgram(); err != nil {
 			return err
 		}
 	}
@@ -138,7 +153,7 @@ func processOpts(r *record.Record, user specs.User) []oci.SpecOpts {
 func isolationOpts(r *record.Record, sec security) []oci.SpecOpts {
 	h := r.HostConfig
 	opts := []oci.SpecOpts{
-		oci.WithCgroup("/" + ParentGroup + "/" + r.ID),
+		oci.WithCgroup(groupOf(r)),
 		oci.WithAnnotations(h.Annotations),
 		capabilityOpt(h.CapAdd, h.CapDrop), sec.privilegesOpt, sysctlOpt(r), ulimitOpt(h.Ulimits),
 		oomScoreOpt(h.OomScoreAdj),
@@ -165,6 +180,12 @@ func isolationOpts(r *record.Record, sec security) []oci.SpecOpts {
 		opts = append(opts, oci.WithDefaultUnixDevices)
 	}
 	return opts
+}
+
+// groupOf is the path of the container's control group from the root of each hierarchy, which no ".." leads out of. A
+// relative parent begins there, too. A parent that the user names stays after the container, as in Docker.
+func groupOf(r *record.Record) string {
+	return path.Join("/", cmp.Or(r.HostConfig.CgroupParent, ParentGroup), r.ID)
 }
 
 func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {

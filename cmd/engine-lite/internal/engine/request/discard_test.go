@@ -11,6 +11,26 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 )
 
+// TestDiscardMemory asks for what control groups of version 2 do not have.
+func TestDiscardMemory(t *testing.T) {
+	for _, c := range []struct {
+		version2 bool
+		r        container.Resources
+		warnings int
+	}{
+		{true, container.Resources{MemorySwappiness: new(int64(7)), OomKillDisable: new(true)}, 2},
+		{true, container.Resources{MemorySwappiness: new(int64(-1)), OomKillDisable: new(false)}, 0},
+		{false, container.Resources{MemorySwappiness: new(int64(7)), OomKillDisable: new(true)}, 0},
+	} {
+		had := c.r
+		warnings := Discard(&c.r, Host{ControlGroups2: c.version2})
+		discarded := c.r.MemorySwappiness == nil && c.r.OomKillDisable == nil
+		if len(warnings) != c.warnings || discarded != (c.warnings > 0) {
+			t.Errorf("%+v: %q, %+v", had, warnings, c.r)
+		}
+	}
+}
+
 // TestDiscard asks for all limits of block I/O on kernels that have all, and one less each.
 func TestDiscard(t *testing.T) {
 	rates := []*blkiodev.ThrottleDevice{{Path: "/dev/x", Rate: 1}}

@@ -15,14 +15,23 @@ type BlockIO struct {
 	Weight, WeightDevice, ReadBps, WriteBps, ReadIOps, WriteIOps bool
 }
 
-// Discard takes limits of block I/O out of a request that the kernel does not have, and returns a warning for each, in
-// Docker's words.
+// Discard takes limits out of a request that the kernel does not have, and returns a warning for each, in Docker's
+// words.
 func Discard(r *container.Resources, host Host) (warnings []string) {
 	discard := func(has bool, asked int, warning string, limit func()) {
 		if !has && asked > 0 {
 			warnings = append(warnings, warning)
 			limit()
 		}
+	}
+	if s := r.MemorySwappiness; s != nil && *s != -1 {
+		discard(!host.ControlGroups2, 1,
+			"Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.",
+			func() { r.MemorySwappiness = nil })
+	}
+	if r.OomKillDisable != nil && *r.OomKillDisable {
+		discard(!host.ControlGroups2, 1, "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+			func() { r.OomKillDisable = nil })
 	}
 	discard(host.BlockIO.Weight, int(r.BlkioWeight),
 		"Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
