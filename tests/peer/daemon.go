@@ -66,6 +66,7 @@ func newDaemon(work, dir, engine string) (*Daemon, error) {
 			return nil, err
 		}
 		d.cmd = exec.Command(filepath.Join(work, ".cache/dockerd-newest/dockerd"), "--data-root", root, "--exec-root", run,
+			"--init-path", "/usr/bin/tini-static",
 			"--pidfile", filepath.Join(run, "pid"), "--host", "unix://"+d.Socket, "--config-file", config,
 			"--userland-proxy=false", "--iptables=false", "--ip6tables=false")
 	default:

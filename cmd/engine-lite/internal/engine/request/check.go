@@ -26,6 +26,7 @@ var hostConfigHere = []string{
 	"CgroupnsMode", "ExtraHosts", "GroupAdd", "IpcMode", "OomScoreAdj", "PidMode", "Privileged", "ReadonlyRootfs",
 	"SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Sysctls", "MaskedPaths", "ReadonlyPaths", "Resources",
 	"Runtime", "Umask", "Isolation", "DNS", "DNSOptions", "DNSSearch", "Binds", "Mounts", "VolumesFrom", "VolumeDriver", "Init",
+	"ContainerIDFile",
 }
 
 // resourcesHere are those of its Resources.
@@ -134,6 +135,8 @@ func checkHostname(req container.CreateRequest) error {
 			"hostname %q is too long (maximum %d bytes)", req.Hostname, maxHostname)
 	case req.Hostname != "" && req.HostConfig.UTSMode.IsHost():
 		return classed.Errorf(errdefs.ErrInvalidArgument, "conflicting options: hostname and the UTS mode")
+	case req.Domainname != "" && req.HostConfig.UTSMode.IsHost():
+		return classed.Errorf(errdefs.ErrInvalidArgument, "conflicting options: domainname and the UTS mode")
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func checkDrivers(h *container.HostConfig) error {
 			"--storage-opt is not supported: the root filesystems of engine-lite take no HostConfig.StorageOpt")
 	}
 	if d := h.VolumeDriver; d != "" && d != "local" {
-		return classed.Errorf(errdefs.ErrNotFound, "error looking up volume plugin %s: plugin %q not found", d, d)
+		return classed.Errorf(errdefs.ErrInvalidArgument, "error looking up volume plugin %s: plugin %q not found", d, d)
 	}
 	return nil
 }

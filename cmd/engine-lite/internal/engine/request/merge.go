@@ -73,7 +73,14 @@ func fillHostConfig(h *record.HostConfig, host Host) {
 		h.MemorySwap = 2 * h.Memory
 	}
 	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, record.RestartNever)
+	shares := h.Privileged || h.IpcMode.IsHost() || h.PidMode.IsHost()
+	if shares && !slices.ContainsFunc(h.SecurityOpt, isLabel) {
+		h.SecurityOpt = append(h.SecurityOpt, "label=disable")
+	}
 }
+
+// isLabel tells whether a security option is about SELinux' labels.
+func isLabel(opt string) bool { return strings.HasPrefix(opt, "label=") }
 
 // defaultCgroupns is Docker's default: a container sees its own control groups as
 // the root of all, where the kernel has version 2.

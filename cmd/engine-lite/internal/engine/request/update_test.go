@@ -15,7 +15,9 @@ func TestUpdate(t *testing.T) {
 	now := &record.HostConfig{ShmSize: 7, Resources: record.Resources{Memory: 100 << 20, MemorySwap: 200 << 20, NanoCPUs: 1e9}}
 	pids := int64(-1)
 	req := container.UpdateConfig{
-		Resources:     container.Resources{Memory: 50 << 20, CPUShares: 512, PidsLimit: &pids},
+		Resources: container.Resources{
+			Memory: 50 << 20, CPUShares: 512, PidsLimit: &pids, CPURealtimePeriod: 20, CPURealtimeRuntime: 10,
+		},
 		RestartPolicy: container.RestartPolicy{Name: "on-failure", MaximumRetryCount: 3},
 	}
 	h, err := Update(now, req)
@@ -23,7 +25,7 @@ func TestUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h.Memory != 50<<20 || h.MemorySwap != 200<<20 || h.CPUShares != 512 || *h.PidsLimit != 0 || h.ShmSize != 7 ||
-		h.NanoCPUs != 1e9 || h.RestartPolicy.Name != "on-failure" || h.RestartPolicy.MaximumRetryCount != 3 {
+		h.NanoCPUs != 1e9 || h.CPURealtimePeriod != 20 || h.CPURealtimeRuntime != 10 || h.RestartPolicy.Name != "on-failure" || h.RestartPolicy.MaximumRetryCount != 3 {
 		t.Errorf("got %+v", h)
 	}
 	if now.Memory != 100<<20 || now.RestartPolicy.Name != "" || SameLimits(now, h) || !SameLimits(now, now) {

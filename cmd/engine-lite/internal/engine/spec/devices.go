@@ -108,9 +108,9 @@ func isAccess(text string) bool {
 // checkDevices refuses what cannot be read. Errors: InvalidArgument.
 func checkDevices(h *record.HostConfig) error {
 	for _, d := range h.Devices {
-		if d.CgroupPermissions != "" && !isAccess(d.CgroupPermissions) {
+		if !h.Privileged && !isAccess(d.CgroupPermissions) {
 			return classed.Errorf(errdefs.ErrInvalidArgument,
-				"invalid permissions %q of device %q: want up to three of r, w and m", d.CgroupPermissions, d.PathOnHost)
+				"invalid permissions %q of device %q: want one to three of r, w and m", d.CgroupPermissions, d.PathOnHost)
 		}
 	}
 	s := &oci.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{}}}

@@ -116,7 +116,7 @@ func TestCheckDevices(t *testing.T) {
 			t.Errorf("%q: %v", rule, err)
 		}
 	}
-	for access, bad := range map[string]bool{"": false, "r": false, "mrw": false, "x": true, "rr w": true, "rwrw": true} {
+	for access, bad := range map[string]bool{"": true, "r": false, "mrw": false, "x": true, "rr w": true, "rwrw": true} {
 		h := &record.HostConfig{Resources: record.Resources{Devices: []record.DeviceMapping{{CgroupPermissions: access}}}}
 		if err := checkDevices(h); errdefs.IsInvalidArgument(err) != bad {
 			t.Errorf("permissions %q: %v", access, err)
