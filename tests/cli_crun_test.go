@@ -26,6 +26,7 @@ func TestCrun(t *testing.T) {
 	umasks(t, d, true)
 	mountsWork(t, d)
 	runFlags(t, d)
+	sharedMount(t, d)
 	name := d.sleeper(t)
 	if got := d.run(t, "exec", name, "sh", "-c", "echo in; exit 4"); got != (result{"in\n", "", 4}) {
 		t.Errorf("exec: %+v", got)

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestMounts(t *testing.T) {
@@ -85,29 +84,21 @@ func mountsWork(t *testing.T, d docker) {
 	}
 }
 
-// sharedMount has a container mount for the host, where both want that.
+// sharedMount has a container mount for the host, where both want that. The engine may have a mount namespace of its
+// own.
 func sharedMount(t *testing.T, d docker) {
 	t.Helper()
 	dir := t.TempDir()
-	mount := []string{"--privileged", "-v", dir + ":/s:rshared", "busybox", "mount", "-t", "tmpfs", "none", "/s/in"}
-	err := errors.Join(unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"), os.Mkdir(filepath.Join(dir, "in"), 0o700))
-	if err != nil {
-		t.Fatal(err)
+	host := func(args ...string) {
+		t.Helper()
+		command(t, "nsenter", append([]string{"-m", "-t", strconv.Itoa(d.enginePid()), "--"}, args...)...)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
-	d.fails(t, 125, "path "+dir+" is mounted on "+dir+" but it is not a shared mount", alone(mount...)...)
-	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
-		t.Fatal(err)
-	}
-	d.ok(t, alone(mount...)...)
-	if err := unix.Unmount(filepath.Join(dir, "in"), 0); err != nil {
-		t.Errorf("the container has mounted nothing for the host: %v", err)
-	}
+	mount := alone("--privileged", "-v", dir+"/in:/s:rshared", "busybox", "mount", "-t", "tmpfs", "none", "/s")
+	host("mount", "-t", "tmpfs", "none", dir)
+	t.Cleanup(func() { host("umount", "-R", dir) })
+	host("mount", "--make-private", dir)
+	d.fails(t, 125, "path "+dir+"/in is mounted on "+dir+" but it is not a shared mount", mount...)
+	host("mount", "--make-shared", dir)
+	d.ok(t, mount...)
+	host("mountpoint", "-q", dir+"/in")
 }

@@ -52,6 +52,10 @@ func (e *Engine) ContainerCreate(
 	if err != nil {
 		return none, err
 	}
+	// Before the image is looked up: docker's command line pulls one that is missing.
+	if err := resolve.Check(request.HostConfig(req.HostConfig).Mounts, mounts.Exists); err != nil {
+		return none, err
+	}
 	if err := e.store.Room(ctx); err != nil {
 		return none, err
 	}
@@ -278,9 +282,15 @@ func (e *Engine) resolveMounts(ctx context.Context, r *record.Record, o CreateOp
 	})
 }
 
-// ownDirs are the directories in which the engine mounts.
+// ownDirs are the directories in which the engine mounts, with and without symbolic links in their paths.
 func (e *Engine) ownDirs() []string {
-	return slices.DeleteFunc([]string{e.opts.Root, e.opts.Run}, func(dir string) bool { return dir == "" })
+	var list []string
+	for _, dir := range []string{e.opts.Root, e.opts.Run} {
+		if real, err := filepath.EvalSymlinks(dir); err == nil && dir != "" {
+			list = append(list, dir, real)
+		}
+	}
+	return list
 }
 
 // withoutVolumes refuses volumes and images among mounts: the engine does not have them yet. Volumes that only the

@@ -15,6 +15,17 @@ import (
 
 const targetIsRoot = "invalid specification: destination can't be '/'"
 
+// Check refuses requests that [Mounts] refuses, as far as each alone shows that: InvalidArgument. exists is that of
+// [Host].
+func Check(requests []record.MountRequest, exists func(path string) (bool, error)) error {
+	for _, m := range requests {
+		if err := check(&m, exists); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check refuses a mount that makes no sense, as dockerd does, and a bind whose source is not there by exists; nil for a
 // source that may be missing. The error is InvalidArgument.
 func check(m *record.MountRequest, exists func(path string) (bool, error)) error {

@@ -131,10 +131,10 @@ func asked(h *record.HostConfig, host Host) (map[string]record.Mount, error) {
 			return nil, err
 		}
 	}
+	if err := Check(h.Mounts, host.Exists); err != nil {
+		return nil, err
+	}
 	for _, req := range h.Mounts {
-		if err := check(&req, host.Exists); err != nil {
-			return nil, err
-		}
 		m := mountOf(&req)
 		m.CreateSource = req.Bind != nil && req.Bind.CreateMountpoint
 		if err := add(m, req.Target); err != nil {
