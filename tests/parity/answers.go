@@ -89,7 +89,7 @@ func (a answers) flatten(key string, v any) {
 }
 
 // changingNumber is the key of a number that is a time, a pid or a size on the disk.
-var changingNumber = regexp.MustCompile(`\.(Created|Pid|[Ss]ize|VirtualSize)$`)
+var changingNumber = regexp.MustCompile(`\.(Created|Pid|[Ss]ize|VirtualSize|LayersSize|TotalSize|SizeRw|SizeRootFs)$`)
 
 // What differs between two runs on one daemon.
 var changing = []struct {

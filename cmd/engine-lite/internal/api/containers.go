@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"io"
+	"net/http"
 
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 // Containers are the calls about containers.
@@ -25,6 +27,8 @@ type Containers interface {
 	ContainerUpdate(ctx context.Context, ref string, c container.UpdateConfig) (warnings []string, err error)
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerRemove(ctx context.Context, ref string, o engine.RemoveOptions) error
+	// ContainerPrune removes the containers that don't run.
+	ContainerPrune(ctx context.Context, f filters.Filters) (container.PruneReport, error)
 	ContainerInspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
 	ContainerList(ctx context.Context, o engine.ListOptions) ([]container.Summary, error)
 	ContainerTop(ctx context.Context, ref, psArgs string) (container.TopResponse, error)
@@ -57,6 +61,7 @@ func (h containerHandlers) routes() []route {
 	return []route{
 		{get, "/containers/json", h.list},
 		{post, "/containers/create", h.create},
+		{post, "/containers/prune", h.prune},
 		{get, "/containers/{id}/json", h.inspect},
 		{post, "/containers/{id}/start", h.start},
 		{post, "/containers/{id}/stop", h.stop},
@@ -78,4 +83,16 @@ func (h containerHandlers) routes() []route {
 		{get, "/containers/{id}/stats", h.stats},
 		{del, "/containers/{id}", h.remove},
 	}
+}
+
+func (h containerHandlers) prune(w *response, r *request) error {
+	filters, err := r.filters()
+	if err != nil {
+		return err
+	}
+	report, err := h.engine.ContainerPrune(r.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, report)
 }

@@ -171,6 +171,9 @@ func (f *fakeContainers) ContainerCommit(_ context.Context, ref string, o engine
 func (f *fakeContainers) ContainerRemove(_ context.Context, ref string, o engine.RemoveOptions) error {
 	return f.note("remove", ref, o)
 }
+func (f *fakeContainers) ContainerPrune(_ context.Context, filters filters.Filters) (container.PruneReport, error) {
+	return container.PruneReport{ContainersDeleted: []string{"c1"}, SpaceReclaimed: 5}, f.note("prune", filters)
+}
 func (f *fakeContainers) ContainerInspect(_ context.Context, ref string, size bool) (container.InspectResponse, error) {
 	return f.inspect, f.note("inspect", ref, size)
 }
@@ -249,8 +252,13 @@ type fakeImages struct {
 	images   []image.Summary
 }
 
-func (f *fakeImages) ImageList(_ context.Context, all bool, filters filters.Filters) ([]image.Summary, error) {
-	return f.images, f.note("images", all, filters)
+func (f *fakeImages) ImageList(_ context.Context, all, sharedSize bool, filters filters.Filters) (
+	[]image.Summary, error,
+) {
+	return f.images, f.note("images", all, sharedSize, filters)
+}
+func (f *fakeImages) ImagePrune(_ context.Context, filters filters.Filters) (image.PruneReport, error) {
+	return image.PruneReport{}, f.note("imagePrune", filters)
 }
 func (f *fakeImages) ImageInspect(_ context.Context, ref string) (image.InspectResponse, error) {
 	return f.image, f.note("imageInspect", ref)
@@ -312,10 +320,14 @@ type fakeSystem struct {
 	*calls
 	info    system.Info
 	version system.VersionResponse
+	usage   system.DiskUsage
 }
 
 func (f *fakeSystem) Version(context.Context) (system.VersionResponse, error) {
 	return f.version, f.note("version")
+}
+func (f *fakeSystem) SystemDiskUsage(_ context.Context, objects []system.DiskUsageObject) (system.DiskUsage, error) {
+	return f.usage, f.note("diskUsage", objects)
 }
 func (f *fakeSystem) Info(context.Context) (system.Info, error) { return f.info, f.note("info") }
 

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -69,6 +71,19 @@ func golden() *fake {
 	}
 	f.networks = []network.Summary{{Network: network.Network{Name: "none", ID: "n0", Driver: "null", Scope: "local",
 		Created: time.Unix(1700000000, 0).UTC()}}}
+	sized := summary
+	sized.SizeRw, sized.SizeRootFs, sized.ImageManifestDescriptor = 7, 12, nil
+	f.usage = system.DiskUsage{
+		ImageUsage: &image.DiskUsage{TotalCount: 2, ActiveCount: 1, TotalSize: 10, Reclaimable: 5,
+			Items: []image.Summary{{ID: "sha256:1", RepoTags: []string{"busybox:latest"}, RepoDigests: []string{},
+				Size: 5, SharedSize: 1, Containers: 1}, {ID: "sha256:4", Size: 6, SharedSize: 1}}},
+		ContainerUsage: &container.DiskUsage{TotalCount: 1, ActiveCount: 1, TotalSize: 7,
+			Items: []container.Summary{sized}},
+		VolumeUsage: &volume.DiskUsage{TotalCount: 1, TotalSize: 3, Reclaimable: 3,
+			Items: []volume.Volume{{Name: "v", Driver: "local", Scope: "local",
+				UsageData: &volume.UsageData{Size: 3}}}},
+		BuildCacheUsage: &build.DiskUsage{},
+	}
 	f.info = system.Info{ID: "i", Name: "host", RuncCommit: commit, ContainerdCommit: commit,
 		FirewallBackend: &system.FirewallInfo{Driver: "d"}}
 	f.version = system.VersionResponse{
@@ -91,6 +106,10 @@ func TestGolden(t *testing.T) {
 		"image-inspect-1.53": "/v1.53/images/busybox/json",
 		"images-1.41":        "/v1.41/images/json",
 		"images-1.53":        "/v1.53/images/json",
+		"df-1.41":            "/v1.41/system/df",
+		"df-1.48":            "/v1.48/system/df",
+		"df-1.53":            "/v1.53/system/df",
+		"df-1.53-verbose":    "/v1.53/system/df?verbose=1",
 		"networks":           "/networks",
 		"volumes":            "/volumes",
 		"version":            "/version",

@@ -16,18 +16,22 @@ func (h imageHandlers) list(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := r.without("shared-size"); err != nil {
-		return err
-	}
 	if !r.version.before(54) && r.flag("identity") && !r.flag("manifests") {
 		return invalid("conflicting options: identity requires manifests=1")
 	}
 	if name := r.query.Get("filter"); name != "" && r.version.before(28) {
 		filters["reference"] = append(filters["reference"], name)
 	}
-	images, err := h.engine.ImageList(r.Context(), r.flag("all"), filters)
+	sharedSize := !r.version.before(42) && r.flag("shared-size")
+	images, err := h.engine.ImageList(r.Context(), r.flag("all"), sharedSize, filters)
 	if err != nil {
 		return err
+	}
+	if r.version.before(51) {
+		images = slices.Clone(images)
+		for i := range images {
+			images[i].Containers = -1
+		}
 	}
 	return writeJSON(w, http.StatusOK, imageSummaries(images, r.version))
 }
@@ -51,21 +55,29 @@ type oldImageSummary struct {
 
 // imageSummaries is a list of images, in the shape of a version.
 func imageSummaries(images []image.Summary, v version) any {
+	shaped := shapedImages(images, v)
+	if !v.before(44) {
+		return shaped
+	}
+	old := make([]oldImageSummary, 0, len(shaped))
+	for _, img := range shaped {
+		old = append(old, oldImageSummary{img, img.Size})
+	}
+	return old
+}
+
+func shapedImages(images []image.Summary, v version) []image.Summary {
 	images = slices.Clone(images)
-	old := make([]oldImageSummary, 0, len(images))
 	for i := range images {
 		img := &images[i]
 		img.RepoTags, img.RepoDigests = list(img.RepoTags), list(img.RepoDigests)
+		img.Labels = dict(img.Labels)
 		if v.before(43) && len(img.RepoTags)+len(img.RepoDigests) == 0 {
 			img.RepoTags, img.RepoDigests = []string{"<none>:<none>"}, []string{"<none>@<none>"}
 		}
 		if v.before(48) {
 			img.Descriptor, img.Manifests = nil, nil
 		}
-		old = append(old, oldImageSummary{*img, img.Size})
-	}
-	if v.before(44) {
-		return old
 	}
 	return list(images)
 }

@@ -17,11 +17,13 @@ import (
 
 // Images are the calls about images.
 type Images interface {
-	ImageList(ctx context.Context, all bool, f filters.Filters) ([]image.Summary, error)
+	ImageList(ctx context.Context, all, sharedSize bool, f filters.Filters) ([]image.Summary, error)
 	ImageInspect(ctx context.Context, ref string) (image.InspectResponse, error)
 	ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
 	ImageTag(ctx context.Context, source, target string) error
 	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
+	// ImagePrune removes the images that nobody uses.
+	ImagePrune(ctx context.Context, f filters.Filters) (image.PruneReport, error)
 	// ImageLoad, ImageImport and ImagePull call progress with each message for the user.
 	ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress func(jsonstream.Message) error) error
 	ImageImport(ctx context.Context, r io.Reader, ref, message string, changes []string,
@@ -42,6 +44,7 @@ func (h imageHandlers) routes() []route {
 		{get, "/images/json", h.list},
 		{post, "/images/create", h.create},
 		{post, "/images/load", h.load},
+		{post, "/images/prune", h.prune},
 		{get, "/images/get", h.save},
 		{get, "/images/{name...}/get", h.save},
 		{get, "/images/{name...}/json", h.inspect},
@@ -132,6 +135,18 @@ func (h imageHandlers) remove(w *response, r *request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, list(removed))
+}
+
+func (h imageHandlers) prune(w *response, r *request) error {
+	filters, err := r.filters()
+	if err != nil {
+		return err
+	}
+	report, err := h.engine.ImagePrune(r.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, report)
 }
 
 func (h imageHandlers) load(w *response, r *request) error {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 )
 
 func TestFlag(t *testing.T) {
@@ -76,13 +78,13 @@ func TestParseMoment(t *testing.T) {
 		"2026-01-02":               time.Date(2026, 1, 2, 0, 0, 0, 0, time.Local),
 		"2026-01-02T15":            time.Date(2026, 1, 2, 15, 0, 0, 0, time.Local),
 	} {
-		got, ok := parseMoment(s, now)
+		got, ok := filters.Moment(s, now)
 		if !got.Equal(want) || ok == (want.IsZero() && len(s) > 1) {
 			t.Errorf("%q: %v, %v", s, got, ok)
 		}
 	}
 	for _, s := range []string{"x", "1.x", "1.", "9223372037", "99999999999999999999", "2026-13-01", "1.-5"} {
-		if got, ok := parseMoment(s, now); ok {
+		if got, ok := filters.Moment(s, now); ok {
 			t.Errorf("%q: %v", s, got)
 		}
 	}
@@ -259,7 +261,7 @@ func FuzzParseMoment(f *testing.F) {
 	}
 	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, s string) {
-		got, ok := parseMoment(s, now)
+		got, ok := filters.Moment(s, now)
 		if !ok || got.IsZero() || strings.ContainsFunc(s, func(r rune) bool { return r > '9' }) {
 			return
 		}

@@ -48,7 +48,6 @@ type refusal struct {
 // refusals are the routes of Docker's API that engine-lite doesn't have.
 var refusals = []refusal{
 	{post, "/auth", "registry login"},
-	{get, "/system/df", "disk usage"},
 	{post, "/session", "build sessions"},
 	{post, "/grpc", "BuildKit"},
 	{post, "/build", "building images"},
@@ -59,13 +58,11 @@ var refusals = []refusal{
 	{get, "/containers/{id}/archive", "copying from and to containers"},
 	{put, "/containers/{id}/archive", "copying from and to containers"},
 	{post, "/containers/{id}/copy", "copying from and to containers"},
-	{post, "/containers/prune", "pruning containers"},
 	{get, "/containers/{id}/checkpoints", "checkpoints"},
 	{post, "/containers/{id}/checkpoints", "checkpoints"},
 	{del, "/containers/{id}/checkpoints/*", "checkpoints"},
 
 	{get, "/images/search", "searching a registry"},
-	{post, "/images/prune", "pruning images"},
 	{post, "/images/{name...}/push", "pushing an image"},
 	{get, "/images/{name...}/attestations", "image attestations"},
 	{get, "/distribution/{name...}/json", "asking a registry about an image"},

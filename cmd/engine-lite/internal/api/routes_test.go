@@ -20,11 +20,13 @@ var walk = []struct {
 	{head, "/_ping", "", 200, ""},
 	{get, "/version", "", 200, "version[]"},
 	{get, "/info", "", 200, "info[]"},
+	{get, "/system/df", "", 200, "diskUsage[[container image volume build-cache]]"},
 	{get, "/events?since=1&until=2&filters=%7B%22type%22%3A%5B%22image%22%5D%7D", "", 200,
 		"events[1 2 map[type:[image]]]"},
 	{get, "/containers/json?all=1&limit=3&size=true", "", 200, "list[{All:true Limit:3 Size:true Filters:map[]}]"},
 	{post, "/containers/create?name=n&platform=linux/amd64",
 		`{"Image":"i","Cmd":["a"],"HostConfig":{"NetworkMode":"none"}}`, 201, "create[n i [a] none  linux/amd64]"},
+	{post, "/containers/prune?filters=%7B%22until%22%3A%5B%221h%22%5D%7D", "", 200, "prune[map[until:[1h]]]"},
 	{get, "/containers/c/json?size=1", "", 200, "inspect[c true]"},
 	{post, "/containers/c/start", "", 204, "start[c]"},
 	{post, "/containers/c/stop?t=5&signal=INT", "", 204, "stop[c INT 5]"},
@@ -52,11 +54,12 @@ var walk = []struct {
 	{post, "/exec/e/start", `{"Detach":true,"ConsoleSize":[1,2]}`, 200, "execStart[e true true]"},
 	{post, "/exec/e/resize?h=1&w=2", "", 200, "execResize[e 1 2]"},
 	{get, "/exec/e/json", "", 200, "execInspect[e]"},
-	{get, "/images/json?all=1", "", 200, "images[true map[]]"},
+	{get, "/images/json?all=1", "", 200, "images[true false map[]]"},
 	{post, "/images/create?fromImage=busybox&tag=1", "", 200, "pull[busybox:1  ]"},
 	{post, "/images/create?fromSrc=-&repo=r&tag=t&message=m&changes=CMD+a&changes=CMD+b", "", 200,
 		"import[ r:t m [CMD a CMD b]]"},
 	{post, "/images/load?quiet=1", "", 200, "load[ true]"},
+	{post, "/images/prune?filters=%7B%22label%21%22%3A%7B%22a%22%3Atrue%7D%7D", "", 200, "imagePrune[map[label!:[a]]]"},
 	{get, "/images/get?names=a&names=b", "", 200, "save[[a b]]"},
 	{get, "/images/localhost:5000/a/b:1/get", "", 200, "save[[localhost:5000/a/b:1]]"},
 	{get, "/images/localhost:5000/a/json/json", "", 200, "imageInspect[localhost:5000/a/json]"},
@@ -132,6 +135,25 @@ func TestRoutesFail(t *testing.T) {
 		}
 		if a.status != 404 || !strings.Contains(a.body, `{"message":"no such thing`) {
 			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
+		}
+	}
+}
+
+// TestVersionedParameters has parameters that came with a version: earlier ones pass over them.
+func TestVersionedParameters(t *testing.T) {
+	all := "[container image volume build-cache]"
+	for path, call := range map[string]string{
+		"/v1.41/system/df?type=image":                        "diskUsage[" + all + "]",
+		"/v1.42/system/df?type=image&type=build-cache":       "diskUsage[[image build-cache]]",
+		"/system/df?type=volume&verbose=1":                   "diskUsage[[volume]]",
+		"/v1.41/images/json?shared-size=1":                   "images[false false map[]]",
+		"/v1.42/images/json?shared-size=1":                   "images[false true map[]]",
+		"/v" + MaxVersion + "/images/json?shared-size=false": "images[false false map[]]",
+	} {
+		d := newDaemon(t, &fake{})
+		d.do(get, path, "")
+		if got := strings.Join(d.engine.noted(), "; "); got != call {
+			t.Errorf("%s: the engine was asked %q, not %q", path, got, call)
 		}
 	}
 }
@@ -222,6 +244,9 @@ func TestBadRequests(t *testing.T) {
 		{get, "/images/get", "", 400, "parameter names"},
 		{get, "/images/a/json?platform=%7B%7D", "", 501, "parameter platform"},
 		{get, "/images/json?identity=1", "", 400, "identity requires manifests=1"},
+		{get, "/system/df?type=image&type=x", "", 400, "unknown object type: x"},
+		{post, "/containers/prune?filters=x", "", 400, "invalid filter"},
+		{post, "/images/prune?filters=x", "", 400, "invalid filter"},
 		{get, "/containers/c/logs?stdout=1&format=json", "", 501, "logs in the format json"},
 		{get, "/containers/c/logs?stdout=1&format=x", "", 400, "unsupported log format"},
 	} {

@@ -14,6 +14,8 @@ import (
 type System interface {
 	Version(ctx context.Context) (system.VersionResponse, error)
 	Info(ctx context.Context) (system.Info, error)
+	// SystemDiskUsage has nil for the types of objects that aren't asked for.
+	SystemDiskUsage(ctx context.Context, objects []system.DiskUsageObject) (system.DiskUsage, error)
 }
 
 // systemHandlers answer the requests about the engine itself.
@@ -27,6 +29,7 @@ func (h systemHandlers) routes() []route {
 		{head, "/_ping", h.ping},
 		{get, "/version", h.version},
 		{get, "/info", h.info},
+		{get, "/system/df", h.diskUsage},
 	}
 }
 

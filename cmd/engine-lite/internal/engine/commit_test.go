@@ -68,7 +68,7 @@ func (r *rig) write(id, name, content string) {
 
 func (r *rig) imageIDs() []string {
 	r.t.Helper()
-	list, err := r.e.ImageList(r.t.Context(), true, nil)
+	list, err := r.e.ImageList(r.t.Context(), true, false, nil)
 	must(r.t, err)
 	var ids []string
 	for _, i := range list {

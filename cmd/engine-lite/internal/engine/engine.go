@@ -30,6 +30,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/usage"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
@@ -93,6 +94,7 @@ type Engine struct {
 	*eventstream.Stream
 	*exec.Execs
 	*rootfs.Files
+	*usage.Usage
 
 	opts     Options
 	store    *store.Store
@@ -163,6 +165,10 @@ func (e *Engine) open(ctx context.Context) error {
 	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
 	e.resources = resources.NewSet(freePatience, e.opts.Resources...)
+	e.Usage = usage.New(usage.Config{
+		Store: e.store, Images: e.API, Rootfs: e.images, Containers: e.Records,
+		Remove: func(ctx context.Context, id string) error { return e.ContainerRemove(ctx, id, RemoveOptions{}) },
+	})
 	e.Execs = exec.New(exec.Config{
 		Store: e.store, Daemon: e.daemon, Containers: e.registry, Processes: &e.processes, Stdio: e.stdio, Background: e.background,
 		Clients: &e.clients, Dir: e.containerDir, OutputBound: e.opts.OutputBound,

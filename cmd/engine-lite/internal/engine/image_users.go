@@ -29,3 +29,12 @@ func (u imageUsers) CountByImage() map[string]int64 {
 	}
 	return n
 }
+
+// ImageNames implements images.Containers.
+func (u imageUsers) ImageNames() []string {
+	var names []string
+	for _, o := range u.All() { // those that are being created too
+		names = append(names, o.Record().ImageName)
+	}
+	return names
+}

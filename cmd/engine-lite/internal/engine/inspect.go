@@ -22,11 +22,11 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 		Runtime: e.opts.Runtime, ExecIDs: e.ExecIDs(r.ID),
 	})
 	if size {
-		written, err := e.images.Usage(ctx, r.ID)
+		written, total, err := e.images.Usage(ctx, r.ID)
 		if err != nil {
 			return container.InspectResponse{}, err
 		}
-		answer.SizeRw, answer.SizeRootFs = &written, &written
+		answer.SizeRw, answer.SizeRootFs = &written, &total
 	}
 	return answer, nil
 }

@@ -20,7 +20,7 @@ import (
 
 var listFilters = []string{"ancestor", "before", "since", "exited", "id", "label", "annotation", "name", "status", "network", "volume", "publish", "expose", "health", "is-task", "isolation"}
 
-// ContainerList lists containers, newest first. It never waits for a container.
+// ContainerList lists containers, newest first. It never waits for a container. With Size, it walks their files.
 func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]container.Summary, error) {
 	if err := filters.Check(opts.Filters, listFilters); err != nil {
 		return nil, err
@@ -38,7 +38,10 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 			summaries = append(summaries, inspect.Summary(r, time.Now(), nil))
 		}
 	}
-	return summaries, nil
+	if opts.Size {
+		err = e.Usage.AddSizes(ctx, summaries)
+	}
+	return summaries, err
 }
 
 // Records returns the records of all containers, newest first. They are not to be written to.

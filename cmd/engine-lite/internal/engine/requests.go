@@ -15,7 +15,8 @@ type ListOptions struct {
 	// All includes the containers that don't run.
 	All bool
 	// Limit is the number of newest containers to show; 0 is no limit. A limit implies All.
-	Limit   int
+	Limit int
+	// Size has the files that each container has written measured.
 	Size    bool
 	Filters filters.Filters
 }

@@ -25,7 +25,7 @@ type Images interface {
 	PrepareRootfs(ctx context.Context, containerID string, img images.Image) ([]mount.Mount, error)
 	Mounts(ctx context.Context, containerID string) ([]mount.Mount, error)
 	RemoveRootfs(ctx context.Context, containerID string) error
-	Usage(ctx context.Context, containerID string) (int64, error)
+	Usage(ctx context.Context, containerID string) (written, total int64, err error)
 	Snapshotter() string
 	Close() error
 }

@@ -94,8 +94,11 @@ func TestUnreadableRecord(t *testing.T) {
 			if now, _ := r.storedAs("container", id); now != raw {
 				t.Errorf("the record was %s\nand is %s", raw, now)
 			}
-			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 			must(t, r.e.ContainerRemove(t.Context(), other, RemoveOptions{}))
+			if pruned, err := r.e.ContainerPrune(t.Context(), nil); err != nil || len(pruned.ContainersDeleted) > 0 {
+				t.Errorf("prune: %+v, %v", pruned, err)
+			}
+			must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{}))
 			if got := receive(t, r.wait(id, "")); got.StatusCode != 3 {
 				t.Errorf("its exit: %+v", got)
 			}

@@ -39,6 +39,7 @@ func (f Filters) None(names ...string) bool {
 	return !slices.ContainsFunc(names, func(n string) bool { return len(f[n]) > 0 })
 }
 
+// Check refuses a filter whose name is not among those that are known. Errors: InvalidArgument.
 func Check(f Filters, known []string) error {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if !slices.Contains(known, name) {

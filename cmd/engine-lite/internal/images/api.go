@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -30,6 +31,8 @@ type Backend interface {
 	Import(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error)
 	Pull(ctx context.Context, ref string, o PullOptions, progress func(jsonstream.Message)) error
 	Save(ctx context.Context, refs []string, w io.Writer) ([]digest.Digest, error)
+	Prune(ctx context.Context, o PruneOptions) (reclaimed int64, err error)
+	TotalSize(ctx context.Context) (int64, error)
 }
 
 // Containers say which images are in use.
@@ -38,6 +41,8 @@ type Containers interface {
 	ImageUses(id digest.Digest) []Use
 	// CountByImage returns how many containers each image has, by the image's id.
 	CountByImage() map[string]int64
+	// ImageNames returns what users called the images of all containers.
+	ImageNames() []string
 }
 
 // API is the part of Docker's API that is about images. Its calls append Docker's events.
@@ -45,6 +50,7 @@ type API struct {
 	images     Backend
 	store      *store.Store
 	containers Containers
+	pruning    atomic.Bool
 }
 
 // NewAPI returns the calls about images. The caller closes images and store after it.
@@ -54,12 +60,12 @@ func NewAPI(images Backend, s *store.Store, c Containers) *API {
 
 var imageFilters = []string{"reference", "label", "dangling", "before", "since"}
 
-// ImageList lists images.
-func (a *API) ImageList(ctx context.Context, _ bool, f filters.Filters) ([]image.Summary, error) {
+// ImageList lists images. With sharedSize, it measures what each image shares with others.
+func (a *API) ImageList(ctx context.Context, _, sharedSize bool, f filters.Filters) ([]image.Summary, error) {
 	if err := filters.Check(f, imageFilters); err != nil {
 		return nil, err
 	}
-	opts := ListOptions{References: f["reference"], Labels: f["label"]}
+	opts := ListOptions{References: f["reference"], Labels: f["label"], SharedSize: sharedSize}
 	for _, v := range f["dangling"] {
 		dangling := v == "true" || v == "1"
 		if !dangling && v != "false" && v != "0" {
@@ -110,16 +116,21 @@ func (a *API) ImageRemove(ctx context.Context, ref string, force, _ bool) ([]ima
 	if err != nil {
 		return nil, err
 	}
+	return deleted, a.removalEvents(ctx, id, deleted)
+}
+
+// removalEvents appends the events of what was removed of an image.
+func (a *API) removalEvents(ctx context.Context, id string, deleted []image.DeleteResponse) error {
 	for _, d := range deleted {
 		action, actor := "untag", id
 		if d.Deleted != "" {
 			action, actor = "delete", d.Deleted
 		}
 		if err := a.imageEvent(ctx, action, actor, cmp.Or(d.Untagged, d.Deleted)); err != nil {
-			return deleted, err
+			return err
 		}
 	}
-	return deleted, nil
+	return nil
 }
 
 // ImageLoad reads an archive of images.

@@ -22,6 +22,7 @@ type unused struct{}
 
 func (unused) ImageUses(digest.Digest) []Use  { return nil }
 func (unused) CountByImage() map[string]int64 { return nil }
+func (unused) ImageNames() []string           { return nil }
 
 // TestEventsOfLargeLabels does all that has an event to images whose labels are larger than an event can be. Nothing
 // fails, and each event has the names and what fits of the labels.

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
@@ -196,18 +197,32 @@ func (c *catalog) add(rec *record) {
 	c.byTarget[rec.Target.Digest] = rec.image
 }
 
-// finish gives every record an image of its own, with all names of that image.
+// finish gives every record an image of its own, with all names of that image and all its content.
 func (c *catalog) finish() {
 	for id, recs := range c.byID {
 		c.ids = append(c.ids, id.Encoded())
 		names, digests := familiarNames(recs)
+		content := contentOf(recs)
 		for _, rec := range recs {
 			img := *rec.image
-			img.Names, img.Digests, img.Updated = names, digests, rec.UpdatedAt
+			img.Names, img.Digests, img.Updated, img.Content = names, digests, rec.UpdatedAt, content
 			rec.image = &img
 		}
 	}
 	slices.Sort(c.ids)
+}
+
+// contentOf lists the blobs of one image's records, each once: there may be several indexes above one manifest.
+func contentOf(recs []*record) []ocispec.Descriptor {
+	var list []ocispec.Descriptor
+	for _, rec := range recs {
+		for _, blob := range rec.image.Content {
+			if !slices.ContainsFunc(list, func(b ocispec.Descriptor) bool { return b.Digest == blob.Digest }) {
+				list = append(list, blob)
+			}
+		}
+	}
+	return list
 }
 
 // familiarNames lists the name:tag and name@digest references of one image's

@@ -112,6 +112,7 @@ func (c *collector) request() {
 // Collect removes the content that no name, container or operation under way refers
 // to, and returns when the content is gone.
 func (s *Store) Collect(ctx context.Context) error {
+	defer s.sizes.forget()
 	if _, err := s.meta.GarbageCollect(s.scope(ctx)); err != nil {
 		return fmt.Errorf("cannot collect image garbage: %w", err)
 	}

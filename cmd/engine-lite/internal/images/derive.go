@@ -11,6 +11,7 @@ import (
 	ctrimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -54,7 +55,29 @@ func (s *Store) derive(ctx context.Context, target ocispec.Descriptor, want plat
 		}
 	}
 	img.ChainID = identity.ChainID(diffIDs)
-	return img, nil
+	img.Content, err = s.present(ctx, append([]ocispec.Descriptor{target, desc, manifest.Config}, img.Layers...))
+	return img, err
+}
+
+// present returns the blobs that are here, each once.
+func (s *Store) present(ctx context.Context, blobs []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	var here []ocispec.Descriptor
+	known := make(map[digest.Digest]bool, len(blobs))
+	for _, blob := range blobs {
+		if known[blob.Digest] {
+			continue
+		}
+		known[blob.Digest] = true
+		_, err := s.content.Info(ctx, blob.Digest)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot find %s: %w", blob.Digest, err)
+		}
+		here = append(here, blob)
+	}
+	return here, nil
 }
 
 // pickManifest follows target to a manifest: of those whose content is here, the one

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -26,6 +27,8 @@ type Image struct {
 	// Layers are the layer blobs, bottom first, in step with
 	// Config.RootFS.DiffIDs.
 	Layers []ocispec.Descriptor
+	// Content are the blobs of the image that were here when the image was read, Target among them, each once.
+	Content []ocispec.Descriptor
 	// Config is the image's configuration with Docker's additions.
 	Config dockerspec.DockerOCIImage
 	// ChainID names the snapshot of all layers; it is empty for an image
@@ -49,6 +52,23 @@ type Use struct {
 	ContainerID string
 	// Running is true for a running container: not even force removes its image.
 	Running bool
+}
+
+// PruneOptions say which images Prune removes. None that a container uses is among them.
+type PruneOptions struct {
+	// All adds the images that have names to those without one.
+	All bool
+	// Until keeps what the store has got, or what has lost its name, at that time or later; zero for no such bound.
+	Until time.Time
+	// Keep tells by an image's labels whether the image stays; nil for no.
+	Keep func(labels map[string]string) bool
+	// InUse is RemoveOptions.InUse.
+	InUse func(id digest.Digest) []Use
+	// Asked are the names by which users asked for the images of containers. They stay.
+	Asked []string
+	// Removed is called after each name that was removed, with the id of its image and the changes in Docker's terms.
+	// Its error is one of Prune's.
+	Removed func(id digest.Digest, changes []image.DeleteResponse) error
 }
 
 // Auth is what a user gave to log in to one registry: Docker's
@@ -109,4 +129,6 @@ type ListOptions struct {
 	// Before and Since are image references: only images created before or
 	// after these are kept.
 	Before, Since string
+	// SharedSize has the bytes measured that an image shares with others; without, SharedSize is -1.
+	SharedSize bool
 }

@@ -5,13 +5,13 @@ import (
 	"context"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/image"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/filters"
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
@@ -24,6 +24,12 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]image.Summary, error
 	if err != nil {
 		return nil, err
 	}
+	var all *shares
+	if o.SharedSize {
+		if all, err = s.shares(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	list := make([]image.Summary, 0, len(c.byID))
 	for _, recs := range c.byID {
 		img := recs[0].image
@@ -33,6 +39,9 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]image.Summary, error
 		summary, err := s.summarize(ctx, img, o.References)
 		if err != nil {
 			return nil, err
+		}
+		if all != nil {
+			summary.SharedSize = all.of(img)
 		}
 		list = append(list, summary)
 	}
@@ -85,7 +94,7 @@ func (c *catalog) filter(o ListOptions) (func(*Image) bool, error) {
 		})
 	}
 	for _, label := range o.Labels {
-		keep = append(keep, hasLabel(label))
+		keep = append(keep, func(img *Image) bool { return filters.HasLabel(img.Config.Config.Labels, label) })
 	}
 	if o.Dangling != nil {
 		keep = append(keep, func(img *Image) bool {
@@ -109,14 +118,6 @@ func (c *catalog) filter(o ListOptions) (func(*Image) bool, error) {
 	return func(img *Image) bool {
 		return !slices.ContainsFunc(keep, func(k func(*Image) bool) bool { return !k(img) })
 	}, nil
-}
-
-func hasLabel(label string) func(*Image) bool {
-	key, value, exact := strings.Cut(label, "=")
-	return func(img *Image) bool {
-		have, ok := img.Config.Config.Labels[key]
-		return ok && (!exact || have == value)
-	}
 }
 
 // matchesAny reports whether a familiar reference matches one of the patterns,

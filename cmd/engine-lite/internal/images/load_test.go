@@ -130,8 +130,8 @@ func TestRootfsOutlivesImage(t *testing.T) {
 	if text := readMounted(t, mounts, "etc/motd"); text != "hello\n" {
 		t.Errorf("motd is %q", text)
 	}
-	if n, err := s.Usage(ctx, "c1"); err != nil || n < 0 {
-		t.Errorf("usage %d, %v", n, err)
+	if n, all, err := s.Usage(ctx, "c1"); err != nil || n <= 0 || all < 1<<20 {
+		t.Errorf("usage %d of %d, %v", n, all, err)
 	}
 	if err := s.RemoveRootfs(ctx, "c1"); err != nil {
 		t.Fatal(err)

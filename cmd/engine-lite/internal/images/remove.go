@@ -26,11 +26,16 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) ([]imag
 	if err != nil {
 		return nil, err
 	}
+	return s.carryOut(ctx, plan, o)
+}
+
+func (s *Store) carryOut(ctx context.Context, plan *removal, o RemoveOptions) ([]image.DeleteResponse, error) {
 	if err := plan.check(o); err != nil {
 		return nil, err
 	}
 	var done []image.DeleteResponse
-	err = s.edit(s.scope(ctx), func(ctx context.Context) error {
+	err := s.edit(s.scope(ctx), func(ctx context.Context) error {
+		var err error
 		done, err = s.remove(ctx, plan)
 		return err
 	})

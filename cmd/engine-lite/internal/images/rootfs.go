@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
@@ -93,18 +94,66 @@ func (s *Store) RemoveRootfs(ctx context.Context, containerID string) error {
 	return nil
 }
 
-// Usage is how many bytes the container's writable layer takes on disk;
-// NotFound if it has none. It walks the layer's files.
-func (s *Store) Usage(ctx context.Context, containerID string) (int64, error) {
+// Usage is how many bytes the container's writable layer takes on the disk, and how many that layer takes together with
+// the layers below; NotFound if the container has none. It walks the files of the writable layer: see treesize.Meter.
+func (s *Store) Usage(ctx context.Context, containerID string) (written, total int64, err error) {
 	key, err := rootfsKey(containerID)
+	if err != nil {
+		return 0, 0, err
+	}
+	ctx = s.scope(ctx)
+	if written, err = s.written(ctx, key); err == nil {
+		total, err = s.below(ctx, key)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot measure root file system of container %q: %w", containerID, err)
+	}
+	return written, written + total, nil
+}
+
+// written measures the directory that a container's snapshot has of its own.
+func (s *Store) written(ctx context.Context, key string) (int64, error) {
+	mounts, err := s.snapshots.Mounts(ctx, key)
 	if err != nil {
 		return 0, err
 	}
-	usage, err := s.snapshots.Usage(s.scope(ctx), key)
-	if err != nil {
-		return 0, fmt.Errorf("cannot measure root file system of container %q: %w", containerID, err)
+	dir, ok := plainDirectory(mounts)
+	if !ok {
+		dir, ok = upperDirectory(mounts)
 	}
-	return usage.Size, nil
+	if !ok {
+		return 0, classed.Errorf(errdefs.ErrInternal, "no writable directory in %v", mounts)
+	}
+	return s.meter.Size(ctx, dir)
+}
+
+// below is how many bytes the layers below a snapshot take.
+func (s *Store) below(ctx context.Context, key string) (int64, error) {
+	var sum int64
+	for {
+		info, err := s.snapshots.Stat(ctx, key)
+		if err != nil || info.Parent == "" {
+			return sum, err
+		}
+		n, err := s.layerSize(ctx, digest.Digest(info.Parent))
+		if err != nil {
+			return 0, err
+		}
+		sum, key = sum+n, info.Parent
+	}
+}
+
+// upperDirectory returns the directory that an overlay mount writes to.
+func upperDirectory(mounts []mount.Mount) (string, bool) {
+	if len(mounts) != 1 {
+		return "", false
+	}
+	for _, option := range mounts[0].Options {
+		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+			return dir, true
+		}
+	}
+	return "", false
 }
 
 // rootfsKey is the name of a container's snapshot. No layer's snapshot has such a

@@ -17,7 +17,7 @@ func TestContainerIDs(t *testing.T) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	if _, err := s.Usage(t.Context(), "x"); !errdefs.IsNotFound(err) {
+	if _, _, err := s.Usage(t.Context(), "x"); !errdefs.IsNotFound(err) {
 		t.Errorf("usage of nothing: %v", err)
 	}
 	if _, err := s.PrepareRootfs(t.Context(), "empty", Image{}); err != nil {

@@ -41,6 +41,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/engine-lite/engine-lite/internal/classed"
+	"github.com/engine-lite/engine-lite/internal/treesize"
 )
 
 // DefaultNamespace is the metadata namespace that a Store uses when its
@@ -49,6 +50,9 @@ const DefaultNamespace = "engine-lite"
 
 // openTimeout bounds the wait for another process to let go of the root.
 const openTimeout = 500 * time.Millisecond
+
+// walksAtOnce bounds how many writable layers are measured at once.
+const walksAtOnce = 2
 
 // Options configure a Store. The zero value is usable.
 type Options struct {
@@ -89,6 +93,7 @@ type Store struct {
 	edits     admission
 	unpacking keyedAdmission
 	sizes     layerSizes
+	meter     *treesize.Meter
 	collector collector
 }
 
@@ -103,6 +108,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 		platform:  platforms.Default(),
 		edits:     newAdmission(),
 		root:      root,
+		meter:     treesize.NewMeter(walksAtOnce),
 	}
 	if s.namespace == "" {
 		s.namespace = DefaultNamespace

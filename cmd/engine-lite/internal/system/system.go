@@ -34,7 +34,7 @@ type Daemon interface {
 
 // Images lists the images.
 type Images interface {
-	ImageList(ctx context.Context, all bool, f filters.Filters) ([]image.Summary, error)
+	ImageList(ctx context.Context, all, sharedSize bool, f filters.Filters) ([]image.Summary, error)
 }
 
 // Service answers for the engine.
@@ -76,7 +76,7 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 	if err != nil {
 		return apisystem.Info{}, err
 	}
-	list, err := s.images.ImageList(ctx, false, nil)
+	list, err := s.images.ImageList(ctx, false, false, nil)
 	if err != nil {
 		return apisystem.Info{}, err
 	}
