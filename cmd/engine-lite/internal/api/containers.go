@@ -45,6 +45,11 @@ type Containers interface {
 	ContainerResize(ctx context.Context, ref string, height, width uint32) error
 	ContainerAttach(ctx context.Context, ref string, o engine.AttachOptions) error
 	ContainerLogs(ctx context.Context, ref string, o engine.LogsOptions) error
+	// ContainerStatPath describes what is at a path in the container.
+	ContainerStatPath(ctx context.Context, ref, path string) (container.PathStat, error)
+	// ContainerPack and ContainerUnpack copy files from and to the container, as tar archives.
+	ContainerPack(ctx context.Context, ref string, o engine.PackOptions) error
+	ContainerUnpack(ctx context.Context, ref string, o engine.UnpackOptions) error
 	// ContainerStats calls fn about once a second until ctx ends, or once
 	// where stream is false.
 	ContainerStats(ctx context.Context, ref string, o engine.StatsOptions, fn func(container.StatsResponse) error) error
@@ -81,6 +86,9 @@ func (h containerHandlers) routes() []route {
 		{get, "/containers/{id}/logs", h.logs},
 		{get, "/containers/{id}/top", h.top},
 		{get, "/containers/{id}/stats", h.stats},
+		{head, "/containers/{id}/archive", h.statPath},
+		{get, "/containers/{id}/archive", h.getArchive},
+		{put, "/containers/{id}/archive", h.putArchive},
 		{del, "/containers/{id}", h.remove},
 	}
 }

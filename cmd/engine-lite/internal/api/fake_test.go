@@ -109,6 +109,9 @@ type fakeContainers struct {
 	wait    func(ctx context.Context) <-chan container.WaitResponse
 	export  func(ctx context.Context, w io.Writer) error
 	changed []container.FilesystemChange
+	pack    func(ctx context.Context, o engine.PackOptions) error
+	unpack  func(ctx context.Context, o engine.UnpackOptions) error
+	path    container.PathStat
 	inspect container.InspectResponse
 	list    []container.Summary
 	created container.CreateRequest // by the last call of ContainerCreate
@@ -126,6 +129,23 @@ func (f *fakeContainers) ContainerCreate(
 	}
 	err := f.note("create", name, r.Image, r.Cmd, r.HostConfig.NetworkMode, mac, o.Platform)
 	return container.CreateResponse{ID: "c1"}, err
+}
+func (f *fakeContainers) ContainerStatPath(_ context.Context, ref, path string) (container.PathStat, error) {
+	return f.path, f.note("stat path", ref, path)
+}
+func (f *fakeContainers) ContainerPack(ctx context.Context, ref string, o engine.PackOptions) error {
+	err := f.note("pack", ref, o.Path)
+	if f.pack != nil {
+		return f.pack(ctx, o)
+	}
+	return err
+}
+func (f *fakeContainers) ContainerUnpack(ctx context.Context, ref string, o engine.UnpackOptions) error {
+	err := f.note("unpack", ref, o.Path, o.CopyUIDGID, o.NoOverwriteDirNonDir)
+	if f.unpack != nil {
+		return f.unpack(ctx, o)
+	}
+	return err
 }
 func (f *fakeContainers) ContainerStart(_ context.Context, ref string) error {
 	return f.note("start", ref)

@@ -54,9 +54,6 @@ var refusals = []refusal{
 	{post, "/build/prune", "building images"},
 	{post, "/build/cancel", "building images"},
 
-	{head, "/containers/{id}/archive", "copying from and to containers"},
-	{get, "/containers/{id}/archive", "copying from and to containers"},
-	{put, "/containers/{id}/archive", "copying from and to containers"},
 	{post, "/containers/{id}/copy", "copying from and to containers"},
 	{get, "/containers/{id}/checkpoints", "checkpoints"},
 	{post, "/containers/{id}/checkpoints", "checkpoints"},

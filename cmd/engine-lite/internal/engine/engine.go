@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -106,6 +107,8 @@ type Engine struct {
 	tasks    tasks
 	// resources are what containers take and give back.
 	resources *resources.Set
+	// copies counts the copies from and to containers, for the names of their leases.
+	copies atomic.Uint64
 	// processes routes the client layer's calls.
 	processes process.Table
 	health    *health.Watcher

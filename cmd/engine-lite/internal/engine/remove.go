@@ -127,6 +127,9 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	if err := o.endIO(); err != nil {
 		return err
 	}
+	if err := o.endCopies(ctx, 0); err != nil {
+		return err
+	}
 	_, s := span.Start(ctx, "snapshot")
 	err := e.images.RemoveRootfs(ctx, o.ID)
 	s.End(err)

@@ -62,7 +62,10 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 	}
 	ctx, free := e.background.Outlive(ctx)
 	defer free()
-	err := e.run(ctx, o, r)
+	err := o.endCopies(ctx, startGrace)
+	if err == nil {
+		err = e.run(ctx, o, r)
+	}
 	switch {
 	case err == nil:
 		return nil

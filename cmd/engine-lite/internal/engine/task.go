@@ -7,6 +7,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/stdio"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/files"
 	"github.com/engine-lite/engine-lite/internal/await"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
@@ -33,6 +34,9 @@ type task struct {
 	// cleanup is closed when the run under way, or the last one, has ended and nothing of it is left; nil where there
 	// was none.
 	cleanup chan struct{}
+
+	// copies are those from and to the container's files. They have a lock of their own.
+	copies files.Copies
 }
 
 // tasks are the tasks of all containers, by id.

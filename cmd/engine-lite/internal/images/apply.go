@@ -37,7 +37,7 @@ func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mo
 		return ocispec.Descriptor{}, fmt.Errorf("cannot read layer: %w", err)
 	}
 	defer blob.Close()
-	plain, err := decompress(content.NewReader(blob))
+	plain, err := Decompress(content.NewReader(blob))
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("cannot read layer: %w", err)
 	}

@@ -65,8 +65,9 @@ func expand(mediaType string, r io.Reader) (io.ReadCloser, error) {
 	}
 }
 
-// decompress expands a stream if it is compressed in a known way.
-func decompress(r io.Reader) (io.ReadCloser, error) {
+// Decompress expands a stream if it is compressed in a known way. An empty stream is an error. The caller closes the
+// result, which does not close the stream.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReader(r)
 	mediaType, err := sniff(buffered)
 	if err != nil {

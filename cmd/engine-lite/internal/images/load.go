@@ -30,7 +30,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]LoadedImage, error) {
 		return nil, err
 	}
 	defer release()
-	plain, err := decompress(r)
+	plain, err := Decompress(r)
 	if err != nil {
 		return nil, badContent(ctx, fmt.Errorf("cannot read image archive: %w", err))
 	}
