@@ -68,7 +68,7 @@ func mountsWork(t *testing.T, d docker) {
 	d.fails(t, 125, "bind source path does not exist: "+other, "run", "--rm",
 		"--mount", "type=bind,source="+other+",target=/m", "busybox")
 	d.fails(t, 125, "Duplicate mount point: /a", "run", "--rm", "-v", made+":/a", "-v", hosts+":/a", "busybox")
-	d.fails(t, 125, `mounts of type "volume" yet: /v`, "run", "--rm", "-v", "name:/v", "busybox")
+	d.fails(t, 125, `mounts of type "image" yet: /v`, "run", "--rm", "--mount", "type=image,source=busybox,target=/v", "busybox")
 
 	// Old clients have what is below a read-only mount writable.
 	var c inspected

@@ -51,12 +51,10 @@ func TestNotThereYet(t *testing.T) {
 	r := sharedRig(t)
 	up := oneDocker(t, r).sleeper(t)
 	for name, host := range map[string]string{
-		`"volume"`:        `"Binds":["name:/x"]`,
 		`"image"`:         `"Mounts":[{"Type":"image","Source":"busybox","Target":"/x"}]`,
 		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
 		"Links":           `"Links":["` + up + `:b"]`,
 		"NetworkMode":     `"NetworkMode":"mynet"`,
-		"LogConfig":       `"LogConfig":{"Type":"syslog"}`,
 		"PublishAllPorts": `"PublishAllPorts":true`,
 	} {
 		r.refused(t, 501, name, "POST", "/containers/create", `{"Image":"busybox","HostConfig":{`+host+`}}`)
@@ -66,10 +64,9 @@ func TestNotThereYet(t *testing.T) {
 		r.refused(t, status, runtime, "POST", "/containers/create",
 			`{"Image":"busybox","HostConfig":{"Runtime":"`+runtime+`"}}`)
 	}
-	r.refused(t, 501, "volumes", "POST", "/volumes/create", `{"Name":"v"}`)
+	r.refused(t, 501, "ClusterVolumeSpec", "POST", "/volumes/create", `{"Name":"vv","ClusterVolumeSpec":{}}`)
 	r.refused(t, 501, "networks", "POST", "/networks/create", `{"Name":"n"}`)
 	r.refused(t, 501, "images", "POST", "/build", "")
-	r.refused(t, 501, "committing", "POST", "/commit?container="+up, "")
 }
 
 // TestNotThereYetCLI checks that the CLI shows that name.
@@ -80,11 +77,10 @@ func TestNotThereYetCLI(t *testing.T) {
 			name string
 			args string
 		}{
-			{125, `"volume"`, "run --rm -v /x busybox true"},
+			{125, `"image"`, "run --rm --mount type=image,source=busybox,target=/x busybox true"},
 			{125, "Port", "run --rm -p 8080:80 busybox true"},
-			{1, "volumes", "volume create v"},
+			{1, "nfsd", "volume create -d nfsd vv"},
 			{1, "networks", "network create n"},
-			{1, "cop", "cp nobody:/x -"},
 		} {
 			d.fails(t, c.code, c.name, strings.Fields(c.args)...)
 		}

@@ -23,6 +23,7 @@ type Engine interface {
 	Execs
 	Images
 	Networks
+	Volumes
 	System
 	Events
 	Journal

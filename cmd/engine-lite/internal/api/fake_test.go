@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
@@ -29,6 +30,7 @@ type fake struct {
 	fakeExecs
 	fakeImages
 	fakeNetworks
+	fakeVolumes
 	fakeSystem
 	fakeEvents
 	fakeJournal
@@ -38,7 +40,7 @@ type fake struct {
 func (f *fake) ready() *fake {
 	c := &f.calls
 	f.fakeContainers.calls, f.fakeExecs.calls, f.fakeImages.calls, f.fakeNetworks.calls = c, c, c, c
-	f.fakeSystem.calls, f.fakeEvents.calls, f.fakeJournal.calls = c, c, c
+	f.fakeSystem.calls, f.fakeEvents.calls, f.fakeJournal.calls, f.fakeVolumes.calls = c, c, c, c
 	return f
 }
 
@@ -334,6 +336,27 @@ func (f *fakeNetworks) NetworkList(_ context.Context, filters filters.Filters) (
 }
 func (f *fakeNetworks) NetworkInspect(_ context.Context, ref string) (network.Inspect, error) {
 	return network.Inspect{}, f.note("network", ref)
+}
+
+type fakeVolumes struct {
+	*calls
+	volumes []volume.Volume
+}
+
+func (f *fakeVolumes) VolumeList(_ context.Context, filters filters.Filters) ([]volume.Volume, []string, error) {
+	return f.volumes, nil, f.note("volumes", filters)
+}
+func (f *fakeVolumes) VolumeInspect(_ context.Context, name string) (volume.Volume, error) {
+	return volume.Volume{Name: name}, f.note("volume", name)
+}
+func (f *fakeVolumes) VolumeCreate(_ context.Context, r volume.CreateRequest) (volume.Volume, error) {
+	return volume.Volume{Name: r.Name}, f.note("volumeCreate", r.Name, r.Driver, r.DriverOpts, r.Labels)
+}
+func (f *fakeVolumes) VolumeRemove(_ context.Context, name string, force bool) error {
+	return f.note("volumeRemove", name, force)
+}
+func (f *fakeVolumes) VolumesPrune(_ context.Context, filters filters.Filters) (volume.PruneReport, error) {
+	return volume.PruneReport{}, f.note("volumesPrune", filters)
 }
 
 type fakeSystem struct {

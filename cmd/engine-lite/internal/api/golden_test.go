@@ -84,6 +84,8 @@ func golden() *fake {
 				UsageData: &volume.UsageData{Size: 3}}}},
 		BuildCacheUsage: &build.DiskUsage{},
 	}
+	f.volumes = []volume.Volume{{Name: "v", Driver: "local", Mountpoint: "/volumes/v/_data", Scope: "local",
+		CreatedAt: "2023-11-14T22:13:20Z", Labels: map[string]string{"a": "b"}}}
 	f.info = system.Info{ID: "i", Name: "host", RuncCommit: commit, ContainerdCommit: commit,
 		FirewallBackend: &system.FirewallInfo{Driver: "d"}}
 	f.version = system.VersionResponse{

@@ -36,7 +36,7 @@ func (h *Handler) routes(e Engine, heartbeat time.Duration) []route {
 		execHandlers{e, sessions}.routes(),
 		imageHandlers{e, h.streaming}.routes(),
 		networkHandlers{e}.routes(),
-		volumeHandlers{}.routes(),
+		volumeHandlers{e}.routes(),
 	)
 }
 
@@ -64,9 +64,7 @@ var refusals = []refusal{
 	{get, "/images/{name...}/attestations", "image attestations"},
 	{get, "/distribution/{name...}/json", "asking a registry about an image"},
 
-	{post, "/volumes/create", "volumes"},
-	{post, "/volumes/prune", "volumes"},
-	{put, "/volumes/{name}", "volumes"},
+	{put, "/volumes/{name}", "cluster volumes"},
 
 	{post, "/networks/create", "creating networks"},
 	{post, "/networks/prune", "pruning networks"},

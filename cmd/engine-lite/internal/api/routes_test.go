@@ -76,9 +76,13 @@ var walk = []struct {
 	{get, "/engine-lite/journal/dump?limit=-1", "", 400, ""},
 	{get, "/networks", "", 200, "networks[map[]]"},
 	{get, "/networks/none", "", 200, "network[none]"},
-	{get, "/volumes", "", 200, ""},
-	{get, "/volumes/v", "", 404, ""},
-	{del, "/volumes/v", "", 404, ""},
+	{get, "/volumes", "", 200, "volumes[map[]]"},
+	{get, "/volumes/v", "", 200, "volume[v]"},
+	{del, "/volumes/v", "", 204, "volumeRemove[v false]"},
+	{del, "/volumes/v?force=1", "", 204, "volumeRemove[v true]"},
+	{post, "/volumes/create", `{"Name":"v","Driver":"d","DriverOpts":{"o":"x"},"Labels":{"a":"b"}}`, 201,
+		"volumeCreate[v d map[o:x] map[a:b]]"},
+	{post, `/volumes/prune?filters={"all":["true"]}`, "", 200, "volumesPrune[map[all:[true]]]"},
 }
 
 func allRoutes() []route {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,7 +70,6 @@ func (e *Engine) ContainerCreate(
 	if err := checkPlatform(img, o.Platform); err != nil {
 		return none, err
 	}
-	byUser := slices.Collect(maps.Keys(req.Volumes))
 	r, err := e.newRecord(req, img)
 	if err != nil {
 		return none, err
@@ -88,7 +86,7 @@ func (e *Engine) ContainerCreate(
 	if r.Mounts, err = e.resolveMounts(ctx, r, o); err != nil {
 		return none, err
 	}
-	if r.Mounts, err = withoutVolumes(r.Mounts, byUser); err != nil {
+	if err := checkMountTypes(r.Mounts); err != nil {
 		return none, err
 	}
 	if err := containers.CheckLabels(r); err != nil {
@@ -175,7 +173,7 @@ func (e *Engine) create(ctx context.Context, r *record.Record, name string, img 
 	err := e.furnish(ctx, r, img)
 	if err == nil {
 		_, _, err = o.Commit(ctx, containers.Change{
-			Mutate: func(r *record.Record) error { r.Status = record.StatusCreated; return nil }, Action: "create",
+			Mutate: func(r *record.Record) error { r.Status = record.StatusCreated; r.RemoveVolumes = false; return nil }, Action: "create",
 		})
 	}
 	if err == nil {
@@ -203,7 +201,7 @@ func (e *Engine) writeCreated(ctx context.Context, o *task, r *record.Record, na
 		if r.Name, err = freeName(tx, name); err != nil {
 			return err
 		}
-		r.Status = record.StatusRemoving
+		r.Status, r.RemoveVolumes = record.StatusRemoving, true // undone as a whole if it fails
 		if err := e.resources.Reserve(tx, r); err != nil {
 			return err
 		}
@@ -238,12 +236,12 @@ func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image
 		return fmt.Errorf("container directory: %w", err)
 	}
 	_, s := span.Start(ctx, "snapshot")
-	_, err := e.images.PrepareRootfs(ctx, r.ID, img)
+	rootfs, err := e.images.PrepareRootfs(ctx, r.ID, img)
 	s.End(err)
 	if err != nil {
 		return fmt.Errorf("root filesystem of %s: %w", r.ImageName, err)
 	}
-	return nil
+	return e.volumes.Fill(ctx, r, rootfs)
 }
 
 // newRecord joins what was asked for with what the image says.
@@ -293,22 +291,23 @@ func (e *Engine) ownDirs() []string {
 	return list
 }
 
-// withoutVolumes refuses volumes and images among mounts: the engine does not have them yet. Volumes that only the
-// image declares are left out, see request.ImageWarnings. byUser are the paths of those that the user wants.
-func withoutVolumes(list []record.Mount, byUser []string) ([]record.Mount, error) {
-	var kept []record.Mount
+// checkMountTypes refuses images among mounts: the engine does not have them yet.
+func checkMountTypes(list []record.Mount) error {
 	for _, m := range list {
-		wanted := m.Mode != "" || // by -v or --mount
-			slices.ContainsFunc(byUser, func(path string) bool { return filepath.Join("/", path) == m.Destination })
-		switch {
-		case m.Type == record.MountBind || m.Type == record.MountTmpfs:
-			kept = append(kept, m)
-		case !m.Anonymous || wanted:
-			return nil, classed.Errorf(errdefs.ErrNotImplemented,
+		if m.Type == record.MountImage {
+			return classed.Errorf(errdefs.ErrNotImplemented,
 				"engine-lite does not have mounts of type %q yet: %s", m.Type, m.Destination)
 		}
 	}
-	return kept, nil
+	return nil
+}
+
+// mountSource is the path of the host where a mount's volume is.
+func (e *Engine) mountSource(m record.Mount) string {
+	if m.Type != record.MountVolume {
+		return ""
+	}
+	return e.volumes.Mountpoint(m.Name)
 }
 
 // randomID makes the id of a container, or the name of an anonymous volume.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 
@@ -28,8 +29,9 @@ func TestRefusals(t *testing.T) {
 		"no config":     {func(req *container.CreateRequest) { req.Config = nil }, errdefs.IsInvalidArgument, "no image"},
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
-		"volumes": {func(req *container.CreateRequest) { req.Volumes = map[string]struct{}{"/x": {}} },
-			errdefs.IsNotImplemented, `mounts of type "volume" yet: /x`},
+		"images": {func(req *container.CreateRequest) {
+			req.HostConfig.Mounts = []mount.Mount{{Type: "image", Source: "box", Target: "/x"}}
+		}, errdefs.IsNotImplemented, `"image"`},
 		"health check": {func(req *container.CreateRequest) {
 			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD"}}
 		}, errdefs.IsInvalidArgument, "no command"},

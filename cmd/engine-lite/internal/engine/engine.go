@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/system"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/volumes"
 	"github.com/engine-lite/engine-lite/heldstdio"
 	"github.com/engine-lite/engine-lite/internal/logrusslog"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -92,6 +94,7 @@ type Engine struct {
 	*images.API
 	*system.Service
 	*networks.Networks
+	*volumes.Volumes
 	*eventstream.Stream
 	*exec.Execs
 	*rootfs.Files
@@ -100,6 +103,7 @@ type Engine struct {
 	opts     Options
 	store    *store.Store
 	images   Images
+	volumes  *volumes.Local
 	daemon   libcontainerd.Daemon
 	client   *libcontainerd.Client
 	stdio    *heldstdio.Stdio
@@ -162,14 +166,16 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.Networks = networks.New(e.Records)
+	e.Volumes = volumes.New(e.volumes)
 	e.API = images.NewAPI(e.images, e.store, imageUsers{e.registry})
 	e.Service = system.New(system.Config{
 		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(), Snapshotter: e.images.Snapshotter(),
 	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
-	e.resources = resources.NewSet(freePatience, e.opts.Resources...)
+	e.resources = resources.NewSet(freePatience, slices.Concat([]resources.Provider{e.volumes}, e.opts.Resources)...)
 	e.Usage = usage.New(usage.Config{
 		Store: e.store, Images: e.API, Rootfs: e.images, Containers: e.Records,
+		Volumes: e.Volumes, Source: e.mountSource,
 		Remove: func(ctx context.Context, id string) error { return e.ContainerRemove(ctx, id, RemoveOptions{}) },
 	})
 	e.Execs = exec.New(exec.Config{

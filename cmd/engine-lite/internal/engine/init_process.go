@@ -128,7 +128,7 @@ func (e *Engine) tryAutoRemove(o *task) error {
 	if r := o.Record(); o.View().Gone || r.Up() || !r.RestartAt.IsZero() {
 		return nil
 	}
-	return e.removeLocked(e.background.Context(), o)
+	return e.removeLocked(e.background.Context(), o, true)
 }
 
 func exitTime(x libcontainerd.Exit) time.Time {

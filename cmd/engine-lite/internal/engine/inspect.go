@@ -19,7 +19,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string, size bool) (c
 	r := o.Record()
 	answer := inspect.Container(r, inspect.Place{
 		Dir: e.containerDir(r.ID), LogPath: logdriver.ShownPath(r, e.containerDir(r.ID)), Snapshotter: e.images.Snapshotter(),
-		Runtime: e.opts.Runtime, ExecIDs: e.ExecIDs(r.ID),
+		Runtime: e.opts.Runtime, ExecIDs: e.ExecIDs(r.ID), Source: e.mountSource,
 	})
 	if size {
 		written, total, err := e.images.Usage(ctx, r.ID)

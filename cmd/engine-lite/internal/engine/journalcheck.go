@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/volumes"
 )
 
 // JournalCheck returns what is wrong with the engine's journal.
@@ -20,4 +22,6 @@ func CheckJournal(ctx context.Context, j store.Journal) ([]string, error) {
 }
 
 // journalKinds are all kinds of record that an engine keeps.
-func journalKinds() []store.Registered { return append(record.Kinds(), external.Records) }
+func journalKinds() []store.Registered {
+	return slices.Concat(record.Kinds(), volumes.Kinds(), []store.Registered{external.Records})
+}

@@ -35,7 +35,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts ListOptions) ([]contain
 			break
 		}
 		if keep(r) {
-			summaries = append(summaries, inspect.Summary(r, time.Now(), nil))
+			summaries = append(summaries, inspect.Summary(r, time.Now(), e.mountSource))
 		}
 	}
 	if opts.Size {

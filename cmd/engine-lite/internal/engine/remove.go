@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -50,7 +51,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opts RemoveOpt
 	if r := o.Record(); r.Up() {
 		return classed.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", r.Name, r.Status)
 	}
-	return e.removeLocked(ctx, o)
+	return e.removeLocked(ctx, o, opts.Volumes)
 }
 
 func (e *Engine) endForRemoval(ctx context.Context, o *task) error {
@@ -65,9 +66,10 @@ func (e *Engine) endForRemoval(ctx context.Context, o *task) error {
 }
 
 // removeLocked removes a container that doesn't run; the caller has its
-// operation lock. Who waits for the removal learns of its failure too.
-func (e *Engine) removeLocked(ctx context.Context, o *task) error {
-	err := e.tryRemoval(ctx, o)
+// operation lock. Who waits for the removal learns of its failure too. Anonymous volumes go along if volumes says so, and
+// with a container that is removed after its exit.
+func (e *Engine) removeLocked(ctx context.Context, o *task, volumes bool) error {
+	err := e.tryRemoval(ctx, o, volumes)
 	if err != nil {
 		o.Change(func() { o.FailedRemovals, o.RemovalError = o.FailedRemovals+1, err })
 	}
@@ -76,7 +78,7 @@ func (e *Engine) removeLocked(ctx context.Context, o *task) error {
 
 // tryRemoval writes the intent first: a removal that died in the middle is
 // finished at the next boot, and every step can be repeated.
-func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
+func (e *Engine) tryRemoval(ctx context.Context, o *task, volumes bool) error {
 	if l := o.endingIO(); l != nil {
 		l.Abandon()
 	}
@@ -98,6 +100,7 @@ func (e *Engine) tryRemoval(ctx context.Context, o *task) error {
 			return classed.Errorf(errdefs.ErrConflict, "container %s is %s", r.ID, r.Status)
 		}
 		r.Status, r.RestartAt = record.StatusRemoving, time.Time{}
+		r.RemoveVolumes = volumes || r.HostConfig.AutoRemove
 		return nil
 	}})
 	if err != nil {
@@ -142,8 +145,9 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	if err := removeDir(e.containerDir(o.ID)); err != nil {
 		return err
 	}
-	err = e.store.Update(ctx, func(tx *store.Tx) error {
-		r, err := record.Load(tx, o.ID)
+	var r *record.Record
+	err = e.store.Update(ctx, func(tx *store.Tx) (err error) {
+		r, err = record.Load(tx, o.ID)
 		if err != nil {
 			return err
 		}
@@ -165,6 +169,10 @@ func (e *Engine) finishRemoval(ctx context.Context, o *task, action string) erro
 	e.tasks.remove(o.ID)
 	e.processes.Remove(o.ID, libcontainerd.InitProcess)
 	o.Change(func() { o.Gone = true })
+	if err := e.resources.Forgotten(ctx, r); err != nil {
+		log.WithError(err).WithField("container", o.ID).Error(
+			"cannot remove all that belonged to a removed container; the next engine tries again")
+	}
 	return nil
 }
 

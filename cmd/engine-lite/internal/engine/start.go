@@ -218,7 +218,7 @@ func (e *Engine) startFailed(ctx context.Context, o *task, cause error) error {
 	o.Change(func() { o.AnnounceLocked(r) })
 	e.awaitRestart(o)
 	if r.HostConfig.AutoRemove {
-		if err := e.insist(o, e.removeLocked(ctx, o)); err != nil {
+		if err := e.insist(o, e.removeLocked(ctx, o, true)); err != nil {
 			return errors.Join(refused, err)
 		}
 	}

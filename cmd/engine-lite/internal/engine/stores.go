@@ -13,6 +13,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/volumes"
 	"github.com/engine-lite/engine-lite/journal"
 )
 
@@ -43,7 +44,7 @@ func (o Options) openJournal(path string) (store.Journal, error) {
 	return j, err
 }
 
-// openStores opens journal and images. What was opened before an error is the
+// openStores opens journal, images and volumes. What was opened before an error is the
 // engine's to close.
 func (e *Engine) openStores(ctx context.Context) error {
 	openJournal, openImages := e.opts.OpenJournal, e.opts.OpenImages
@@ -70,5 +71,6 @@ func (e *Engine) openStores(ctx context.Context) error {
 		return err
 	}
 	e.images = img
-	return nil
+	e.volumes, err = volumes.Open(e.store, filepath.Join(e.opts.Root, "volumes"))
+	return err
 }

@@ -181,7 +181,7 @@ func (e *Engine) sweepIdle(ctx context.Context, o *task, left *leftovers) error 
 		}
 	}
 	if r.Status == record.StatusExited && r.HostConfig.AutoRemove && r.RestartAt.IsZero() {
-		return e.insist(o, e.removeLocked(ctx, o))
+		return e.insist(o, e.removeLocked(ctx, o, true))
 	}
 	e.awaitRestart(o)
 	return nil

@@ -33,6 +33,21 @@ func TestEventFilters(t *testing.T) {
 			t.Errorf("%q: %v", f, got)
 		}
 	}
+	m = events.Message{Type: "volume", Action: "mount", Actor: events.Actor{ID: "web"}}
+	for value, want := range map[string]bool{"web": true, "we": true, "web2": false} {
+		if got := matches(m, filters.Filters{"volume": {value}}); got != want {
+			t.Errorf("volume=%s: %v", value, got)
+		}
+	}
+	m.Type = "container"
+	if matches(m, filters.Filters{"volume": {"web"}}) {
+		t.Error("a container is no volume")
+	}
+}
+
+// TestSeveralValues has one value of a filter pass, except for labels.
+func TestSeveralValues(t *testing.T) {
+	m := events.Message{Type: "container", Action: "exec_create: ls -l", Actor: events.Actor{Attributes: map[string]string{"color": "red"}}}
 	if !matches(m, filters.Filters{"event": {"start", "exec_create"}}) ||
 		matches(m, filters.Filters{"label": {"color", "none"}}) {
 		t.Error("one value of a filter is enough, but for labels")

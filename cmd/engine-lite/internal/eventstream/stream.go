@@ -169,7 +169,8 @@ func matches(m events.Message, f filters.Filters) bool {
 			return isImage(m.Actor.Attributes["image"], v)
 		}) &&
 		f.All("label", func(v string) bool { return filters.HasLabel(m.Actor.Attributes, v) }) &&
-		f.None("network", "volume", "plugin", "daemon", "config", "node", "secret", "service")
+		f.Match("volume", func(v string) bool { return m.Type == "volume" && strings.HasPrefix(m.Actor.ID, v) }) &&
+		f.None("network", "plugin", "daemon", "config", "node", "secret", "service")
 }
 
 // isImage tells whether an image is meant by its name, with its tag or without.

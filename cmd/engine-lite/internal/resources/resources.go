@@ -9,6 +9,7 @@
 //	        Free     before anyone learns of the exit: what others can take is free then
 //	        Dispose  what nobody else can take, after that
 //	remove  Forget   in the transaction that deletes the record
+//	        Forgotten  after that
 //
 // An engine that begins calls Adopt for each run that goes on, and then Sweep once, before it serves.
 package resources
@@ -81,6 +82,9 @@ type Provider interface {
 	Reserve(tx *store.Tx, r *record.Record) error
 	// Forget is part of the transaction that deletes the container's record.
 	Forget(tx *store.Tx, r *record.Record) error
+	// Forgotten removes from the disk what Forget has removed from the journal. What it does not get to is for the next
+	// engine's Sweep.
+	Forgotten(ctx context.Context, r *record.Record) error
 	// Acquire takes the container's resources for a holder. After an error, nothing of them is taken. What it makes in
 	// the kernel carries the holder's name, so that Sweep finds it.
 	Acquire(ctx context.Context, r *record.Record, h Holder) (Contribution, error)

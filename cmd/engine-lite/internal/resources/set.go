@@ -44,6 +44,15 @@ func (s *Set) Reserve(tx *store.Tx, r *record.Record) error { return s.each(tx, 
 // Forget has all providers forget: see [Provider].
 func (s *Set) Forget(tx *store.Tx, r *record.Record) error { return s.each(tx, r, Provider.Forget) }
 
+// Forgotten has all providers remove what they forgot: see [Provider].
+func (s *Set) Forgotten(ctx context.Context, r *record.Record) error {
+	var errs []error
+	for _, p := range s.providers {
+		errs = append(errs, labelled(p, p.Forgotten(ctx, r)))
+	}
+	return errors.Join(errs...)
+}
+
 // Started appends the events of a start: see [Provider].
 func (s *Set) Started(tx *store.Tx, r *record.Record) error { return s.each(tx, r, Provider.Started) }
 

@@ -82,7 +82,9 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 	}
 	info := apisystem.Info{
 		ID: s.store.ID(), Images: len(list), Driver: s.config.Snapshotter, Name: hostname,
-		Plugins:     apisystem.PluginsInfo{Log: []string{"json-file", "local", "none"}, Network: []string{"host", "null"}, Volume: []string{}},
+		Plugins: apisystem.PluginsInfo{
+			Log: []string{"json-file", "local", "none"}, Network: []string{"host", "null"}, Volume: []string{"local"},
+		},
 		MemoryLimit: true, SwapLimit: host.HasSwapLimit(), CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		IPv4Forwarding: true, OomKillDisable: host.CgroupVersion() == "1", NGoroutines: runtime.NumGoroutine(),
 		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "json-file",
@@ -91,7 +93,7 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 		NCPU: runtime.NumCPU(), MemTotal: host.MemoryTotal(), DockerRootDir: s.config.Root, ServerVersion: s.config.Version,
 		IndexServerAddress: "https://index.docker.io/v1/", Labels: []string{}, LiveRestoreEnabled: true,
 		DefaultRuntime: s.config.Runtime, Runtimes: s.config.Runtimes,
-		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, volumes and builds yet"},
+		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, no builds and no containers with volumes yet"},
 	}
 	info.Warnings = append(info.Warnings, blockIOWarnings()...)
 	if err := s.store.Room(ctx); err != nil {

@@ -53,6 +53,9 @@ type Record struct {
 	// Mounts are what is mounted into the container beside its root filesystem: what was asked for, with the image's
 	// volumes and those of other containers, in the order in which they are mounted.
 	Mounts []Mount `json:",omitempty"`
+	// RemoveVolumes says that the container's anonymous volumes go with it. It is part of the intent to remove the
+	// container.
+	RemoveVolumes bool `json:",omitempty"`
 
 	Status Status
 	Pid    int

@@ -87,6 +87,8 @@ func (n *Network) Reserve(_ *store.Tx, r *record.Record) error {
 
 func (n *Network) Forget(*store.Tx, *record.Record) error { return nil }
 
+func (n *Network) Forgotten(context.Context, *record.Record) error { return nil }
+
 func (n *Network) Acquire(_ context.Context, r *record.Record, h resources.Holder) (resources.Contribution, error) {
 	if h.Lease != "" {
 		return resources.Contribution{}, nil

@@ -1,0 +1,368 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	continuity "github.com/containerd/continuity/fs"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+)
+
+// Fill copies what the image of a new container has at the places of its volumes into those volumes that are empty, with
+// owners, modes, times, links, extended attributes and holes. rootfs are the mounts of the container's root filesystem,
+// which nobody uses yet; they are mounted only if there is something to copy. Fill waits for another container's copy
+// into the same volume. It is called after the transaction with Reserve, and once.
+//
+// The content is put together where no container sees it, then the record says so, then each entry is renamed into the
+// volume. An engine that is killed before the record says so leaves the volume empty; the next engine finishes the rest.
+//
+// A volume that the engine has mounted for another container stays as it is: its content would have to be put together
+// where that container can exchange directories for links that lead out of the volume.
+func (l *Local) Fill(ctx context.Context, r *record.Record, rootfs []mount.Mount) (err error) {
+	h := resources.Holder{Container: r.ID, Lease: "fill"}
+	defer func() { err = errors.Join(err, l.Free(context.WithoutCancel(ctx), h)) }()
+	image := &imageRoot{mounts: rootfs, dir: filepath.Join(l.root, mountsDir, h.String())}
+	for _, m := range r.Mounts {
+		if m.Type != record.MountVolume || !m.CopyUp {
+			continue
+		}
+		if err := l.fill(ctx, m, h, image); err != nil {
+			return fmt.Errorf("failed to copy the image's %s into volume %s: %w", m.Destination, m.Name, err)
+		}
+	}
+	return nil
+}
+
+// imageRoot is a root filesystem that is mounted when it is first needed. It is unmounted by the holder whose directory
+// it is in.
+type imageRoot struct {
+	mounts []mount.Mount
+	dir    string
+	at     string
+}
+
+// directory returns the path of the host for a directory of the image; empty where the image has no directory there.
+// Symbolic links lead to where they lead in the image.
+func (i *imageRoot) directory(path string) (string, error) {
+	if i.at == "" {
+		at := filepath.Join(i.dir, "rootfs")
+		if err := errors.Join(makeDir(i.dir, 0o700), makeDir(at, 0o700)); err != nil {
+			return "", err
+		}
+		if err := mount.All(mount.RemoveVolatileOption(i.mounts), at); err != nil {
+			return "", fmt.Errorf("cannot mount the root filesystem: %w", err)
+		}
+		i.at = at
+	}
+	found, err := continuity.RootPath(i.at, path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(found)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return "", nil
+	}
+	return found, err
+}
+
+func (l *Local) fill(ctx context.Context, m record.Mount, h resources.Holder, image *imageRoot) error {
+	unlock, err := l.lock(ctx, m.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	v, err := l.open(ctx, m.Name, h)
+	if err != nil || v.mounted() && l.others(m.Name, h) {
+		return err
+	}
+	target, err := l.target(m.Name, m.Subpath)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if empty, err := isEmpty(target); err != nil || !empty {
+		return err
+	}
+	from, err := image.directory(m.Destination)
+	if err != nil || from == "" {
+		return err
+	}
+	f := &Fill{Token: token(), Subpath: m.Subpath}
+	if f.Within, err = l.foreign(target); err != nil {
+		return err
+	}
+	if f.Within { // nobody would find the content there without the record
+		if v, err = l.setFill(ctx, v, CopyFilling, f); err != nil {
+			return err
+		}
+		l.did("fill: begun")
+	}
+	if err := l.stage(target, f, from); err != nil {
+		return err
+	}
+	l.did("fill: staged")
+	f.Complete = true
+	if v, err = l.setFill(ctx, v, CopyFilling, f); err != nil {
+		return err
+	}
+	l.did("fill: complete")
+	_, err = l.merge(ctx, v, target)
+	return err
+}
+
+// target opens the directory of a volume into which content goes. The error is NotFound where the volume has no such
+// directory.
+func (l *Local) target(name, subpath string) (*os.File, error) {
+	if subpath == "" {
+		subpath = "."
+	}
+	return openSubpath(l.data(name), subpath, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+func isEmpty(dir *os.File) (bool, error) {
+	names, err := dir.Readdirnames(1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, fmt.Errorf("directory of a volume: %w", err)
+	}
+	return len(names) == 0, nil
+}
+
+// foreign tells whether a directory is on another mount than the engine's own directories, so that nothing can be renamed
+// from one to the other.
+func (l *Local) foreign(dir *os.File) (bool, error) {
+	own, err := os.Open(filepath.Join(l.root, fillingDir))
+	if err != nil {
+		return false, fmt.Errorf("directory of volumes: %w", err)
+	}
+	defer own.Close()
+	var ids [2]uint64
+	for i, f := range []*os.File{own, dir} {
+		var st unix.Statx_t
+		if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+			return false, fmt.Errorf("directory of a volume: %w", err)
+		}
+		if st.Mask&unix.STATX_MNT_ID == 0 { // before Linux 5.8
+			return true, nil
+		}
+		ids[i] = st.Mnt_id
+	}
+	return ids[0] != ids[1], nil
+}
+
+// setFill writes down how far the copy into a volume has come.
+func (l *Local) setFill(ctx context.Context, v Volume, state CopyUp, f *Fill) (Volume, error) {
+	err := l.store.Update(ctx, func(tx *store.Tx) (err error) {
+		if v, err = load(tx, v.Name); err != nil {
+			return err
+		}
+		v.CopyUp, v.Fill = state, nil
+		if f != nil {
+			now := *f // the caller goes on changing it
+			v.Fill = &now
+		}
+		return Records.Put(tx, v.Name, v)
+	})
+	return v, err
+}
+
+// stagingName is where the content is in a volume, if it has to be there.
+func stagingName(f *Fill) string { return ".engine-lite-fill-" + f.Token }
+
+// staging opens the directory in which the content is put together.
+func (l *Local) staging(target *os.File, f *Fill) (*os.File, error) {
+	at, name := unix.AT_FDCWD, filepath.Join(l.root, fillingDir, f.Token)
+	if f.Within {
+		at, name = int(target.Fd()), stagingName(f)
+	}
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// tree is the directory in the staging directory that has the content. Only root gets through the latter, whoever may
+// write to the former.
+const tree = "tree"
+
+// stage copies a directory to the staging directory.
+func (l *Local) stage(target *os.File, f *Fill, from string) error {
+	path := filepath.Join(l.root, fillingDir, f.Token)
+	if f.Within {
+		path = filepath.Join(descriptorPath(target), stagingName(f))
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	dir, err := l.staging(target, f)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	to := filepath.Join(descriptorPath(dir), tree)
+	err = continuity.CopyDir(to, from, continuity.WithXAttrErrorHandler(func(_, _, _ string, err error) error {
+		if errors.Is(err, unix.ENOTSUP) { // the volume's file system has none, such as vfat
+			return nil
+		}
+		return err
+	}))
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(to), os.Remove(path))
+	}
+	return syncDir(to) // CopyDir has synced the files
+}
+
+// finish ends a copy that an earlier engine has begun. The caller holds the lock of the name, and has prepared and mounted
+// the volume.
+func (l *Local) finish(ctx context.Context, v Volume) (Volume, error) {
+	target, err := l.target(v.Name, v.Fill.Subpath)
+	if errdefs.IsNotFound(err) { // a container has removed it meanwhile
+		return l.setFill(ctx, v, CopyNone, nil)
+	}
+	if err != nil {
+		return v, err
+	}
+	defer target.Close()
+	if v.Fill.Complete {
+		return l.merge(ctx, v, target)
+	}
+	if err := l.unstage(target, v.Fill); err != nil {
+		return v, err
+	}
+	return l.setFill(ctx, v, CopyNone, nil)
+}
+
+// merge moves complete content into the volume. What a container has made there meanwhile stays as it is.
+func (l *Local) merge(ctx context.Context, v Volume, target *os.File) (Volume, error) {
+	dir, err := l.staging(target, v.Fill)
+	if errors.Is(err, fs.ErrNotExist) { // all of it was moved
+		return l.setFill(ctx, v, CopyFilled, nil)
+	}
+	if err != nil {
+		return v, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(int(dir.Fd()), tree, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return v, fmt.Errorf("content for volume %s: %w", v.Name, err)
+	}
+	content := os.NewFile(uintptr(fd), tree)
+	defer content.Close()
+	names, err := content.Readdirnames(-1)
+	if err != nil {
+		return v, fmt.Errorf("content for volume %s: %w", v.Name, err)
+	}
+	for _, name := range names {
+		if err := move(content, target, name); err != nil {
+			return v, fmt.Errorf("volume %s: %w", v.Name, err)
+		}
+		l.did("fill: entry")
+	}
+	if err := takeOver(target, content); err != nil {
+		return v, fmt.Errorf("volume %s: %w", v.Name, err)
+	}
+	if err := target.Sync(); err != nil {
+		return v, fmt.Errorf("volume %s: %w", v.Name, err)
+	}
+	l.did("fill: merged")
+	if err := l.unstage(target, v.Fill); err != nil {
+		return v, err
+	}
+	l.did("fill: unstaged")
+	return l.setFill(ctx, v, CopyFilled, nil)
+}
+
+// move renames an entry of one directory into another, unless that has an entry of the name.
+func move(from, to *os.File, name string) error {
+	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) { // a file system without the flag, such as NFS
+		var st unix.Stat_t
+		if err = unix.Fstatat(int(to.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); errors.Is(err, unix.ENOENT) {
+			err = unix.Renameat(int(from.Fd()), name, int(to.Fd()), name)
+		}
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot move %s: %w", name, err)
+	}
+	return nil
+}
+
+// takeOver gives a directory owner, mode and extended attributes of another one.
+func takeOver(to, from *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
+		return err
+	}
+	if err := unix.Fchown(int(to.Fd()), int(st.Uid), int(st.Gid)); err != nil {
+		return fmt.Errorf("owner of the directory: %w", err)
+	}
+	if err := unix.Fchmod(int(to.Fd()), st.Mode&0o7777); err != nil {
+		return fmt.Errorf("mode of the directory: %w", err)
+	}
+	if err := takeOverAttributes(to, from); err != nil {
+		return fmt.Errorf("extended attributes of the directory: %w", err)
+	}
+	return nil
+}
+
+// maxAttributes is the most bytes that the kernel gives of a list of attributes, or of the value of one (xattr(7)).
+const maxAttributes = 64 << 10
+
+func takeOverAttributes(to, from *os.File) error {
+	list := make([]byte, maxAttributes)
+	n, err := unix.Flistxattr(int(from.Fd()), list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	value := make([]byte, maxAttributes)
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		if name == "" {
+			continue
+		}
+		n, err := unix.Fgetxattr(int(from.Fd()), name, value)
+		if err == nil {
+			err = unix.Fsetxattr(int(to.Fd()), name, value[:n], 0)
+		}
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return err
+		}
+	}
+	return nil
+}
+
+// unstage deletes the staging directory.
+func (l *Local) unstage(target *os.File, f *Fill) error {
+	if !f.Within {
+		return discard(filepath.Join(l.root, fillingDir, f.Token))
+	}
+	dir, err := l.staging(target, f)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return errors.Join(os.RemoveAll(filepath.Join(descriptorPath(dir), tree)), unix.Unlinkat(int(target.Fd()), stagingName(f), unix.AT_REMOVEDIR))
+}
