@@ -77,7 +77,6 @@ func TestNotThereYetCLI(t *testing.T) {
 			name string
 			args string
 		}{
-			{125, `"image"`, "run --rm --mount type=image,source=busybox,target=/x busybox true"},
 			{125, "Port", "run --rm -p 8080:80 busybox true"},
 			{1, "nfsd", "volume create -d nfsd vv"},
 			{1, "networks", "network create n"},
