@@ -23,8 +23,8 @@ const (
 	None     = "none"
 )
 
-// Others are the drivers that dockerd has besides. Any other name is that of a plugin.
-var others = []string{"awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"}
+// others are the drivers that dockerd has besides. Any other name is that of a plugin.
+var others = []string{"awslogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"}
 
 // fileOptions are the options of both drivers that write files.
 var fileOptions = []string{"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag"}
@@ -37,10 +37,14 @@ var commonOptions = []string{
 	"cache-tag",
 }
 
-const nonBlocking = "non-blocking"
+// nonBlocking is the mode in which a process does not wait for its log. Its buffer has a size in bytes.
+const (
+	nonBlocking   = "non-blocking"
+	defaultBuffer = 1e6
+)
 
 // Check refuses a driver that the engine does not have, and options that the driver does not have, in dockerd's words. An
-// empty driver is json-file. Errors: InvalidArgument, NotImplemented.
+// empty driver is json-file. Errors: InvalidArgument.
 func Check(driver string, options map[string]string) error {
 	if driver == None { // it passes over all options
 		return nil
@@ -67,9 +71,6 @@ func Check(driver string, options map[string]string) error {
 		default:
 			return invalid("unknown log opt '%s' for json-file log driver", name)
 		}
-	}
-	if options["mode"] == nonBlocking {
-		return classed.Errorf(errdefs.ErrNotImplemented, "engine-lite does not have the log option mode=%s yet", nonBlocking)
 	}
 	return nil
 }

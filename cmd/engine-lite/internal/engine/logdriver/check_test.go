@@ -18,7 +18,7 @@ func TestCheck(t *testing.T) {
 		"default option": {"", options{"max-size": "1m"}, ""},
 		"all options": {Local, options{
 			"max-size": "x", "max-file": "x", "compress": "x", "labels": "a", "labels-regex": "[", "env": "a", "env-regex": "[",
-			"tag": "{{", "mode": "blocking", "cache-disabled": "true", "cache-max-size": "1m",
+			"tag": "{{", "mode": "non-blocking", "max-buffer-size": "4m", "cache-disabled": "true", "cache-max-size": "1m",
 		}, ""},
 		"json-file":      {JSONFile, options{"nonsense": "1", "another": "2"}, "unknown log opt 'another' for json-file log driver"},
 		"local":          {Local, options{"nonsense": "1"}, "unknown log opt 'nonsense' for log driver local"},

@@ -52,7 +52,24 @@ func Open(r *record.Record, dir string) (logs.Log, error) {
 	if err != nil {
 		return l, err
 	}
+	limited.Buffer, err = buffer(options)
+	if err != nil {
+		return l, err
+	}
 	return limited, nil
+}
+
+// buffer is how much of a run's output waits for its log, in bytes; 0 where the process waits.
+func buffer(options map[string]string) (int64, error) {
+	if options["mode"] != nonBlocking {
+		return 0, nil
+	}
+	size, ok := options["max-buffer-size"]
+	if !ok {
+		return defaultBuffer, nil
+	}
+	n, err := units.RAMInBytes(size)
+	return max(n, 1), err
 }
 
 func jsonFileLimits(l logs.Log, options map[string]string) (_ logs.Log, err error) {

@@ -68,6 +68,19 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestBuffer(t *testing.T) {
+	for want, options := range map[int64]map[string]string{
+		0: {"mode": "blocking"}, 1_000_000: {"mode": "non-blocking"}, 2 << 20: {"mode": "non-blocking", "max-buffer-size": "2m"},
+		1: {"mode": "non-blocking", "max-buffer-size": "0"},
+	} {
+		for _, driver := range []string{JSONFile, Local} {
+			if l, err := Open(newRecord(driver, options), "/dir"); err != nil || l.Buffer != want {
+				t.Errorf("%s, %v: %d, %v", driver, options, l.Buffer, err)
+			}
+		}
+	}
+}
+
 func TestAttributes(t *testing.T) {
 	host, err := os.Hostname()
 	if err != nil {

@@ -20,7 +20,7 @@
 // process has exited. Beside a log, a follower that takes nothing for a second is cut
 // off, with a message. If nothing is logged, followers are the only readers, and the
 // mover waits for the slowest. A full disk makes the mover or the encoder wait, and
-// loses nothing.
+// loses nothing. A log with a buffer, see [Log], loses lines instead.
 //
 // # After a kill or a power loss
 //

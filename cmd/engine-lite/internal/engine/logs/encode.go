@@ -72,9 +72,14 @@ func (o *Output) encode() {
 // that has ended, as far as they fit into the log's file. It fails only at Close.
 func (o *Output) encodeBatch(b *batch, i int, at, size int64, ended bool) {
 	r := o.streams[i]
+	if to, err := o.skipTo(r, at, size, b.in); err == nil && to > at {
+		o.drop(i, to, errBuffer)
+		return
+	}
 	room := o.log.room()
 	in := b.in[:min(int64(len(b.in)), size-at, max(room, maxRecord))]
-	if o.persist(func() error { _, err := r.file.ReadAt(in, at); return err }) != nil {
+	if err := o.persist(func() error { _, err := r.file.ReadAt(in, at); return err }); err != nil {
+		o.drop(i, at+int64(len(in)), err)
 		return
 	}
 	last := ended && at+int64(len(in)) == size
@@ -86,9 +91,10 @@ func (o *Output) encodeBatch(b *batch, i int, at, size int64, ended bool) {
 		o.mu.Unlock()
 		return
 	}
-	if o.persist(func() error { return o.append(b.out, i, at+int64(used)) }) == nil {
-		o.free(r)
+	if err := o.persist(func() error { return o.append(b.out, i, at+int64(used)) }); err != nil {
+		o.drop(i, at+int64(used), err)
 	}
+	o.free(r)
 }
 
 // append writes records to the log and notes that stream i is in it up to at.
@@ -184,7 +190,8 @@ func (o *Output) rotate() error {
 }
 
 // persist repeats fn with growing delays until it succeeds or the output is
-// closed: a full disk makes the process wait, and loses nothing.
+// closed: a full disk makes the process wait, and loses nothing. A lossy log has
+// one try.
 func (o *Output) persist(fn func() error) error {
 	for delay := newBackoff(); ; {
 		err := fn()
@@ -193,6 +200,9 @@ func (o *Output) persist(fn func() error) error {
 				o.tookDisk(true)
 			}
 			return nil
+		}
+		if o.lossy() {
+			return err
 		}
 		o.tookDisk(false)
 		if delay.First() {

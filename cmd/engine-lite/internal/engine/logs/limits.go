@@ -16,6 +16,8 @@ type Log struct {
 	MaxFiles int
 	// Compress compresses the rotated files.
 	Compress bool
+	// Buffer is how many bytes the encoder may be behind before lines are lost; 0 has the process wait instead.
+	Buffer int64
 	// Attrs is a JSON object of strings that each record gets; empty for none.
 	Attrs []byte
 }

@@ -28,6 +28,11 @@ func (o *Output) move(r *raw, src Source) {
 		if errors.Is(err, errClosed) {
 			return // the rest stays where it is
 		}
+		if err != nil && retryable(err) && o.lossy() {
+			if err = dropRefused(src); err == nil {
+				continue
+			}
+		}
 		if err != nil && retryable(err) {
 			o.tookDisk(false)
 			if delay.First() {
@@ -128,7 +133,7 @@ func (o *Output) tryRoom(r *raw, since time.Duration) (at int64, wait <-chan str
 // nearLocked says whether those that the mover waits for are near enough: the
 // encoder, and until the exit the followers.
 func (o *Output) nearLocked(r *raw) bool {
-	if o.log != nil && r.size-r.encoded >= min(encoderLead, o.config.Bound) {
+	if o.log != nil && r.size-r.encoded >= o.lead() {
 		return false
 	}
 	return o.exited || r.size-r.slowestFollower() < o.config.Bound

@@ -77,6 +77,7 @@ type Output struct {
 	// that it looks at first.
 	encoding bool
 	turn     int
+	dropped  bool // it was told that lines are lost; the encoder has it
 	// compressing is closed when the rotated files are compressed; nil while
 	// nothing is being compressed.
 	compressing chan struct{}

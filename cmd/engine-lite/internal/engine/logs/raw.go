@@ -30,6 +30,7 @@ type raw struct {
 	// encoded is how much of it is in the log, seen how much was looked at for
 	// the end of a line, freed how much of the file is, or soon is, a hole.
 	encoded, seen, freed int64
+	taken                int64 // what was there before this output's time
 	followers            map[*Follower]struct{}
 	held                 bool // the mover waits for a follower
 
@@ -81,6 +82,7 @@ func (r *raw) measure() error {
 		return fmt.Errorf("raw output: %w", err)
 	}
 	r.size = info.Size()
+	r.taken = r.size
 	return nil
 }
 

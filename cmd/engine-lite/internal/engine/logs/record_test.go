@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,41 @@ func TestRecordForm(t *testing.T) {
 	want := `{"log":"tab\t\"\u003c\n","stream":"stdout","time":"2026-02-03T04:05:06.0000007Z"}` + "\n"
 	if string(out) != want {
 		t.Errorf("%s, want %s", out, want)
+	}
+}
+
+// TestRecordAttrs decodes attributes whose text looks like the end of a record.
+func TestRecordAttrs(t *testing.T) {
+	attrs, err := json.Marshal(map[string]string{"a": `},"time":"2026`, "b": "\"}\n"})
+	must(t, err)
+	out, _ := appendRecords(nil, []byte("x\n"), form{stream: Stderr, time: moment, attrs: attrs}, false, math.MaxInt64)
+	var d decoder
+	e, ok := d.decodeOurs(out)
+	if !ok || !bytes.Equal(e.Attrs, attrs) || string(e.Line) != "x\n" || !e.Time.Equal(moment) {
+		t.Errorf("%s became %q %s", out, e.Line, e.Attrs)
+	}
+	var theirs Entry
+	other := bytes.Replace(out, []byte(`{"log"`), []byte(`{ "log"`), 1)
+	if theirs, ok = d.decode(other); !ok || !bytes.Equal(theirs.Attrs, attrs) {
+		t.Errorf("%s became %s", other, theirs.Attrs)
+	}
+	for end := range out {
+		if e, ok := d.decode(out[:end]); ok {
+			t.Errorf("%s became %s", out[:end], e.Line)
+		}
+	}
+}
+
+// TestRecordRoom ends a batch at the record that fills the room.
+func TestRecordRoom(t *testing.T) {
+	in := []byte("a\nb\nc\n")
+	one, _ := encoded(nil, in[:2], Stdout, moment, false)
+	size := int64(len(one))
+	for room, want := range map[int64]int{1: 2, size: 2, size + 1: 4, 2*size + 1: 6, math.MaxInt64: 6} {
+		out, used := appendRecords(nil, in, form{stream: Stdout, time: moment}, false, room)
+		if used != want || len(out) != used/2*len(one) {
+			t.Errorf("room %d: used %d, made %d", room, used, len(out))
+		}
 	}
 }
 

@@ -1,0 +1,79 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process with Log.Buffer set doesn't wait for its log. Lines are lost instead: those of which the encoder is behind by
+// more than the buffer, and those that the disk doesn't take. Attached clients lose only the latter. What an earlier
+// engine or the keeper has taken is not lost, however much that is.
+
+// lossy says that the process doesn't wait for its log.
+func (o *Output) lossy() bool { return o.log != nil && o.config.Log.Buffer > 0 }
+
+// lead is how far a mover gets ahead of the encoder.
+func (o *Output) lead() int64 {
+	if o.lossy() {
+		return o.config.Bound
+	}
+	return min(encoderLead, o.config.Bound)
+}
+
+// skipTo is where the encoder, which is at a position, goes on: behind the lines that don't fit into the buffer. The end
+// of the stream is at size.
+func (o *Output) skipTo(r *raw, at, size int64, buf []byte) (int64, error) {
+	buffer := min(o.config.Log.Buffer, o.config.Bound/2) // so that a mover, which waits at the bound, needn't
+	if !o.lossy() || at < r.taken || size-at <= buffer {
+		return at, nil
+	}
+	for from := size - buffer; from < size; from += int64(len(buf)) {
+		part := buf[:min(int64(len(buf)), size-from)]
+		if _, err := r.file.ReadAt(part, from); err != nil {
+			return at, err
+		}
+		if i := bytes.IndexByte(part, '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+	}
+	return size - buffer, nil // within a line that is longer than the buffer
+}
+
+// drop goes on behind output that a lossy log doesn't get. At Close it leaves the output to the next engine, which also
+// logs the output if the note fails.
+func (o *Output) drop(i int, to int64, cause error) {
+	if !o.lossy() || o.ctx.Err() != nil {
+		return
+	}
+	if !o.dropped {
+		o.dropped = true
+		o.entry(cause).WithField("log", o.config.Log.Path).Warn(
+			"a log takes less than its process writes, and lines of the output are lost; this is told once for each run")
+	}
+	if o.append(nil, i, to) == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.streams[i].encoded = to
+	o.changedLocked()
+}
+
+var errBuffer = errors.New("the buffer is full")
+
+// dropRefused reads and drops some of a stream that the disk doesn't take. Errors are the source's.
+func dropRefused(src Source) error {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = src.Splice(null, 0, moveChunk)
+	if errors.Is(err, io.EOF) {
+		err = nil // the next one tells
+	}
+	return errors.Join(err, null.Close())
+}
