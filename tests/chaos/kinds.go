@@ -18,6 +18,7 @@ type kind struct {
 	memory  int64 // its limit in bytes; 0 is none
 	restart string
 	retries int
+	log     map[string]any // its LogConfig; nil for the default
 	// whileRunning is what the container's user does while the container runs; nil for
 	// nothing. It returns when the container was asked to end, or ends by itself. When acting
 	// ends, whileRunning comes to an end, too.
@@ -30,7 +31,13 @@ func (k kind) host() map[string]any {
 	return map[string]any{
 		"NetworkMode": "host", "Memory": k.memory,
 		"RestartPolicy": map[string]any{"Name": k.restart, "MaximumRetryCount": k.retries},
+		"LogConfig":     k.log,
 	}
+}
+
+// rotatedLog has the log rotated all the time, with so many files that no line goes.
+func rotatedLog(driver string) map[string]any {
+	return map[string]any{"Type": driver, "Config": map[string]string{"max-size": "5k", "max-file": "100000", "compress": "true"}}
 }
 
 // retries is how often containers that fail are started again.
@@ -42,8 +49,8 @@ var containerKinds = []kind{
 	{name: "idles", whileRunning: endWithin(40)}, {name: "idles", whileRunning: endWithin(200)},
 	{name: "idles", whileRunning: pause}, {name: "idles", whileRunning: pause},
 	{name: "idles", whileRunning: startExecs}, {name: "idles", whileRunning: startExecs},
-	{name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(25)},
-	{name: "writes", whileRunning: endWithin(60)},
+	{name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(25), log: rotatedLog("json-file")},
+	{name: "writes", whileRunning: endWithin(60), log: rotatedLog("local")},
 	{name: "reads", stdin: true, whileRunning: typeLines}, {name: "reads", stdin: true, whileRunning: typeLines},
 	{name: "eats", memory: 48 << 20},
 	{name: "fails", restart: "on-failure", retries: retries}, {name: "fails", restart: "on-failure", retries: retries},

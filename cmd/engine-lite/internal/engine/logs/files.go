@@ -181,7 +181,7 @@ func (o *Output) openUntil(end extent) (found parts, err error) {
 		found, err = openParts(o.log.Path, newest, -1, time.Time{})
 		return err
 	})
-	if err == nil && !found.limit(newest, end.size) {
+	if err == nil && !found.limit(newest, end.size) && newest > 0 { // else somebody has removed it
 		found.close()
 		return nil, ErrLagging
 	}

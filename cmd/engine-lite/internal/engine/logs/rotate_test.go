@@ -308,3 +308,27 @@ func TestCloseCompresses(t *testing.T) {
 	}
 	assertText(t, "log", p.entries()[Stdout], text+"last\n")
 }
+
+// TestFollowRemovedLog attaches where somebody has removed the log. What comes from then on must still come.
+func TestFollowRemovedLog(t *testing.T) {
+	checkLeaks(t)
+	p := limited(t, 1<<20, 2, false)
+	o, s := p.open(0), newStream(t)
+	o.Start(s, nil)
+	s.write(t, "one\n")
+	waitLogged(t, o, 0, 4)
+	must(t, os.Remove(p.log))
+	var client lockedBuffer
+	f := o.Follow(FollowOptions{Stdout: true, Logged: true})
+	ended := make(chan error, 1)
+	go func() { ended <- f.Copy(t.Context(), &client, nil) }()
+	s.write(t, "two\n")
+	s.end()
+	must(t, <-ended)
+	must(t, f.Close())
+	assertText(t, "attached", client.String(), "two\n")
+	if err := Read(t.Context(), p.log, ReadOptions{Stdout: true, Tail: -1, Output: o}, func(Entry) error { return nil }); err != nil {
+		t.Errorf("read: %v", err)
+	}
+	s.Close()
+}
