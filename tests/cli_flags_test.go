@@ -100,6 +100,9 @@ func initFlag(t *testing.T, d docker) {
 	if r.stdout != "/sbin/docker-init -- sleep 1000 " || !strings.Contains(r.stderr, "Read-only file system") {
 		t.Errorf("the first process: %+v", r)
 	}
+	if got := d.ok(t, "info", "--format", "{{.InitBinary}}"); got != "tini-static" {
+		t.Errorf("info names the init %q", got)
+	}
 	d.ok(t, "stop", "-t", "60", name)
 	if got := d.format(t, name, "{{.State.ExitCode}} {{.Path}} {{.HostConfig.Init}}"); got != "143 sleep true" {
 		t.Errorf("with an init: %s", got)

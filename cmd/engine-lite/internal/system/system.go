@@ -4,6 +4,7 @@ package system
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -94,6 +95,9 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 		IndexServerAddress: "https://index.docker.io/v1/", Labels: []string{}, LiveRestoreEnabled: true,
 		DefaultRuntime: s.config.Runtime, Runtimes: s.config.Runtimes,
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, no builds and no containers with volumes yet"},
+	}
+	if program, err := host.InitProgram(); err == nil { // without one, --init is refused
+		info.InitBinary = filepath.Base(program)
 	}
 	info.Warnings = append(info.Warnings, blockIOWarnings()...)
 	if err := s.store.Room(ctx); err != nil {
