@@ -113,7 +113,7 @@ func (w *walker) entry(dir int, path, name string) error {
 
 func (w *walker) count(st *unix.Stat_t) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		key := inode{uint64(st.Dev), st.Ino}
+		key := inode{st.Dev, st.Ino}
 		if _, known := w.linked[key]; known {
 			return
 		}

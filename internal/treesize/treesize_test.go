@@ -51,7 +51,7 @@ func TestSize(t *testing.T) {
 	must(t, unix.Mkfifo(at("fifo"), 0o600))
 	write(t, at("sparse"), 0)
 	must(t, os.Truncate(at("sparse"), 1<<30))
-	for i := range 2 * batch {
+	for i := range batch + 10 {
 		write(t, at("a/b/"+strings.Repeat("x", 1+i%200)+string(rune('a'+i/200))), 0)
 	}
 	got, err := NewMeter(1).Size(t.Context(), dir)

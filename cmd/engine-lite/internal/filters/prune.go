@@ -34,23 +34,23 @@ func (f Filters) Bool(name string, otherwise bool) (bool, error) {
 // Until reads the filter until: a time, or a duration before now. It is the zero time where a request doesn't have the
 // filter. Errors: InvalidArgument.
 func (f Filters) Until(now time.Time) (time.Time, error) {
-	values := f["until"]
-	if len(values) == 0 {
+	values, ok := f["until"]
+	if !ok {
 		return time.Time{}, nil
 	}
 	if len(values) > 1 {
 		return time.Time{}, classed.Errorf(errdefs.ErrInvalidArgument, "more than one until filter specified")
 	}
-	switch strings.TrimSpace(values[0]) { // for Moment both are no time at all
-	case "0":
-		return time.Unix(0, 0), nil
-	case "":
+	if len(values) == 0 || strings.TrimSpace(values[0]) == "" {
 		return time.Time{}, classed.Errorf(errdefs.ErrInvalidArgument, "failed to parse value as time or duration: value is empty")
 	}
 	until, ok := Moment(values[0], now)
 	if !ok {
 		return time.Time{}, classed.Errorf(errdefs.ErrInvalidArgument,
 			"failed to parse value as time or duration: invalid seconds %q: invalid syntax", values[0])
+	}
+	if until.IsZero() { // it would read as no bound at all, and everything would be pruned
+		return time.Unix(0, 0), nil
 	}
 	return until, nil
 }

@@ -30,6 +30,7 @@ func TestUntil(t *testing.T) {
 	now := time.Unix(1700000000, 0)
 	for value, want := range map[string]time.Time{
 		"1h": now.Add(-time.Hour), "1600000000": time.Unix(1600000000, 0), "0": time.Unix(0, 0),
+		"0001-01-01T00:00:00Z": time.Unix(0, 0),
 		"2023-11-14T22:00:00Z": time.Date(2023, 11, 14, 22, 0, 0, 0, time.UTC),
 	} {
 		got, err := Filters{"until": {value}}.Until(now)
@@ -37,7 +38,7 @@ func TestUntil(t *testing.T) {
 			t.Errorf("%s: %v, %v", value, got, err)
 		}
 	}
-	for _, values := range [][]string{{""}, {"soon"}, {"1h", "2h"}} {
+	for _, values := range [][]string{{}, {""}, {"soon"}, {"1h", "2h"}} {
 		if got, err := (Filters{"until": values}).Until(now); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%q: %v, %v", values, got, err)
 		}
@@ -45,6 +46,22 @@ func TestUntil(t *testing.T) {
 	if got, err := (Filters{}).Until(now); err != nil || !got.IsZero() {
 		t.Errorf("no filter: %v, %v", got, err)
 	}
+}
+
+// FuzzUntil checks that no value of the filter reads as if there were no filter: everything would be pruned.
+func FuzzUntil(f *testing.F) {
+	for _, seed := range []string{"", "0", "1h", "-1h", "0.0", "1700000000.5", "0001-01-01", "2023-11-14T22:13"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		until, err := Filters{"until": {value}}.Until(time.Unix(1700000000, 0))
+		if err == nil && until.IsZero() {
+			t.Errorf("%q is no bound", value)
+		}
+		if err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestLabelled(t *testing.T) {

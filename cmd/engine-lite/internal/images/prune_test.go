@@ -67,7 +67,6 @@ func TestPrune(t *testing.T) {
 		left    []string // names and ids
 	}{
 		"dangling":      {left: []string{"a:1", "a:2", "b:1"}},
-		"dangling true": {filters: filters.Filters{"dangling": {"1"}}, left: []string{"a:1", "a:2", "b:1"}},
 		"dangling used": {use: usedBy{images: []digest.Digest{old.id()}}, left: []string{"a:1", "a:2", "b:1", old.id().String()}},
 		"all":           {filters: filters.Filters{"dangling": {"false"}}},
 		"a name in use": {filters: filters.Filters{"dangling": {"false"}},
