@@ -113,7 +113,10 @@ func TestArchiveEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-packed:
+	case err := <-packed:
+		if err == nil {
+			t.Error("a write to a client that takes nothing succeeds")
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("a write to a client that takes nothing does not end")
 	}

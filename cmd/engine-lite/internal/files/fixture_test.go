@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,7 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if config := os.Getenv(childVariable); config != "" {
+		if err := child(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // box is a container's root filesystem: an overlay with a lower and an upper directory on a tmpfs, and a directory of
 // the host beside them.
@@ -36,6 +46,12 @@ func newBox(t testing.TB) *box {
 		// A copy of the overlay is gone when its Root is closed: else the tmpfs would be busy.
 		must(t, unix.Unmount(base, 0))
 	})
+	return fillBox(t, base)
+}
+
+// fillBox makes a box in a directory.
+func fillBox(t testing.TB, base string) *box {
+	t.Helper()
 	b := &box{t: t}
 	for name, dir := range map[string]*string{"lower": &b.lower, "upper": &b.upper, "dir": &b.dir, "host": &b.host} {
 		*dir = filepath.Join(base, name)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -222,7 +223,8 @@ func FuzzUnpack(f *testing.F) {
 		n, _ := archive.Read(text)
 		f.Add("/", text[:n])
 	}
-	b := newBox(f)
+	b := fillBox(f, f.TempDir()) // a worker is killed at its end: it mounts nothing on the host
+	b.rootfs = []mount.Mount{{Type: "bind", Source: b.lower, Options: []string{"rbind", "rw"}}}
 	check := b.unchanged()
 	r := b.open()
 	f.Fuzz(func(t *testing.T, path string, archive []byte) {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,8 +133,12 @@ func TestPackLarge(t *testing.T) {
 	from, to := io.Pipe()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	go func() { _ = to.CloseWithError(r.Pack(t.Context(), "/large", to)) }()
+	var packing sync.WaitGroup
+	packing.Go(func() { _ = to.CloseWithError(r.Pack(t.Context(), "/large", to)) })
 	must(t, r.Unpack(t.Context(), "/tmp", from, UnpackOptions{}))
+	_, err := io.Copy(io.Discard, from) // what is behind the end of the archive
+	packing.Wait()
+	must(t, err)
 	runtime.ReadMemStats(&after)
 	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 		t.Errorf("a copy of 128 MiB allocates %d bytes", n)
