@@ -41,7 +41,7 @@ func Export(ctx context.Context, w io.Writer, container []mount.Mount) error {
 	defer root.Close()
 	a := newArchive(ctx, w)
 	all := &walk{ctx: ctx, visit: a.write} // nothing was before, so each file is new
-	if err := all.dir("/", root, nil); err != nil {
+	if err := all.dir(entry{path: "/", whole: true}, root, nil); err != nil {
 		return err
 	}
 	return a.tar.Close()

@@ -31,6 +31,8 @@ type entry struct {
 	// dir is the open directory that has the file, and name its name there. The walk closes dir after the visit.
 	dir  *os.File
 	name string
+	// whole says that dir has all files of the container's directory: nothing of the image shows through.
+	whole bool
 }
 
 // walk calls visit for each change: parents before children, siblings in the order of their names. A directory that has
@@ -75,12 +77,25 @@ func List(ctx context.Context, s Source) ([]container.FilesystemChange, error) {
 // walk calls visit for each change.
 func (t *trees) walk(ctx context.Context, visit func(e entry) error) error {
 	w := &walk{ctx: ctx, overlay: t.overlay, hidden: mountPoints, visit: visit}
-	return w.dir("/", t.now, t.was)
+	return w.dir(entry{path: "/", whole: t.overlay == nil}, t.now, t.was)
 }
 
-// dir walks a directory; was is nil where there was no directory before.
-func (w *walk) dir(at string, now, was *os.File) error {
-	names, err := w.names(now, was)
+// dir walks the directory e, which is open; was is nil where there was no directory before.
+func (w *walk) dir(e entry, now, was *os.File) error {
+	whole := e.whole
+	if w.overlay != nil {
+		opaque, err := w.overlay.opaque(now)
+		if err != nil {
+			return unlessGone(err)
+		}
+		whole = whole || opaque // a directory in an opaque one is not marked
+	}
+	names, err := readNames(now)
+	if err == nil && whole && was != nil {
+		var before []named
+		before, err = readNames(was)
+		names = withMissing(names, before)
+	}
 	if err != nil {
 		return unlessGone(err)
 	}
@@ -88,35 +103,12 @@ func (w *walk) dir(at string, now, was *os.File) error {
 		if err := w.ctx.Err(); err != nil {
 			return context.Cause(w.ctx)
 		}
-		e := entry{path: path.Join(at, f.name), dir: now, name: f.name}
-		if err := w.file(e, f.typ, was); err != nil {
+		inside := entry{path: path.Join(e.path, f.name), dir: now, name: f.name, whole: whole}
+		if err := w.file(inside, f.typ, was); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// names returns the names that may have changed in a directory: those in an upper directory; or those before and now,
-// where the upper directory hides what is below it, or there is none.
-func (w *walk) names(now, was *os.File) ([]named, error) {
-	names, err := readNames(now)
-	if err != nil {
-		return nil, err
-	}
-	all := true
-	if w.overlay != nil {
-		if all, err = w.overlay.opaque(now); err != nil {
-			return nil, err
-		}
-	}
-	if was == nil || !all {
-		return names, nil
-	}
-	before, err := readNames(was)
-	if err != nil {
-		return nil, err
-	}
-	return withMissing(names, before), nil
 }
 
 // missing is the type of a name that is not there now.
@@ -218,7 +210,7 @@ func (w *walk) inside(e entry, was *os.File, visited bool) error {
 		e.kind = modified
 		w.pending = append(w.pending, e)
 	}
-	err = w.dir(e.path, dir, was)
+	err = w.dir(e, dir, was)
 	w.pending = w.pending[:min(len(w.pending), around)]
 	return err
 }
