@@ -29,17 +29,24 @@ func mount(m record.Mount, at Place) (made specs.Mount, rootfsPropagation string
 		return made, "", nil
 	}
 	made = specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: []string{"rbind"}}
+	if m.Type != record.MountBind {
+		if made.Source = at.Sources[m.Destination]; made.Source == "" {
+			return made, "", fmt.Errorf("nothing of the host is there for the %s at %s", m.Type, m.Destination)
+		}
+	}
+	path, isDir, err := source(m, made.Source)
+	if err != nil {
+		return made, "", err
+	}
 	if m.Type == record.MountBind {
-		if m, rootfsPropagation, err = bind(m, at.Own); err != nil {
+		if m.Propagation, rootfsPropagation, err = propagation(m, path, at.Own); err != nil {
 			return made, "", err
 		}
-	} else if made.Source = at.Sources[m.Destination]; made.Source == "" {
-		return made, "", fmt.Errorf("nothing of the host is there for the %s at %s", m.Type, m.Destination)
 	}
 	if m.NonRecursive {
 		made.Options[0] = "bind"
 	}
-	if info, err := os.Stat(made.Source); err == nil && !info.IsDir() {
+	if !isDir {
 		m.NonRecursive = true // nothing is below a file, and crun 1.8.1 fails on a file with "rro"
 	}
 	access, err := access(m, at.RecursiveReadOnly)
@@ -50,40 +57,33 @@ func mount(m record.Mount, at Place) (made specs.Mount, rootfsPropagation string
 	return made, rootfsPropagation, err
 }
 
-// bind makes the source of a bind mount, or checks that it is there, and finds out its propagation. The path may lead
-// over symbolic links of the host, today to another place than at the last start.
-func bind(m record.Mount, own []string) (record.Mount, string, error) {
-	if err := source(m); err != nil {
-		return m, "", err
-	}
-	path, err := filepath.EvalSymlinks(m.Source)
-	if err != nil {
-		return m, "", fmt.Errorf("source of the mount at %s: %w", m.Destination, err)
-	}
+// propagation finds out the propagation of a bind whose source is this path of the host, without symbolic links, and
+// the propagation that it needs of the container's root.
+func propagation(m record.Mount, path string, own []string) (of, rootfs string, err error) {
 	if m.Propagation, err = resolve.Propagation(m, path, own); err != nil {
-		return m, "", err
+		return "", "", err
 	}
 	needs, rootfs := needed(m.Propagation)
 	if needs == nil {
-		return m, "", nil
+		return m.Propagation, "", nil
 	}
-	at, propagation, err := mountOf(path)
+	at, has, err := mountOf(path)
 	if err != nil {
-		return m, "", fmt.Errorf("source of the mount at %s: %w", m.Destination, err)
+		return "", "", fmt.Errorf("source of the mount at %s: %w", m.Destination, err)
 	}
-	if slices.ContainsFunc(strings.Fields(propagation), func(word string) bool {
+	if slices.ContainsFunc(strings.Fields(has), func(word string) bool {
 		return slices.ContainsFunc(needs, func(need string) bool { return strings.HasPrefix(word, need) })
 	}) {
-		return m, rootfs, nil
+		return m.Propagation, rootfs, nil
 	}
 	if !m.PropagationAsked {
-		return m, "", nil // the engine has chosen it, and the host cannot have it
+		return m.Propagation, "", nil // the engine has chosen it, and the host cannot have it
 	}
 	kind := "shared"
 	if len(needs) > 1 {
 		kind = "shared or slave"
 	}
-	return m, "", classed.Errorf(errdefs.ErrInvalidArgument,
+	return "", "", classed.Errorf(errdefs.ErrInvalidArgument,
 		"path %s is mounted on %s but it is not a %s mount", m.Source, at, kind)
 }
 
@@ -117,22 +117,34 @@ func mountOf(path string) (at, propagation string, err error) {
 	return at, propagation, nil
 }
 
-// source makes the source of a bind if that is missing and -v has named it. The source of --mount has to be there:
-// InvalidArgument.
-func source(m record.Mount) error {
-	there, err := Exists(m.Source)
-	switch {
-	case err != nil:
-		return fmt.Errorf("source of the mount at %s: %w", m.Destination, err)
-	case there:
-		return nil
-	case !m.CreateSource:
-		return resolve.Missing(m.Source)
+// source looks at the source of a mount, and returns where the host's symbolic links lead from there, today perhaps to
+// another place than at the last start. It makes a source that is missing if -v has named it. The source of --mount has
+// to be there: InvalidArgument.
+func source(m record.Mount, at string) (path string, isDir bool, err error) {
+	path, isDir, err = look(at)
+	if errors.Is(err, os.ErrNotExist) && m.Type == record.MountBind {
+		if !m.CreateSource {
+			return "", false, resolve.Missing(at)
+		}
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return "", false, fmt.Errorf("error while creating mount source path '%s': %w", at, err)
+		}
+		path, isDir, err = look(at)
 	}
-	if err := os.MkdirAll(m.Source, 0o755); err != nil {
-		return fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
+	if err != nil {
+		return "", false, fmt.Errorf("source of the mount at %s: %w", m.Destination, err)
 	}
-	return nil
+	return path, isDir, nil
+}
+
+// look returns a path without symbolic links, and whether a directory is there.
+func look(at string) (path string, isDir bool, err error) {
+	info, err := os.Stat(at)
+	if err != nil {
+		return "", false, err
+	}
+	path, err = filepath.EvalSymlinks(at)
+	return path, info.IsDir(), err
 }
 
 // Exists tells whether the host has a path. A symbolic link that leads nowhere does not exist.

@@ -2,6 +2,7 @@ package mounts
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,8 +49,10 @@ func TestBindOptions(t *testing.T) {
 		{bind(func(*record.Mount) {}), nil, "bind rbind rprivate"},
 		{bind(func(m *record.Mount) { m.ReadOnly = true }), nil, "bind rbind ro rro rprivate"},
 		{bind(func(m *record.Mount) { m.ReadOnly = true }), no, "bind rbind ro rprivate"},
-		{bind(func(m *record.Mount) { m.ReadOnly, m.ReadOnlyNonRecursive = true, true }), nil, "bind rbind ro rprivate"},
-		{bind(func(m *record.Mount) { m.ReadOnly, m.ReadOnlyForceRecursive = true, true }), nil, "bind rbind ro rro rprivate"},
+		{bind(func(m *record.Mount) { m.ReadOnly, m.ReadOnlyNonRecursive = true, true }), nil,
+			"bind rbind ro rprivate"},
+		{bind(func(m *record.Mount) { m.ReadOnly, m.ReadOnlyForceRecursive = true, true }), nil,
+			"bind rbind ro rro rprivate"},
 		{bind(func(m *record.Mount) { m.ReadOnly, m.NonRecursive = true, true }), nil, "bind bind ro rprivate"},
 		{bind(func(m *record.Mount) { m.ReadOnly, m.Source = true, file }), nil, "bind rbind ro rprivate"},
 		{record.Mount{Type: record.MountTmpfs, Destination: "/x", Tmpfs: []string{"size=1024", "exec"}}, nil,
@@ -71,8 +74,11 @@ func TestBindOptions(t *testing.T) {
 	if !errdefs.IsInvalidArgument(err) || err.Error() != no.Error() {
 		t.Errorf("recursive by force: %v", err)
 	}
-	if _, _, err := listed(t, Place{}, record.Mount{Type: record.MountVolume, Destination: "/x"}); err == nil {
-		t.Error("a volume without a place on the host is mounted")
+	for _, sources := range []map[string]string{nil, {"/x": filepath.Join(src, "none")}} {
+		_, _, err := listed(t, Place{Sources: sources}, record.Mount{Type: record.MountVolume, Destination: "/x"})
+		if err == nil || errdefs.IsInvalidArgument(err) {
+			t.Errorf("a volume that is not on the host, %q: %v", sources, err)
+		}
 	}
 }
 
@@ -104,7 +110,10 @@ func TestSources(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeDir|0o755 {
 		t.Errorf("-v has made %v %v", info, err)
 	}
-	for _, path := range []string{file, link} {
+	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	must(t, err)
+	t.Cleanup(func() { must(t, listener.Close()) })
+	for _, path := range []string{file, link, filepath.Join(dir, "socket"), "/dev/null"} {
 		must(t, errors.Join(source(path, true), source(path, false)))
 	}
 	for _, path := range []string{dangling, filepath.Join(file, "below")} {

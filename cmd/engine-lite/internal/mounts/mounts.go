@@ -21,7 +21,8 @@ type Place struct {
 	Dir string
 	// Own are the engine's directories in which it mounts.
 	Own []string
-	// Sources are the paths of the host where volumes and images are, by their destinations in the container.
+	// Sources are the paths of the host where volumes and images are, or their subpaths, by their destinations in the
+	// container.
 	Sources map[string]string
 	// RecursiveReadOnly is why the OCI runtime cannot make the mounts below a bind mount read-only; nil where it can.
 	RecursiveReadOnly error
