@@ -38,7 +38,7 @@ func (h volumeHandlers) routes() []route {
 func (h volumeHandlers) list(w *response, r *request) error {
 	f, err := r.filters()
 	if err != nil {
-		return err
+		return invalid("error reading volume filters: %v", err)
 	}
 	volumes, warnings, err := h.engine.VolumeList(r.Context(), f)
 	if err != nil {
@@ -57,7 +57,7 @@ func (h volumeHandlers) inspect(w *response, r *request) error {
 
 func (h volumeHandlers) create(w *response, r *request) error {
 	var req volume.CreateRequest
-	if err := r.decode(&req, false); err != nil {
+	if err := r.decode(&req, true); err != nil {
 		return err
 	}
 	if req.ClusterVolumeSpec != nil && !r.version.before(42) {

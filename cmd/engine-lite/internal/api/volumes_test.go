@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestVolumesByVersion has prune remove all volumes for clients before 1.42, and a cluster's volumes refused after that.
+// TestVolumesByVersion has prune remove all volumes for clients before 1.42, and a cluster's volumes refused after
+// that.
 func TestVolumesByVersion(t *testing.T) {
 	for _, c := range []struct {
 		path, body string
@@ -19,7 +20,8 @@ func TestVolumesByVersion(t *testing.T) {
 		{"/volumes/prune?filters=x", "", 400, ""},
 		{"/v1.41/volumes/create", `{"Name":"v","ClusterVolumeSpec":{}}`, 201, "volumeCreate[v  map[] map[]]"},
 		{"/v1.42/volumes/create", `{"Name":"v","ClusterVolumeSpec":{}}`, 501, ""},
-		{"/volumes/create", "", 400, ""},
+		{"/volumes/create", "", 201, "volumeCreate[  map[] map[]]"},
+		{"/volumes/create", "{", 400, ""},
 	} {
 		f := &fake{}
 		a := newDaemon(t, f).do(post, c.path, c.body)

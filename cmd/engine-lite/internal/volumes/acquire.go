@@ -56,7 +56,8 @@ func (l *Local) acquire(ctx context.Context, m record.Mount, h resources.Holder,
 	return l.bindSubpath(l.data(m.Name), m.Subpath, h, n)
 }
 
-// open makes a volume ready for a holder. The caller holds the lock of the name, and frees the holder also after an error.
+// open makes a volume ready for a holder. The caller holds the lock of the name, and frees the holder also after an
+// error.
 func (l *Local) open(ctx context.Context, name string, h resources.Holder) (Volume, error) {
 	v, err := l.get(name)
 	if err != nil {
@@ -182,9 +183,9 @@ func (l *Local) Adopt(_ context.Context, r *record.Record, h resources.Holder) e
 	return nil
 }
 
-// bindSubpath mounts a part of a volume where nobody can exchange it, and returns that path. Free and Dispose unmount it.
-// The part is looked up once, and held by its descriptor from then on. So it does not matter what a container that uses
-// the volume does with the path meanwhile.
+// bindSubpath mounts a part of a volume where nobody can exchange it, and returns that path. Free and Dispose unmount
+// it. The part is looked up once, and held by its descriptor from then on. So it does not matter what a container that
+// uses the volume does with the path meanwhile.
 func (l *Local) bindSubpath(data, subpath string, h resources.Holder, n int) (string, error) {
 	part, err := openSubpath(data, subpath, unix.O_PATH)
 	if err != nil {
@@ -233,7 +234,7 @@ func openSubpath(data, subpath string, flags uint64) (*os.File, error) {
 	})
 	switch {
 	case errors.Is(err, unix.EXDEV):
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "path concatenation escapes the base directory, base: %s, subpath: %s", data, subpath)
+		return nil, invalid("path concatenation escapes the base directory, base: %s, subpath: %s", data, subpath)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
 		return nil, classed.Errorf(errdefs.ErrNotFound, "cannot access path %s: lstat %s: %v", path, path, err)
 	case err != nil:

@@ -23,8 +23,8 @@ import (
 // run is a run of the container c1.
 func run(generation uint64) resources.Holder { return resources.Run("c1", generation) }
 
-// TestMountedOnce mounts a file system for the first holder and unmounts it after the last one. A run that is freed late
-// takes nothing from the next one.
+// TestMountedOnce mounts a file system for the first holder and unmounts it after the last one. A run that is freed
+// late takes nothing from the next one.
 func TestMountedOnce(t *testing.T) {
 	e := newEngine(t)
 	e.add("ram", map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,nosuid"})
@@ -78,7 +78,8 @@ func TestEvents(t *testing.T) {
 	cursor := e.store.Cursor(1)
 	ev, _, err := cursor.Poll()
 	must(t, err)
-	if a := ev.Attributes; a["read/write"] != "false" || a["destination"] != "/a" || a["driver"] != "local" || a["container"] != "c1" {
+	if a := ev.Attributes; a["read/write"] != "false" || a["destination"] != "/a" || a["driver"] != "local" ||
+		a["container"] != "c1" {
 		t.Errorf("%v", a)
 	}
 }
@@ -121,7 +122,9 @@ func TestRealMounts(t *testing.T) {
 	}
 	gone := e.create("c2", vol("plain", "/p"), vol("bind", "/a"), vol("gone", "/b"))
 	_, err := e.Acquire(t.Context(), gone, resources.Run("c2", 1))
-	if err == nil || !strings.HasPrefix(err.Error(), "error while mounting volume '"+e.data("gone")+"': failed to mount local volume: mount "+source+"/none:") ||
+	if err == nil ||
+		!strings.HasPrefix(err.Error(),
+			"error while mounting volume '"+e.data("gone")+"': failed to mount local volume: mount "+source+"/none:") ||
 		!strings.HasSuffix(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
 	}
@@ -175,7 +178,8 @@ func TestNetworkOptions(t *testing.T) {
 			t.Errorf("%+v: %s %s %v", c, device, o, err)
 		}
 	}
-	if text := masked("mount x, data: user=a,password=secret,rw: failed", "user=a,password=secret,rw"); strings.Contains(text, "secret") {
+	if text := masked("mount x, data: user=a,password=secret,rw: failed",
+		"user=a,password=secret,rw"); strings.Contains(text, "secret") {
 		t.Error(text)
 	}
 }
@@ -194,14 +198,16 @@ func TestSubpath(t *testing.T) {
 		{"none", "cannot access path " + data + "/none: lstat " + data + "/none: no such file or directory"},
 		{"dir/file/x", "cannot access path"}, {"loop", "cannot access path"},
 		{"out", "path concatenation escapes the base directory, base: " + data + ", subpath: out"},
-		{"out/passwd", "path concatenation escapes"}, {"up/etc", "path concatenation escapes"}, {"../..", "path concatenation escapes"},
+		{"out/passwd", "path concatenation escapes"}, {"up/etc", "path concatenation escapes"}, {"../..",
+			"path concatenation escapes"},
 	} {
 		m := vol("web", "/a")
 		m.Subpath = c.subpath
 		h := run(uint64(i + 1))
 		got, err := e.Acquire(t.Context(), &record.Record{ID: "c1", Mounts: []record.Mount{m}}, h)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), c.err) || c.err == "" || !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err) {
+			if !strings.HasPrefix(err.Error(), c.err) || c.err == "" || !errdefs.IsNotFound(err) &&
+				!errdefs.IsInvalidArgument(err) {
 				t.Errorf("%s: %v, not %s", c.subpath, err, c.err)
 			}
 			continue
@@ -238,7 +244,8 @@ func TestSubpathExchanged(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for ctx.Err() == nil {
-			_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(data, "a"), unix.AT_FDCWD, filepath.Join(data, "bad"), unix.RENAME_EXCHANGE)
+			_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(data, "a"), unix.AT_FDCWD, filepath.Join(data, "bad"),
+				unix.RENAME_EXCHANGE)
 		}
 	})
 	defer group.Wait()

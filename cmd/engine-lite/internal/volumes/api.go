@@ -134,20 +134,21 @@ func truth(f filters.Filters, name string) (*bool, error) {
 		return nil, nil
 	}
 	if len(values) == 0 {
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter '%s'", name)
+		return nil, invalid("invalid filter '%s'", name)
 	}
 	isTrue := slices.Contains(values, "1") || slices.Contains(values, "true")
 	isFalse := slices.Contains(values, "0") || slices.Contains(values, "false")
 	if isTrue == isFalse {
-		return nil, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter '%s=[%s]'", name, strings.Join(values, " "))
+		return nil, invalid("invalid filter '%s=[%s]'", name, strings.Join(values, " "))
 	}
 	return &isTrue, nil
 }
 
 var pruneFilters = []string{"all", "label", "label!"}
 
-// VolumesPrune removes the volumes that no container has: those that nobody has named, or all with the filter "all". Those
-// with driver options stay: they use no space of the engine's. Where ctx is canceled, the report has what was done.
+// VolumesPrune removes the volumes that no container has: those that nobody has named, or all with the filter "all".
+// Those with driver options stay: they use no space of the engine's. Where ctx is canceled, the report has what was
+// done.
 func (s *Volumes) VolumesPrune(ctx context.Context, f filters.Filters) (volume.PruneReport, error) {
 	none := volume.PruneReport{}
 	if !s.pruning.CompareAndSwap(false, true) {
@@ -202,11 +203,11 @@ func withoutAll(f filters.Filters) (bool, error) {
 	case 1:
 		named, err := strconv.ParseBool(all[0])
 		if err != nil {
-			return false, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'all': %v", err)
+			return false, invalid("invalid filter 'all': %v", err)
 		}
 		return !named, nil
 	default:
-		return false, classed.Errorf(errdefs.ErrInvalidArgument, "invalid filter 'all=%s': only one value is expected", all)
+		return false, invalid("invalid filter 'all=%s': only one value is expected", all)
 	}
 }
 
@@ -242,7 +243,6 @@ func (s *Volumes) VolumeUsage(ctx context.Context) ([]volume.Volume, error) {
 // sizeOf returns the bytes that the files below a directory have, holes too, each file once. What goes meanwhile counts
 // as nothing, and so does a directory that was not made yet.
 func sizeOf(ctx context.Context, dir string) (size int64, err error) {
-	type inode struct{ device, number uint64 }
 	seen := map[inode]bool{}
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

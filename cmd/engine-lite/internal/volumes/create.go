@@ -28,16 +28,20 @@ var (
 	tokenForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
+func invalid(format string, args ...any) error {
+	return classed.Errorf(errdefs.ErrInvalidArgument, format, args...)
+}
+
 // checkName refuses what is no name of a volume: InvalidArgument.
 func checkName(name string) error {
 	switch {
 	case len(name) == 1:
-		return classed.Errorf(errdefs.ErrInvalidArgument, "volume name is too short, names should be at least two alphanumeric characters")
+		return invalid("volume name is too short, names should be at least two alphanumeric characters")
 	case !nameForm.MatchString(name):
-		return classed.Errorf(errdefs.ErrInvalidArgument, "%q includes invalid characters for a local volume name, only %q are allowed. "+
+		return invalid("%q includes invalid characters for a local volume name, only %q are allowed. "+
 			"If you intended to pass a host directory, use absolute path", name, nameChars)
 	case len(name) > maxName:
-		return classed.Errorf(errdefs.ErrInvalidArgument, "volume name is too long, names should have at most %d characters", maxName)
+		return invalid("volume name is too long, names should have at most %d characters", maxName)
 	}
 	return nil
 }
@@ -58,7 +62,7 @@ func checkOptions(options map[string]string) error {
 		known++
 		for _, other := range n.others {
 			if _, ok := options[other]; !ok {
-				return classed.Errorf(errdefs.ErrInvalidArgument, "missing required option: %q", other)
+				return invalid("missing required option: %q", other)
 			}
 		}
 	}
@@ -73,10 +77,10 @@ func checkOptions(options map[string]string) error {
 	if size, ok := options["size"]; ok {
 		bytes, err := units.RAMInBytes(size)
 		if err != nil {
-			return classed.Errorf(errdefs.ErrInvalidArgument, "%v", err)
+			return invalid("%v", err)
 		}
 		if bytes > 0 {
-			return classed.Errorf(errdefs.ErrInvalidArgument, "quota size requested but no quota support")
+			return invalid("quota size requested but no quota support")
 		}
 	}
 	return nil
@@ -95,39 +99,41 @@ func unknownOption(options map[string]string) error {
 			unknown = append(unknown, option)
 		}
 	}
-	return classed.Errorf(errdefs.ErrInvalidArgument, "invalid option: %q", slices.Min(unknown))
+	return invalid("invalid option: %q", slices.Min(unknown))
 }
 
 func checkCIFS(device string) error {
 	u, err := url.Parse(device)
 	if err != nil {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "error parsing mount device url: %v", err)
+		return invalid("error parsing mount device url: %v", err)
 	}
 	if u.Port() != "" {
-		return classed.Errorf(errdefs.ErrInvalidArgument, "port not allowed in CIFS device URL, include 'port' in 'o='")
+		return invalid("port not allowed in CIFS device URL, include 'port' in 'o='")
 	}
 	return nil
 }
 
 // add makes a volume in a transaction, unless there is one with its name: that is returned. The driver may be empty.
-// Errors have Docker's words: InvalidArgument, NotFound for a driver that is not there, Conflict for a volume of another
-// driver.
+// Errors have Docker's words: InvalidArgument, NotFound for a driver that is not there, Conflict for a volume of
+// another driver.
 func add(tx *store.Tx, v Volume) (Volume, error) {
 	if v.Driver != "" && v.Driver != driverLocal {
-		return v, classed.Errorf(errdefs.ErrNotFound, "create %s: error looking up volume plugin %s: plugin %q not found", v.Name, v.Driver, v.Driver)
+		return v, classed.Errorf(errdefs.ErrNotFound,
+			"create %s: error looking up volume plugin %s: plugin %q not found", v.Name, v.Driver, v.Driver)
 	}
 	have, ok, err := Records.Get(tx, v.Name)
 	switch {
 	case err != nil:
 		return v, err
 	case ok && v.Driver != "" && v.Driver != have.Driver:
-		return v, classed.Errorf(errdefs.ErrConflict, "create %s: driver '%s' already has volume '%s': volume name must be unique", v.Name, have.Driver, v.Name)
+		return v, classed.Errorf(errdefs.ErrConflict,
+			"create %s: driver '%s' already has volume '%s': volume name must be unique", v.Name, have.Driver, v.Name)
 	case ok:
 		return have, nil
 	}
 	for _, err := range []error{checkName(v.Name), checkOptions(v.Options), checkSize(v)} {
 		if err != nil {
-			return v, classed.Errorf(errdefs.ErrInvalidArgument, "create %s: %v", v.Name, err)
+			return v, invalid("create %s: %v", v.Name, err)
 		}
 	}
 	v.Driver, v.Created = driverLocal, time.Now().UTC()

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	continuity "github.com/containerd/continuity/fs"
@@ -20,13 +20,14 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
 
-// Fill copies what the image of a new container has at the places of its volumes into those volumes that are empty, with
-// owners, modes, times, links, extended attributes and holes. rootfs are the mounts of the container's root filesystem,
-// which nobody uses yet; they are mounted only if there is something to copy. Fill waits for another container's copy
-// into the same volume. It is called after the transaction with Reserve, and once.
+// Fill copies what the image of a new container has at the places of its volumes into those volumes that are empty,
+// with owners, modes, times, links, extended attributes and holes. rootfs are the mounts of the container's root
+// filesystem, which nobody uses yet; they are mounted only if there is something to copy. Fill waits for another
+// container's copy into the same volume. It is called after the transaction with Reserve, and once.
 //
 // The content is put together where no container sees it, then the record says so, then each entry is renamed into the
-// volume. An engine that is killed before the record says so leaves the volume empty; the next engine finishes the rest.
+// volume. An engine that is killed before the record says so leaves the volume empty; the next engine finishes the
+// rest.
 //
 // A volume that the engine has mounted for another container stays as it is: its content would have to be put together
 // where that container can exchange directories for links that lead out of the volume.
@@ -112,7 +113,7 @@ func (l *Local) fill(ctx context.Context, m record.Mount, h resources.Holder, im
 		}
 		l.did("fill: begun")
 	}
-	if err := l.stage(target, f, from); err != nil {
+	if err := l.stage(ctx, target, f, from); err != nil {
 		return err
 	}
 	l.did("fill: staged")
@@ -142,8 +143,8 @@ func isEmpty(dir *os.File) (bool, error) {
 	return len(names) == 0, nil
 }
 
-// foreign tells whether a directory is on another mount than the engine's own directories, so that nothing can be renamed
-// from one to the other.
+// foreign tells whether a directory is on another mount than the engine's own directories, so that nothing can be
+// renamed from one to the other.
 func (l *Local) foreign(dir *os.File) (bool, error) {
 	own, err := os.Open(filepath.Join(l.root, fillingDir))
 	if err != nil {
@@ -201,7 +202,7 @@ func (l *Local) staging(target *os.File, f *Fill) (*os.File, error) {
 const tree = "tree"
 
 // stage copies a directory to the staging directory.
-func (l *Local) stage(target *os.File, f *Fill, from string) error {
+func (l *Local) stage(ctx context.Context, target *os.File, f *Fill, from string) error {
 	path := filepath.Join(l.root, fillingDir, f.Token)
 	if f.Within {
 		path = filepath.Join(descriptorPath(target), stagingName(f))
@@ -215,20 +216,15 @@ func (l *Local) stage(target *os.File, f *Fill, from string) error {
 	}
 	defer dir.Close()
 	to := filepath.Join(descriptorPath(dir), tree)
-	err = continuity.CopyDir(to, from, continuity.WithXAttrErrorHandler(func(_, _, _ string, err error) error {
-		if errors.Is(err, unix.ENOTSUP) { // the volume's file system has none, such as vfat
-			return nil
-		}
-		return err
-	}))
+	err = copyTree(ctx, to, from)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(to), os.Remove(path))
 	}
-	return syncDir(to) // CopyDir has synced the files
+	return dir.Sync()
 }
 
-// finish ends a copy that an earlier engine has begun. The caller holds the lock of the name, and has prepared and mounted
-// the volume.
+// finish ends a copy that an earlier engine has begun. The caller holds the lock of the name, and has prepared and
+// mounted the volume.
 func (l *Local) finish(ctx context.Context, v Volume) (Volume, error) {
 	target, err := l.target(v.Name, v.Fill.Subpath)
 	if errdefs.IsNotFound(err) { // a container has removed it meanwhile
@@ -263,6 +259,11 @@ func (l *Local) merge(ctx context.Context, v Volume, target *os.File) (Volume, e
 	}
 	content := os.NewFile(uintptr(fd), tree)
 	defer content.Close()
+	path := filepath.Join(descriptorPath(dir), tree)
+	of := entry{from: path, to: descriptorPath(target) + "/."} // before the renames, which change the time
+	if err := syscall.Lstat(path, &of.st); err != nil {
+		return v, fmt.Errorf("content for volume %s: %w", v.Name, err)
+	}
 	names, err := content.Readdirnames(-1)
 	if err != nil {
 		return v, fmt.Errorf("content for volume %s: %w", v.Name, err)
@@ -273,10 +274,7 @@ func (l *Local) merge(ctx context.Context, v Volume, target *os.File) (Volume, e
 		}
 		l.did("fill: entry")
 	}
-	if err := takeOver(target, content); err != nil {
-		return v, fmt.Errorf("volume %s: %w", v.Name, err)
-	}
-	if err := target.Sync(); err != nil {
+	if err := errors.Join(of.finish(), target.Sync()); err != nil {
 		return v, fmt.Errorf("volume %s: %w", v.Name, err)
 	}
 	l.did("fill: merged")
@@ -305,52 +303,6 @@ func move(from, to *os.File, name string) error {
 	return nil
 }
 
-// takeOver gives a directory owner, mode and extended attributes of another one.
-func takeOver(to, from *os.File) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
-		return err
-	}
-	if err := unix.Fchown(int(to.Fd()), int(st.Uid), int(st.Gid)); err != nil {
-		return fmt.Errorf("owner of the directory: %w", err)
-	}
-	if err := unix.Fchmod(int(to.Fd()), st.Mode&0o7777); err != nil {
-		return fmt.Errorf("mode of the directory: %w", err)
-	}
-	if err := takeOverAttributes(to, from); err != nil {
-		return fmt.Errorf("extended attributes of the directory: %w", err)
-	}
-	return nil
-}
-
-// maxAttributes is the most bytes that the kernel gives of a list of attributes, or of the value of one (xattr(7)).
-const maxAttributes = 64 << 10
-
-func takeOverAttributes(to, from *os.File) error {
-	list := make([]byte, maxAttributes)
-	n, err := unix.Flistxattr(int(from.Fd()), list)
-	if errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	value := make([]byte, maxAttributes)
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
-		if name == "" {
-			continue
-		}
-		n, err := unix.Fgetxattr(int(from.Fd()), name, value)
-		if err == nil {
-			err = unix.Fsetxattr(int(to.Fd()), name, value[:n], 0)
-		}
-		if err != nil && !errors.Is(err, unix.ENOTSUP) {
-			return err
-		}
-	}
-	return nil
-}
-
 // unstage deletes the staging directory.
 func (l *Local) unstage(target *os.File, f *Fill) error {
 	if !f.Within {
@@ -364,5 +316,6 @@ func (l *Local) unstage(target *os.File, f *Fill) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(os.RemoveAll(filepath.Join(descriptorPath(dir), tree)), unix.Unlinkat(int(target.Fd()), stagingName(f), unix.AT_REMOVEDIR))
+	return errors.Join(os.RemoveAll(filepath.Join(descriptorPath(dir), tree)),
+		unix.Unlinkat(int(target.Fd()), stagingName(f), unix.AT_REMOVEDIR))
 }

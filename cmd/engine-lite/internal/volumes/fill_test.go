@@ -1,8 +1,10 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +30,9 @@ func image(t *testing.T, root string) string {
 	must(t, os.Symlink("/etc/passwd", filepath.Join(data, "soft")))
 	write(t, filepath.Join(data, "dir", "sub", "deep"), "deep")
 	must(t, os.Chmod(filepath.Join(data, "dir"), 0o700|os.ModeSticky))
+	must(t, os.Chtimes(filepath.Join(data, "dir"), time.Unix(3000, 0), time.Unix(3000, 0)))
 	must(t, unix.Mkfifo(filepath.Join(data, "fifo"), 0o600))
+	must(t, os.Lchown(filepath.Join(data, "soft"), 7, 8))
 	sparse := filepath.Join(data, "sparse")
 	write(t, sparse, "begin")
 	must(t, os.Truncate(sparse, 1<<20))
@@ -36,6 +40,7 @@ func image(t *testing.T, root string) string {
 	must(t, unix.Setxattr(data, "trusted.top", []byte("top"), 0))
 	must(t, os.Chown(data, 5, 6))
 	must(t, os.Chmod(data, 0o750))
+	must(t, os.Chtimes(data, time.Unix(2000, 0), time.Unix(2000, 0)))
 	must(t, os.Symlink("/data", filepath.Join(root, "abs"))) // in the image
 	must(t, os.Symlink("../../../../../../../../etc", filepath.Join(root, "up")))
 	return root
@@ -49,7 +54,8 @@ func same(t *testing.T, dir string) {
 		return st
 	}
 	file, hard, sparse, top := stat("file"), stat("hard"), stat("sparse"), stat(".")
-	if file.Uid != 1000 || file.Gid != 1001 || file.Mode != unix.S_IFREG|unix.S_ISGID|0o640 || file.Mtim != (unix.Timespec{Sec: 1000, Nsec: 5}) ||
+	if file.Uid != 1000 || file.Gid != 1001 || file.Mode != unix.S_IFREG|unix.S_ISGID|0o640 ||
+		file.Mtim != (unix.Timespec{Sec: 1000, Nsec: 5}) ||
 		file.Ino != hard.Ino || file.Nlink != 2 {
 		t.Errorf("file: %+v", file)
 	}
@@ -59,8 +65,8 @@ func same(t *testing.T, dir string) {
 	if top.Uid != 5 || top.Gid != 6 || top.Mode&0o7777 != 0o750 {
 		t.Errorf("the directory itself: %+v", top)
 	}
-	if d := stat("dir"); d.Mode != unix.S_IFDIR|unix.S_ISVTX|0o700 {
-		t.Errorf("dir: %o", d.Mode)
+	if d := stat("dir"); d.Mode != unix.S_IFDIR|unix.S_ISVTX|0o700 || d.Mtim.Sec != 3000 {
+		t.Errorf("dir: %o %d", d.Mode, d.Mtim.Sec)
 	}
 	if f := stat("fifo"); f.Mode != unix.S_IFIFO|0o600 {
 		t.Errorf("fifo: %o", f.Mode)
@@ -71,6 +77,9 @@ func same(t *testing.T, dir string) {
 		if n, err := unix.Getxattr(filepath.Join(dir, name), key, value); err != nil || string(value[:n]) != want {
 			t.Errorf("%s: %q %v", name, value, err)
 		}
+	}
+	if soft := stat("soft"); soft.Uid != 7 || soft.Gid != 8 {
+		t.Errorf("soft: %+v", soft)
 	}
 	if to, err := os.Readlink(filepath.Join(dir, "soft")); err != nil || to != "/etc/passwd" {
 		t.Errorf("%s %v", to, err)
@@ -109,8 +118,12 @@ func TestFill(t *testing.T) {
 	root := image(t, t.TempDir())
 	nocopy := vol("nocopy", "/data")
 	nocopy.CopyUp = false
-	e.fillFrom(e.create("c1", vol("web", "/data"), vol("abs", "/abs"), vol("none", "/none"), vol("up", "/up"), vol("aFile", "/data/file"), nocopy), root)
+	e.fillFrom(e.create("c1", vol("web", "/data"), vol("abs", "/abs"), vol("none", "/none"), vol("up", "/up"),
+		vol("aFile", "/data/file"), nocopy), root)
 	same(t, e.data("web"))
+	if info, err := os.Stat(e.data("web")); err != nil || info.ModTime().Unix() != 2000 {
+		t.Errorf("%v %v", info, err)
+	}
 	same(t, e.data("abs")) // an absolute link of the image stays in the image
 	for _, name := range []string{"none", "up", "aFile", "nocopy"} {
 		if list, err := os.ReadDir(e.data(name)); len(list) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -141,7 +154,8 @@ func TestFillSubpath(t *testing.T) {
 	if got := content(t, e.data("web")); len(got) != 2+8 {
 		t.Errorf("%v", got)
 	}
-	if err := e.Fill(t.Context(), e.create("c2", out), bindOf(image(t, t.TempDir()))); err == nil || !strings.Contains(err.Error(), "escapes the base directory") {
+	if err := e.Fill(t.Context(), e.create("c2", out), bindOf(image(t, t.TempDir()))); err == nil ||
+		!strings.Contains(err.Error(), "escapes the base directory") {
 		t.Errorf("%v", err)
 	}
 }
@@ -169,7 +183,8 @@ func TestFillMounted(t *testing.T) {
 	}
 }
 
-// TestFillTogether fills a volume for several containers that are created at once: each waits until the volume is filled.
+// TestFillTogether fills a volume for several containers that are created at once: each waits until the volume is
+// filled.
 func TestFillTogether(t *testing.T) {
 	e := newEngine(t)
 	root := image(t, t.TempDir())
@@ -184,6 +199,25 @@ func TestFillTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// TestManyFiles copies more files than are synced one by one.
+func TestManyFiles(t *testing.T) {
+	e := newEngine(t)
+	root := t.TempDir()
+	for i := range syncEach + 10 {
+		write(t, filepath.Join(root, "data", fmt.Sprint(i%7), fmt.Sprint(i)), strings.Repeat("x", i))
+	}
+	e.fillFrom(e.create("c1", vol("web", "/data")), root)
+	if got, want := content(t, e.data("web")), content(t, filepath.Join(root, "data")); !maps.Equal(got, want) {
+		t.Errorf("%d files, not %d", len(got), len(want))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := copyTree(ctx, filepath.Join(root, "copy"), filepath.Join(root, "data"))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestFillFails leaves an empty volume and no trace where the image cannot be read.
@@ -205,9 +239,10 @@ func TestFillFails(t *testing.T) {
 func TestKilledInFill(t *testing.T) {
 	for _, mounted := range []bool{false, true} {
 		e := newEngineIn(t, memory(t))
-		root := image(t, memory(t))
+		root := image(t, t.TempDir())
 		host := memory(t)
-		for i, step := range []string{"create: directory", "fill: begun", "fill: staged", "fill: complete", "fill: entry", "fill: merged", "fill: unstaged", ""} {
+		for i, step := range []string{"create: directory", "fill: begun", "fill: staged", "fill: complete",
+			"fill: entry", "fill: merged", "fill: unstaged", ""} {
 			name := fmt.Sprintf("v%d", i)
 			at := filepath.Join(host, name)
 			must(t, os.MkdirAll(at, 0o755))

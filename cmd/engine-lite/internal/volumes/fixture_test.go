@@ -101,7 +101,8 @@ func (e *engine) create(id string, mounts ...record.Mount) *record.Record {
 
 func (e *engine) tryCreate(id string, mounts ...record.Mount) (*record.Record, error) {
 	r := &record.Record{
-		ID: id, Name: id, Version: 1, Config: &record.Config{}, HostConfig: &record.HostConfig{}, Status: record.StatusCreated,
+		ID: id, Name: id, Version: 1, Config: &record.Config{}, HostConfig: &record.HostConfig{},
+		Status: record.StatusCreated,
 		Mounts: mounts,
 	}
 	return r, e.store.Update(e.Context(), func(tx *store.Tx) error {

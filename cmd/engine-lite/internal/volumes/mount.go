@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountOnce mounts the file system that a volume's options name at a directory, if it is not mounted there. mount(2) has
-// no bound: a file server that does not answer holds up those who use this volume.
+// mountOnce mounts the file system that a volume's options name at a directory, if it is not mounted there. mount(2)
+// has no bound: a file server that does not answer holds up those who use this volume.
 func mountOnce(ctx context.Context, v Volume, at string) error {
 	there, err := mountinfo.Mounted(at)
 	if err != nil {
@@ -30,7 +30,8 @@ func mountOnce(ctx context.Context, v Volume, at string) error {
 		err = mount.Mount(device, at, v.Options["type"], options)
 	}
 	if err != nil {
-		return fmt.Errorf("error while mounting volume '%s': failed to mount local volume: %s", at, masked(err.Error(), v.Options["o"]))
+		return fmt.Errorf("error while mounting volume '%s': failed to mount local volume: %s",
+			at, masked(err.Error(), v.Options["o"]))
 	}
 	return nil
 }
@@ -53,6 +54,9 @@ func option(options, name string) string {
 	return ""
 }
 
+// resolver returns an address of a host.
+type resolver func(ctx context.Context, host string) (string, error)
+
 // lookUp returns an address of a host, of IPv4 if there is one.
 func lookUp(ctx context.Context, host string) (string, error) {
 	all, err := net.DefaultResolver.LookupIPAddr(ctx, host)
@@ -67,7 +71,7 @@ func lookUp(ctx context.Context, host string) (string, error) {
 
 // source returns device and options for mount(2). The kernel's nfs and cifs take addresses only, so names of hosts are
 // looked up.
-func source(ctx context.Context, o map[string]string, lookUp func(ctx context.Context, host string) (string, error)) (device, options string, err error) {
+func source(ctx context.Context, o map[string]string, lookUp resolver) (device, options string, err error) {
 	device, options = o["device"], o["o"]
 	if device == "" {
 		return "", "", errors.New("missing device in volume options")
@@ -86,7 +90,7 @@ func source(ctx context.Context, o map[string]string, lookUp func(ctx context.Co
 }
 
 // cifsDevice returns a device, such as //host/share, with the address in place of the host.
-func cifsDevice(ctx context.Context, device string, lookUp func(ctx context.Context, host string) (string, error)) (string, error) {
+func cifsDevice(ctx context.Context, device string, lookUp resolver) (string, error) {
 	u, err := url.Parse(device)
 	if err != nil {
 		return "", fmt.Errorf("error parsing mount device url: %w", err)
@@ -105,8 +109,8 @@ func cifsDevice(ctx context.Context, device string, lookUp func(ctx context.Cont
 }
 
 // detach unmounts what is mounted at a path, all of it if there are several on top of each other. Nothing, and no path,
-// are no error. Who has files open there keeps them. The mounts are made private first: what is mounted below a bind of a
-// shared mount would be unmounted at the place where it comes from, too (mount_namespaces(7)).
+// are no error. Who has files open there keeps them. The mounts are made private first: what is mounted below a bind of
+// a shared mount would be unmounted at the place where it comes from, too (mount_namespaces(7)).
 func detach(path string) error {
 	for {
 		if err := unix.Mount("", path, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {

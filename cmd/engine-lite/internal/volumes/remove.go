@@ -39,7 +39,8 @@ func (l *Local) remove(ctx context.Context, name string) error {
 			return err
 		}
 		if len(ids) > 0 {
-			return classed.Errorf(errdefs.ErrConflict, "remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))
+			return classed.Errorf(errdefs.ErrConflict,
+				"remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))
 		}
 		return bury(tx, v)
 	})
@@ -55,13 +56,14 @@ func (l *Local) remove(ctx context.Context, name string) error {
 func (l *Local) settleOrLog(ctx context.Context, name string) {
 	if err := l.settle(context.WithoutCancel(ctx), name); err != nil {
 		log.WithError(err).WithField("volume", name).Warn(
-			"the volume was removed, and its directory was not; the next use of the name or the next start of the engine does that")
+			"the volume was removed, and its directory was not; the next use of the name or the next start of " +
+				"the engine does that")
 	}
 }
 
-// settle moves what removed volumes of a name have left out of the way, and deletes it. The caller holds the lock of the
-// name. While there is a removal, no volume of that name has been used since: whoever uses one settles first. So the
-// directory with the name is that of the removed one.
+// settle moves what removed volumes of a name have left out of the way, and deletes it. The caller holds the lock of
+// the name. While there is a removal, no volume of that name has been used since: whoever uses one settles first. So
+// the directory with the name is that of the removed one.
 func (l *Local) settle(ctx context.Context, name string) error {
 	var tokens []string
 	if err := l.store.View(func(s *journal.Snapshot) error {

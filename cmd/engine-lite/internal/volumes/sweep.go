@@ -3,7 +3,6 @@ package volumes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +56,10 @@ func (l *Local) sweepRecords(ctx context.Context) error {
 	var names []string
 	err := l.store.View(func(s *journal.Snapshot) error {
 		return errors.Join(
-			Removals.ForEachOr(s, func(_ string, r Removed) error { names = append(names, r.Name); return nil }, passOver),
+			Removals.ForEachOr(s, func(_ string, r Removed) error {
+				names = append(names, r.Name)
+				return nil
+			}, passOver),
 			Records.ForEachOr(s, func(name string, v Volume) error {
 				if v.mounted() || v.Fill != nil {
 					names = append(names, name)
@@ -150,7 +152,7 @@ func (l *Local) sweepFilling() error {
 func (l *Local) entries(dir string) (names []string) {
 	list, err := os.ReadDir(filepath.Join(l.root, dir))
 	if err != nil {
-		log.WithError(fmt.Errorf("sweep of volumes: %w", err)).Warn("cannot read a directory of the engine; leftovers in it stay")
+		log.WithError(err).Warn("sweep of volumes: cannot read a directory of the engine; leftovers in it stay")
 	}
 	for _, entry := range list {
 		names = append(names, entry.Name())

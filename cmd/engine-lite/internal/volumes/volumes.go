@@ -1,7 +1,7 @@
 // Package volumes is the volumes of the driver local, which is the only driver, and the API's part about them.
 //
-// A volume is a record in the journal and a directory, ROOT/volumes/NAME/_data. The record decides: a volume exists if it
-// has a record. The directory follows:
+// A volume is a record in the journal and a directory, ROOT/volumes/NAME/_data. The record decides: a volume exists if
+// it has a record. The directory follows:
 //
 //	create  record + event create                        -> directory
 //	remove  record gone, removal written + event destroy -> directory renamed to .removed/TOKEN -> removal gone
@@ -10,12 +10,12 @@
 //	        -> record (filled)
 //
 // So an engine that is killed leaves a volume as it was, or gone. Whoever uses a volume first makes a directory that is
-// missing, and moves that of a removed volume of the same name out of the way. A directory that has neither a record nor
-// a removal is not of this engine's making. Sweep leaves such a directory alone, and a volume that is created with its
-// name takes it over, as in dockerd: an operator may have restored it.
+// missing, and moves that of a removed volume of the same name out of the way. A directory that has neither a record
+// nor a removal is not of this engine's making. Sweep leaves such a directory alone, and a volume that is created with
+// its name takes it over, as in dockerd: an operator may have restored it.
 //
-// Who uses a volume is read from the records of containers. What is mounted is read from the kernel. A holder is a run of
-// a container, or a lease; only the holders of volumes that the engine has to mount are kept, in memory.
+// Who uses a volume is read from the records of containers. What is mounted is read from the kernel. A holder is a run
+// of a container, or a lease; only the holders of volumes that the engine has to mount are kept, in memory.
 //
 // Names that begin with a dot are no names of volumes. These directories of ROOT/volumes have them:
 //
@@ -118,8 +118,8 @@ type nameLock struct {
 	uses int // who holds it or waits for it
 }
 
-// lock waits for the lock of a volume's name, which may be that of no volume. It fails with ctx's error. Nobody holds the
-// locks of two names.
+// lock waits for the lock of a volume's name, which may be that of no volume. It fails with ctx's error. Nobody holds
+// the locks of two names.
 func (l *Local) lock(ctx context.Context, name string) (unlock func(), err error) {
 	l.mu.Lock()
 	n := l.names[name]

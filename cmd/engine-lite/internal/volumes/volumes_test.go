@@ -23,15 +23,18 @@ func TestCreate(t *testing.T) {
 	e := newEngine(t)
 	v, err := e.api.VolumeCreate(t.Context(), volume.CreateRequest{Name: "web", Labels: map[string]string{"a": "b"}})
 	must(t, err)
-	if v.Mountpoint != filepath.Join(e.root, "web", "_data") || v.Driver != "local" || v.Scope != "local" || v.Labels["a"] != "b" || v.Options != nil {
+	if v.Mountpoint != filepath.Join(e.root, "web", "_data") || v.Driver != "local" || v.Scope != "local" ||
+		v.Labels["a"] != "b" || v.Options != nil {
 		t.Errorf("%+v", v)
 	}
-	for path, mode := range map[string]os.FileMode{e.root: 0o701, filepath.Join(e.root, "web"): 0o701, v.Mountpoint: 0o755} {
+	for path, mode := range map[string]os.FileMode{e.root: 0o701, filepath.Join(e.root, "web"): 0o701,
+		v.Mountpoint: 0o755} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v", path, info.Mode(), err)
 		}
 	}
-	again, err := e.api.VolumeCreate(t.Context(), volume.CreateRequest{Name: "web", DriverOpts: map[string]string{"nonsense": "1"}})
+	again, err := e.api.VolumeCreate(t.Context(), volume.CreateRequest{Name: "web",
+		DriverOpts: map[string]string{"nonsense": "1"}})
 	if err != nil || again.CreatedAt != v.CreatedAt || again.Labels["a"] != "b" {
 		t.Errorf("the one that is there: %+v, %v", again, err)
 	}
@@ -53,15 +56,22 @@ func TestRefused(t *testing.T) {
 		"create x: volume name is too short, names should be at least two alphanumeric characters": {Name: "x"},
 		`create a/b: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
 			`If you intended to pass a host directory, use absolute path`: {Name: "a/b"},
-		`create .filling: ".filling" includes invalid characters`:                 {Name: ".filling"},
-		"create " + strings.Repeat("n", 256) + ": volume name is too long":        {Name: strings.Repeat("n", 256)},
-		`create vv: invalid option: "nonsense"`:                                   {Name: "vv", DriverOpts: options{"nonsense": "1", "type": "x", "device": "y"}},
-		`create vv: missing required option: "device"`:                            {Name: "vv", DriverOpts: options{"type": "tmpfs"}},
-		`create vv: missing required option: "type"`:                              {Name: "vv", DriverOpts: options{"device": "/x", "o": "bind"}},
-		"create vv: quota size requested but no quota support":                    {Name: "vv", DriverOpts: options{"size": "1g"}},
-		"create vv: invalid size: 'x'":                                            {Name: "vv", DriverOpts: options{"size": "x"}},
-		"create vv: port not allowed in CIFS device URL, include 'port' in 'o":    {Name: "vv", DriverOpts: options{"type": "cifs", "device": "//h:5/x"}},
-		"create vv: the volume's labels and options have":                         {Name: "vv", Labels: options{"a": strings.Repeat("x", maxText)}},
+		`create .filling: ".filling" includes invalid characters`:          {Name: ".filling"},
+		"create " + strings.Repeat("n", 256) + ": volume name is too long": {Name: strings.Repeat("n", 256)},
+		`create vv: invalid option: "nonsense"`: {Name: "vv",
+			DriverOpts: options{"nonsense": "1", "type": "x", "device": "y"}},
+		`create vv: missing required option: "device"`: {Name: "vv",
+			DriverOpts: options{"type": "tmpfs"}},
+		`create vv: missing required option: "type"`: {Name: "vv",
+			DriverOpts: options{"device": "/x", "o": "bind"}},
+		"create vv: quota size requested but no quota support": {Name: "vv",
+			DriverOpts: options{"size": "1g"}},
+		"create vv: invalid size: 'x'": {Name: "vv",
+			DriverOpts: options{"size": "x"}},
+		"create vv: port not allowed in CIFS device URL, include 'port' in 'o": {Name: "vv",
+			DriverOpts: options{"type": "cifs", "device": "//h:5/x"}},
+		"create vv: the volume's labels and options have": {Name: "vv",
+			Labels: options{"a": strings.Repeat("x", maxText)}},
 		`create vv: error looking up volume plugin nfsd: plugin "nfsd" not found`: {Name: "vv", Driver: "nfsd"},
 	} {
 		_, err := e.api.VolumeCreate(t.Context(), req)
@@ -69,11 +79,14 @@ func TestRefused(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), text) || !wrong {
 			t.Errorf("%v, not %s", err, text)
 		}
-		if len(req.Name) > 1 && req.Name[0] == 'v' && req.Driver == "" && len(req.DriverOpts) > 0 { // also with a container
+		if len(req.Name) > 1 && req.Name[0] == 'v' && req.Driver == "" &&
+			len(req.DriverOpts) > 0 { // also with a container
 			r := vol(req.Name, "/x")
 			err := e.store.Update(t.Context(), func(tx *store.Tx) error {
-				return e.Reserve(tx, &record.Record{Mounts: []record.Mount{r}, HostConfig: &record.HostConfig{Mounts: []record.MountRequest{
-					{Type: record.MountVolume, Target: "/x/", Volume: &record.VolumeOptions{DriverOptions: req.DriverOpts}}}}})
+				return e.Reserve(tx, &record.Record{Mounts: []record.Mount{r},
+					HostConfig: &record.HostConfig{Mounts: []record.MountRequest{
+						{Type: record.MountVolume, Target: "/x/",
+							Volume: &record.VolumeOptions{DriverOptions: req.DriverOpts}}}}})
 			})
 			if err == nil || !strings.HasPrefix(err.Error(), text) {
 				t.Errorf("Reserve: %v, not %s", err, text)
@@ -83,7 +96,8 @@ func TestRefused(t *testing.T) {
 	must(t, e.store.Update(t.Context(), func(tx *store.Tx) error {
 		return Records.Put(tx, "theirs", Volume{Name: "theirs", Driver: "other"})
 	}))
-	if _, err := e.api.VolumeCreate(t.Context(), volume.CreateRequest{Name: "theirs", Driver: "local"}); !errdefs.IsConflict(err) ||
+	if _, err := e.api.VolumeCreate(t.Context(), volume.CreateRequest{Name: "theirs",
+		Driver: "local"}); !errdefs.IsConflict(err) ||
 		err.Error() != "create theirs: driver 'other' already has volume 'theirs': volume name must be unique" {
 		t.Errorf("%v", err)
 	}
@@ -98,7 +112,8 @@ func TestInUse(t *testing.T) {
 	a, b := e.create("c1", vol("web", "/a")), e.create("c2", vol("web", "/b"))
 	must(t, e.store.Update(t.Context(), func(tx *store.Tx) error {
 		newer := store.Kind[map[string]any]{Name: record.Containers.Name, What: "container"}
-		return newer.Put(tx, "c3", map[string]any{"Schema": 99, "Mounts": []any{map[string]any{"Type": "volume", "Name": "web"}}})
+		return newer.Put(tx, "c3", map[string]any{"Schema": 99, "Mounts": []any{map[string]any{"Type": "volume",
+			"Name": "web"}}})
 	}))
 	err := e.api.VolumeRemove(t.Context(), "web", true)
 	if !errdefs.IsConflict(err) || err.Error() != "remove web: volume is in use - [c1, c2, c3]" {
@@ -111,7 +126,8 @@ func TestInUse(t *testing.T) {
 	}
 	must(t, e.store.Update(t.Context(), func(tx *store.Tx) error { record.Containers.Delete(tx, "c3"); return nil }))
 	must(t, e.api.VolumeRemove(t.Context(), "web", false))
-	if err := e.api.VolumeRemove(t.Context(), "web", false); !errdefs.IsNotFound(err) || err.Error() != "get web: no such volume" {
+	if err := e.api.VolumeRemove(t.Context(), "web", false); !errdefs.IsNotFound(err) ||
+		err.Error() != "get web: no such volume" {
 		t.Errorf("%v", err)
 	}
 	must(t, e.api.VolumeRemove(t.Context(), "web", true))
@@ -184,7 +200,8 @@ func TestList(t *testing.T) {
 		if got := strings.Join(names, " "); got != c.want || len(warnings) > 0 {
 			t.Errorf("%v: %s, not %s; %q", c.filters, got, c.want, warnings)
 		}
-		if err != nil && !errdefs.IsInvalidArgument(err) || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+		if err != nil && !errdefs.IsInvalidArgument(err) || (err == nil) != (c.err == "") || err != nil &&
+			err.Error() != c.err {
 			t.Errorf("%v: %v, not %s", c.filters, err, c.err)
 		}
 	}
@@ -207,7 +224,8 @@ func TestPrune(t *testing.T) {
 	names := map[string]string{}
 	prepare := func() {
 		for name, req := range map[string]volume.CreateRequest{
-			"named": {Name: "named"}, "labeled": {Name: "labeled", Labels: map[string]string{"keep": "1"}}, "used": {Name: "used"},
+			"named": {Name: "named"}, "labeled": {Name: "labeled", Labels: map[string]string{"keep": "1"}},
+			"used":    {Name: "used"},
 			"options": {Name: "options", DriverOpts: map[string]string{"type": "tmpfs", "device": "tmpfs"}},
 			"unnamed": {}, "unnamed and labeled": {Labels: map[string]string{"keep": "1"}},
 		} {
@@ -257,7 +275,8 @@ func TestPrune(t *testing.T) {
 		}
 	}
 	e.api.pruning.Store(true)
-	if _, err := e.api.VolumesPrune(t.Context(), nil); !errdefs.IsConflict(err) || err.Error() != "a prune operation is already running" {
+	if _, err := e.api.VolumesPrune(t.Context(), nil); !errdefs.IsConflict(err) ||
+		err.Error() != "a prune operation is already running" {
 		t.Errorf("%v", err)
 	}
 	e.api.pruning.Store(false)
@@ -288,8 +307,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestAnonymous removes volumes that nobody has named with their container, if the user wants that and no other container
-// has them.
+// TestAnonymous removes volumes that nobody has named with their container, if the user wants that and no other
+// container has them.
 func TestAnonymous(t *testing.T) {
 	e := newEngine(t)
 	unnamed, shared := vol("aa", "/a"), vol("bb", "/b")
@@ -322,7 +341,8 @@ func FuzzRequest(f *testing.F) {
 		options := map[string]string{key1: value1, key2: value2}
 		if err := checkOptions(options); err == nil {
 			options["o"] = o
-			device, _, err := source(t.Context(), options, func(context.Context, string) (string, error) { return "10.0.0.1", nil })
+			address := func(context.Context, string) (string, error) { return "10.0.0.1", nil }
+			device, _, err := source(t.Context(), options, address)
 			if err == nil && device == "" {
 				t.Errorf("%v: no device", options)
 			}
@@ -335,7 +355,8 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		root := "/volumes"
-		if dir := filepath.Join(root, name); filepath.Dir(dir) != root || strings.HasPrefix(name, ".") || filepath.Base(dir) != name {
+		if dir := filepath.Join(root, name); filepath.Dir(dir) != root || strings.HasPrefix(name, ".") ||
+			filepath.Base(dir) != name {
 			t.Errorf("%q is %s", name, dir)
 		}
 		v := Volume{Name: name, Driver: driverLocal, Options: options}
