@@ -28,6 +28,13 @@ func run(generation uint64) resources.Holder { return resources.Run("c1", genera
 func TestMountedOnce(t *testing.T) {
 	e := newEngine(t)
 	e.add("ram", map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,nosuid"})
+	e.add("none", map[string]string{"type": "tmpfs", "device": "none"})
+	none := e.create("c2", vol("none", "/a"))
+	e.acquire(none, resources.Run("c2", 1))
+	if got := e.mounts(); !slices.Equal(got, []string{"none/_data"}) {
+		t.Errorf("mounts: %q", got)
+	}
+	must(t, e.Free(t.Context(), resources.Run("c2", 1)))
 	r := e.create("c1", vol("ram", "/a"), vol("plain", "/b"))
 	lease := resources.Holder{Container: "c1", Lease: "cp"}
 	c := e.acquire(r, run(1))

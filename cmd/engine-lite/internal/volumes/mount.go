@@ -26,6 +26,9 @@ func mountOnce(ctx context.Context, v Volume, at string) error {
 		return nil
 	}
 	device, options, err := source(ctx, v.Options, lookUp)
+	if device == "none" || device == "" {
+		device = v.Options["type"] // moby/sys/mount takes "none" without options for a change of a mount, and does nothing
+	}
 	if err == nil {
 		err = mount.Mount(device, at, v.Options["type"], options)
 	}
