@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,14 +56,9 @@ const beyondRunscToo = "ENGINE_LITE_TEST_BEYOND_RUNSC"
 
 // TestContractOnRunsc runs the client layer's contract suite on runtimed with
 // gVisor, which stands for all runtimes that run containers in a sandbox with a
-// kernel of its own. Only a long run has the races, which take a third of the time, and the cases that depend on the
-// client layer more than on the OCI runtime.
+// kernel of its own. hack/test runs it with --long only.
 func TestContractOnRunsc(t *testing.T) {
 	without := beyondRunsc
-	if !long {
-		without = append(slices.Clip(without), ofTheClient...)
-		without = append(without, libcontainerdtest.Without{Case: "race/", Reason: "runs in long runs"})
-	}
 	if os.Getenv(beyondRunscToo) != "" {
 		without = nil
 	}

@@ -68,10 +68,12 @@ func TestStartErrorTexts(t *testing.T) {
 	t.Run("crun", func(t *testing.T) {
 		test(t, runtimed(t, "crun", withoutUnified...), true, libcontainerd.CreateOptions{})
 	})
-	t.Run("runsc", func(t *testing.T) {
-		test(t, runtimed(t, builtRunsc(t)), false, libcontainerd.CreateOptions{RuntimeArgs: runscArgs},
-			"source of a mount", "root") // runsc's delete would leave the control group
-	})
+	if long {
+		t.Run("runsc", func(t *testing.T) {
+			test(t, runtimed(t, builtRunsc(t)), false, libcontainerd.CreateOptions{RuntimeArgs: runscArgs},
+				"source of a mount", "root") // runsc's delete would leave the control group
+		})
+	}
 	onEach(t, newest(containerds(t)), func(t *testing.T, release containerdRelease) {
 		namespace := fmt.Sprintf("words-%s-%d", release.version, os.Getpid())
 		t.Cleanup(func() { noRuncState(t, namespace) })

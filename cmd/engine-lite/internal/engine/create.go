@@ -99,7 +99,7 @@ func (e *Engine) ContainerCreate(
 	if err := e.create(ctx, r, name, img); err != nil {
 		return none, err
 	}
-	warnings = slices.Concat(request.ImageWarnings(img.Config.Config), discarded, warnings, withheld)
+	warnings = slices.Concat(discarded, warnings, withheld)
 	return container.CreateResponse{ID: r.ID, Warnings: warnings}, nil
 }
 

@@ -164,12 +164,3 @@ func mergePorts(ports network.PortSet, from map[string]struct{}) network.PortSet
 	}
 	return ports
 }
-
-// ImageWarnings tell what the image asks for and does not get yet.
-func ImageWarnings(img dockerspec.DockerOCIImageConfig) []string {
-	var w []string
-	if len(img.Volumes) > 0 {
-		w = append(w, "The image declares volumes. engine-lite has no volumes yet: their paths are part of the container's own filesystem.")
-	}
-	return w
-}
