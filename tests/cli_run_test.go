@@ -91,7 +91,7 @@ func TestRunExitCodes(t *testing.T) {
 			{126, "permission denied", []string{"busybox", "/etc/not-executable"}},
 			{126, "", []string{"busybox", "/etc"}},
 			{125, "No such image", []string{"--pull", "never", "does-not-exist"}},
-			{125, "engine-lite does not have", []string{"-v", "/tmp:/tmp", "busybox", "true"}},
+			{125, "engine-lite does not have", []string{"-p", "8080:80", "busybox", "true"}},
 		} {
 			d.fails(t, c.code, c.why, alone(c.args...)...)
 		}
