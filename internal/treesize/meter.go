@@ -9,7 +9,8 @@ import (
 // many they are, two walks serve them all. A result is never older than the call.
 type Meter struct {
 	slots chan struct{}
-	walk  func(ctx context.Context, dir string) (int64, error)
+	count Count
+	walk  func(ctx context.Context, dir string, count Count) (int64, error)
 
 	mu    sync.Mutex
 	calls uint64           // calls and walks so far: their order
@@ -25,11 +26,11 @@ type tree struct {
 }
 
 // NewMeter returns a meter that walks so many trees at once.
-func NewMeter(atOnce int) *Meter {
-	return &Meter{slots: make(chan struct{}, atOnce), walk: walk, trees: map[string]*tree{}}
+func NewMeter(atOnce int, count Count) *Meter {
+	return &Meter{count: count, slots: make(chan struct{}, atOnce), walk: walk, trees: map[string]*tree{}}
 }
 
-// Size returns how many bytes dir and all that is below take on the disk, without what is mounted there. A file with
+// Size returns how many bytes dir and all that is below have, without what is mounted there. A file with
 // several names counts once. What comes or goes meanwhile may count or not. Errors: NotFound where dir is missing, and
 // the cause of the end of ctx.
 func (m *Meter) Size(ctx context.Context, dir string) (int64, error) {
@@ -47,7 +48,7 @@ func (m *Meter) Size(ctx context.Context, dir string) (int64, error) {
 	}
 	defer func() { <-m.slots }()
 	begun := m.next()
-	size, err := m.walk(ctx, dir)
+	size, err := m.walk(ctx, dir, m.count)
 	if err != nil {
 		return 0, err
 	}

@@ -1,4 +1,4 @@
-// Package treesize measures how many bytes a tree of files takes on the disk.
+// Package treesize measures how many bytes a tree of files has.
 //
 // The tree may belong to a running container: its files come and go during the walk, and directories turn into symlinks.
 // containerd's continuity fails on the first file that is gone, and follows such a symlink to files outside.
@@ -28,15 +28,26 @@ type walker struct {
 	root    int // descriptor
 	pending []string
 	linked  map[inode]struct{} // files with several names, which count once
+	count   Count
 	size    int64
 }
 
+// Count is what of a file counts.
+type Count int
+
+const (
+	// Blocks are what a file takes on the disk.
+	Blocks Count = iota
+	// Lengths are how long a file is, holes too. Directories have none.
+	Lengths
+)
+
 type inode struct{ dev, ino uint64 }
 
-// walk returns how many bytes dir and all that is below take on the disk, without what is mounted there. Whatever goes
+// walk returns how many bytes dir and all that is below have, without what is mounted there. Whatever goes
 // away meanwhile does not count, neither does what lies deeper than a path can be long. Errors: NotFound where dir is
 // missing, and the cause of the end of ctx.
-func walk(ctx context.Context, dir string) (int64, error) {
+func walk(ctx context.Context, dir string, count Count) (int64, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, classed.Errorf(errdefs.ErrNotFound, "no directory %s", dir)
@@ -45,12 +56,12 @@ func walk(ctx context.Context, dir string) (int64, error) {
 		return 0, fmt.Errorf("cannot measure %s: %w", dir, err)
 	}
 	defer unix.Close(root)
-	w := &walker{root: root, pending: []string{"."}, linked: map[inode]struct{}{}}
+	w := &walker{root: root, pending: []string{"."}, linked: map[inode]struct{}{}, count: count}
 	var st unix.Stat_t
 	if err := unix.Fstat(root, &st); err != nil {
 		return 0, fmt.Errorf("cannot measure %s: %w", dir, err)
 	}
-	w.count(&st)
+	w.add(&st)
 	for len(w.pending) > 0 {
 		last := len(w.pending) - 1
 		path := w.pending[last]
@@ -104,14 +115,14 @@ func (w *walker) entry(dir int, path, name string) error {
 	if err != nil {
 		return err
 	}
-	w.count(&st)
+	w.add(&st)
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		w.pending = append(w.pending, path+"/"+name)
 	}
 	return nil
 }
 
-func (w *walker) count(st *unix.Stat_t) {
+func (w *walker) add(st *unix.Stat_t) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		key := inode{st.Dev, st.Ino}
 		if _, known := w.linked[key]; known {
@@ -119,7 +130,12 @@ func (w *walker) count(st *unix.Stat_t) {
 		}
 		w.linked[key] = struct{}{}
 	}
-	w.size += st.Blocks * blockSize
+	switch {
+	case w.count == Blocks:
+		w.size += st.Blocks * blockSize
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		w.size += st.Size
+	}
 }
 
 // uncounted reports whether an entry is gone, is no directory any more, is a mount, or has too long a path.

@@ -54,17 +54,23 @@ func TestSize(t *testing.T) {
 	for i := range batch + 10 {
 		write(t, at("a/b/"+strings.Repeat("x", 1+i%200)+string(rune('a'+i/200))), 0)
 	}
-	got, err := NewMeter(1).Size(t.Context(), dir)
+	got, err := NewMeter(1, Blocks).Size(t.Context(), dir)
 	must(t, err)
 	want := blocks(t, dir, at("a"), at("a/b"), at("a/b/c"), at("a/file"), at("a/b/c/deep"), at("a/link"), at("fifo"), at("sparse"))
 	if got != want {
 		t.Errorf("%d bytes, not %d", got, want)
 	}
+	// A symlink is as long as its target's name.
+	got, err = NewMeter(1, Lengths).Size(t.Context(), dir)
+	must(t, err)
+	if want := int64(10_000 + 5000 + 1<<30 + len(outside)); got != want {
+		t.Errorf("%d bytes in length, not %d", got, want)
+	}
 }
 
 func TestSizeOfNothing(t *testing.T) {
 	dir := t.TempDir()
-	m := NewMeter(1)
+	m := NewMeter(1, Blocks)
 	if _, err := m.Size(t.Context(), filepath.Join(dir, "none")); !errdefs.IsNotFound(err) {
 		t.Error(err)
 	}
@@ -97,7 +103,7 @@ func TestPathsTooLong(t *testing.T) {
 		fd = below
 	}
 	must(t, unix.Close(fd))
-	if _, err := NewMeter(1).Size(t.Context(), dir); err != nil {
+	if _, err := NewMeter(1, Blocks).Size(t.Context(), dir); err != nil {
 		t.Error(err)
 	}
 }
@@ -120,7 +126,7 @@ func TestChangingTree(t *testing.T) {
 			_ = os.Remove(path)
 		}
 	})
-	m := NewMeter(1)
+	m := NewMeter(1, Blocks)
 	for range 2000 {
 		size, err := m.Size(t.Context(), dir)
 		if err != nil || size >= 1<<20 {
@@ -135,9 +141,9 @@ func TestChangingTree(t *testing.T) {
 // TestWalksAreShared has many calls for a tree during one walk: a second walk serves all of them.
 func TestWalksAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMeter(3)
+		m := NewMeter(3, Blocks)
 		goOn := make(chan int64)
-		m.walk = func(context.Context, string) (int64, error) { return <-goOn, nil }
+		m.walk = func(context.Context, string, Count) (int64, error) { return <-goOn, nil }
 		var calls sync.WaitGroup
 		ask := func(want int64) {
 			calls.Go(func() {
@@ -163,8 +169,8 @@ func TestWalksAreShared(t *testing.T) {
 // TestFailedWalk has a caller whose context ends in its walk: who waits walks anew.
 func TestFailedWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMeter(1)
-		m.walk = func(ctx context.Context, _ string) (int64, error) {
+		m := NewMeter(1, Blocks)
+		m.walk = func(ctx context.Context, _ string, _ Count) (int64, error) {
 			if ctx.Value(t) != nil {
 				<-ctx.Done()
 				return 0, ctx.Err()
@@ -192,10 +198,10 @@ func TestFailedWalk(t *testing.T) {
 
 func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMeter(2)
+		m := NewMeter(2, Blocks)
 		var now, most atomic.Int32
 		goOn := make(chan struct{})
-		m.walk = func(context.Context, string) (int64, error) {
+		m.walk = func(context.Context, string, Count) (int64, error) {
 			most.Store(max(most.Load(), now.Add(1)))
 			<-goOn
 			now.Add(-1)

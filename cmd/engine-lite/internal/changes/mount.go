@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/ownthread"
 )
 
 const overlayType = "overlay"
@@ -66,29 +67,14 @@ func openStack(layers, options []string) (*os.File, error) {
 	}
 	data := strings.Join(append(options, "lowerdir="+strings.Join(names, ":")), ",")
 	var file *os.File
-	var err error
-	onOwnThread(func() { file, err = mountAndOpen(cmp.Or(dir, "/"), data) })
+	err := ownthread.Run(func() (err error) {
+		file, err = mountAndOpen(cmp.Or(dir, "/"), data)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("mount %d layers read-only: %w", len(layers), err)
 	}
 	return file, nil
-}
-
-// onOwnThread calls fn on a thread that ends when fn returns, and waits for it. Go ends a thread with the goroutine that
-// is locked to it, except for the main thread.
-func onOwnThread(fn func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			onOwnThread(fn)
-			return
-		}
-		fn()
-	}()
-	<-done
 }
 
 // mountAndOpen leaves the thread in a mount namespace of its own.

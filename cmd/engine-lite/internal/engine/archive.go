@@ -117,17 +117,15 @@ func (e *Engine) copyFiles(ctx context.Context, ref, path string, fn func(c *fil
 	if err != nil {
 		return err
 	}
+	if err := o.Record().CheckReadable(); err != nil { // nobody knows its mounts
+		return err
+	}
 	lease := resources.Holder{Container: o.ID, Lease: fmt.Sprintf("copy-%d", e.copies.Add(1))}
 	taken, err := e.resources.Acquire(ctx, o.Record(), lease)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := e.giveBack(ctx, lease); err != nil {
-			log.WithError(err).WithField("container", o.ID).Error(
-				"cannot give back all that a copy had taken; the next engine tries again")
-		}
-	}()
+	defer e.giveBack(ctx, lease)
 	c, err := e.beginCopy(ctx, o, taken)
 	if err != nil {
 		return err
@@ -171,9 +169,6 @@ func (e *Engine) openFiles(
 	ctx context.Context, o *task, taken resources.Contribution, mountedOnly bool,
 ) (*files.Root, error) {
 	r := o.Record()
-	if err := r.CheckReadable(); err != nil {
-		return nil, err
-	}
 	rootfs, err := e.images.Mounts(ctx, o.ID)
 	if err != nil {
 		return nil, fmt.Errorf("root filesystem: %w", err)

@@ -200,6 +200,11 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.resources.Sweep(ctx, e.holds); err != nil {
 		logrus.WithError(err).Error("cannot give back all that the runs of an earlier engine had taken; the next engine tries again")
 	}
+	e.background.Go(func() {
+		if err := e.volumes.Clean(e.background.Context()); err != nil {
+			logrus.WithError(err).Error("cannot delete all that removed volumes have left; the next engine tries again")
+		}
+	})
 	e.running = true
 	e.background.Go(func() { e.runErr <- e.client.Run(e.background.Context()) })
 	select {

@@ -84,7 +84,7 @@ func (p initProcess) Drained(ctx context.Context) error {
 			return err
 		}
 	}
-	p.engine.free(ctx, p.task)
+	p.engine.free(ctx, p.engine.runOf(p.task))
 	p.engine.announceExit(ctx, p.task)
 	return nil
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	log "github.com/sirupsen/logrus"
@@ -31,14 +30,13 @@ func (e *Engine) holds(h resources.Holder) bool {
 
 // free gives back what others can take, before anyone learns of the run's exit. What cannot be given back within the
 // bound is tried again behind it, until the engine ends; the next engine sweeps.
-func (e *Engine) free(ctx context.Context, o *task) {
-	h := e.runOf(o)
+func (e *Engine) free(ctx context.Context, h resources.Holder) {
 	err := e.resources.Free(ctx, h)
 	if err == nil {
 		return
 	}
-	log.WithError(err).WithField("container", o.ID).Error(
-		"cannot give back all that the container's run had taken; trying again until that is done")
+	log.WithError(err).WithField("holder", h).Error(
+		"cannot give back all that a container had taken; trying again until that is done")
 	e.background.Go(func() {
 		for delay := retry.New(firstFreeDelay, longestFreeDelay); delay.Wait(e.background.Context()) == nil; {
 			if e.resources.Free(e.background.Context(), h) == nil {
@@ -54,8 +52,12 @@ const (
 	longestFreeDelay = 30 * time.Second
 )
 
-// giveBack gives back what a start that failed had taken.
-func (e *Engine) giveBack(ctx context.Context, h resources.Holder) error {
+// giveBack gives back what a start that failed, or a copy, had taken.
+func (e *Engine) giveBack(ctx context.Context, h resources.Holder) {
 	ctx = context.WithoutCancel(ctx)
-	return errors.Join(e.resources.Free(ctx, h), e.resources.Dispose(ctx, h))
+	e.free(ctx, h)
+	if err := e.resources.Dispose(ctx, h); err != nil {
+		log.WithError(err).WithField("holder", h).Error(
+			"cannot remove all that a container had taken; the next engine does that")
+	}
 }

@@ -1,17 +1,22 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources/resourcestest"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/libcontainerd"
 )
 
@@ -125,6 +130,93 @@ func TestFailedStartFrees(t *testing.T) {
 	holders(t, n, id+".4")
 	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 	holders(t, n)
+	r.empty()
+}
+
+// TestFailedStartFreesLater has the provider fail once when a failed start gives back: another container gets the port all
+// the same.
+func TestFailedStartFreesLater(t *testing.T) {
+	r := newRig(t)
+	n := &stuckOnce{Network: resourcestest.Network{Kernel: resourcestest.NewKernel()}}
+	r.close()
+	r.further = []resources.Provider{n}
+	r.open()
+	first, second := r.create("", "sleep 1000", withPorts("80")), r.create("", "sleep 1000", withPorts("80"))
+	r.daemon.Fail("Start", 1, libFault(errdefs.ErrInternal))
+	if err := r.e.ContainerStart(t.Context(), first); err == nil || strings.Contains(err.Error(), "stuck") {
+		t.Errorf("the start fails with its own reason: %v", err)
+	}
+	eventually(t, func() bool { return len(n.Kernel.Holders()) == 0 })
+	must(t, r.e.ContainerStart(t.Context(), second))
+	for _, id := range []string{first, second} {
+		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	}
+	r.empty()
+}
+
+// stuckOnce is a network whose first Free fails.
+type stuckOnce struct {
+	resourcestest.Network
+	tried atomic.Bool
+}
+
+func (s *stuckOnce) Free(ctx context.Context, h resources.Holder) error {
+	if s.tried.CompareAndSwap(false, true) {
+		return errors.New("stuck")
+	}
+	return s.Network.Free(ctx, h)
+}
+
+// volumes lists the names of the volumes.
+func (r *rig) volumes() (names []string) {
+	r.t.Helper()
+	list, _, err := r.e.VolumeList(r.t.Context(), nil)
+	must(r.t, err)
+	for _, v := range list {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+func withVolumes(req *container.CreateRequest) {
+	req.Volumes, req.HostConfig.Binds = map[string]struct{}{"/anonymous": {}}, []string{"named:/named"}
+}
+
+// TestAnonymousVolumesGo has engines die in a creation, and in removals with and without the container's anonymous
+// volumes: the next engine does the rest, and no more.
+func TestAnonymousVolumesGo(t *testing.T) {
+	r := newRig(t)
+	var ids []string
+	for range 3 {
+		ids = append(ids, r.create("", "exit 0", withVolumes))
+	}
+	if got := r.volumes(); len(got) != 4 {
+		t.Fatalf("volumes: %q", got)
+	}
+	removing := func(id string, volumes bool, version uint64) func(tx *store.Tx) error {
+		return edit(id, func(rec *record.Record) {
+			rec.Status, rec.RemoveVolumes, rec.Version = record.StatusRemoving, volumes, version
+		})
+	}
+	r.reopen(removing(ids[0], true, 0), removing(ids[1], true, 5), removing(ids[2], false, 5)) // the first one was being created
+	eventually(t, func() bool { return len(r.e.all()) == 0 })
+	kept := r.volumes()
+	if len(kept) != 2 || !slices.Contains(kept, "named") {
+		t.Errorf("volumes: %q", kept)
+	}
+	r.reopen()
+	if got := r.volumes(); !slices.Equal(got, kept) {
+		t.Errorf("volumes: %q, not %q", got, kept)
+	}
+	id := r.run("", "exit 0", withVolumes, autoRemove)
+	eventually(t, func() bool { _, err := r.e.find(id); return err != nil })
+	must(t, r.e.ContainerRemove(t.Context(), r.create("", "exit 0", withVolumes), RemoveOptions{Volumes: true}))
+	if got := r.volumes(); !slices.Equal(got, kept) {
+		t.Errorf("after --rm and rm -v: %q, not %q", got, kept)
+	}
+	for _, name := range kept {
+		must(t, r.e.VolumeRemove(t.Context(), name, false))
+	}
 	r.empty()
 }
 

@@ -96,7 +96,8 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	if err == nil || errors.Is(err, libcontainerd.ErrNotTaken) { // then the container runs
 		return err
 	}
-	return errors.Join(err, e.giveBack(ctx, holder))
+	e.giveBack(ctx, holder)
+	return err
 }
 
 // runWith makes the container's task, with what the container has taken.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/ownthread"
 )
 
 // hostTree lists all of the host's directory beside the container, with what could change.
@@ -194,7 +196,7 @@ func swap(dir, host string, stop <-chan struct{}) {
 func TestHostileDepth(t *testing.T) {
 	b := newBox(t)
 	r := b.open()
-	must(t, onThread(func() error {
+	must(t, ownthread.Run(func() error {
 		if err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chdir(b.path("lower/tmp"))); err != nil {
 			return err
 		}

@@ -13,11 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/ownthread"
 )
 
 // Config says what a Root shows.
@@ -51,7 +52,7 @@ type Root struct {
 // Open makes a Root, which the caller closes.
 func Open(c Config) (*Root, error) {
 	r := &Root{config: c}
-	if err := onThread(r.build); err != nil {
+	if err := ownthread.Run(r.build); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -68,29 +69,10 @@ func (r *Root) Close() error {
 	return errors.Join(errs...)
 }
 
-// onThread runs fn on a thread that fn may change as it likes: no other goroutine runs on the thread afterwards. The
-// runtime ends the thread, since its goroutine ends without unlocking it.
-func onThread(fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() != unix.Getpid() {
-			done <- fn()
-			return
-		}
-		// The first thread of a process never ends, and /proc/self shows its root and its mounts. So it is held while
-		// another thread does the work.
-		defer runtime.UnlockOSThread()
-		done <- onThread(fn)
-	}()
-	return <-done
-}
-
 // inside runs fn on a thread that has the container's root as its root and working directory. Modes are not masked
 // there. fn must not start a goroutine that looks at files.
 func (r *Root) inside(fn func() error) error {
-	return onThread(func() error {
+	return ownthread.Run(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("cannot enter the container's files: %w", os.NewSyscallError("unshare", err))
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
@@ -69,14 +68,7 @@ func (s *Store) Commit(ctx context.Context, containerID string, o CommitOptions)
 	if err != nil {
 		return "", err
 	}
-	img, err := s.derive(ctx, target, platforms.All)
-	if err != nil {
-		return "", err
-	}
-	if err := s.unpack(ctx, img); err != nil {
-		return "", err
-	}
-	return img.ID, s.publish(ctx, img, named...)
+	return s.finish(ctx, target, named)
 }
 
 // committedLayer is the layer of a container's changes.

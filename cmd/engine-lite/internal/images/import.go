@@ -50,6 +50,11 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (diges
 	if err != nil {
 		return "", err
 	}
+	return s.finish(ctx, target, named)
+}
+
+// finish unpacks an image that was written, and gives it its names. It returns the image's id.
+func (s *Store) finish(ctx context.Context, target ocispec.Descriptor, named []reference.Named) (digest.Digest, error) {
 	img, err := s.derive(ctx, target, platforms.All)
 	if err != nil {
 		return "", err

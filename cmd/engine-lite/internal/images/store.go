@@ -108,7 +108,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 		platform:  platforms.Default(),
 		edits:     newAdmission(),
 		root:      root,
-		meter:     treesize.NewMeter(walksAtOnce),
+		meter:     treesize.NewMeter(walksAtOnce, treesize.Blocks),
 	}
 	if s.namespace == "" {
 		s.namespace = DefaultNamespace

@@ -1,19 +1,13 @@
 package volumes
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -174,7 +168,7 @@ func (s *Volumes) VolumesPrune(ctx context.Context, f filters.Filters) (volume.P
 		if _, unnamed := v.Labels[anonymousLabel]; anonymousOnly && !unnamed || users[v.Name] > 0 || !prunable(v, f) {
 			continue
 		}
-		size, err := sizeOf(ctx, s.local.data(v.Name))
+		size, err := s.local.size(ctx, v.Name)
 		if err == nil {
 			err = s.local.remove(ctx, v.Name)
 		}
@@ -226,7 +220,7 @@ func (s *Volumes) VolumeUsage(ctx context.Context) ([]volume.Volume, error) {
 		if len(v.Options) > 0 {
 			continue
 		}
-		size, err := sizeOf(ctx, s.local.data(v.Name))
+		size, err := s.local.size(ctx, v.Name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -240,35 +234,12 @@ func (s *Volumes) VolumeUsage(ctx context.Context) ([]volume.Volume, error) {
 	return list, err
 }
 
-// sizeOf returns the bytes that the files below a directory have, holes too, each file once. What goes meanwhile counts
-// as nothing, and so does a directory that was not made yet.
-func sizeOf(ctx context.Context, dir string) (size int64, err error) {
-	seen := map[inode]bool{}
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err = cmp.Or(err, ctx.Err()); err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return fmt.Errorf("size of %s: %w", info.Name(), os.ErrInvalid)
-		}
-		if id := (inode{st.Dev, st.Ino}); st.Nlink == 1 || !seen[id] {
-			if st.Nlink > 1 {
-				seen[id] = true
-			}
-			size += info.Size()
-		}
-		return nil
-	})
-	return size, err
+// size returns the bytes of a volume's files, holes too, each file once. A directory that was not made yet has none. The
+// files of a volume that containers use come and go meanwhile: see treesize.
+func (l *Local) size(ctx context.Context, name string) (int64, error) {
+	n, err := l.sizes.Size(ctx, l.data(name))
+	if errdefs.IsNotFound(err) {
+		return 0, nil
+	}
+	return n, err
 }

@@ -66,7 +66,7 @@ func TestKilledInCreate(t *testing.T) {
 			t.Errorf("%s: not reached", step)
 		}
 		e.sweep()
-		if size, err := sizeOf(t.Context(), e.data("web")); err != nil || size != 0 {
+		if size, err := e.size(t.Context(), "web"); err != nil || size != 0 {
 			t.Errorf("%d %v", size, err)
 		}
 		r := e.create("c1", vol("web", "/x"))

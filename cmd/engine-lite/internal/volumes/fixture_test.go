@@ -238,6 +238,7 @@ func (e *engine) killedAt(step string, nth int, fn func(l *Local)) bool {
 func (e *engine) sweep(holders ...resources.Holder) {
 	e.Helper()
 	must(e.T, e.Sweep(context.WithoutCancel(e.Context()), func(h resources.Holder) bool { return slices.Contains(holders, h) }))
+	must(e.T, e.Clean(context.WithoutCancel(e.Context())))
 }
 
 // sourceOf is the path of the volume of a container's first mount.

@@ -54,18 +54,31 @@ func (l *Local) remove(ctx context.Context, name string) error {
 
 // settleOrLog settles a volume that was removed. The caller holds the lock of the name.
 func (l *Local) settleOrLog(ctx context.Context, name string) {
-	if err := l.settle(context.WithoutCancel(ctx), name); err != nil {
+	if err := l.settleAndDelete(context.WithoutCancel(ctx), name); err != nil {
 		log.WithError(err).WithField("volume", name).Warn(
 			"the volume was removed, and its directory was not; the next use of the name or the next start of " +
 				"the engine does that")
 	}
 }
 
-// settle moves what removed volumes of a name have left out of the way, and deletes it. The caller holds the lock of
-// the name. While there is a removal, no volume of that name has been used since: whoever uses one settles first. So
+// settleAndDelete also deletes what settle has put aside.
+func (l *Local) settleAndDelete(ctx context.Context, name string) error {
+	tokens, err := l.settle(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, token := range tokens {
+		if err := discard(l.removed(token)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle puts aside what removed volumes of a name have left, and returns the tokens of the removals. The caller holds the
+// lock of the name. While there is a removal, no volume of that name has been used since: whoever uses one settles first. So
 // the directory with the name is that of the removed one.
-func (l *Local) settle(ctx context.Context, name string) error {
-	var tokens []string
+func (l *Local) settle(ctx context.Context, name string) (tokens []string, err error) {
 	if err := l.store.View(func(s *journal.Snapshot) error {
 		return Removals.ForEach(s, func(token string, r Removed) error {
 			if r.Name == name {
@@ -74,20 +87,20 @@ func (l *Local) settle(ctx context.Context, name string) error {
 			return nil
 		})
 	}); err != nil || len(tokens) == 0 {
-		return err
+		return nil, err
 	}
 	if err := detachBelow(l.dir(name)); err != nil {
-		return err
+		return nil, err
 	}
 	for _, token := range tokens {
 		if err := os.Rename(l.dir(name), l.removed(token)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("directory of a removed volume: %w", err)
+			return nil, fmt.Errorf("directory of a removed volume: %w", err)
 		}
 		l.did("remove: renamed")
 	}
 	// After a power cut, the removal must not be gone while the directory is back.
 	if err := errors.Join(syncDir(filepath.Join(l.root, removedDir)), syncDir(l.root)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := l.store.Update(ctx, func(tx *store.Tx) error {
 		for _, token := range tokens {
@@ -95,15 +108,10 @@ func (l *Local) settle(ctx context.Context, name string) error {
 		}
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	l.did("remove: settled")
-	for _, token := range tokens {
-		if err := discard(l.removed(token)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return tokens, nil
 }
 
 func (l *Local) removed(token string) string { return filepath.Join(l.root, removedDir, token) }
@@ -129,7 +137,7 @@ func syncDir(path string) error {
 
 // prepare makes the directory of a volume where it is missing. The caller holds the lock of the name.
 func (l *Local) prepare(ctx context.Context, name string) error {
-	if err := l.settle(ctx, name); err != nil {
+	if err := l.settleAndDelete(ctx, name); err != nil {
 		return err
 	}
 	if err := makeDir(l.dir(name), 0o701); err != nil {
@@ -177,7 +185,7 @@ func (l *Local) Forgotten(ctx context.Context, r *record.Record) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		errs = append(errs, l.settle(ctx, name))
+		errs = append(errs, l.settleAndDelete(ctx, name))
 		unlock()
 	}
 	return errors.Join(errs...)

@@ -13,10 +13,11 @@ import (
 	"github.com/engine-lite/engine-lite/journal"
 )
 
-// Sweep removes what an earlier engine left: mounts of holders that are not alive, directories of removed volumes,
-// and copies that were not finished. A volume that options mount has such a copy until it is used next.
+// Sweep ends what an earlier engine left: mounts of holders that are not alive, removals, and copies that were not
+// finished. A volume that options mount has such a copy until it is used next. What is to be deleted is put aside: Clean
+// deletes it.
 func (l *Local) Sweep(ctx context.Context, alive func(resources.Holder) bool) error {
-	return errors.Join(l.sweepMounts(alive), l.sweepHeld(ctx, alive), l.sweepRecords(ctx), l.sweepRemoved(), l.sweepFilling())
+	return errors.Join(l.sweepMounts(alive), l.sweepHeld(ctx, alive), l.sweepRecords(ctx), l.sweepFilling())
 }
 
 // sweepMounts unmounts parts of volumes.
@@ -87,7 +88,7 @@ func (l *Local) sweepName(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	if err := l.settle(ctx, name); err != nil {
+	if _, err := l.settle(ctx, name); err != nil {
 		return err
 	}
 	v, found, err := l.find(name)
@@ -115,16 +116,20 @@ func (l *Local) find(name string) (v Volume, found bool, err error) {
 	return v, found, err
 }
 
-// sweepRemoved deletes directories whose removal is settled.
-func (l *Local) sweepRemoved() error {
+// Clean deletes what was put aside, which takes as long as there are files, and so goes on while the engine serves. It
+// ends between two directories when ctx does.
+func (l *Local) Clean(ctx context.Context) error {
 	var errs []error
 	for _, token := range l.entries(removedDir) {
+		if ctx.Err() != nil {
+			break
+		}
 		errs = append(errs, discard(l.removed(token)))
 	}
 	return errors.Join(errs...)
 }
 
-// sweepFilling deletes content that no record waits for.
+// sweepFilling puts content aside that no record waits for.
 func (l *Local) sweepFilling() error {
 	wanted := map[string]bool{}
 	unread := false
@@ -142,7 +147,7 @@ func (l *Local) sweepFilling() error {
 	var errs []error
 	for _, token := range l.entries(fillingDir) {
 		if !wanted[token] {
-			errs = append(errs, discard(filepath.Join(l.root, fillingDir, token)))
+			errs = append(errs, os.Rename(filepath.Join(l.root, fillingDir, token), l.removed(token)))
 		}
 	}
 	return errors.Join(errs...)

@@ -35,12 +35,14 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
+	"github.com/engine-lite/engine-lite/internal/treesize"
 )
 
 // Local is the volumes of one engine. Its methods may be called from any goroutine.
 type Local struct {
 	store *store.Store
 	root  string
+	sizes *treesize.Meter
 	// step is called after each step that a crash can follow; nil but in tests.
 	step func(name string)
 
@@ -52,10 +54,15 @@ type Local struct {
 
 var _ resources.Provider = (*Local)(nil)
 
+// walksAtOnce bounds how many volumes are measured at the same time.
+const walksAtOnce = 2
+
 // Open returns the volumes below a directory, which it makes where that is missing. The caller closes the store, and
 // calls Sweep before it serves requests.
 func Open(s *store.Store, root string) (*Local, error) {
-	l := &Local{store: s, root: root, names: map[string]*nameLock{}, held: map[resources.Holder]map[string]bool{}}
+	l := &Local{
+		store: s, root: root, sizes: treesize.NewMeter(walksAtOnce, treesize.Lengths), names: map[string]*nameLock{}, held: map[resources.Holder]map[string]bool{},
+	}
 	if err := makeDir(root, 0o701); err != nil { // as dockerd: containers' users reach volumes, and cannot list them
 		return nil, err
 	}
