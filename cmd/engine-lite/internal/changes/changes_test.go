@@ -359,6 +359,32 @@ func unlinked(line string) string {
 	return line
 }
 
+// TestMountedTree reads a running container's files by the mount that is there: a second one with the same upper directory
+// would be undefined. The files of a stopped container are mounted read-only.
+func TestMountedTree(t *testing.T) {
+	r := newRig(t, func(dir string, layer int) { must(t, os.Mkdir(fmt.Sprintf("%s/%d", dir, layer), 0o755)) }, "index=off")
+	device := func() uint64 {
+		root, err := openTree(r.Container)
+		must(t, err)
+		defer root.Close()
+		var st unix.Stat_t
+		must(t, unix.Fstat(int(root.Fd()), &st))
+		if names, err := root.Readdirnames(-1); err != nil || len(names) < 2 {
+			t.Errorf("%q, %v", names, err)
+		}
+		return st.Dev
+	}
+	var mounted unix.Stat_t
+	must(t, unix.Stat(r.root, &mounted))
+	if device() != mounted.Dev {
+		t.Error("the overlay was mounted a second time")
+	}
+	must(t, unix.Unmount(r.root, 0))
+	if device() == 0 {
+		t.Error("nothing is mounted")
+	}
+}
+
 // TestHostileContainer reads trees while directories are swapped for links to the host's, and files for FIFOs. Nothing of
 // the host gets into an archive, and no archive hangs.
 func TestHostileContainer(t *testing.T) {

@@ -1,16 +1,15 @@
 package changes
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/overlays"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/ownthread"
 )
 
@@ -27,6 +26,14 @@ func openTree(mounts []mount.Mount) (*os.File, error) {
 		return nil, fmt.Errorf("a root filesystem of type %s", mounts[0].Type)
 	case len(layers) == 1: // overlayfs refuses a single layer
 		return openPath(layers[0])
+	}
+	tree, err := overlays.Mounted(mounts[0]) // for a run of the container
+	if err != nil {
+		return nil, fmt.Errorf("find the container's root filesystem: %w", err)
+	}
+	if tree >= 0 {
+		defer unix.Close(tree)
+		return openPath(fmt.Sprintf("/proc/self/fd/%d", tree))
 	}
 	return openStack(layers, options)
 }
@@ -60,15 +67,11 @@ func layersOf(m mount.Mount) (layers, options []string) {
 // made in a mount namespace that is gone when openStack returns, and ends with the open file. The name of each layer is
 // relative, since the kernel takes one page of options.
 func openStack(layers, options []string) (*os.File, error) {
-	dir := commonDirectory(layers)
-	names := make([]string, len(layers))
-	for i, l := range layers {
-		names[i] = strings.TrimPrefix(l, dir+"/")
-	}
+	dir, names := overlays.Shorten(layers)
 	data := strings.Join(append(options, "lowerdir="+strings.Join(names, ":")), ",")
 	var file *os.File
 	err := ownthread.Run(func() (err error) {
-		file, err = mountAndOpen(cmp.Or(dir, "/"), data)
+		file, err = mountAndOpen(dir, data)
 		return err
 	})
 	if err != nil {
@@ -101,15 +104,4 @@ func mountAndOpen(dir, data string) (*os.File, error) {
 		return nil, errors.Join(err, file.Close(), errors.New("the mount is not there"))
 	}
 	return file, nil
-}
-
-// commonDirectory is the deepest directory that has all paths below it.
-func commonDirectory(paths []string) string {
-	dir := filepath.Dir(paths[0])
-	for _, p := range paths[1:] {
-		for dir != "/" && !strings.HasPrefix(p, dir+"/") {
-			dir = filepath.Dir(dir)
-		}
-	}
-	return strings.TrimSuffix(dir, "/")
 }

@@ -1,20 +1,20 @@
 // Package changes reads what a container has changed in the files of its image: the list of the changes, a layer of an
 // image that has them, and the archive of all files.
 //
-// It reads directories and takes no part in a container's own mount:
+// It changes nothing in a container's own mount:
 //
 //	             overlayfs                              native
 //	list, layer  the upper directory, and beside it     the container's directory and that of the
 //	             the image's layers, mounted read-only  image, compared file by file
-//	archive      upper directory and layers, mounted    the container's directory
+//	archive      the mount of a run, else upper         the container's directory
+//	             directory and layers, mounted
 //	             read-only as one stack
 //
-// The upper directory of a running container is in use by the container's mount. A second mount that writes to it is
-// undefined (Linux, Documentation/filesystems/overlayfs.rst, "Sharing and copying layers"). Reading the directory itself
-// is not: overlayfs keeps each change there and nowhere else, and its files share their page cache with those of the
-// mount. For the archive the directory is the uppermost of the read-only layers, where it means the same: whiteouts,
-// opaque directories, redirects. containerd's diff services mount it in that way too. What changes during the walk may be
-// in the archive or not, as with any tar of a living tree; the kernel promises neither more nor a crash.
+// The upper directory of a running container is in use by the container's mount. A second mount that has it, as a layer
+// too, is undefined (Linux, Documentation/filesystems/overlayfs.rst, "Sharing and copying layers"). So an archive is read
+// by the mount that is there (package overlays). Reading the directory itself is no mount: overlayfs keeps each change
+// there and nowhere else, and its files share their page cache with those of the mount. What changes during the walk may
+// be in the archive or not, as with any tar of a living tree.
 //
 // Each name is looked up by itself, in an open directory, and no link is followed: a container that swaps directories
 // for links meanwhile leads the walk to nothing outside. No mount has a place in the host's tree, so a killed engine

@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/continuity/fs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/overlays"
 )
 
 // bind is a bind mount that is not mounted anywhere yet.
@@ -47,7 +49,7 @@ func cloneBind(m specs.Mount) (bind, error) {
 	if slices.Contains(m.Options, "rbind") {
 		recursive = unix.AT_RECURSIVE
 	}
-	tree, err := cloneTree(m.Source, recursive)
+	tree, err := overlays.CloneTree(m.Source, recursive)
 	if err != nil {
 		return bind{}, err
 	}

@@ -89,7 +89,7 @@ func (l *Local) fill(ctx context.Context, m record.Mount, h resources.Holder, im
 		return err
 	}
 	target, err := l.target(m.Name, m.Subpath)
-	if errdefs.IsNotFound(err) {
+	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) { // the start says so, as in dockerd
 		return nil
 	}
 	if err != nil {
