@@ -120,6 +120,7 @@ func runEmbedExample(t *testing.T, program string, args []string, killDaemon fun
 	t.Cleanup(func() { removeTree(t, dir) })
 	e := &exampleEngine{t: t, program: program, args: append(args, dir)}
 	groups, rootfs := newGroups(t), busyboxRootfs(t)
+	groups.cutOff = len(args) > 0 // on containerd
 	e.start()
 	t.Cleanup(func() { e.endExample(dir) })
 	gate := func(id string) string { return "go-" + filepath.Base(dir) + "-" + id }

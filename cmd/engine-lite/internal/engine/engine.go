@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +118,7 @@ type Engine struct {
 
 	// background is what goes on without a caller, clients joins what serves one.
 	background *background.Group
-	clients    sync.WaitGroup
+	clients    background.Goroutines
 	// running tells that the client layer's Run was called.
 	running bool
 	runErr  chan error

@@ -3,14 +3,13 @@ package background
 
 import (
 	"context"
-	"sync"
 )
 
 // Group is the goroutines that end with an engine. Its methods may be called from any goroutine.
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	all    Goroutines
 }
 
 // New returns a group that lives until Stop.
@@ -27,7 +26,7 @@ func (g *Group) Context() context.Context { return g.ctx }
 func (g *Group) Ended() bool { return g.ctx.Err() != nil }
 
 // Go runs fn in a goroutine that Wait waits for. fn has to end when the group's context does.
-func (g *Group) Go(fn func()) { g.wg.Go(fn) }
+func (g *Group) Go(fn func()) { g.all.Go(fn) }
 
 // Outlive returns a context for what goes on when its caller has gone: it has ctx's values and ends with the engine
 // only. The function frees it.
@@ -44,4 +43,4 @@ func (g *Group) Outlive(ctx context.Context) (context.Context, context.CancelFun
 func (g *Group) Stop() { g.cancel() }
 
 // Wait waits for all goroutines.
-func (g *Group) Wait() { g.wg.Wait() }
+func (g *Group) Wait() { g.all.Wait() }

@@ -41,7 +41,7 @@ type Config struct {
 	Stdio      *heldstdio.Stdio
 	Background *background.Group
 	// Clients joins the goroutines that read from clients.
-	Clients *sync.WaitGroup
+	Clients *background.Goroutines
 	// Dir returns the directory of a container.
 	Dir func(container string) string
 	// OutputBound is how many bytes of a stream are kept for clients that lag; 0 is logs.DefaultBound.

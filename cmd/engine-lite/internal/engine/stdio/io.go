@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
 	"github.com/engine-lite/engine-lite/heldstdio"
 	"github.com/engine-lite/engine-lite/internal/await"
@@ -29,7 +30,7 @@ type IO struct {
 	once     bool // stdin is closed when its first client has gone
 	note     func(*IO)
 	Output   *logs.Output
-	group    *sync.WaitGroup // of the goroutines that read from clients
+	group    *background.Goroutines // of the goroutines that read from clients
 
 	mu      sync.Mutex
 	streams libcontainerd.Streams
@@ -62,7 +63,7 @@ type Config struct {
 	// Bound is how many bytes of a stream are kept for clients that lag; 0 is logs.DefaultBound.
 	Bound int64
 	// Clients joins the goroutines that read from clients.
-	Clients *sync.WaitGroup
+	Clients *background.Goroutines
 }
 
 // Open makes the stdio of a run that is about to begin, or that an earlier engine began.
