@@ -55,7 +55,7 @@ func TestVolumes(t *testing.T) {
 
 	// Anonymous volumes go with their container if that is wanted, others stay.
 	d.ok(t, "rm", "-v", name)
-	d.fails(t, 1, "no such volume", "volume", "inspect", anonymous)
+	d.fails(t, 1, "o such volume", "volume", "inspect", anonymous) // the words are the client's
 	d.ok(t, box("-v", "/anonymous", "busybox", "true")...)
 	if out := d.ok(t, "volume", "ls", "-q"); out != "data\nempty\nram" {
 		t.Errorf("volumes: %s", out)

@@ -27,15 +27,16 @@ type docker struct {
 const commandTimeout = 90 * time.Second
 
 // dockers finds the CLIs: the paths in ENGINE_LITE_DOCKER, separated by colons. By default
-// these are the one in PATH and the one of the distribution that hack/setup unpacks.
+// these are the one of the distribution that hack/setup unpacks, which each machine has, and
+// the one in PATH.
 func dockers(t testing.TB) []docker {
 	t.Helper()
 	paths := filepath.SplitList(os.Getenv("ENGINE_LITE_DOCKER"))
 	if len(paths) == 0 {
-		if path, err := exec.LookPath("docker"); err == nil {
+		if path, err := filepath.Abs("../.cache/docker-debian/docker"); err == nil && isFile(path) {
 			paths = append(paths, path)
 		}
-		if path, err := filepath.Abs("../.cache/docker-debian/docker"); err == nil && isFile(path) {
+		if path, err := exec.LookPath("docker"); err == nil {
 			paths = append(paths, path)
 		}
 	}

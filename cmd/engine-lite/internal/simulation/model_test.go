@@ -166,11 +166,15 @@ func (m *model) read(j *journal.Journal) {
 				m.addEvent(s, ev)
 			}
 			for n, ev := range fresh {
+				id := ev.ID
 				if ev.Type == "network" {
-					continue
+					id = ev.Attributes["container"]
 				}
-				if h := m.containers[ev.ID]; h != nil && h.connected != h.alive() {
-					m.w.violation("%s is %s, and its port is connected: %t", short(ev.ID), h.status, h.connected)
+				if h := m.containers[id]; h != nil && h.connected != h.alive() {
+					m.w.violation("%s is %s, and its port is connected: %t", short(id), h.status, h.connected)
+				}
+				if ev.Type == "network" {
+					continue // the container has an event in the same commit
 				}
 				if !slices.ContainsFunc(fresh[n+1:], func(later journal.Event) bool { return later.ID == ev.ID }) {
 					m.compare(s, ev.ID)
