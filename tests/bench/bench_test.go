@@ -99,6 +99,7 @@ func TestOptions(t *testing.T) {
 		"--dir d":                                "",
 		"--dir d --targets runc,crun --rows run": "",
 		"--dir d --short --grow":                 "",
+		"--dir d --files":                        "",
 		"--from x":                               "",
 		"":                                       "run hack/bench",
 		"--dir d --targets nosuch":               `no target "nosuch"`,

@@ -72,7 +72,10 @@ func (o *options) write(r *report) error {
 	if o.svg != "" {
 		errs = append(errs, r.draw(o.svg))
 	}
-	if o.docs != "" {
+	switch {
+	case o.docs != "" && o.files:
+		errs = append(errs, r.writeDocs(filepath.Join(o.docs, "performance-files.md")))
+	case o.docs != "":
 		errs = append(errs, r.writeJSON(filepath.Join(o.docs, "bench.json")), r.draw(o.docs),
 			r.writeDocs(filepath.Join(o.docs, "performance.md")))
 	}

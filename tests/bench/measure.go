@@ -16,18 +16,23 @@ type workload struct {
 	share  int // it runs in one of so many rounds
 	daemon func(context.Context, *daemon, sizes) (figures, error)
 	bare   func(context.Context, *bare, sizes) (figures, error) // nil where a bare runtime has no such thing
+	files  bool                                                 // measured with --files only, or where a row is asked for
 }
 
 var workloads = []workload{
-	{[]string{"run", "life"}, 1, runDaemon, runBare},
-	{[]string{"start", "detached"}, 1, startDaemon, startBare},
-	{[]string{"exec"}, 1, execDaemon, execBare},
-	{[]string{"die", "wait", "exit"}, 1, endDaemon, nil},
-	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare},
-	{[]string{"logs"}, 4, logsDaemon, logsBare},
-	{[]string{"stdin"}, 4, stdinDaemon, stdinBare},
-	{[]string{"echo", besideLogged, besideNull}, 8, echoDaemon, echoBare},
-	{[]string{"many", "remove", "many-detached"}, 8, manyDaemon, manyBare},
+	{[]string{"run", "life"}, 1, runDaemon, runBare, false},
+	{[]string{"start", "detached"}, 1, startDaemon, startBare, false},
+	{[]string{"exec"}, 1, execDaemon, execBare, false},
+	{[]string{"die", "wait", "exit"}, 1, endDaemon, nil, false},
+	{[]string{"stdout"}, 4, stdoutDaemon, stdoutBare, false},
+	{[]string{"logs"}, 4, logsDaemon, logsBare, false},
+	{[]string{"stdin"}, 4, stdinDaemon, stdinBare, false},
+	{[]string{"echo", besideLogged, besideNull}, 8, echoDaemon, echoBare, false},
+	{[]string{"many", "remove", "many-detached"}, 8, manyDaemon, manyBare, false},
+	{[]string{"mounts"}, 1, mountsDaemon, nil, true},
+	{[]string{"cp-in-big", "cp-out-big", "commit-big", "copy-up-big", "cp-memory"}, 1, bigDaemon, nil, true},
+	{[]string{"cp-in-small", "cp-out-small", "commit-small", "copy-up-small"}, 1, smallDaemon, nil, true},
+	{[]string{"diff"}, 1, diffDaemon, nil, true},
 }
 
 // oneLimit bounds one measurement.
@@ -189,6 +194,9 @@ func (s *session) anyWorkload() bool {
 }
 
 func (s *session) asked(w workload) bool {
+	if w.files && len(s.options.rows) == 0 {
+		return false
+	}
 	for _, name := range w.rows {
 		if chosen(s.options.rows, name) {
 			return true

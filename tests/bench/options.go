@@ -15,7 +15,8 @@ type options struct {
 	short   bool
 	newest  bool
 	grow    bool
-	kill    bool          // reliability instead of speed
+	kill    bool // reliability instead of speed
+	files   bool
 	soak    int           // minutes of churn instead of all that; 0 for none
 	seed    uint64        // of the churn
 	limit   time.Duration // of the whole run
@@ -37,16 +38,19 @@ type sizes struct {
 	grow                []int
 	subscribers         []int
 	history             []int // events
+	file                int   // bytes of the big file
+	files, changes      int   // small files, and files that diff lists
 }
 
 var (
 	wholeSizes = sizes{
 		stdout: 1 << 30, logs: 256 << 20, stdin: 512 << 20, many: 50, resident: 50,
 		grow: []int{1, 10, 100, 1000}, subscribers: []int{1, 100, 1000}, history: []int{1000, 1_000_000},
+		file: 1 << 30, files: 20_000, changes: 100_000,
 	}
 	shortSizes = sizes{
 		stdout: 256 << 20, logs: 64 << 20, stdin: 128 << 20, many: 16, resident: 10,
-		grow: []int{1, 10}, subscribers: []int{1, 100}, history: []int{1000},
+		grow: []int{1, 10}, subscribers: []int{1, 100}, history: []int{1000}, file: 64 << 20, files: 1000, changes: 5000,
 	}
 )
 
@@ -65,6 +69,8 @@ func parseOptions(args []string) (*options, error) {
 		"also engine-lite with up to 1,000 containers, 1,000 subscribers and 1,000,000 events")
 	f.BoolVar(&o.kill, "reliability", false,
 		"measure nothing of all that: kill engines, and see what they know afterwards (hack/reliability)")
+	f.BoolVar(&o.files, "files", false,
+		"measure nothing of all that: mounts, cp, commit, diff and the content of new volumes (--write-docs: docs/performance-files.md)")
 	f.IntVar(&o.soak, "minutes", 0,
 		"measure nothing of all that: so many minutes of churn, after which nothing may have grown (hack/soak)")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "what the churn's containers do depends on it")
@@ -98,6 +104,13 @@ func (o *options) complete() error {
 		o.rounds = map[bool]int{true: 3, false: 20}[o.short || o.kill]
 		if o.short && o.kill {
 			o.rounds = 1
+		}
+	}
+	if o.files && len(o.rows) == 0 {
+		for _, w := range workloads {
+			if w.files {
+				o.rows = append(o.rows, w.rows...)
+			}
 		}
 	}
 	if o.rounds < 1 || o.rounds > 1000 {

@@ -107,7 +107,9 @@ func (r *report) goalResultOf(s *series) goalResult {
 	}
 	for _, target := range []string{"docker-20.10", "docker-newest"} {
 		if d := r.series(s.Row, target); d != nil {
-			docker = max(docker, d.Median)
+			if docker == 0 || rowNamed(s.Row).more == (d.Median > docker) {
+				docker = d.Median // the better one
+			}
 		}
 	}
 	return rowNamed(s.Row).compareWithGoal(s.Median, s.Ratio, s.Runtime, commit, docker)
