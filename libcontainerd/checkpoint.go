@@ -38,9 +38,6 @@ func (o *CheckpointOptions) check() error {
 // complete, and after an error not at all. After an error with o.Exit the container may have ended all the same, if
 // the answer of the daemon was lost.
 //
-// Checkpoints are for engines that embed this package. engine-lite has no request for them yet: they are here
-// because create and start, which know checkpoints, are here, and runtimed and containerd both make them.
-//
 // Errors: FailedPrecondition where the container does not run, or another checkpoint of it is being made.
 // AlreadyExists for a name that is taken. InvalidArgument for a wrong root or name. Others are those of the daemon,
 // such as NotImplemented where it can't make checkpoints, and of the file system.

@@ -58,6 +58,7 @@ type config struct {
 	events retention
 
 	addRuntimes, runtimeArgs []string
+	experimental             bool
 }
 
 func (c *config) command() *cobra.Command {
@@ -88,6 +89,7 @@ func (c *config) command() *cobra.Command {
 		"`directory` of the programs keeper and runtimed (default the one of this program)")
 	f.BoolVar(&c.quietProbes, "quiet-probes", false,
 		"leave the exec events of health probes out: of what is kept they take 0.7 kB each")
+	f.BoolVar(&c.experimental, "experimental", false, "have what is experimental in Docker's API: checkpoints")
 	f.StringVar(&c.logLevel, "log-level", "info", "`level` of messages: error, warn, info, debug")
 	f.StringVar(&c.trace, "trace", "",
 		"`file` that OpenTelemetry's spans of all requests are appended to, as OTLP's JSON; runtimed's too, where this engine starts it")

@@ -69,6 +69,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 		Root: c.root, Run: c.run, Version: version, Runtime: name, Runtimes: runtimes, Shims: c.onContainerd(),
 		ExternalLogs: filepath.Join(c.run, "oci"),
 		QuietProbes:  c.quietProbes,
+		Experimental: c.experimental,
 		EventsMaxAge: c.events.maxAge, EventsMaxBytes: c.events.maxBytes,
 	},
 		runs, libcontainerd.FIFO(filepath.Join(c.run, "stdio")), hold)
@@ -82,7 +83,7 @@ func (c *config) serve(ctx context.Context) (err error) {
 	}
 	defer closing(&err, c.writePid())
 	logrus.WithFields(logrus.Fields{"socket": c.socket, "version": version}).Info("engine-lite is ready")
-	options := api.Options{Version: version}
+	options := api.Options{Version: version, Experimental: c.experimental}
 	if tracer != nil {
 		options.Trace = tracer.Begin
 	}

@@ -1,20 +1,10 @@
 package api
 
-import (
-	"regexp"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
-)
-
-// checkpointID is what an id of a checkpoint looks like.
-var checkpointID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+import "github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine"
 
 func (h containerHandlers) start(w *response, r *request) error {
-	if id := r.query.Get("checkpoint"); id != "" && !checkpointID.MatchString(id) {
-		return invalid("invalid checkpoint ID %q", id)
-	}
-	if err := r.without("checkpoint", "checkpoint-dir"); err != nil {
-		return err
+	if id := r.query.Get("checkpoint"); id != "" {
+		return done(w, h.engine.ContainerRestore(r.Context(), r.name, r.query.Get("checkpoint-dir"), id))
 	}
 	return done(w, h.engine.ContainerStart(r.Context(), r.name))
 }

@@ -17,6 +17,8 @@ type Containers interface {
 		container.CreateResponse, error)
 	// ContainerStart fails with NotModified where the container runs.
 	ContainerStart(ctx context.Context, ref string) error
+	// ContainerRestore starts a container from a checkpoint; dir is empty for the container's own directory.
+	ContainerRestore(ctx context.Context, ref, dir, checkpoint string) error
 	// ContainerStop fails with NotModified where the container doesn't run.
 	ContainerStop(ctx context.Context, ref string, o engine.StopOptions) error
 	ContainerRestart(ctx context.Context, ref string, o engine.StopOptions) error

@@ -24,6 +24,7 @@ type Engine interface {
 	Images
 	Networks
 	Volumes
+	Checkpoints
 	System
 	Events
 	Journal

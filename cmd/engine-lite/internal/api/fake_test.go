@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/moby/moby/api/types/checkpoint"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
@@ -151,6 +152,18 @@ func (f *fakeContainers) ContainerUnpack(ctx context.Context, ref string, o engi
 }
 func (f *fakeContainers) ContainerStart(_ context.Context, ref string) error {
 	return f.note("start", ref)
+}
+func (f *fakeContainers) ContainerRestore(_ context.Context, ref, dir, checkpoint string) error {
+	return f.note("restore", ref, dir, checkpoint)
+}
+func (f *fakeContainers) CheckpointCreate(_ context.Context, ref string, r checkpoint.CreateRequest) error {
+	return f.note("checkpointCreate", ref, r.CheckpointID, r.CheckpointDir, r.Exit)
+}
+func (f *fakeContainers) CheckpointList(_ context.Context, ref, dir string) ([]checkpoint.Summary, error) {
+	return []checkpoint.Summary{{Name: "one"}}, f.note("checkpoints", ref, dir)
+}
+func (f *fakeContainers) CheckpointDelete(_ context.Context, ref, dir, id string) error {
+	return f.note("checkpointDelete", ref, dir, id)
 }
 func (f *fakeContainers) ContainerStop(_ context.Context, ref string, o engine.StopOptions) error {
 	return f.note("stop", ref, o.Signal, deref(o.Timeout))

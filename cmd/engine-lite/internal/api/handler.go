@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ import (
 type Options struct {
 	// Version is the daemon's version, for the Server header; may be empty.
 	Version string
+	// Experimental answers the requests that are experimental in Docker's API: checkpoints.
+	Experimental bool
 	// Log gets one debug line per request, and a line for each handler that
 	// panicked; nil is the standard logger.
 	Log *logrus.Entry
@@ -42,6 +45,8 @@ type Handler struct {
 	hangups   *wire.Hangups
 	streaming *streaming
 	beginSpan func(context.Context, string, http.Header) (context.Context, func())
+	// experimental tells whether the experimental requests are answered.
+	experimental bool
 
 	// idle is closed once Shutdown was called and the last request ended.
 	idle chan struct{}
@@ -54,11 +59,12 @@ type Handler struct {
 // New returns a handler in front of e. The caller calls Shutdown.
 func New(e Engine, o Options) *Handler {
 	h := &Handler{
-		log:       o.Log,
-		hangups:   &wire.Hangups{},
-		streaming: newStreaming(),
-		beginSpan: o.Trace,
-		idle:      make(chan struct{}),
+		log:          o.Log,
+		hangups:      &wire.Hangups{},
+		streaming:    newStreaming(),
+		beginSpan:    o.Trace,
+		experimental: o.Experimental,
+		idle:         make(chan struct{}),
 	}
 	if h.log == nil {
 		h.log = logrus.NewEntry(logrus.StandardLogger())
@@ -164,7 +170,7 @@ func (h *Handler) identify(header http.Header) {
 	header.Set("Api-Version", MaxVersion)
 	header.Set("Ostype", "linux")
 	header.Set("Server", h.server)
-	header.Set("Docker-Experimental", "false")
+	header.Set("Docker-Experimental", strconv.FormatBool(h.experimental))
 }
 
 func (h *Handler) dispatch(w *response, req *http.Request) error {

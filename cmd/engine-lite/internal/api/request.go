@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/registry"
 
@@ -64,6 +65,17 @@ func (r *request) number(key string) (*int, error) {
 		return nil, invalid("%v", err)
 	}
 	return &n, nil
+}
+
+// moment reads a parameter that is a point in time; zero where the parameter isn't
+// given, or is 0.
+func (r *request) moment(key string) (time.Time, error) {
+	value := r.query.Get(key)
+	t, ok := filters.Moment(value, time.Now())
+	if !ok {
+		return time.Time{}, invalid("invalid value for %q: invalid timestamp %q: invalid seconds %q: invalid syntax", key, value, value)
+	}
+	return t, nil
 }
 
 // size reads the parameters h and w, in characters.

@@ -37,6 +37,7 @@ func (h *Handler) routes(e Engine, heartbeat time.Duration) []route {
 		imageHandlers{e, h.streaming}.routes(),
 		networkHandlers{e}.routes(),
 		volumeHandlers{e}.routes(),
+		checkpointHandlers{e, h.experimental}.routes(),
 	)
 }
 
@@ -55,9 +56,6 @@ var refusals = []refusal{
 	{post, "/build/cancel", "building images"},
 
 	{post, "/containers/{id}/copy", "copying from and to containers"},
-	{get, "/containers/{id}/checkpoints", "checkpoints"},
-	{post, "/containers/{id}/checkpoints", "checkpoints"},
-	{del, "/containers/{id}/checkpoints/*", "checkpoints"},
 
 	{get, "/images/search", "searching a registry"},
 	{post, "/images/{name...}/push", "pushing an image"},

@@ -76,6 +76,10 @@ var walk = []struct {
 	{get, "/engine-lite/journal/dump?limit=-1", "", 400, ""},
 	{get, "/networks", "", 200, "networks[map[]]"},
 	{get, "/networks/none", "", 200, "network[none]"},
+	{post, "/containers/c/start?checkpoint=x&checkpoint-dir=/d", "", 204, "restore[c /d x]"},
+	{get, "/containers/c/checkpoints?dir=/d", "", 200, "checkpoints[c /d]"},
+	{post, "/containers/c/checkpoints", `{"CheckpointID":"x","CheckpointDir":"/d","Exit":true}`, 201, "checkpointCreate[c x /d true]"},
+	{del, "/containers/c/checkpoints/x?dir=/d", "", 204, "checkpointDelete[c /d x]"},
 	{get, "/volumes", "", 200, "volumes[map[]]"},
 	{get, "/volumes/v", "", 200, "volume[v]"},
 	{del, "/volumes/v", "", 204, "volumeRemove[v false]"},
@@ -96,7 +100,7 @@ func TestRoutes(t *testing.T) {
 	for _, prefix := range []string{"", "/v1.24", "/v1.41", "/v" + MaxVersion} {
 		for _, c := range walk {
 			t.Run(prefix+" "+c.method+" "+c.path, func(t *testing.T) {
-				d := newDaemon(t, &fake{})
+				d := newDaemonWith(t, &fake{}, Options{Experimental: true})
 				a := d.do(c.method, prefix+c.path, c.body)
 				if a.status != c.status {
 					t.Errorf("status %d, want %d: %s", a.status, c.status, a.body)
@@ -128,7 +132,7 @@ func TestRoutes(t *testing.T) {
 
 // TestRoutesFail walks the table with an engine that fails.
 func TestRoutesFail(t *testing.T) {
-	d := newDaemon(t, &fake{calls: calls{err: fmt.Errorf("no such thing: %w", errdefs.ErrNotFound)}})
+	d := newDaemonWith(t, &fake{calls: calls{err: fmt.Errorf("no such thing: %w", errdefs.ErrNotFound)}}, Options{Experimental: true})
 	for _, c := range walk {
 		if c.call == "" || strings.HasPrefix(c.call, "events") {
 			continue
@@ -230,8 +234,8 @@ func TestBadRequests(t *testing.T) {
 		{post, "/containers/create", `{"Image":1}`, 400, "field Image can't be a number"},
 		{post, "/containers/create", `{"Image":"` + strings.Repeat("x", maxBody) + `"}`, 400, "larger than"},
 		{post, "/v1.41/containers/create", `{"Image":"a","MacAddress":"zz"}`, 400, "no MAC address"},
-		{post, "/containers/c/start?checkpoint=../x", "", 400, "invalid checkpoint ID"},
-		{post, "/containers/c/start?checkpoint=xy", "", 501, "parameter checkpoint: not supported"},
+		{get, "/containers/c/checkpoints", "", 501, "experimental feature is disabled"},
+		{del, "/containers/c/checkpoints/x", "", 501, "experimental feature is disabled"},
 		{post, "/containers/c/stop?t=soon", "", 400, "invalid syntax"},
 		{post, "/containers/c/resize?h=1", "", 400, "invalid resize width"},
 		{post, "/containers/c/wait?condition=never", "", 400, "invalid condition"},

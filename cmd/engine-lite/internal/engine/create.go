@@ -86,9 +86,6 @@ func (e *Engine) ContainerCreate(
 	if r.Mounts, err = e.resolveMounts(ctx, r, o); err != nil {
 		return none, err
 	}
-	if err := checkMountTypes(r.Mounts); err != nil {
-		return none, err
-	}
 	if err := containers.CheckLabels(r); err != nil {
 		return none, err
 	}
@@ -241,6 +238,9 @@ func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image
 	if err != nil {
 		return fmt.Errorf("root filesystem of %s: %w", r.ImageName, err)
 	}
+	if err := e.imageMounts.Prepare(ctx, r); err != nil {
+		return err
+	}
 	return e.volumes.Fill(ctx, r, rootfs)
 }
 
@@ -291,23 +291,12 @@ func (e *Engine) ownDirs() []string {
 	return list
 }
 
-// checkMountTypes refuses images among mounts: the engine does not have them yet.
-func checkMountTypes(list []record.Mount) error {
-	for _, m := range list {
-		if m.Type == record.MountImage {
-			return classed.Errorf(errdefs.ErrNotImplemented,
-				"engine-lite does not have mounts of type %q yet: %s", m.Type, m.Destination)
-		}
-	}
-	return nil
-}
-
-// mountSource is the path of the host where a mount's volume is.
+// mountSource is the path of the host where a mount's volume is, or the id of a mount's image.
 func (e *Engine) mountSource(m record.Mount) string {
-	if m.Type != record.MountVolume {
-		return ""
+	if m.Type == record.MountVolume {
+		return e.volumes.Mountpoint(m.Name)
 	}
-	return e.volumes.Mountpoint(m.Name)
+	return m.Source
 }
 
 // randomID makes the id of a container, or the name of an anonymous volume.

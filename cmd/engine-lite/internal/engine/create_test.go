@@ -30,8 +30,8 @@ func TestRefusals(t *testing.T) {
 		"no image":      {func(req *container.CreateRequest) { req.Image = "" }, errdefs.IsInvalidArgument, "no image"},
 		"unknown image": {func(req *container.CreateRequest) { req.Image = "nosuch" }, errdefs.IsNotFound, "nosuch"},
 		"images": {func(req *container.CreateRequest) {
-			req.HostConfig.Mounts = []mount.Mount{{Type: "image", Source: "box", Target: "/x"}}
-		}, errdefs.IsNotImplemented, `"image"`},
+			req.HostConfig.Mounts = []mount.Mount{{Type: "image", Source: "nobox", Target: "/x"}}
+		}, errdefs.IsNotFound, "nobox"},
 		"health check": {func(req *container.CreateRequest) {
 			req.Healthcheck = &container.HealthConfig{Test: []string{"CMD"}}
 		}, errdefs.IsInvalidArgument, "no command"},

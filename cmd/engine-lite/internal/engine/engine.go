@@ -25,6 +25,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/background"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/checkpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/exec"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/external"
@@ -33,6 +34,7 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/usage"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/eventstream"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/imagemounts"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/networks"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
@@ -66,6 +68,8 @@ type Options struct {
 	// Shims tells that the runtime daemon starts a shim for the type of runtime
 	// that a container names.
 	Shims bool
+	// Experimental tells clients that the experimental parts of the API are there.
+	Experimental bool
 	// OutputBound is how many bytes of a stream are kept for clients that lag; 0 is
 	// logs.DefaultBound.
 	OutputBound int64
@@ -98,16 +102,18 @@ type Engine struct {
 	*exec.Execs
 	*rootfs.Files
 	*usage.Usage
+	*checkpoints.Checkpoints
 
-	opts     Options
-	store    *store.Store
-	images   Images
-	volumes  *volumes.Local
-	daemon   libcontainerd.Daemon
-	client   *libcontainerd.Client
-	stdio    *heldstdio.Stdio
-	registry *containers.Registry
-	tasks    tasks
+	opts        Options
+	store       *store.Store
+	images      Images
+	volumes     *volumes.Local
+	imageMounts *imagemounts.Mounts
+	daemon      libcontainerd.Daemon
+	client      *libcontainerd.Client
+	stdio       *heldstdio.Stdio
+	registry    *containers.Registry
+	tasks       tasks
 	// resources are what containers take and give back.
 	resources *resources.Set
 	// copies counts the copies from and to containers, for the names of their leases.
@@ -168,10 +174,11 @@ func (e *Engine) open(ctx context.Context) error {
 	e.Volumes = volumes.New(e.volumes)
 	e.API = images.NewAPI(e.images, e.store, imageUsers{e.registry})
 	e.Service = system.New(system.Config{
-		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(), Snapshotter: e.images.Snapshotter(),
+		Root: e.opts.Root, Version: e.opts.Version, Runtime: e.opts.Runtime, Runtimes: e.runtimes(),
+		Snapshotter: e.images.Snapshotter(), Experimental: e.opts.Experimental,
 	}, e.store, e.daemon, e.API, e.Records)
 	e.Stream = eventstream.New(e.store)
-	e.resources = resources.NewSet(freePatience, slices.Concat([]resources.Provider{e.volumes}, e.opts.Resources)...)
+	e.resources = resources.NewSet(freePatience, slices.Concat([]resources.Provider{e.volumes, e.imageMounts}, e.opts.Resources)...)
 	e.Usage = usage.New(usage.Config{
 		Store: e.store, Images: e.API, Rootfs: e.images, Containers: e.Records,
 		Volumes: e.Volumes, Source: e.mountSource,
@@ -184,6 +191,7 @@ func (e *Engine) open(ctx context.Context) error {
 	e.Files = rootfs.New(rootfs.Config{
 		Images: e.images, Containers: e.registry, Store: e.store, Background: e.background, Committed: e.ImageCommitted,
 	})
+	e.Checkpoints = checkpoints.New(checkpoints.Config{Containers: e.registry, Dir: e.containerDir, Outlive: e.background.Outlive})
 	e.health = health.New(health.Config{
 		Daemon: e.daemon, Processes: &e.processes, Stdio: e.stdio, Background: e.background, Quiet: e.opts.QuietProbes,
 	})
@@ -200,7 +208,7 @@ func (e *Engine) open(ctx context.Context) error {
 		logrus.WithError(err).Error("cannot give back all that the runs of an earlier engine had taken; the next engine tries again")
 	}
 	e.background.Go(func() {
-		if err := e.volumes.Clean(e.background.Context()); err != nil {
+		if err := e.volumes.Clean(); err != nil && !e.background.Ended() {
 			logrus.WithError(err).Error("cannot delete all that removed volumes have left; the next engine tries again")
 		}
 	})

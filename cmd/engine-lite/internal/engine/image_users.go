@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 )
 
@@ -14,11 +17,15 @@ type imageUsers struct{ *containers.Registry }
 func (u imageUsers) ImageUses(id digest.Digest) []images.Use {
 	var uses []images.Use
 	for _, o := range u.All() { // those that are being created too
-		if r := o.Record(); r.Image == id.String() {
+		if r := o.Record(); r.Image == id.String() || mountsImage(r, id.String()) {
 			uses = append(uses, images.Use{ContainerID: r.ID, Running: r.Running()})
 		}
 	}
 	return uses
+}
+
+func mountsImage(r *record.Record, id string) bool {
+	return slices.ContainsFunc(r.Mounts, func(m record.Mount) bool { return m.Type == record.MountImage && m.Source == id })
 }
 
 // CountByImage implements images.Containers.

@@ -45,7 +45,7 @@ func (e *Engine) restartDue(ctx context.Context, o *task, planned time.Time) err
 	case r.RestartAt != planned || r.Running() || o.View().Gone:
 		return nil
 	case r.Status == record.StatusRestarting:
-		return e.startLocked(ctx, o)
+		return e.startLocked(ctx, o, "")
 	}
 	// A user's, which an earlier engine had not seen through.
 	if err := e.stop(ctx, o); err != nil {
@@ -77,9 +77,9 @@ func (e *Engine) noRestart(ctx context.Context, o *task) error {
 }
 
 // startByUser forgets what the restart policy knows of earlier runs.
-func (e *Engine) startByUser(ctx context.Context, o *task) error {
+func (e *Engine) startByUser(ctx context.Context, o *task, from string) error {
 	if r := o.Record(); r.RestartCount == 0 && !r.Stopped && r.Stop == nil {
-		return e.startLocked(ctx, o)
+		return e.startLocked(ctx, o, from)
 	}
 	_, _, err := o.Commit(ctx, containers.Change{Mutate: func(r *record.Record) error {
 		if !r.Running() {
@@ -90,5 +90,5 @@ func (e *Engine) startByUser(ctx context.Context, o *task) error {
 	if err != nil {
 		return err
 	}
-	return e.startLocked(ctx, o)
+	return e.startLocked(ctx, o, from)
 }

@@ -27,9 +27,28 @@ import (
 
 // ContainerStart runs a container. NotModified where it runs already.
 func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
+	return e.start(ctx, ref, "", "")
+}
+
+// ContainerRestore runs a container from a checkpoint in a directory; empty for the container's own. Errors: as of
+// ContainerStart, NotFound for a checkpoint, and InvalidArgument without [Options.Experimental].
+func (e *Engine) ContainerRestore(ctx context.Context, ref, dir, checkpoint string) error {
+	if !e.opts.Experimental {
+		return classed.Errorf(errdefs.ErrInvalidArgument, "checkpoint is only supported in experimental mode")
+	}
+	return e.start(ctx, ref, dir, checkpoint)
+}
+
+func (e *Engine) start(ctx context.Context, ref, dir, checkpoint string) error {
 	o, err := e.find(ref)
 	if err != nil {
 		return err
+	}
+	from := ""
+	if checkpoint != "" {
+		if from, err = e.Path(o.ID, dir, checkpoint); err != nil {
+			return err
+		}
 	}
 	if err := o.Lock(ctx); err != nil {
 		return err
@@ -38,12 +57,12 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	if err := e.store.Room(ctx); err != nil {
 		return err
 	}
-	return e.startByUser(ctx, o)
+	return e.startByUser(ctx, o, from)
 }
 
-// startLocked starts the container; the caller has its operation lock. A start
-// that has begun isn't ended by its caller's going.
-func (e *Engine) startLocked(ctx context.Context, o *task) error {
+// startLocked starts the container, from the checkpoint in a directory if that isn't empty. The caller has its operation
+// lock. A start that has begun isn't ended by its caller's going.
+func (e *Engine) startLocked(ctx context.Context, o *task, from string) error {
 	r := o.Record()
 	if err := r.CheckReadable(); err != nil {
 		return err
@@ -64,7 +83,7 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 	defer free()
 	err := o.endCopies(ctx, startGrace)
 	if err == nil {
-		err = e.run(ctx, o, r)
+		err = e.run(ctx, o, r, from)
 	}
 	switch {
 	case err == nil:
@@ -76,7 +95,7 @@ func (e *Engine) startLocked(ctx context.Context, o *task) error {
 }
 
 // run makes the container's task. Its start is in the journal then: the client waits for Started.
-func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
+func (e *Engine) run(ctx context.Context, o *task, r *record.Record, from string) error {
 	j, err := e.join(r)
 	if err != nil {
 		return err
@@ -92,7 +111,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 	}
 	err = e.runWith(ctx, o, r, resources.Contribution{
 		Sources: taken.Sources, Namespaces: slices.Concat(j.namespaces, taken.Namespaces),
-	})
+	}, from)
 	if err == nil || errors.Is(err, libcontainerd.ErrNotTaken) { // then the container runs
 		return err
 	}
@@ -101,7 +120,7 @@ func (e *Engine) run(ctx context.Context, o *task, r *record.Record) error {
 }
 
 // runWith makes the container's task, with what the container has taken.
-func (e *Engine) runWith(ctx context.Context, o *task, r *record.Record, taken resources.Contribution) error {
+func (e *Engine) runWith(ctx context.Context, o *task, r *record.Record, taken resources.Contribution, from string) error {
 	ctr, err := e.prepare(ctx, r, taken)
 	if err != nil {
 		return err
@@ -111,9 +130,9 @@ func (e *Engine) runWith(ctx context.Context, o *task, r *record.Record, taken r
 		return errors.Join(err, ctr.Delete(ctx, libcontainerd.DeleteOptions{}))
 	}
 	o.Change(func() { o.Task, o.generation, o.cleanup = ctr, r.Generation+1, make(chan struct{}) })
-	_, err = ctr.Start(ctx, libcontainerd.StartOptions{Stdio: libcontainerd.StdioConfig{
-		Terminal: l.Terminal, Stdin: l.Stdin,
-	}})
+	_, err = ctr.Start(ctx, libcontainerd.StartOptions{
+		Checkpoint: from, Stdio: libcontainerd.StdioConfig{Terminal: l.Terminal, Stdin: l.Stdin},
+	})
 	if errors.Is(err, libcontainerd.ErrNotTaken) {
 		return err // the container runs
 	}

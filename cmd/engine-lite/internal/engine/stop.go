@@ -189,7 +189,7 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opts StopOpti
 
 // restartByUser starts what was stopped for that. The caller has its operation lock.
 func (e *Engine) restartByUser(ctx context.Context, o *task) error {
-	if err := e.startByUser(ctx, o); err != nil {
+	if err := e.startByUser(ctx, o, ""); err != nil {
 		return err
 	}
 	return o.Notify(ctx, "restart", nil)

@@ -11,6 +11,7 @@ import (
 	log "github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/rootfs"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/imagemounts"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/volumes"
@@ -23,6 +24,7 @@ type Images interface {
 	images.Backend
 	rootfs.Images
 
+	imagemounts.Images
 	PrepareRootfs(ctx context.Context, containerID string, img images.Image) ([]mount.Mount, error)
 	Mounts(ctx context.Context, containerID string) ([]mount.Mount, error)
 	RemoveRootfs(ctx context.Context, containerID string) error
@@ -71,6 +73,9 @@ func (e *Engine) openStores(ctx context.Context) error {
 		return err
 	}
 	e.images = img
-	e.volumes, err = volumes.Open(e.store, filepath.Join(e.opts.Root, "volumes"))
+	if e.imageMounts, err = imagemounts.Open(e.images, filepath.Join(e.opts.Root, "image-mounts")); err != nil {
+		return err
+	}
+	e.volumes, err = volumes.Open(e.background.Context(), e.store, filepath.Join(e.opts.Root, "volumes"))
 	return err
 }

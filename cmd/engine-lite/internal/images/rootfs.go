@@ -27,27 +27,36 @@ func (s *Store) PrepareRootfs(ctx context.Context, containerID string, img Image
 	if err != nil {
 		return nil, err
 	}
-	ctx = s.scope(ctx)
-	mounts, err := s.prepareSnapshot(ctx, key, img)
-	if errdefs.IsNotFound(err) {
-		mounts, err = s.unpackAndPrepare(ctx, key, img)
-	}
+	mounts, err := s.snapshot(s.scope(ctx), key, img, s.snapshots.Prepare)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare root file system of container %q: %w", containerID, err)
 	}
 	return mounts, nil
 }
 
-func (s *Store) prepareSnapshot(ctx context.Context, key string, img Image) ([]mount.Mount, error) {
+// makeSnapshot is Prepare or View of a snapshotter.
+type makeSnapshot func(ctx context.Context, key, parent string, o ...snapshots.Opt) ([]mount.Mount, error)
+
+// snapshot makes a snapshot on top of an image, which is unpacked first if necessary. A snapshot that is there is
+// returned. It stays until it is removed.
+func (s *Store) snapshot(ctx context.Context, key string, img Image, create makeSnapshot) ([]mount.Mount, error) {
+	mounts, err := s.makeSnapshot(ctx, key, img, create)
+	if errdefs.IsNotFound(err) {
+		return s.unpackAndMake(ctx, key, img, create)
+	}
+	return mounts, err
+}
+
+func (s *Store) makeSnapshot(ctx context.Context, key string, img Image, create makeSnapshot) ([]mount.Mount, error) {
 	root := snapshots.WithLabels(map[string]string{gcRootLabel: time.Now().UTC().Format(time.RFC3339)})
-	mounts, err := s.snapshots.Prepare(ctx, key, img.ChainID.String(), root)
+	mounts, err := create(ctx, key, img.ChainID.String(), root)
 	if errdefs.IsAlreadyExists(err) {
 		return s.snapshots.Mounts(ctx, key)
 	}
 	return mounts, err
 }
 
-func (s *Store) unpackAndPrepare(ctx context.Context, key string, img Image) ([]mount.Mount, error) {
+func (s *Store) unpackAndMake(ctx context.Context, key string, img Image, create makeSnapshot) ([]mount.Mount, error) {
 	ctx, release, err := s.hold(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +68,7 @@ func (s *Store) unpackAndPrepare(ctx context.Context, key string, img Image) ([]
 	if err := s.unpack(ctx, &img); err != nil {
 		return nil, err
 	}
-	return s.prepareSnapshot(ctx, key, img)
+	return s.makeSnapshot(ctx, key, img, create)
 }
 
 // Mounts returns the mounts of the container's root file system; NotFound if it has
@@ -76,11 +85,14 @@ func (s *Store) Mounts(ctx context.Context, containerID string) ([]mount.Mount, 
 	return mounts, nil
 }
 
-// RemoveRootfs removes the container's writable layer. The caller has unmounted it. The
-// files are removed in the background. A container without a layer is no error.
+// RemoveRootfs removes the container's writable layer, and its views of images. The caller has unmounted all of them.
+// The files are removed in the background. A container without a layer is no error.
 func (s *Store) RemoveRootfs(ctx context.Context, containerID string) error {
 	key, err := rootfsKey(containerID)
 	if err != nil {
+		return err
+	}
+	if err := s.removeViews(ctx, containerID); err != nil {
 		return err
 	}
 	err = s.snapshots.Remove(s.scope(ctx), key)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
-	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ func (s *Store) openSnapshotter(root, name string) error {
 	var err error
 	switch name {
 	case overlayfs:
-		s.backend, err = overlay.NewSnapshotter(dir, overlay.AsynchronousRemove)
+		s.backend, err = s.openOverlay(dir)
 	case nativeCopies:
 		s.backend, err = native.NewSnapshotter(dir)
 	default:

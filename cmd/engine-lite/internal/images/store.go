@@ -95,6 +95,7 @@ type Store struct {
 	sizes     layerSizes
 	meter     *treesize.Meter
 	collector collector
+	deleter   *deleter // nil for a snapshotter that deletes at once
 }
 
 // Open opens the store under root, and makes root if it is missing. It releases the
@@ -125,6 +126,9 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.closeDatabases())
 	}
 	s.holdSpace()
+	if s.deleter != nil {
+		s.deleter.start()
+	}
 	s.collector.start()
 	s.collector.request()
 	return s, nil
@@ -183,10 +187,14 @@ func (s *Store) recover(ctx context.Context) error {
 	return s.refresh(ctx)
 }
 
-// Close ends the collection in the background, waits for it and closes the databases.
-// No other method may run meanwhile or afterwards. Mounts of root file systems stay.
+// Close ends the collection in the background, waits for it and closes the databases. Files
+// that are being deleted are left to the next store. No other method may run meanwhile or
+// afterwards. Mounts of root file systems stay.
 func (s *Store) Close() error {
 	s.collector.stop()
+	if s.deleter != nil {
+		s.deleter.stop()
+	}
 	return s.closeDatabases()
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/moby/moby/api/types/image"
@@ -26,6 +27,8 @@ type Config struct {
 	Runtimes map[string]apisystem.RuntimeWithStatus
 	// Snapshotter is the name of what makes root filesystems.
 	Snapshotter string
+	// Experimental tells that the API has what is experimental in Docker's.
+	Experimental bool
 }
 
 // Daemon is the runtime daemon.
@@ -60,7 +63,7 @@ func (s *Service) Version(ctx context.Context) (apisystem.VersionResponse, error
 		Components: []apisystem.ComponentVersion{{
 			Name: "Engine", Version: s.config.Version,
 			Details: map[string]string{"Os": runtime.GOOS, "Arch": runtime.GOARCH, "KernelVersion": host.KernelVersion(), "GoVersion": runtime.Version(),
-				"Experimental": "false"},
+				"Experimental": strconv.FormatBool(s.config.Experimental)},
 		}},
 	}
 	name, version, err := s.daemon.Version(ctx)
@@ -94,7 +97,7 @@ func (s *Service) Info(ctx context.Context) (apisystem.Info, error) {
 		NCPU: runtime.NumCPU(), MemTotal: host.MemoryTotal(), DockerRootDir: s.config.Root, ServerVersion: s.config.Version,
 		IndexServerAddress: "https://index.docker.io/v1/", Labels: []string{}, LiveRestoreEnabled: true,
 		DefaultRuntime: s.config.Runtime, Runtimes: s.config.Runtimes,
-		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks, no builds and no containers with volumes yet"},
+		ExperimentalBuild: s.config.Experimental, SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{"engine-lite has no bridged networks and no builds yet"},
 	}
 	if program, err := host.InitProgram(); err == nil { // without one, --init is refused
 		info.InitBinary = filepath.Base(program)

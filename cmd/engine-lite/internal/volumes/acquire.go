@@ -3,20 +3,15 @@ package volumes
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
-	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Kind implements resources.Provider.
@@ -53,7 +48,7 @@ func (l *Local) acquire(ctx context.Context, m record.Mount, h resources.Holder,
 	if m.Subpath == "" {
 		return l.data(m.Name), nil
 	}
-	return l.bindSubpath(l.data(m.Name), m.Subpath, h, n)
+	return l.places.BindPart(l.data(m.Name), m.Subpath, h, strconv.Itoa(n))
 }
 
 // open makes a volume ready for a holder. The caller holds the lock of the name, and frees the holder also after an
@@ -125,7 +120,7 @@ func (l *Local) Ended(tx *store.Tx, r *record.Record) error {
 
 // Free unmounts what nobody else has. It does nothing for volumes that are directories only.
 func (l *Local) Free(ctx context.Context, h resources.Holder) error {
-	errs := []error{l.unbind(h)}
+	errs := []error{l.places.Release(h)}
 	l.mu.Lock()
 	var names []string
 	for name := range l.held[h] {
@@ -147,7 +142,7 @@ func (l *Local) release(ctx context.Context, name string, h resources.Holder) er
 	}
 	defer unlock()
 	if !l.others(name, h) {
-		if err := detach(l.data(name)); err != nil {
+		if err := mountpoints.Detach(l.data(name)); err != nil {
 			return err
 		}
 	}
@@ -161,7 +156,7 @@ func (l *Local) release(ctx context.Context, name string, h resources.Holder) er
 }
 
 // Dispose removes what a failed Free may have left.
-func (l *Local) Dispose(_ context.Context, h resources.Holder) error { return l.unbind(h) }
+func (l *Local) Dispose(_ context.Context, h resources.Holder) error { return l.places.Release(h) }
 
 // Adopt takes up the volumes of a run that goes on. They are mounted.
 func (l *Local) Adopt(_ context.Context, r *record.Record, h resources.Holder) error {
@@ -181,89 +176,4 @@ func (l *Local) Adopt(_ context.Context, r *record.Record, h resources.Holder) e
 		}
 	}
 	return nil
-}
-
-// bindSubpath mounts a part of a volume where nobody can exchange it, and returns that path. Free and Dispose unmount
-// it. The part is looked up once, and held by its descriptor from then on. So it does not matter what a container that
-// uses the volume does with the path meanwhile.
-func (l *Local) bindSubpath(data, subpath string, h resources.Holder, n int) (string, error) {
-	part, err := openSubpath(data, subpath, unix.O_PATH)
-	if err != nil {
-		return "", err
-	}
-	defer part.Close()
-	dir := filepath.Join(l.root, mountsDir, h.String())
-	if err := makeDir(dir, 0o700); err != nil {
-		return "", err
-	}
-	at := filepath.Join(dir, strconv.Itoa(n))
-	info, err := part.Stat()
-	if err != nil {
-		return "", fmt.Errorf("part of a volume: %w", err)
-	}
-	if info.IsDir() {
-		err = makeDir(at, 0o700)
-	} else {
-		err = os.WriteFile(at, nil, 0o600)
-	}
-	if err != nil {
-		return "", fmt.Errorf("place for a part of a volume: %w", err)
-	}
-	l.did("acquire: place")
-	if err := unix.Mount(descriptorPath(part), at, "", unix.MS_BIND, ""); err != nil {
-		return "", fmt.Errorf("cannot mount %s of volume %s: %w", subpath, data, err)
-	}
-	l.did("acquire: bound")
-	return at, nil
-}
-
-// descriptorPath is a path that leads to an open file, whatever its name is now.
-func descriptorPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
-
-// openSubpath opens a part of a volume. Symbolic links are followed inside of the volume only. Errors: NotFound, and
-// InvalidArgument for a path that leads out.
-func openSubpath(data, subpath string, flags uint64) (*os.File, error) {
-	root, err := os.OpenFile(data, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, fmt.Errorf("directory of a volume: %w", err)
-	}
-	defer root.Close()
-	path := filepath.Join(data, subpath)
-	fd, err := unix.Openat2(int(root.Fd()), subpath, &unix.OpenHow{
-		Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	switch {
-	case errors.Is(err, unix.EXDEV):
-		return nil, invalid("path concatenation escapes the base directory, base: %s, subpath: %s", data, subpath)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return nil, classed.Errorf(errdefs.ErrNotFound, "cannot access path %s: lstat %s: %v", path, path, err)
-	case err != nil:
-		return nil, &os.PathError{Op: "openat2", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
-// unbind unmounts the parts of volumes that a holder has, and what Fill has mounted.
-func (l *Local) unbind(h resources.Holder) error {
-	dir := filepath.Join(l.root, mountsDir, h.String())
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("mounts of %s: %w", h, err)
-	}
-	var errs []error
-	for _, entry := range entries {
-		at := filepath.Join(dir, entry.Name())
-		err := detach(at)
-		if err == nil {
-			err = os.Remove(at)
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("mounts of %s: %w", h, err)
-	}
-	return os.Remove(dir)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
@@ -97,7 +98,7 @@ func TestRealMounts(t *testing.T) {
 	source := t.TempDir()
 	write(t, filepath.Join(source, "file"), "of the host")
 	must(t, unix.Mount("tmpfs", source, "tmpfs", 0, "")) // a mount of its own, shared, with another one below
-	t.Cleanup(func() { must(t, detachBelow(source)) })
+	t.Cleanup(func() { must(t, mountpoints.DetachBelow(source)) })
 	must(t, unix.Mount("", source, "", unix.MS_SHARED, ""))
 	below := filepath.Join(source, "below")
 	must(t, os.Mkdir(below, 0o755))

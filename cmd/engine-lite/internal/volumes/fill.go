@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 )
@@ -34,7 +35,7 @@ import (
 func (l *Local) Fill(ctx context.Context, r *record.Record, rootfs []mount.Mount) (err error) {
 	h := resources.Holder{Container: r.ID, Lease: "fill"}
 	defer func() { err = errors.Join(err, l.Free(context.WithoutCancel(ctx), h)) }()
-	image := &imageRoot{mounts: rootfs, dir: filepath.Join(l.root, mountsDir, h.String())}
+	image := &imageRoot{mounts: rootfs, place: func() (string, error) { return l.places.Place(h, "rootfs", true) }}
 	for _, m := range r.Mounts {
 		if m.Type != record.MountVolume || !m.CopyUp {
 			continue
@@ -46,11 +47,10 @@ func (l *Local) Fill(ctx context.Context, r *record.Record, rootfs []mount.Mount
 	return nil
 }
 
-// imageRoot is a root filesystem that is mounted when it is first needed. It is unmounted by the holder whose directory
-// it is in.
+// imageRoot is a root filesystem that is mounted when it is first needed. It is unmounted with its place.
 type imageRoot struct {
 	mounts []mount.Mount
-	dir    string
+	place  func() (string, error)
 	at     string
 }
 
@@ -58,8 +58,8 @@ type imageRoot struct {
 // Symbolic links lead to where they lead in the image.
 func (i *imageRoot) directory(path string) (string, error) {
 	if i.at == "" {
-		at := filepath.Join(i.dir, "rootfs")
-		if err := errors.Join(makeDir(i.dir, 0o700), makeDir(at, 0o700)); err != nil {
+		at, err := i.place()
+		if err != nil {
 			return "", err
 		}
 		if err := mount.All(mount.RemoveVolatileOption(i.mounts), at); err != nil {
@@ -132,7 +132,7 @@ func (l *Local) target(name, subpath string) (*os.File, error) {
 	if subpath == "" {
 		subpath = "."
 	}
-	return openSubpath(l.data(name), subpath, unix.O_RDONLY|unix.O_DIRECTORY)
+	return mountpoints.OpenBeneath(l.data(name), subpath, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
 func isEmpty(dir *os.File) (bool, error) {
@@ -205,7 +205,7 @@ const tree = "tree"
 func (l *Local) stage(ctx context.Context, target *os.File, f *Fill, from string) error {
 	path := filepath.Join(l.root, fillingDir, f.Token)
 	if f.Within {
-		path = filepath.Join(descriptorPath(target), stagingName(f))
+		path = filepath.Join(mountpoints.DescriptorPath(target), stagingName(f))
 	}
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (l *Local) stage(ctx context.Context, target *os.File, f *Fill, from string
 		return err
 	}
 	defer dir.Close()
-	to := filepath.Join(descriptorPath(dir), tree)
+	to := filepath.Join(mountpoints.DescriptorPath(dir), tree)
 	err = copyTree(ctx, to, from)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(to), os.Remove(path))
@@ -259,8 +259,8 @@ func (l *Local) merge(ctx context.Context, v Volume, target *os.File) (Volume, e
 	}
 	content := os.NewFile(uintptr(fd), tree)
 	defer content.Close()
-	path := filepath.Join(descriptorPath(dir), tree)
-	of := entry{from: path, to: descriptorPath(target) + "/."} // before the renames, which change the time
+	path := filepath.Join(mountpoints.DescriptorPath(dir), tree)
+	of := entry{from: path, to: mountpoints.DescriptorPath(target) + "/."} // before the renames, which change the time
 	if err := syscall.Lstat(path, &of.st); err != nil {
 		return v, fmt.Errorf("content for volume %s: %w", v.Name, err)
 	}
@@ -306,7 +306,7 @@ func move(from, to *os.File, name string) error {
 // unstage deletes the staging directory.
 func (l *Local) unstage(target *os.File, f *Fill) error {
 	if !f.Within {
-		return discard(filepath.Join(l.root, fillingDir, f.Token))
+		return l.discard(filepath.Join(l.root, fillingDir, f.Token))
 	}
 	dir, err := l.staging(target, f)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -316,6 +316,6 @@ func (l *Local) unstage(target *os.File, f *Fill) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(os.RemoveAll(filepath.Join(descriptorPath(dir), tree)),
+	return errors.Join(os.RemoveAll(filepath.Join(mountpoints.DescriptorPath(dir), tree)),
 		unix.Unlinkat(int(target.Fd()), stagingName(f), unix.AT_REMOVEDIR))
 }

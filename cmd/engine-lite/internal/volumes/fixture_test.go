@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/journal"
@@ -59,7 +60,7 @@ func newEngineIn(t *testing.T, dir string) *engine {
 	e := &engine{T: t, store: s, root: filepath.Join(dir, "volumes")}
 	t.Cleanup(func() {
 		left := e.mounts()
-		must(t, detachBelow(dir))
+		must(t, mountpoints.DetachBelow(dir))
 		if len(left) > 0 {
 			t.Errorf("mounted in the end: %q", left)
 		}
@@ -73,7 +74,7 @@ func newEngineIn(t *testing.T, dir string) *engine {
 func (e *engine) open() {
 	e.Helper()
 	var err error
-	e.Local, err = Open(e.store, e.root)
+	e.Local, err = Open(context.WithoutCancel(e.Context()), e.store, e.root)
 	must(e.T, err)
 	e.api = New(e.Local)
 }
@@ -206,7 +207,7 @@ func bindOf(dir string) []mount.Mount {
 // deferred function is run, and no lock is released. It returns false where fn ends before.
 func (e *engine) killedAt(step string, nth int, fn func(l *Local)) bool {
 	e.Helper()
-	l, err := Open(e.store, e.root)
+	l, err := Open(context.WithoutCancel(e.Context()), e.store, e.root)
 	must(e.T, err)
 	killed, ended := make(chan struct{}), make(chan struct{})
 	l.step = func(name string) {
@@ -238,7 +239,7 @@ func (e *engine) killedAt(step string, nth int, fn func(l *Local)) bool {
 func (e *engine) sweep(holders ...resources.Holder) {
 	e.Helper()
 	must(e.T, e.Sweep(context.WithoutCancel(e.Context()), func(h resources.Holder) bool { return slices.Contains(holders, h) }))
-	must(e.T, e.Clean(context.WithoutCancel(e.Context())))
+	must(e.T, e.Clean())
 }
 
 // sourceOf is the path of the volume of a container's first mount.

@@ -1,7 +1,6 @@
 package volumes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/moby/sys/mount"
 	"github.com/moby/sys/mountinfo"
-	"golang.org/x/sys/unix"
 )
 
 // mountOnce mounts the file system that a volume's options name at a directory, if it is not mounted there. mount(2)
@@ -109,36 +107,4 @@ func cifsDevice(ctx context.Context, device string, lookUp resolver) (string, er
 		return "", fmt.Errorf("failed to unescape device URL: %q", u)
 	}
 	return plain, nil
-}
-
-// detach unmounts what is mounted at a path, all of it if there are several on top of each other. Nothing, and no path,
-// are no error. Who has files open there keeps them. The mounts are made private first: what is mounted below a bind of
-// a shared mount would be unmounted at the place where it comes from, too (mount_namespaces(7)).
-func detach(path string) error {
-	for {
-		if err := unix.Mount("", path, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // no mount point
-				return nil
-			}
-			return fmt.Errorf("cannot unmount %s: %w", path, err)
-		}
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("cannot unmount %s: %w", path, err)
-		}
-	}
-}
-
-// detachBelow unmounts what is mounted at a path or below it, so that a deletion does not go there.
-func detachBelow(path string) error {
-	list, err := mountinfo.GetMounts(mountinfo.PrefixFilter(path))
-	if err != nil {
-		return fmt.Errorf("mounts below %s: %w", path, err)
-	}
-	slices.SortFunc(list, func(a, b *mountinfo.Info) int { return cmp.Compare(len(b.Mountpoint), len(a.Mountpoint)) })
-	for _, m := range list {
-		if err := detach(m.Mountpoint); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/containerd/errdefs"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/deletion"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/classed"
 	"github.com/engine-lite/engine-lite/journal"
@@ -68,7 +70,7 @@ func (l *Local) settleAndDelete(ctx context.Context, name string) error {
 		return err
 	}
 	for _, token := range tokens {
-		if err := discard(l.removed(token)); err != nil {
+		if err := l.discard(l.removed(token)); err != nil {
 			return err
 		}
 	}
@@ -89,7 +91,7 @@ func (l *Local) settle(ctx context.Context, name string) (tokens []string, err e
 	}); err != nil || len(tokens) == 0 {
 		return nil, err
 	}
-	if err := detachBelow(l.dir(name)); err != nil {
+	if err := mountpoints.DetachBelow(l.dir(name)); err != nil {
 		return nil, err
 	}
 	for _, token := range tokens {
@@ -116,15 +118,13 @@ func (l *Local) settle(ctx context.Context, name string) (tokens []string, err e
 
 func (l *Local) removed(token string) string { return filepath.Join(l.root, removedDir, token) }
 
-// discard deletes a directory that the engine has put aside, and nothing that is mounted in it.
-func discard(path string) error {
-	if err := detachBelow(path); err != nil {
+// discard deletes a directory that the engine has put aside, and nothing that is mounted in it. It ends with
+// the engine, and the next one goes on.
+func (l *Local) discard(path string) error {
+	if err := mountpoints.DetachBelow(path); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(path); err != nil {
-		return fmt.Errorf("cannot delete what is left of a volume: %w", err)
-	}
-	return nil
+	return deletion.Tree(l.ends, path)
 }
 
 func syncDir(path string) error {

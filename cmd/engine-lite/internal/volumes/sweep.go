@@ -9,6 +9,7 @@ import (
 
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/journal"
 )
@@ -17,22 +18,7 @@ import (
 // finished. A volume that options mount has such a copy until it is used next. What is to be deleted is put aside: Clean
 // deletes it.
 func (l *Local) Sweep(ctx context.Context, alive func(resources.Holder) bool) error {
-	return errors.Join(l.sweepMounts(alive), l.sweepHeld(ctx, alive), l.sweepRecords(ctx), l.sweepFilling())
-}
-
-// sweepMounts unmounts parts of volumes.
-func (l *Local) sweepMounts(alive func(resources.Holder) bool) error {
-	var errs []error
-	for _, name := range l.entries(mountsDir) {
-		h, ok := resources.ParseHolder(name)
-		switch {
-		case !ok:
-			log.WithField("name", name).Warn("there is a directory among the mounts of volumes that the engine has not made; it stays")
-		case !alive(h):
-			errs = append(errs, l.unbind(h))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(l.places.Sweep(alive), l.sweepHeld(ctx, alive), l.sweepRecords(ctx), l.sweepFilling())
 }
 
 // sweepHeld frees the volumes of holders that are gone.
@@ -96,7 +82,7 @@ func (l *Local) sweepName(ctx context.Context, name string) error {
 	case err != nil || !found:
 		return err
 	case v.mounted() && !l.others(name, resources.Holder{}):
-		return detach(l.data(name))
+		return mountpoints.Detach(l.data(name))
 	case v.mounted() || v.Fill == nil:
 		return nil
 	}
@@ -117,14 +103,14 @@ func (l *Local) find(name string) (v Volume, found bool, err error) {
 }
 
 // Clean deletes what was put aside, which takes as long as there are files, and so goes on while the engine serves. It
-// ends between two directories when ctx does.
-func (l *Local) Clean(ctx context.Context) error {
+// ends with the engine, and the next one goes on.
+func (l *Local) Clean() error {
 	var errs []error
 	for _, token := range l.entries(removedDir) {
-		if ctx.Err() != nil {
+		if l.ends.Err() != nil {
 			break
 		}
-		errs = append(errs, discard(l.removed(token)))
+		errs = append(errs, l.discard(l.removed(token)))
 	}
 	return errors.Join(errs...)
 }

@@ -33,6 +33,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mountpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/resources"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/store"
 	"github.com/engine-lite/engine-lite/internal/treesize"
@@ -43,6 +44,9 @@ type Local struct {
 	store *store.Store
 	root  string
 	sizes *treesize.Meter
+	// places have parts of volumes.
+	places *mountpoints.Dir
+	ends   context.Context // done when the engine ends, which deletions do not hold up
 	// step is called after each step that a crash can follow; nil but in tests.
 	step func(name string)
 
@@ -57,21 +61,23 @@ var _ resources.Provider = (*Local)(nil)
 // walksAtOnce bounds how many volumes are measured at the same time.
 const walksAtOnce = 2
 
-// Open returns the volumes below a directory, which it makes where that is missing. The caller closes the store, and
-// calls Sweep before it serves requests.
-func Open(s *store.Store, root string) (*Local, error) {
+// Open returns the volumes below a directory, which it makes where that is missing. Deletions end with ends. The caller
+// closes the store, and calls Sweep before it serves requests.
+func Open(ends context.Context, s *store.Store, root string) (*Local, error) {
 	l := &Local{
-		store: s, root: root, sizes: treesize.NewMeter(walksAtOnce, treesize.Lengths), names: map[string]*nameLock{}, held: map[resources.Holder]map[string]bool{},
+		store: s, ends: ends, root: root, sizes: treesize.NewMeter(walksAtOnce, treesize.Lengths), names: map[string]*nameLock{}, held: map[resources.Holder]map[string]bool{},
 	}
 	if err := makeDir(root, 0o701); err != nil { // as dockerd: containers' users reach volumes, and cannot list them
 		return nil, err
 	}
-	for _, name := range []string{removedDir, fillingDir, mountsDir} {
+	for _, name := range []string{removedDir, fillingDir} {
 		if err := makeDir(filepath.Join(root, name), 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return l, nil
+	var err error
+	l.places, err = mountpoints.Open(filepath.Join(root, mountsDir), func(step string) { l.did("acquire: " + step) })
+	return l, err
 }
 
 const (
