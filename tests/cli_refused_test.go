@@ -51,7 +51,6 @@ func TestNotThereYet(t *testing.T) {
 	r := sharedRig(t)
 	up := oneDocker(t, r).sleeper(t)
 	for name, host := range map[string]string{
-		`"image"`:         `"Mounts":[{"Type":"image","Source":"busybox","Target":"/x"}]`,
 		"PortBindings":    `"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}`,
 		"Links":           `"Links":["` + up + `:b"]`,
 		"NetworkMode":     `"NetworkMode":"mynet"`,

@@ -15,6 +15,8 @@ import (
 type sums struct {
 	kinds  map[string]*counts
 	events int
+	// volumes counts those that had an event.
+	volumes int
 }
 
 // counts are the numbers for the containers of one kind.
@@ -66,6 +68,7 @@ func (w *world) compare(ctx context.Context) error {
 	for _, c := range w.consumers {
 		c.compare(ctx, w, history)
 	}
+	w.checkVolumes(ctx, history)
 	w.checkLeftovers(ctx)
 	return nil
 }

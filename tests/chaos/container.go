@@ -25,7 +25,9 @@ type container struct {
 	waitedCode *int
 	final      *containerState // nil if it was removed while it ran
 	logs       []byte
-	execs      []*userExec
+	// copied is the content of the files that were copied into its volume; nil where nobody knows whether one was.
+	copied [][]byte
+	execs  []*userExec
 }
 
 // userExec is an exec that the user started.
@@ -69,7 +71,15 @@ func (w *world) runContainer(acting, ctx context.Context, k kind, c *container) 
 	if err := w.collect(ctx, c); err != nil {
 		return err
 	}
-	return w.remove(ctx, c)
+	if c.kind == withFiles && c.final != nil { // into a container that has ended
+		if err := w.copyOne(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := w.remove(ctx, c); err != nil || c.kind != withFiles {
+		return err
+	}
+	return w.checkFiles(ctx, c)
 }
 
 func (c *container) path() string { return "/containers/" + c.name }
@@ -84,10 +94,14 @@ func (c *container) countDone(a answer, action string) answer {
 
 // create asks for the container until it is there.
 func (w *world) create(ctx context.Context, k kind, c *container) error {
+	var mounts []map[string]any
+	if k.name == withFiles {
+		mounts = w.mountsOf(c)
+	}
 	config := map[string]any{
 		"Image": "chaos", "Cmd": []string{"/chaos", "program", k.name},
 		"Env":       []string{addressVariable + "=" + w.reportAddress(), nameVariable + "=" + c.name},
-		"OpenStdin": k.stdin, "HostConfig": k.host(),
+		"OpenStdin": k.stdin, "HostConfig": k.host(mounts),
 	}
 	body, err := json.Marshal(config)
 	if err != nil {
@@ -192,7 +206,7 @@ func (w *world) collect(ctx context.Context, c *container) error {
 func (w *world) remove(ctx context.Context, c *container) error {
 	var last answer
 	if waitUntil(ctx, func() bool {
-		last = c.countDone(w.call(ctx, http.MethodDelete, c.path(), ""), "destroy")
+		last = c.countDone(w.call(ctx, http.MethodDelete, c.path()+"?v=1", ""), "destroy")
 		return !last.unclear()
 	}) && (last.done() || last.status == http.StatusNotFound) {
 		return nil

@@ -27,8 +27,9 @@ type kind struct {
 
 // host is the container's HostConfig. The container uses the host's network namespace,
 // since the reports go to an abstract socket address.
-func (k kind) host() map[string]any {
+func (k kind) host(mounts []map[string]any) map[string]any {
 	return map[string]any{
+		"Mounts":      mounts,
 		"NetworkMode": "host", "Memory": k.memory,
 		"RestartPolicy": map[string]any{"Name": k.restart, "MaximumRetryCount": k.retries},
 		"LogConfig":     k.log,
@@ -52,6 +53,7 @@ var containerKinds = []kind{
 	{name: "writes", whileRunning: endWithin(25)}, {name: "writes", whileRunning: endWithin(25), log: rotatedLog("json-file")},
 	{name: "writes", whileRunning: endWithin(60), log: rotatedLog("local")},
 	{name: "reads", stdin: true, whileRunning: typeLines}, {name: "reads", stdin: true, whileRunning: typeLines},
+	{name: withFiles, whileRunning: copyFiles}, {name: withFiles, whileRunning: copyFiles},
 	{name: "eats", memory: 48 << 20},
 	{name: "fails", restart: "on-failure", retries: retries}, {name: "fails", restart: "on-failure", retries: retries},
 }
@@ -81,7 +83,7 @@ func (w *world) endRandomly(ctx context.Context, c *container) error {
 		return w.kill(ctx, c)
 	case 1:
 		c.killed = true
-		return w.finish(ctx, c, http.MethodDelete, c.path()+"?force=1", "destroy")
+		return w.finish(ctx, c, http.MethodDelete, c.path()+"?force=1&v=1", "destroy")
 	default:
 		return w.stop(ctx, c)
 	}

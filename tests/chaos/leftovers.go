@@ -57,8 +57,11 @@ func (w *world) removeAll(ctx context.Context) error {
 
 func (w *world) files() []string {
 	var left []string
-	for _, dir := range []string{"root/containers", "run/stdio", "run/runtimed/.tmp"} {
-		list, _ := filepath.Glob(filepath.Join(w.dir, dir, "*"))
+	for _, pattern := range []string{
+		"root/containers/*", "run/stdio/*", "run/runtimed/.tmp/*", "root/image-mounts/*",
+		"root/volumes/[^.]*", "root/volumes/.mounts/*", "root/volumes/.removed/*", "root/volumes/.filling/*",
+	} {
+		list, _ := filepath.Glob(filepath.Join(w.dir, pattern))
 		left = append(left, list...)
 	}
 	return left

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
@@ -130,6 +131,14 @@ func (p *program) run(kind string) (code int) {
 	case "writes":
 		p.write(1000+mathrand.IntN(4000), 4*time.Millisecond)
 	case "idles":
+		p.write(1<<30, 200*time.Millisecond)
+	case withFiles:
+		for _, dir := range []string{"/data", "/anonymous", "/bind", "/tmp"} {
+			path := dir + "/" + p.report.Run
+			p.failed = errors.Join(p.failed, os.WriteFile(path, []byte(p.report.Run), 0o600))
+		}
+		_, err := os.Stat("/image/chaos")
+		p.failed = errors.Join(p.failed, err)
 		p.write(1<<30, 200*time.Millisecond)
 	case "reads":
 		p.read()

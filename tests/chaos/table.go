@@ -42,6 +42,7 @@ func (w *world) table() []byte {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t\n", c.name, c.started, c.read, c.again)
 	}
 	fmt.Fprintf(t, "journal\t\t%d\t\t\n", w.sums.events)
+	fmt.Fprintf(t, "\nvolumes\t%d\t\n", w.sums.volumes)
 	return t.Bytes()
 }
 

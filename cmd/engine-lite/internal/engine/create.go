@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/moby/moby/api/types/container"
@@ -20,6 +21,8 @@ import (
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/request"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/spec"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/users"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/files"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/host"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/images"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/mounts"
@@ -238,10 +241,30 @@ func (e *Engine) furnish(ctx context.Context, r *record.Record, img images.Image
 	if err != nil {
 		return fmt.Errorf("root filesystem of %s: %w", r.ImageName, err)
 	}
+	if err := e.makeWorkingDir(r, rootfs); err != nil {
+		return err
+	}
 	if err := e.imageMounts.Prepare(ctx, r); err != nil {
 		return err
 	}
 	return e.volumes.Fill(ctx, r, rootfs)
+}
+
+// makeWorkingDir makes the working directory that the image lacks. The root filesystem is mounted for that, and only then.
+func (e *Engine) makeWorkingDir(r *record.Record, rootfs []mount.Mount) (err error) {
+	dir := r.Config.WorkingDir
+	if dir == "" || dir == "/" {
+		return nil
+	}
+	if there, err := users.IsDirectory(users.Layers(rootfs), dir); err != nil || there {
+		return err
+	}
+	root, err := files.Open(files.Config{Dir: e.containerDir(r.ID), Rootfs: rootfs})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return root.MakeDirectory(dir)
 }
 
 // newRecord joins what was asked for with what the image says.

@@ -18,7 +18,7 @@ func (e *Engine) JournalCheck(ctx context.Context) ([]string, error) {
 // CheckJournal returns what is wrong with a journal: with its file, with its records, and where a record and the events
 // that are kept contradict each other.
 func CheckJournal(ctx context.Context, j store.Journal) ([]string, error) {
-	return store.Check(ctx, j, journalKinds(), record.NewComparison())
+	return store.Check(ctx, j, journalKinds(), record.NewComparison(), volumes.NewComparison())
 }
 
 // journalKinds are all kinds of record that an engine keeps.

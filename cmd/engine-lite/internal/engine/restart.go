@@ -9,6 +9,7 @@ import (
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
+	"github.com/engine-lite/engine-lite/internal/retry"
 )
 
 // awaitRestart starts a container again at its deadline, unless something else
@@ -25,11 +26,37 @@ func (e *Engine) awaitRestart(o *task) {
 		if err == nil || !errors.Is(context.Cause(ctx), errRestartDue) {
 			return
 		}
-		if err := e.restartDue(e.background.Context(), o, r.RestartAt); err != nil && !e.background.Ended() {
-			log.WithError(err).WithField("container", o.ID).Warn(
-				"cannot restart the container as its restart policy asks for")
-		}
+		e.insistOnRestart(o, r.RestartAt)
 	})
+}
+
+// The delays between tries to restart a container whose restart was planned, and could not begin: the runtime daemon may
+// be away.
+const (
+	firstRestartRetry   = 100 * time.Millisecond
+	longestRestartRetry = 10 * time.Second
+)
+
+// insistOnRestart does a restart that is due until it was tried, which changes the plan, or something else has changed
+// it, or the engine ends.
+func (e *Engine) insistOnRestart(o *task, planned time.Time) {
+	changed := func(v containers.View) bool { return v.Gone || v.Record.RestartAt != planned }
+	for delay := retry.New(firstRestartRetry, longestRestartRetry); ; {
+		err := e.restartDue(e.background.Context(), o, planned)
+		if err == nil || e.background.Ended() {
+			return
+		}
+		if delay.First() {
+			log.WithError(err).WithField("container", o.ID).Warn(
+				"cannot restart the container as its restart policy asks for; trying again unless the try has changed its plan")
+		}
+		ctx, cancel := context.WithTimeout(e.background.Context(), delay.Next())
+		err = o.Await(ctx, changed)
+		cancel()
+		if err == nil {
+			return
+		}
+	}
 }
 
 var errRestartDue = errors.New("the restart is due")

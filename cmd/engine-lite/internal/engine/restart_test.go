@@ -243,3 +243,24 @@ func TestStopRacesRestart(t *testing.T) {
 	}
 	r.empty()
 }
+
+// TestRestartBesideLeftover has restarts fail before they begin: what a failed one has left at the runtime daemon cannot be
+// deleted for some time. The restart is not forgotten.
+func TestRestartBesideLeftover(t *testing.T) {
+	r := newRig(t)
+	id := r.create("", "exit 3", withPolicy("always", 0))
+	r.daemon.Fail("CreateTask", 2, libFault(errdefs.ErrUnavailable))
+	for _, nth := range []int{2, 3, 4, 5} { // the first is that of the first run
+		r.daemon.Fail("DeleteContainer", nth, libFault(errdefs.ErrUnavailable))
+	}
+	must(t, r.e.ContainerStart(t.Context(), id))
+	r.until(id, func(v containers.View) bool { return v.Record.Generation >= 3 })
+	if got := r.actions(id)[:5]; !slices.Equal(got, []string{"create", "start", "die", "die", "start"}) {
+		t.Errorf("events %v", got)
+	}
+	if n := r.daemon.Calls("DeleteContainer"); n < 5 {
+		t.Errorf("%d deletions were tried: the restart was not refused", n)
+	}
+	must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
+	r.empty()
+}

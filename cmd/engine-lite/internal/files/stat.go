@@ -7,8 +7,11 @@ import (
 	"strings"
 
 	"github.com/containerd/continuity/fs"
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
+
+	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
 // Stat describes what is at a path, as dockerd does: the last link of the path is not followed, unless a slash is
@@ -33,6 +36,18 @@ func stat(path string) (container.PathStat, error) {
 		}
 	}
 	return s, nil
+}
+
+// MakeDirectory makes a directory at a path, and those above it, where they are missing; all with mode 0755. Links are
+// followed as a process in the container would follow them. The error is InvalidArgument if something else is there.
+func (r *Root) MakeDirectory(path string) error {
+	return r.inside(func() error {
+		err := os.MkdirAll(filepath.Join("/", path), 0o755)
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EEXIST) {
+			return classed.Errorf(errdefs.ErrInvalidArgument, "Cannot mkdir: %s is not a directory", path)
+		}
+		return err
+	})
 }
 
 // Absolute makes the path of a request absolute and clean. It keeps a "/" or "/." at the end.

@@ -29,6 +29,9 @@ type user struct {
 	stdin         *stdinClient
 	// memory is the limit of the last update; 0 if there was none, or its answer was lost.
 	memory int64
+	// restartingSince is when the container was first seen to wait for its restart after the run with this generation.
+	restartingSince      time.Time
+	restartingGeneration uint64
 }
 
 // kind is how a container behaves.
@@ -50,6 +53,7 @@ func (u *user) run() {
 	for u.ended < u.lifecycles {
 		u.created++
 		u.containerName, u.id, u.stdin, u.memory = fmt.Sprintf("%s-%d", u.name, u.created), "", nil, 0
+		u.restartingSince = time.Time{}
 		u.kind = newKind(u.dice("kind"))
 		for turn := 0; u.turn(); turn++ {
 			if turn > maxRequests {
@@ -123,7 +127,7 @@ func (u *user) turn() bool {
 		u.stdinClosed(inc, h)
 		u.paused(inc)
 	case "restarting":
-		u.restarting(inc)
+		u.restarting(inc, h)
 	default:
 		u.remove(inc, true)
 	}
@@ -255,7 +259,20 @@ func (u *user) paused(inc *engineInstance) {
 	}
 }
 
-func (u *user) restarting(inc *engineInstance) {
+// restartLimit is how long a restart by the policy may take: the longest delays, and the daemon's longest absence.
+const restartLimit = 5 * time.Minute
+
+func (u *user) restarting(inc *engineInstance, h history) {
+	if u.kind.restarts == 3 { // such a user waits
+		if u.restartingSince.IsZero() || u.restartingGeneration != h.generation {
+			u.restartingSince, u.restartingGeneration = time.Now(), h.generation
+		}
+		if time.Since(u.restartingSince) > restartLimit {
+			u.w.violation("%s waits for its restart since %v: %+v", short(u.id), time.Since(u.restartingSince), h)
+			u.remove(inc, true)
+		}
+		return
+	}
 	d := u.dice("restarting")
 	switch d.below(8) {
 	case 0:

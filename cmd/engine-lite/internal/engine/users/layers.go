@@ -49,10 +49,11 @@ const (
 	maxSteps = 1000 // bounds the work that links to long paths make
 )
 
-// open opens a regular file below the root directory d; nil where there is none. Links are followed as in a process
-// whose root is d. No link leads out: each name is looked up by itself, relative to an open directory, and is not
-// followed there. So a running container cannot swap a directory for a link meanwhile, either.
-func (d directory) open(name string) (*os.File, error) {
+// open opens a regular file below the root directory d; nil where there is none. isDir tells whether a directory is
+// there. Links are followed as in a process whose root is d. No link leads out: each name is looked up by itself, relative
+// to an open directory, and is not followed there. So a running container cannot swap a directory for a link meanwhile,
+// either.
+func (d directory) open(name string) (file *os.File, isDir bool, err error) {
 	at := d
 	leave := func() {
 		if len(at) > 0 && &at[0] != &d[0] {
@@ -76,7 +77,7 @@ func (d directory) open(name string) (*os.File, error) {
 		}
 		e, err := at.lookup(name)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		switch {
 		case e.dirs != nil:
@@ -90,13 +91,26 @@ func (d directory) open(name string) (*os.File, error) {
 				path = nil
 			}
 		case e.file != nil && len(rest) == 0:
-			return e.file, nil
+			return e.file, false, nil
 		default:
 			closeFiles(e.file)
-			return nil, nil
+			return nil, false, nil
 		}
 	}
-	return nil, nil
+	return nil, len(rest) == 0, nil
+}
+
+// IsDirectory tells whether the layers of a root filesystem show a directory at a path. Links are followed as in a process
+// that has this root.
+func IsDirectory(layers []string, path string) (bool, error) {
+	root, err := openRoot(layers)
+	if err != nil {
+		return false, err
+	}
+	defer root.close()
+	file, isDir, err := root.open(path)
+	closeFiles(file)
+	return isDir, err
 }
 
 // entry is what a directory has under a name: a directory, the target of a link, or a regular file. All are empty for

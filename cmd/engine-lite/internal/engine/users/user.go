@@ -45,11 +45,11 @@ func Resolve(dirs []string, spec string, groups []string) (specs.User, error) {
 		return specs.User{}, err
 	}
 	defer root.close()
-	passwd, err := root.open("etc/passwd")
+	passwd, _, err := root.open("etc/passwd")
 	if err != nil {
 		return specs.User{}, err
 	}
-	group, err := root.open("etc/group")
+	group, _, err := root.open("etc/group")
 	defer closeFiles(passwd, group)
 	if err != nil {
 		return specs.User{}, err

@@ -141,7 +141,7 @@ func openIn(t testing.TB, layers []string, name string) *os.File {
 	root, err := openRoot(layers)
 	must(t, err)
 	defer root.close()
-	f, err := root.open(name)
+	f, _, err := root.open(name)
 	must(t, err)
 	return f
 }
@@ -207,5 +207,21 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestIsDirectory(t *testing.T) {
+	lower := layer(t, map[string]string{"etc/passwd": "", "data/x": "", "gone/x": ""})
+	upper := layer(t, map[string]string{"etc/group": "", "work/x": ""})
+	must(t, os.Symlink("/data", filepath.Join(upper, "link")))
+	must(t, os.Symlink("../../../..", filepath.Join(upper, "work/up")))
+	must(t, unix.Mknod(filepath.Join(upper, "gone"), unix.S_IFCHR, 0)) // a whiteout
+	for path, want := range map[string]bool{
+		"/": true, "/etc": true, "/data": true, "/work/": true, "/link": true, "/work/up/data": true, "/work/../etc": true,
+		"/etc/passwd": false, "/etc/passwd/x": false, "/gone": false, "/gone/x": false, "/new": false, "/etc/new": false,
+	} {
+		if got, err := IsDirectory([]string{upper, lower}, path); err != nil || got != want {
+			t.Errorf("%s: %t, %v", path, got, err)
+		}
 	}
 }
