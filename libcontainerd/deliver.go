@@ -55,12 +55,12 @@ func (ctr *Container) awaitTaken(ctx context.Context, taken <-chan struct{}) err
 }
 
 // awaitClosed waits until done is closed, which counts also where a context has ended too. The error is the cause of
-// ctx, or Unavailable if life, a context of the client, ends before.
-func awaitClosed(ctx, life context.Context, done <-chan struct{}) error {
+// ctx, or Unavailable if ending, a context of the client, ends before.
+func awaitClosed(ctx, ending context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-	case <-life.Done():
+	case <-ending.Done():
 	}
 	select {
 	case <-done:

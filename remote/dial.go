@@ -75,7 +75,7 @@ type Daemon struct {
 	version       versionapi.VersionClient
 	health        grpc_health_v1.HealthClient
 	introspection introspectionapi.IntrospectionClient
-	gates         pauseGates
+	pauses        pauseLocks
 	isRuntimed    atomic.Bool // by the daemon's last answer to ask
 }
 

@@ -67,7 +67,7 @@ func wireID(process string) string {
 // Start runs a process.
 func (d *Daemon) Start(ctx context.Context, id, process string) (pid int, err error) {
 	if process != libcontainerd.InitProcess {
-		leave, err := d.gates.enter(ctx, id, 1)
+		leave, err := d.pauses.enter(ctx, id, 1)
 		if err != nil {
 			return 0, err
 		}
@@ -111,7 +111,7 @@ const (
 func (d *Daemon) Pause(ctx context.Context, id string) error {
 	starts, cancel := context.WithTimeout(ctx, execLimit)
 	defer cancel()
-	leave, err := d.gates.enter(starts, id, everyStart)
+	leave, err := d.pauses.enter(starts, id, everyStart)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

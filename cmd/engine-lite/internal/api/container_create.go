@@ -105,16 +105,16 @@ func (b *createRequest) gateMounts(v version) error {
 }
 
 func newerMount(m *mount.Mount, v version) error {
-	foreign := func(name string) error {
+	misplaced := func(name string) error {
 		return invalid("%s must not be specified on mount type %q", name, m.Type)
 	}
 	switch {
 	case !v.before(42) && m.VolumeOptions != nil && m.Type != mount.TypeVolume:
-		return foreign("VolumeOptions")
+		return misplaced("VolumeOptions")
 	case !v.before(42) && m.BindOptions != nil && m.Type != mount.TypeBind:
-		return foreign("BindOptions")
+		return misplaced("BindOptions")
 	case !v.before(42) && m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs:
-		return foreign("TmpfsOptions")
+		return misplaced("TmpfsOptions")
 	case v.before(44) && m.Type == mount.TypeBind && m.BindOptions != nil && m.BindOptions.ReadOnlyForceRecursive:
 		return invalid("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
 	case v.before(45) && m.VolumeOptions != nil && m.VolumeOptions.Subpath != "":

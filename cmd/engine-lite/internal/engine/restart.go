@@ -48,7 +48,7 @@ func (e *Engine) insistOnRestart(o *task, planned time.Time) {
 		}
 		if delay.First() {
 			log.WithError(err).WithField("container", o.ID).Warn(
-				"cannot restart the container as its restart policy asks for; trying again unless the try has changed its plan")
+				"a restart of the container, by its restart policy or after a stop, has failed; it is tried again as the policy says")
 		}
 		ctx, cancel := context.WithTimeout(e.background.Context(), delay.Next())
 		err = o.Await(ctx, changed)

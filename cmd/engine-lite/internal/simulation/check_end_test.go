@@ -23,6 +23,7 @@ func (w *world) checkEnd(root string, readers []*reader) {
 	w.compareStates(now)
 	w.lastCut(now)
 	w.removeAll(now)
+	w.removeVolumes(now)
 	time.Sleep(2 * time.Minute)
 	w.must(now.close())
 	last := w.newEngineInstance(root)
@@ -79,7 +80,7 @@ func (w *world) removeAll(i *engineInstance) {
 	list, err := i.engine.ContainerList(i.ctx, engine.ListOptions{All: true})
 	w.must(err)
 	for _, c := range list {
-		w.must(i.engine.ContainerRemove(i.ctx, c.ID, engine.RemoveOptions{Force: true}))
+		w.must(i.engine.ContainerRemove(i.ctx, c.ID, engine.RemoveOptions{Force: true, Volumes: true}))
 		if !w.model.history(c.ID).removed {
 			w.violation("%s was removed, but the journal has no event of it", short(c.ID))
 		}
@@ -101,6 +102,7 @@ func (w *world) nothingLeft(i *engineInstance) {
 	dirs, err := filepath.Glob(filepath.Join(i.root, "containers", "*"))
 	w.must(err)
 	left["directories"] = dirs
+	left["files of volumes"] = i.volumeFiles()
 	left["ports"] = slices.Collect(maps.Keys(w.ports.Holders()))
 	for what, names := range left {
 		if len(names) > 0 {

@@ -203,6 +203,9 @@ func (w *world) copyRoot(killed *engineInstance, root string) error {
 		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	if err := moveVolumes(killed.root, root); err != nil {
+		return err
+	}
 	err := copySparse(filepath.Join(killed.root, "journal.db"), filepath.Join(root, "journal.db"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -249,7 +252,7 @@ func copySparse(from, to string) (err error) {
 func (i *engineInstance) records() []string {
 	var names []string
 	i.w.must(i.journal.View(func(s *journal.Snapshot) error {
-		for _, kind := range []string{"container", "name", "exec"} {
+		for _, kind := range []string{"container", "name", "exec", "volume", "volume-removal"} {
 			if err := s.ForEach(kind, func(key string, _ []byte) error {
 				names = append(names, kind+" "+key)
 				return nil

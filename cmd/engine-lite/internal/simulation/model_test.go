@@ -23,7 +23,8 @@ type model struct {
 	processes  map[int]*processTruth // by pid
 	containers map[string]*history
 	execs      map[string]*execHistory
-	events     []eventKey // by number, from 1
+	volumes    map[string]*volumeHistory // by name
+	events     []eventKey                // by number, from 1
 	ended      atomic.Int64
 }
 
@@ -51,6 +52,8 @@ type history struct {
 	execs      map[string]bool
 	removed    bool
 	connected  bool // its ports, by the events of the network
+	mounted    int  // its volumes, by the events of volumes
+	name       string
 }
 
 func (h *history) alive() bool { return h.status == "running" || h.status == "paused" }
@@ -72,7 +75,7 @@ type recordView struct {
 
 func newModel(w *world) *model {
 	return &model{w: w, processes: map[int]*processTruth{}, containers: map[string]*history{},
-		execs: map[string]*execHistory{}}
+		execs: map[string]*execHistory{}, volumes: map[string]*volumeHistory{}}
 }
 
 // daemonEvent records an event of the daemon. The daemon's lock is held.
@@ -167,13 +170,19 @@ func (m *model) read(j *journal.Journal) {
 			}
 			for n, ev := range fresh {
 				id := ev.ID
-				if ev.Type == "network" {
+				if ev.Type != "container" {
 					id = ev.Attributes["container"]
 				}
 				if h := m.containers[id]; h != nil && h.connected != h.alive() {
 					m.w.violation("%s is %s, and its port is connected: %t", short(id), h.status, h.connected)
 				}
-				if ev.Type == "network" {
+				if h := m.containers[id]; h != nil {
+					m.checkMounted(id, h)
+				}
+				if ev.Type == "volume" {
+					m.compareVolume(s, ev.ID)
+				}
+				if ev.Type != "container" {
 					continue // the container has an event in the same commit
 				}
 				if !slices.ContainsFunc(fresh[n+1:], func(later journal.Event) bool { return later.ID == ev.ID }) {
@@ -199,8 +208,18 @@ func (m *model) addEvent(s *journal.Snapshot, ev journal.Event) {
 		m.w.violation("event %d is number %d", len(m.events), ev.Seq)
 	}
 	m.w.note("journal", short(ev.ID)+" "+ev.Action, ev.Attributes["exitCode"])
+	if ev.Type == "volume" {
+		if err := m.volumeEvent(ev); err != nil {
+			m.w.violation("event %d, %s of volume %s: %v", ev.Seq, ev.Action, ev.ID, err)
+		}
+		return
+	}
 	if ev.Type == "network" {
-		m.containers[ev.Attributes["container"]].connected = ev.Action == "connect"
+		if h := m.containers[ev.Attributes["container"]]; h != nil {
+			h.connected = ev.Action == "connect"
+		} else {
+			m.w.violation("event %d, %s of a port whose container has no event", ev.Seq, ev.Action)
+		}
 		return
 	}
 	h := m.containers[ev.ID]
@@ -224,7 +243,7 @@ func (m *model) applyEvent(s *journal.Snapshot, h *history, ev journal.Event) er
 	alive := h.alive()
 	switch action {
 	case "create":
-		h.status = "created"
+		h.status, h.name = "created", ev.Attributes["name"]
 	case "start":
 		return m.started(s, h, ev, alive)
 	case "die":

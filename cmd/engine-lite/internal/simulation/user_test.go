@@ -156,7 +156,7 @@ func (u *user) create(inc *engineInstance) {
 	req := container.CreateRequest{
 		Config: &container.Config{Image: "box", Cmd: []string{"sh", "-c", u.kind.script}, OpenStdin: u.kind.stdin,
 			StdinOnce: u.kind.stdin, Labels: map[string]string{"ports": fmt.Sprint(crc32.ChecksumIEEE([]byte(u.containerName)))}},
-		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.kind.autoRemove},
+		HostConfig: &container.HostConfig{NetworkMode: "none", AutoRemove: u.kind.autoRemove, Mounts: u.mounts()},
 	}
 	if n := u.kind.restarts; n > 0 {
 		req.HostConfig.RestartPolicy = container.RestartPolicy{Name: "on-failure", MaximumRetryCount: n}
@@ -315,7 +315,7 @@ func (u *user) kill(inc *engineInstance, signal string) {
 
 func (u *user) remove(inc *engineInstance, force bool) {
 	err := u.call(inc, "remove", func(ctx context.Context, e *engine.Engine, id string) error {
-		return e.ContainerRemove(ctx, id, engine.RemoveOptions{Force: force})
+		return e.ContainerRemove(ctx, id, engine.RemoveOptions{Force: force, Volumes: true})
 	})
 	if h := u.w.model.history(u.id); err == nil && !h.removed {
 		u.w.violation("%s was removed, but the journal has no event of it: %+v", short(u.id), h)

@@ -104,7 +104,7 @@ func (l *Local) fill(ctx context.Context, m record.Mount, h resources.Holder, im
 		return err
 	}
 	f := &Fill{Token: token(), Subpath: m.Subpath}
-	if f.Within, err = l.foreign(target); err != nil {
+	if f.Within, err = l.onOtherMount(target); err != nil {
 		return err
 	}
 	if f.Within { // nobody would find the content there without the record
@@ -143,9 +143,9 @@ func isEmpty(dir *os.File) (bool, error) {
 	return len(names) == 0, nil
 }
 
-// foreign tells whether a directory is on another mount than the engine's own directories, so that nothing can be
+// onOtherMount tells whether a directory is on another mount than the engine's own directories, so that nothing can be
 // renamed from one to the other.
-func (l *Local) foreign(dir *os.File) (bool, error) {
+func (l *Local) onOtherMount(dir *os.File) (bool, error) {
 	own, err := os.Open(filepath.Join(l.root, fillingDir))
 	if err != nil {
 		return false, fmt.Errorf("directory of volumes: %w", err)
