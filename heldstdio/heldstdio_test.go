@@ -24,6 +24,8 @@ import (
 type fakeKeeper struct {
 	mu   sync.Mutex
 	held map[string]*hold
+	// bound is that of the last hold.
+	bound int64
 }
 
 type hold struct{ stream, raw *os.File }
@@ -37,7 +39,7 @@ func (k *fakeKeeper) Hold(_ context.Context, key, name string, stream, raw *os.F
 	if !o.Taken || raw == nil {
 		return errdefs.ErrInvalidArgument
 	}
-	k.held[key+"/"+name] = &hold{again(stream), again(raw)}
+	k.held[key+"/"+name], k.bound = &hold{again(stream), again(raw)}, o.Bound
 	return nil
 }
 
@@ -135,9 +137,11 @@ func (r *rig) newEngine() {
 	r.outputs = NewOutputs(r.files, 0)
 	r.stdio = &Stdio{
 		Inner: libcontainerd.FIFO(r.fifos), Keeper: r.keeper, Namespace: "ns", Find: r.outputs.Find, Engine: ctx,
-		Gone: func(string, string) { r.gone++ },
+		Gone: func(string, string) { r.gone++ }, Bound: rawBound,
 	}
 }
+
+const rawBound = 5 << 20
 
 func (r *rig) must(err error) {
 	r.t.Helper()
@@ -245,6 +249,9 @@ func TestNextRunBeginsEmpty(t *testing.T) {
 	for range 2 {
 		s, err := r.stdio.Create(t.Context(), config)
 		r.must(err)
+		if r.keeper.bound != rawBound {
+			t.Errorf("the keeper was told the bound %d", r.keeper.bound)
+		}
 		process, err := fifo.OpenContainer(t.Context(), fifo.Paths(s.Paths()))
 		r.must(err)
 		r.attach(s, false)

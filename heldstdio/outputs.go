@@ -38,8 +38,8 @@ type process struct {
 var _ Process = (*process)(nil)
 
 // NewOutputs returns the outputs below an absolute directory, which is made when the first one is. It should be one
-// that a reboot does not empty. bound is that of each spool: how many of the latest bytes are kept at least; 0 is its
-// default.
+// that a reboot does not empty. bound is the number of the latest bytes of each output that are kept at least: 0 keeps
+// 1 MiB. For complete output, take a bound that no output reaches, such as 1<<40.
 func NewOutputs(dir string, bound int64) *Outputs {
 	return &Outputs{dir: dir, bound: bound, processes: map[string]*process{}}
 }

@@ -54,8 +54,12 @@ type Stdio struct {
 	// Find returns a process whose streams are made, or restored. It returns nil for a process whose outputs the keeper
 	// shall not hold.
 	Find func(containerID, processID string, restored bool) (Process, error)
-	// Engine ends with the engine: streams with unread output are detached then, and not closed. nil never ends.
+	// Engine ends with the engine: it is the context of Client.Run. Streams with unread output are detached when it ends,
+	// and not closed. nil never ends.
 	Engine context.Context
+	// Bound is the space in bytes that each raw file may take on its disk before the keeper leaves the stream alone, and
+	// the process waits for the next engine. 0 is keeper.DefaultBound.
+	Bound int64
 	// Gone, if not nil, is called when a process is restored whose streams are gone, as after a reboot. Its further
 	// output is lost.
 	Gone func(containerID, processID string)
@@ -125,7 +129,7 @@ func (h *heldStreams) hold(ctx context.Context, name string, out libcontainerd.O
 	if err != nil {
 		return err
 	}
-	return h.keeper.Hold(ctx, h.key, name, stream, raw, keeper.HoldOptions{Taken: true})
+	return h.keeper.Hold(ctx, h.key, name, stream, raw, keeper.HoldOptions{Taken: true, Bound: h.bound})
 }
 
 // duplicate returns another descriptor of what c has open.
@@ -146,7 +150,8 @@ func duplicate(c syscall.Conn) (*os.File, error) {
 }
 
 // RemoveStreams removes the streams of all processes of a container, if Inner can, and releases those that the keeper
-// has held since an earlier engine. That one may have died in the middle of a start, of which nobody knows.
+// has held since an earlier engine. An earlier engine may have died in the middle of a start, and left streams that no
+// record names.
 func (s *Stdio) RemoveStreams(ctx context.Context, containerID string) error {
 	var errs []error
 	if r, ok := s.Inner.(libcontainerd.StreamRemover); ok {
@@ -244,6 +249,7 @@ type heldStreams struct {
 	keeper  Keeper
 	key     string
 	process Process
+	bound   int64 // of a raw file
 }
 
 func (s *Stdio) held(streams libcontainerd.Streams, c libcontainerd.StreamsConfig, p Process) *heldStreams {
@@ -251,7 +257,7 @@ func (s *Stdio) held(streams libcontainerd.Streams, c libcontainerd.StreamsConfi
 	if engine == nil {
 		engine = context.Background()
 	}
-	return &heldStreams{Streams: streams, engine: engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), process: p}
+	return &heldStreams{Streams: streams, engine: engine, keeper: s.Keeper, key: s.key(c.ContainerID, c.ProcessID), process: p, bound: s.Bound}
 }
 
 // ReleaseStdin tells that the process is there.

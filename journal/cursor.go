@@ -30,8 +30,8 @@ func (j *Journal) Cursor(after uint64) *Cursor {
 	return &Cursor{j: j, after: after}
 }
 
-// CursorSince returns a cursor before the first kept event with a Time of t or later. If there is none, the cursor is
-// behind the newest event.
+// CursorSince returns a cursor before the first kept event with a Time of t or later. If there is none, the cursor
+// waits for the next event to come.
 //
 // The cursor misses no kept event of t or later, but may also return earlier ones: a later event may have an earlier
 // Time, and where events with late times were dropped, the cursor may be further ahead than it has to. So a caller that
@@ -87,8 +87,8 @@ func (c *Cursor) Check() error {
 
 // Next returns the next event, and waits until there is one. After an error the position is unchanged.
 //
-// Errors: a [*TooOldError] if that event has been dropped. A [*TooNewError] if the position is behind the newest event.
-// [ErrClosed] after the journal's Close. ctx's error when ctx ends. DataLoss if the file is damaged.
+// Errors: a [*TooOldError] if that event has been dropped. A [*TooNewError] if the position is greater than
+// the number of the newest event. [ErrClosed] after the journal's Close. ctx's error when ctx ends. DataLoss if the file is damaged.
 func (c *Cursor) Next(ctx context.Context) (Event, error) {
 	for {
 		if err := ctx.Err(); err != nil {

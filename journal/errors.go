@@ -30,7 +30,7 @@ func (e *TooOldError) Error() string {
 // Unwrap gives the error its class.
 func (e *TooOldError) Unwrap() error { return errdefs.ErrOutOfRange }
 
-// TooNewError says that a cursor's position is behind the newest event. Such a position belongs to another journal (see
+// TooNewError says that a cursor's position is greater than the number of the newest event. Such a position belongs to another journal (see
 // [Journal.ID]). The class is OutOfRange.
 type TooNewError struct {
 	// After is the cursor's position.

@@ -15,7 +15,7 @@ type Event struct {
 	Action string
 	// ID is the id of the thing that changed (the API's Actor.ID).
 	ID string
-	// Generation is the number of runs that a container has had; 0 for other things.
+	// Generation counts the starts of the container, failed ones too, from 1; 0 for other things.
 	Generation uint64
 	// Attributes describe the thing and the change (the API's Actor.Attributes). An empty map is read back as nil.
 	Attributes map[string]string

@@ -42,7 +42,7 @@ type HoldOptions struct {
 
 // Held describes a stream that the keeper holds.
 type Held struct {
-	// Key is the process that the stream belongs to, by convention "container/process".
+	// Key is the process that the stream belongs to: see the package documentation.
 	Key string
 	// Name is Stdin, Stdout, Stderr, Terminal, Process or StartFIFO.
 	Name string

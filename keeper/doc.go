@@ -4,7 +4,7 @@
 // An engine may be killed and started again while its containers run. Three things would be lost with the engine. The
 // keeper has them instead:
 //
-//   - The exit statuses of containers. The keeper is the child subreaper (see PR_SET_CHILD_SUBREAPER in prctl(2)), so
+//   - The exit statuses of runtimed's containers. The keeper is the child subreaper (see PR_SET_CHILD_SUBREAPER in prctl(2)), so
 //     each container becomes its child. The keeper reaps the container and keeps the exit: Client.Exits, Client.Lookup,
 //     Client.Forget.
 //   - The open ends of stdio: the FIFOs of stdout and stderr, the write end of stdin, the master of a terminal. An
@@ -12,7 +12,7 @@
 //     (Client.Take, Client.Return).
 //   - The output that nobody reads. While no client has taken an output, the keeper moves its bytes into a file.
 //
-// The keeper also starts the runtime daemon (runtimed) and starts it again when it ends. It tells how the daemon last
+// The keeper also starts the runtime daemon (runtimed) and starts it again when it ends. It reports how the daemon last
 // ended (Client.Runtimed), and takes another one for an upgrade (Client.ReplaceRuntimed).
 //
 // # Use
@@ -48,11 +48,11 @@
 // to end with an error: the next engine starts a keeper, which starts a runtimed, and restores as after a kill of its
 // own. An engine that goes on instead does the same in one process: it closes the client, closes its client of the
 // runtime daemon, calls Start again, and restores all containers. In both cases, exits of containers that the dead
-// keeper had not told are unknown unless the kernel has them (Linux 6.15), and terminals and open stdins have ended.
+// keeper had not reported are unknown unless the kernel has them (Linux 6.15), and terminals and open stdins have ended.
 //
 // # Streams
 //
-// A held stream has a key, by convention "container/process", and a name: Stdin, Stdout, Stderr, Terminal, Process or
+// A held stream has a key, which its holder chooses (package heldstdio: "namespace/container/process"), and a name: Stdin, Stdout, Stderr, Terminal, Process or
 // StartFIFO. One connection at a time can take a stream. It has the stream until it returns the stream, or until the
 // connection ends, for whatever reason. A stream never has two readers: Take returns when the keeper has stopped
 // reading.

@@ -41,8 +41,8 @@ const (
 type Event struct {
 	Type        EventType `json:"type"`
 	ContainerID string    `json:"containerId"`
-	// ProcessID is the exec's id for EventExitProcess, EventExecAdded and EventExecStarted, either's for
-	// EventStdinClosed, else InitProcess.
+	// ProcessID is the id of an exec for EventExitProcess, EventExecAdded and EventExecStarted. For EventStdinClosed it
+	// is InitProcess or the id of an exec. For all other events it is InitProcess.
 	ProcessID string `json:"processId"`
 	// Pid is 0 for EventExecAdded.
 	Pid int `json:"pid,omitempty"`
@@ -81,9 +81,8 @@ type Backend interface {
 	// that first: the generation, the pid and the status (see RestoreOptions). Start, Exec, Pause, Resume and Wait
 	// return when their event is taken, so that nothing that was answered is unknown to the next engine.
 	//
-	// After an error the client calls StateChanged again, with
-	// growing delays, until the backend takes the event; later events of the same container wait meanwhile. The
-	// client deletes a process at the daemon only after the backend has taken its exit.
+	// After an error the client calls StateChanged again, with growing delays, until the backend takes the event; later
+	// events of the same container wait meanwhile. The client deletes a process at the daemon only after the backend has taken its exit.
 	//
 	// StateChanged must not wait for the end of the process's output: a daemon that copies output completes it only
 	// after the exit was taken. A backend that wants all of the output is a Drainer.

@@ -74,7 +74,8 @@ func New(d Daemon, s Stdio, b Backend, opts ...Option) (*Client, error) {
 }
 
 // Ready returns a channel that is closed when Run has compared the records with the daemon for the first time. From
-// then on the status of a restored container is what the daemon says. If the daemon lists its tasks and then
+// then on the status of a restored container is what the daemon says. The events of what was missed may come later: use
+// Wait for an exit. If the daemon lists its tasks and then
 // doesn't answer for a container within 2 s, the channel is closed without that answer, and the container keeps its
 // last known status until the answer comes.
 func (c *Client) Ready() <-chan struct{} { return c.ready }

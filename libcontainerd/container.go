@@ -102,7 +102,8 @@ func (ctr *Container) Execs() []string {
 // exec as long as it is among the last 128 execs that exited.
 //
 // Errors: NotFound for an exec that the container doesn't have; FailedPrecondition for the init process of a
-// container that was never started; the error of the start, if the process is being started and that fails;
+// container that was not started since Create, or since a Restore without a Pid: the engine has stored the exit of an
+// earlier run itself; the error of the start, if the process is being started and that fails;
 // Unavailable when the client has shut down; the cause of ctx.
 func (ctr *Container) Wait(ctx context.Context, process string) (Exit, error) {
 	p, err := ctr.find("wait for", process)
@@ -131,7 +132,7 @@ func (r *record) find(action, process string) (*process, error) {
 		}
 	}
 	if p == nil {
-		return nil, fmt.Errorf("cannot %s container %q: it was never started: %w",
+		return nil, fmt.Errorf("cannot %s container %q: it was not started since it was created or restored: %w",
 			action, r.id, errdefs.ErrFailedPrecondition)
 	}
 	return p, nil

@@ -63,7 +63,7 @@ func (ctr *Container) Resize(ctx context.Context, process string, width, height 
 // stdin, or if stdin is closed already.
 //
 // Errors: NotFound for an exec that the container doesn't have; FailedPrecondition for the init process of a
-// container that was never started.
+// container that was not started since it was created or restored.
 func (ctr *Container) CloseStdin(process string) error {
 	ctr.mu.Lock()
 	p, err := ctr.rec.find("close stdin of", process)

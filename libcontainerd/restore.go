@@ -27,8 +27,8 @@ type RestoreOptions struct {
 	// OOMDelivered says that the backend has taken EventOOM for this generation.
 	OOMDelivered bool `json:"oomDelivered,omitempty"`
 	// Exit is the exit of the init process, if the backend has taken EventExit and DrainStreams has not returned. It
-	// needs a Pid. The client delivers this exit again, also if the daemon has forgotten it, and goes on from there.
-	// Apply leaves it alone.
+	// needs a Pid: a Drainer stores Exit in place of applying EventExit, and applies that event, and takes Exit away,
+	// when DrainStreams has returned. The client delivers this exit again, also if the daemon has forgotten it.
 	Exit *Exit `json:"exit,omitempty"`
 	// Execs are the execs that were added or ran by the last event that the engine took. They need a Pid of the
 	// init process.

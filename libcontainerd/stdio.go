@@ -68,7 +68,8 @@ type Streams interface {
 	// Stdin is nil if StdioConfig asked for none. Its Close returns at once; the stream is closed when ReleaseStdin
 	// has been called too.
 	Stdin() io.WriteCloser
-	// Stdout and Stderr are nil if the process has no such stream.
+	// Stdout and Stderr are nil if the process has no such stream. A Read or Splice returns io.EOF when the output has
+	// ended for good, and os.ErrClosed after Detach: the next client goes on with the output.
 	Stdout() Output
 	Stderr() Output
 	// ReleaseStdin permits stdin to be closed: the process has opened it, since the daemon's create (for an exec:
@@ -77,9 +78,6 @@ type Streams interface {
 	ReleaseStdin(closeIO func() error)
 	// ExitKnown says that the process has exited. Each output then ends after the bytes that are in it now.
 	ExitKnown()
-	// A Read or Splice of an output returns io.EOF when the output has ended for good. After Detach it returns
-	// os.ErrClosed, and the next client's output goes on there.
-	//
 	// Detach closes the engine's descriptors, and leaves the FIFOs in the filesystem for a later Restore. The
 	// process doesn't notice. A client that shuts down detaches the streams of running processes.
 	Detach() error

@@ -181,9 +181,9 @@ func (d *Daemon) ask(ctx context.Context, opts ...grpc.CallOption) (version stri
 	return v.Version, nil
 }
 
-// CopiesOutput is false for a daemon that says it is runtimed. Any other daemon counts as a containerd: if such a
-// daemon doesn't copy the output, nothing is lost. The daemon says it in New, and again in each Subscribe and Version.
-// So if another daemon serves at the address after a lost connection, CopiesOutput is right as soon as the client has
+// CopiesOutput returns false if the daemon says that it is runtimed, and true for any other daemon: if such a daemon
+// doesn't copy the output, nothing is lost. The client asks which daemon serves in New, in each Subscribe and in each
+// Version. So if another daemon serves at the address after a lost connection, CopiesOutput is right as soon as the client has
 // subscribed again.
 func (d *Daemon) CopiesOutput() bool { return !d.isRuntimed.Load() }
 

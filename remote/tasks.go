@@ -107,7 +107,7 @@ const (
 // Pause freezes a task. A freeze of control groups of version 1 fails now and then while
 // processes fork (freezer-subsystem.rst of the kernel's documentation: thaw, and try
 // again), and containerd's shims pass that on. So a task that still runs after an error of
-// its OCI runtime is asked for again, for up to pauseLimit.
+// its OCI runtime is asked for again, for up to 3 s.
 func (d *Daemon) Pause(ctx context.Context, id string) error {
 	starts, cancel := context.WithTimeout(ctx, execLimit)
 	defer cancel()

@@ -89,10 +89,11 @@ func parse(args []string, out io.Writer) (Config, error) {
 	return c, nil
 }
 
-// Program is the name under which a program that is more than runtimed is runtimed too: see Meant.
+// Program is the name of a file that is runtimed, whatever else the same program is: see Meant.
 const Program = "runtimed"
 
-// Meant tells whether this process was started as runtimed: under that name, or by runtimed under CRIU's.
+// Meant reports whether this process has to call Main: it was started under the name Program, or an OCI runtime has
+// started it in place of CRIU (see StandsForCRIU).
 func Meant() bool { return filepath.Base(os.Args[0]) == Program || StandsForCRIU() }
 
 // Main is runtimed's command line: the program cmd/runtimed, or an engine that is one program and does nothing else in

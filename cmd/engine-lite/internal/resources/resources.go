@@ -1,4 +1,4 @@
-// Package resources is the seam between the engine and what a container takes and gives back: volumes and other mounts,
+// Package resources is the interface between the engine and what a container takes and gives back: volumes and other mounts,
 // networks, devices. A provider has one kind of them. The engine calls all providers at the same points of a container's
 // life, and knows nothing else of them:
 //
