@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -19,13 +20,18 @@ func (j *Journal) Torn() bool { return j.torn }
 //
 // Errors: ctx's, [ErrClosed], and those of reading the file. A finding is not an error.
 func (j *Journal) Check(ctx context.Context, report func(finding string)) error {
-	for {
+	for torn := 0; ; {
 		again := false
 		err := j.read(func(tx *bolt.Tx) error {
 			metas, whole := readMetas(j.file)
 			m := metas[0]
 			if m.txid != uint64(tx.ID()) {
 				m = metas[1]
+			}
+			if !whole && torn < tornReads {
+				torn++ // a commit may be writing the page: a read beside a write sees a part of it
+				again = true
+				return nil
 			}
 			if again = m.txid != uint64(tx.ID()) && whole; again {
 				return nil // two commits came in between: the meta page of this one is overwritten
@@ -38,8 +44,16 @@ func (j *Journal) Check(ctx context.Context, report func(finding string)) error 
 		if !again || err != nil {
 			return err
 		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("cannot check the journal: %w", ctx.Err())
+		}
 	}
 }
+
+// tornReads is how often a damaged meta page is read again, with a millisecond between, before it counts as damaged.
+const tornReads = 20
 
 func (j *Journal) check(ctx context.Context, m meta, report func(string)) error {
 	info, err := j.file.Stat()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
@@ -136,7 +137,7 @@ func TestExportEnds(t *testing.T) {
 	if _, err := s.PrepareRootfs(t.Context(), "c", img); err != nil {
 		t.Fatal(err)
 	}
-	files := openFiles(t)
+	files := fewestOpenFiles(t, 0, 100*time.Millisecond)
 	gone := errors.New("the client is gone")
 	if err := s.Export(t.Context(), "c", failing{after: 1 << 16, err: gone}.writer()); !errors.Is(err, gone) {
 		t.Errorf("%v", err)
@@ -146,7 +147,7 @@ func TestExportEnds(t *testing.T) {
 	if err := s.Export(ctx, "c", io.Discard); !errors.Is(err, gone) {
 		t.Errorf("%v", err)
 	}
-	if now := openFiles(t); now > files {
+	if now := fewestOpenFiles(t, files, 10*time.Second); now > files {
 		t.Errorf("%d open files, %d before", now, files)
 	}
 	noMounts(t, s)
