@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	log "github.com/sirupsen/logrus"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/checkpoints"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/process"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
@@ -33,6 +34,9 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 // ContainerRestore runs a container from a checkpoint in a directory; empty for the container's own. Errors: as of
 // ContainerStart, NotFound for a checkpoint, and InvalidArgument without [Options.Experimental].
 func (e *Engine) ContainerRestore(ctx context.Context, ref, dir, checkpoint string) error {
+	if err := checkpoints.CheckID(checkpoint); err != nil {
+		return err
+	}
 	if !e.opts.Experimental {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "checkpoint is only supported in experimental mode")
 	}

@@ -41,7 +41,8 @@ const idChars = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 
 var validID = regexp.MustCompile("^" + idChars + "+$")
 
-func checkID(id string) error {
+// CheckID refuses what is no id of a checkpoint: InvalidArgument.
+func CheckID(id string) error {
 	if !validID.MatchString(id) || strings.HasSuffix(id, ".") {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "invalid checkpoint ID %q, only %s are allowed", id, idChars)
 	}
@@ -73,7 +74,7 @@ func (k *Checkpoints) find(ref, dir string) (*containers.Container, string, erro
 // container's other operations wait meanwhile. Errors: InvalidArgument, Conflict for a container that does not run or
 // an id that is taken, and those of the runtime daemon.
 func (k *Checkpoints) CheckpointCreate(ctx context.Context, ref string, req checkpoint.CreateRequest) error {
-	if err := checkID(req.CheckpointID); err != nil {
+	if err := CheckID(req.CheckpointID); err != nil {
 		return err
 	}
 	o, root, err := k.find(ref, req.CheckpointDir)
@@ -131,7 +132,7 @@ func (k *Checkpoints) CheckpointList(_ context.Context, ref, dir string) ([]chec
 
 // CheckpointDelete removes a checkpoint. Errors: InvalidArgument, and NotFound.
 func (k *Checkpoints) CheckpointDelete(ctx context.Context, ref, dir, id string) error {
-	if err := checkID(id); err != nil {
+	if err := CheckID(id); err != nil {
 		return err
 	}
 	o, root, err := k.find(ref, dir)
@@ -150,7 +151,7 @@ func (k *Checkpoints) CheckpointDelete(ctx context.Context, ref, dir, id string)
 
 // Path returns the directory of a complete checkpoint, for a start. Errors: InvalidArgument, and NotFound.
 func (k *Checkpoints) Path(containerID, dir, id string) (string, error) {
-	if err := checkID(id); err != nil {
+	if err := CheckID(id); err != nil {
 		return "", err
 	}
 	root, err := k.root(containerID, dir)
