@@ -259,8 +259,9 @@ func (u *user) paused(inc *engineInstance) {
 	}
 }
 
-// restartLimit is how long a restart by the policy may take: the longest delays, and the daemon's longest absence.
-const restartLimit = 5 * time.Minute
+// restartLimit is how long a restart by the policy may take. Before it, the last run's task has to be deleted, and the
+// daemon may hang in several requests for minutes each.
+const restartLimit = 10 * time.Minute
 
 func (u *user) restarting(inc *engineInstance, h history) {
 	if u.kind.restarts == 3 { // such a user waits
