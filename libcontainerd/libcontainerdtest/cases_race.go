@@ -2,6 +2,7 @@ package libcontainerdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -111,6 +112,9 @@ func (l *latch) attached(s libcontainerd.Streams) error {
 	return nil
 }
 
+// latchLimit is how long a process may run after its stdin was closed.
+const latchLimit = 2 * time.Minute
+
 // run starts the process, and waits for its exit.
 func (l *latch) run(e *env) error {
 	cfg := libcontainerd.StdioConfig{Stdin: true}
@@ -128,7 +132,9 @@ func (l *latch) run(e *env) error {
 		l.closers.Go(func() { _ = l.container.CloseStdin(l.process) })
 	}
 	l.closers.Wait()
-	exit, err := l.container.Wait(e.ctx, l.process)
+	ctx, cancel := context.WithTimeoutCause(e.ctx, latchLimit, errors.New("it runs on although its stdin was closed"))
+	defer cancel()
+	exit, err := l.container.Wait(ctx, l.process)
 	if err != nil || exit.Unknown != "" || exit.Code != 8 {
 		return fmt.Errorf("exit %+v: %w", exit, err)
 	}
