@@ -213,11 +213,15 @@ func (c *container) startsNotDone() int {
 func (w *world) killsDuring(c *container, runs []runEvents) int {
 	n := 0
 	for i, r := range runs {
-		if c.kind != "fails" || i+1 == len(runs) || runs[i+1].start == nil {
+		if c.kind != "fails" || i+1 == len(runs) {
 			continue
 		}
+		next := runs[i+1].start
+		if next == nil {
+			next = runs[i+1].die // the start has failed, perhaps since runtimed was killed in its middle
+		}
 		for _, k := range w.kills {
-			if k.at.After(r.die.Time) && k.at.Before(runs[i+1].start.Time) {
+			if k.at.After(r.die.Time) && k.at.Before(next.Time) {
 				n++
 			}
 		}
