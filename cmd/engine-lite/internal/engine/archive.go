@@ -130,13 +130,13 @@ func (e *Engine) copyFiles(ctx context.Context, ref, path string, fn func(c *fil
 	if err != nil {
 		return err
 	}
-	// Behind the answer: the kernel writes what was copied to the disk when it unmounts an overlay, which takes seconds
-	// after many small files. Starts and removals wait for that, see endCopies.
-	defer e.background.Go(func() {
+	// Before the answer, though the kernel writes what was copied to the disk when it unmounts an overlay: whoever mounts
+	// it next, such as an export, must not find it mounted.
+	defer func() {
 		if err := c.Close(); err != nil {
 			log.WithError(err).WithField("container", o.ID).Warn("cannot close the files of a container after a copy")
 		}
-	})
+	}()
 	err = fn(c, o)
 	switch {
 	case err == nil:
