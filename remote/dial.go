@@ -183,8 +183,8 @@ func (d *Daemon) ask(ctx context.Context, opts ...grpc.CallOption) (version stri
 
 // CopiesOutput returns false if the daemon says that it is runtimed, and true for any other daemon: if such a daemon
 // doesn't copy the output, nothing is lost. The client asks which daemon serves in New, in each Subscribe and in each
-// Version. So if another daemon serves at the address after a lost connection, CopiesOutput is right as soon as the client has
-// subscribed again.
+// Version. So if another daemon serves at the address after a lost connection, CopiesOutput is right as soon as the
+// client has subscribed again.
 func (d *Daemon) CopiesOutput() bool { return !d.isRuntimed.Load() }
 
 // Version returns the daemon's name and version. The name is "runtimed", or "containerd" for any other daemon.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -102,16 +101,11 @@ func (w *world) importSelf(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	t := tar.NewWriter(&b)
-	err = t.WriteHeader(&tar.Header{Name: "chaos", Mode: 0o755, Size: int64(len(program))})
-	if err == nil {
-		_, err = t.Write(program)
-	}
-	if err = errors.Join(err, t.Close()); err != nil {
+	archive, err := tarOf("chaos", 0o755, program)
+	if err != nil {
 		return err
 	}
-	a := w.send(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=chaos&tag=latest", "application/x-tar", &b)
+	a := w.send(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=chaos&tag=latest", "application/x-tar", archive)
 	if !a.done() || bytes.Contains(a.body, []byte("errorDetail")) {
 		return fmt.Errorf("import the image: %d %s %w", a.status, a.body, a.err)
 	}

@@ -32,11 +32,11 @@ func (w *world) mountsOf(c *container) []map[string]any {
 	}
 }
 
-func (c *container) volume() string              { return "volume-of-" + c.name }
-func (w *world) bindOf(c *container) string      { return w.file("bind-of-" + c.name) }
-func (w *world) volumeDir(c *container) string   { return w.file("root/volumes/" + c.volume()) }
-func copyName(n int) string                      { return fmt.Sprintf("copy-%d", n) }
-func (w *world) archivePath(c *container) string { return c.path() + "/archive?path=" }
+func (c *container) volume() string            { return "volume-of-" + c.name }
+func (w *world) bindOf(c *container) string    { return w.file("bind-of-" + c.name) }
+func (w *world) volumeDir(c *container) string { return w.file("root/volumes/" + c.volume()) }
+func copyName(n int) string                    { return fmt.Sprintf("copy-%d", n) }
+func (c *container) archivePath() string       { return c.path() + "/archive?path=" }
 
 // copyFiles copies files into the container's volume while the container runs, and back.
 func copyFiles(w *world, acting, ctx context.Context, c *container) error {
@@ -57,11 +57,11 @@ func (w *world) copyOne(ctx context.Context, c *container) error {
 	content := make([]byte, 1+c.random.IntN(300<<10))
 	_, _ = rand.Read(content) // never fails, see crypto/rand
 	n := len(c.copied)
-	archive, err := tarOf(copyName(n), content)
+	archive, err := tarOf(copyName(n), 0o644, content)
 	if err != nil {
 		return err
 	}
-	a := w.send(ctx, http.MethodPut, w.archivePath(c)+"/data", "application/x-tar", archive)
+	a := w.send(ctx, http.MethodPut, c.archivePath()+"/data", "application/x-tar", archive)
 	switch {
 	case a.done():
 		c.copied = append(c.copied, content)
@@ -78,7 +78,7 @@ func (w *world) readBack(ctx context.Context, c *container, n int) error {
 	if c.copied[n] == nil {
 		return nil
 	}
-	a := w.call(ctx, http.MethodGet, w.archivePath(c)+"/data/"+copyName(n), "")
+	a := w.call(ctx, http.MethodGet, c.archivePath()+"/data/"+copyName(n), "")
 	if !a.done() {
 		return nil // the engine was killed, or the container was removed
 	}
@@ -94,10 +94,10 @@ func (w *world) readBack(ctx context.Context, c *container, n int) error {
 	return err
 }
 
-func tarOf(name string, content []byte) (*bytes.Buffer, error) {
+func tarOf(name string, mode int64, content []byte) (*bytes.Buffer, error) {
 	var b bytes.Buffer
 	t := tar.NewWriter(&b)
-	err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+	err := t.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))})
 	if err == nil {
 		_, err = t.Write(content)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/deletion"
 )
 
@@ -50,6 +52,30 @@ func TestTree(t *testing.T) {
 		}
 	}
 	must(t, deletion.Tree(t.Context(), kept))
+}
+
+// TestUndeletable keeps a mount point in a tree: the directories that lead to it stay, and nothing else.
+func TestUndeletable(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "dir")
+	must(t, os.Mkdir(dir, 0o700))
+	tree(t, dir)
+	mounted := filepath.Join(dir, "d/d/mounted")
+	must(t, os.Mkdir(mounted, 0o700))
+	must(t, unix.Mount("none", mounted, "tmpfs", 0, "size=4k"))
+	t.Cleanup(func() { _ = unix.Unmount(mounted, unix.MNT_DETACH) }) // gone already, if all is well
+	for _, clean := range []func(context.Context, string) error{deletion.Tree, deletion.Below} {
+		if err := clean(t.Context(), dir); !errors.Is(err, unix.EBUSY) {
+			t.Error(err)
+		}
+		for path, want := range map[string]string{dir: "d", filepath.Join(dir, "d"): "d", filepath.Join(dir, "d/d"): "mounted"} {
+			if left, err := os.ReadDir(path); err != nil || len(left) != 1 || left[0].Name() != want {
+				t.Errorf("%s has %v, %v", path, left, err)
+			}
+		}
+	}
+	must(t, unix.Unmount(mounted, 0))
+	must(t, deletion.Below(t.Context(), root))
 }
 
 // endsSoon ends after a number of looks at it.

@@ -39,19 +39,20 @@ func TestMain(m *testing.M) {
 // rig is an engine on a runtime daemon, streams and a keeper in memory. These outlive the
 // engine.
 type rig struct {
-	t       testing.TB
-	root    string
-	spool   string // empty for none
-	quiet   bool   // without exec events of probes
-	copies  bool   // the daemon copies output, as containerd's shims do
-	bytes   int64  // of events that the journal keeps; 0 is the default
-	bound   int64  // of output that is kept for slow clients; 0 is the default
-	images  func(ctx context.Context, root string) (Images, error)
-	further []resources.Provider
-	streams *libcontainerdtest.Stdio
-	daemon  *libcontainerdtest.Daemon
-	keeper  *fakeKeeper
-	e       *Engine
+	t            testing.TB
+	root         string
+	spool        string // empty for none
+	quiet        bool   // without exec events of probes
+	copies       bool   // the daemon copies output, as containerd's shims do
+	experimental bool
+	bytes        int64 // of events that the journal keeps; 0 is the default
+	bound        int64 // of output that is kept for slow clients; 0 is the default
+	images       func(ctx context.Context, root string) (Images, error)
+	further      []resources.Provider
+	streams      *libcontainerdtest.Stdio
+	daemon       *libcontainerdtest.Daemon
+	keeper       *fakeKeeper
+	e            *Engine
 }
 
 func newRig(t testing.TB) *rig {
@@ -84,6 +85,7 @@ func (r *rig) openWith(streams libcontainerd.Stdio) {
 	e, err := Open(ctx, Options{
 		Root: r.root, Version: "test", Runtime: "fake", ExternalLogs: r.spool, QuietProbes: r.quiet,
 		EventsMaxBytes: r.bytes, OutputBound: r.bound, OpenImages: r.images, Resources: r.further,
+		Experimental: r.experimental,
 	}, copier{r.daemon, r.copies}, streams, r.keeper)
 	must(r.t, err)
 	r.e = e

@@ -22,12 +22,17 @@ func (e *Engine) awaitRestart(o *task) {
 	e.background.Go(func() {
 		ctx, cancel := context.WithDeadlineCause(e.background.Context(), r.RestartAt, errRestartDue)
 		defer cancel()
-		err := o.Await(ctx, func(v containers.View) bool { return v.Gone || v.Record.RestartAt != r.RestartAt })
+		err := o.Await(ctx, otherThan(r.RestartAt))
 		if err == nil || !errors.Is(context.Cause(ctx), errRestartDue) {
 			return
 		}
 		e.insistOnRestart(o, r.RestartAt)
 	})
+}
+
+// otherThan tells whether a restart that was planned for a time isn't any more.
+func otherThan(planned time.Time) func(containers.View) bool {
+	return func(v containers.View) bool { return v.Gone || v.Record.RestartAt != planned }
 }
 
 // The delays between tries to restart a container whose restart was planned, and could not begin: the runtime daemon may
@@ -40,7 +45,6 @@ const (
 // insistOnRestart does a restart that is due until it was tried, which changes the plan, or something else has changed
 // it, or the engine ends.
 func (e *Engine) insistOnRestart(o *task, planned time.Time) {
-	changed := func(v containers.View) bool { return v.Gone || v.Record.RestartAt != planned }
 	for delay := retry.New(firstRestartRetry, longestRestartRetry); ; {
 		err := e.restartDue(e.background.Context(), o, planned)
 		if err == nil || e.background.Ended() {
@@ -51,7 +55,7 @@ func (e *Engine) insistOnRestart(o *task, planned time.Time) {
 				"a restart of the container, by its restart policy or after a stop, has failed; it is tried again as the policy says")
 		}
 		ctx, cancel := context.WithTimeout(e.background.Context(), delay.Next())
-		err = o.Await(ctx, changed)
+		err = o.Await(ctx, otherThan(planned))
 		cancel()
 		if err == nil {
 			return

@@ -110,7 +110,7 @@ func (c *collector) request() {
 }
 
 // Collect removes the content that no name, container or operation under way refers
-// to. The files of layers are deleted behind it.
+// to. The files of layers are deleted in the background.
 func (s *Store) Collect(ctx context.Context) error {
 	defer s.sizes.forget()
 	if _, err := s.meta.GarbageCollect(s.scope(ctx)); err != nil {

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/deletion"
@@ -37,7 +39,7 @@ func (s *Store) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	if err != nil {
 		return nil, errors.Join(err, meta.Close())
 	}
-	s.deleter = &deleter{dir: filepath.Join(dir, "removed"), log: s.log}
+	s.deleter = newDeleter(filepath.Join(dir, "removed"), s.log)
 	o := &overlaySnapshotter{Snapshotter: inner, meta: meta, dir: filepath.Join(dir, "snapshots"), deleter: s.deleter}
 	if err := os.MkdirAll(o.deleter.dir, 0o700); err != nil {
 		return nil, errors.Join(err, inner.Close())
@@ -50,7 +52,7 @@ func (s *Store) openOverlay(dir string) (snapshots.Snapshotter, error) {
 func (o *overlaySnapshotter) Cleanup(ctx context.Context) error {
 	err := o.meta.WithTransaction(ctx, true, func(ctx context.Context) error {
 		known, err := storage.IDMap(ctx)
-		if err != nil {
+		if err != nil && !errdefs.IsNotFound(err) { // a database that never had a snapshot
 			return err
 		}
 		entries, err := os.ReadDir(o.dir)
@@ -61,8 +63,8 @@ func (o *overlaySnapshotter) Cleanup(ctx context.Context) error {
 			if _, ok := known[entry.Name()]; ok {
 				continue
 			}
-			// The name is that of no other: the database gives a number once.
-			if err := os.Rename(filepath.Join(o.dir, entry.Name()), filepath.Join(o.deleter.dir, entry.Name())); err != nil {
+			// The database gives a number again if the transaction that took it was not committed.
+			if err := os.Rename(filepath.Join(o.dir, entry.Name()), filepath.Join(o.deleter.dir, rand.Text())); err != nil {
 				return fmt.Errorf("put a removed snapshot aside: %w", err)
 			}
 		}
@@ -72,7 +74,7 @@ func (o *overlaySnapshotter) Cleanup(ctx context.Context) error {
 	return err
 }
 
-// deleter deletes what removed snapshots have left, behind all else.
+// deleter deletes the directories of removed snapshots, in the background.
 type deleter struct {
 	dir    string
 	log    *logrus.Entry
@@ -81,10 +83,14 @@ type deleter struct {
 	joined sync.WaitGroup
 }
 
+func newDeleter(dir string, log *logrus.Entry) *deleter {
+	return &deleter{dir: dir, log: log, wake: make(chan struct{}, 1)}
+}
+
 // start starts the goroutine that stop ends. It begins with what an earlier store has left.
 func (d *deleter) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	d.wake, d.cancel = make(chan struct{}, 1), cancel
+	d.cancel = cancel
 	d.joined.Go(func() {
 		for {
 			if err := deletion.Below(ctx, d.dir); err != nil && ctx.Err() == nil {
@@ -101,9 +107,6 @@ func (d *deleter) start() {
 
 // request has the goroutine look again. It never blocks.
 func (d *deleter) request() {
-	if d.wake == nil {
-		return // before start, which looks
-	}
 	select {
 	case d.wake <- struct{}{}:
 	default:

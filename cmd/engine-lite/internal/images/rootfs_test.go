@@ -60,7 +60,7 @@ func TestNoDescriptorStays(t *testing.T) {
 }
 
 // fewestOpenFiles counts open files until there are no more than so many, or for so long. The registry's side of a
-// connection that was hung up closes in its own time, and the store deletes files behind.
+// connection that was hung up closes in its own time, and the store deletes files in the background.
 func fewestOpenFiles(t testing.TB, enough int, limit time.Duration) int {
 	t.Helper()
 	fewest := openFiles(t)

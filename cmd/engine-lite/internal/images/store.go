@@ -179,8 +179,7 @@ func (s *Store) recover(ctx context.Context) error {
 		}
 	}
 	if c, ok := s.backend.(snapshots.Cleaner); ok {
-		// A snapshotter that never had a snapshot has nothing to clean up.
-		if err := c.Cleanup(ctx); err != nil && !errdefs.IsNotImplemented(err) && !errdefs.IsNotFound(err) {
+		if err := c.Cleanup(ctx); err != nil {
 			return fmt.Errorf("cannot clean up snapshots: %w", err)
 		}
 	}

@@ -199,12 +199,11 @@ func (w *world) copyRoot(killed *engineInstance, root string) error {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(killed.root, "containers"), filepath.Join(root, "containers")); err != nil &&
-		!errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := moveVolumes(killed.root, root); err != nil {
-		return err
+	for _, dir := range []string{"containers", "volumes"} {
+		err := os.Rename(filepath.Join(killed.root, dir), filepath.Join(root, dir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	err := copySparse(filepath.Join(killed.root, "journal.db"), filepath.Join(root, "journal.db"))
 	if errors.Is(err, os.ErrNotExist) {

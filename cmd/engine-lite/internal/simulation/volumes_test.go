@@ -1,11 +1,8 @@
 package simulation
 
 import (
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/mount"
@@ -105,13 +102,4 @@ func (i *engineInstance) volumeFiles() []string {
 		left = append(left, list...)
 	}
 	return left
-}
-
-// moveVolumes gives the files of volumes to the next engine.
-func moveVolumes(from, to string) error {
-	err := os.Rename(filepath.Join(from, "volumes"), filepath.Join(to, "volumes"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

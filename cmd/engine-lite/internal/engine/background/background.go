@@ -1,9 +1,7 @@
 // Package background is what goes on in an engine without a caller. All of it ends with the engine.
 package background
 
-import (
-	"context"
-)
+import "context"
 
 // Group is the goroutines that end with an engine. Its methods may be called from any goroutine.
 type Group struct {
