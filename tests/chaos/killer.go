@@ -11,14 +11,25 @@ import (
 // engine answers.
 func (w *world) killProcesses(ctx context.Context) {
 	random := w.random(-1)
+	// Of each hundred, so many kill these. The first ones are one of each, so that none is left out by chance.
+	shares := []int{45, 30, 10, 15}
+	first := random.Perm(len(shares))
 	for ctx.Err() == nil {
 		sleep(ctx, time.Duration(200+random.IntN(2300))*time.Millisecond)
-		switch n := random.IntN(100); {
-		case n < 45:
+		var which int
+		if len(first) > 0 {
+			which, first = first[0], first[1:]
+		} else {
+			for n := random.IntN(100); n >= shares[which]; which++ {
+				n -= shares[which]
+			}
+		}
+		switch which {
+		case 0:
 			w.killEngine(random)
-		case n < 75:
+		case 1:
 			w.killRuntimed()
-		case n < 85:
+		case 2:
 			w.killRuntimed()
 			w.killEngine(random)
 		default:
