@@ -15,17 +15,17 @@ import (
 
 // Stdin is the engine's end of a process's stdin.
 //
-// Two calls are needed to close it: [Stdin.Close], which a client of the engine may ask
-// for at any time, and [Stdin.Release], which the engine calls when the process has
-// opened its end: after the runtime daemon's create (for an exec: start) has returned.
-// The second of the two closes the pipe. Then it calls closeIO, which has the runtime
-// daemon close the end that it holds, see [OpenHold]:
+// Three things must have happened before it is closed, in any order: [Stdin.Close], which
+// a client of the engine may ask for at any time; [Stdin.Release], which the engine calls
+// when the runtime daemon's create (for an exec: start) has returned; and somebody has
+// opened the FIFO for reading. The last of the three closes the pipe. Then it calls
+// closeIO, which has the runtime daemon close the end that it holds, see [OpenHold].
+// [Stdin.Abort] closes the pipe without any of them, and doesn't call closeIO.
 //
-//	open --Close--> close asked for --Release--+
-//	  |                  |                     +--> pipe closed, closeIO called once
-//	  +--Release----> released -------Close----+
-//	  |                  |
-//	  +------------------+--------Abort-----------> pipe closed, closeIO not called
+// The reader must be there, since a close that comes before it is lost: an open for
+// reading waits for a writer, and none comes any more, see fifo(7). The shims of
+// containerd open their end in the background, on a busy machine long after create has
+// returned.
 //
 // For a restart of the engine between Close and Release, store the close before the
 // call of Close. After the restart, call Close on the Stdin that [Set.OpenStdin]
@@ -33,10 +33,12 @@ import (
 //
 // While the pipe is being opened, a Stdin has up to two goroutines. They end when the
 // process opens its end, when the context of OpenStdin is done, or when the pipe is
-// closed. The caller must Close and Release the Stdin, or Abort it.
+// closed. A goroutine that closes the pipe then ends when closeIO has returned. The
+// caller must Close and Release the Stdin, or Abort it; Abort is needed too where no
+// process may open its end any more.
 type Stdin struct {
 	pipe   pipe
-	opened chan struct{} // closed when the process has opened its end
+	opened chan struct{} // closed when somebody has opened the FIFO for reading
 	done   chan struct{} // closed when the pipe is closed and closeIO has returned
 	ending chan struct{} // closed when the pipe is about to be closed
 	wg     sync.WaitGroup
@@ -46,7 +48,8 @@ type Stdin struct {
 	mu         sync.Mutex
 	closeAsked bool
 	released   bool
-	ended      bool // Close, Release or Abort closes the pipe, or has closed it
+	settled    bool // the pipe is opened, or will never be
+	ended      bool // somebody closes the pipe, or has closed it
 	closeIO    func() error
 	cause      error // why opening was given up
 }
@@ -98,13 +101,24 @@ func newStdin(ctx context.Context, end pipe) *Stdin {
 // await waits until the pipe is opened or closed.
 func (s *Stdin) await() {
 	raw, err := s.pipe.SyscallConn()
-	if err != nil {
-		return
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { growPipe(int(fd)) })
 	}
-	if err := raw.Control(func(fd uintptr) { growPipe(int(fd)) }); err != nil {
-		return
+	if err == nil {
+		close(s.opened)
 	}
-	close(s.opened)
+	s.settle()
+}
+
+// settle has the pipe closed if only its opening was missing for that.
+func (s *Stdin) settle() {
+	s.mu.Lock()
+	s.settled = true
+	closeIO, mine := s.claimLocked()
+	s.mu.Unlock()
+	if mine {
+		go func() { _ = s.end(closeIO) }() // ends with closeIO; end waits for the caller
+	}
 }
 
 // watch closes the pipe if ctx is done before the pipe is opened. It ends then, or when
@@ -127,6 +141,7 @@ func (s *Stdin) watch(ctx context.Context) {
 	s.mu.Unlock()
 	// end calls shut too, and returns its error.
 	_ = s.shut()
+	s.settle()
 }
 
 // Write writes all of p. It waits until the process opens stdin, and while the pipe is
@@ -163,10 +178,10 @@ func (s *Stdin) refusal() error {
 	return nil
 }
 
-// Close asks to close stdin. From now on Write fails. If Release was called before,
-// Close closes the pipe, calls closeIO and returns their errors. Else it returns nil at
-// once, and Release closes the pipe. A Write in progress goes on until the pipe is
-// closed. A second Close does nothing.
+// Close asks to close stdin. From now on Write fails. If Release was called before and the
+// FIFO is open for reading, Close closes the pipe, calls closeIO and returns their errors.
+// Else it returns nil at once, and what comes last closes the pipe. A Write in progress
+// goes on until the pipe is closed. A second Close does nothing.
 func (s *Stdin) Close() error {
 	s.mu.Lock()
 	s.closeAsked = true
@@ -178,13 +193,15 @@ func (s *Stdin) Close() error {
 	return s.end(closeIO)
 }
 
-// Release permits stdin to be closed: the process has opened its end. closeIO, which may
-// be nil, has the runtime daemon close the end that it holds. closeIO is called at most
-// once, by this Release or a later Close, without a lock, after the pipe was closed.
+// Release permits stdin to be closed: the runtime daemon's create (for an exec: start) has
+// returned. closeIO, which may be nil, has the daemon close the end that it holds. closeIO
+// is called at most once, without a lock, after the pipe was closed: by this Release, a
+// later Close, or a goroutine if the FIFO is opened for reading after both. What closeIO
+// returns to the goroutine is dropped.
 //
-// If Close was called before, Release closes the pipe, calls closeIO and returns their
-// errors. Else it returns nil at once. A second Release does nothing, and neither does
-// one after Abort.
+// If Close was called before and the FIFO is open for reading, Release closes the pipe,
+// calls closeIO and returns their errors. Else it returns nil at once. A second Release
+// does nothing, and neither does one after Abort.
 func (s *Stdin) Release(closeIO func() error) error {
 	s.mu.Lock()
 	if !s.released {
@@ -201,7 +218,7 @@ func (s *Stdin) Release(closeIO func() error) error {
 
 // claimLocked reports whether the caller has to close the pipe and call closeIO.
 func (s *Stdin) claimLocked() (closeIO func() error, mine bool) {
-	if s.ended || !s.closeAsked || !s.released {
+	if s.ended || !s.closeAsked || !s.released || !s.settled {
 		return nil, false
 	}
 	s.ended = true
@@ -220,8 +237,8 @@ func (s *Stdin) end(closeIO func() error) error {
 }
 
 // Abort closes the pipe at once, without Close and Release, and without closeIO: for a
-// process that was never made, or has exited. It does nothing if Close and Release were
-// both called before.
+// process that was never made, or has exited. It does nothing if the pipe is being closed
+// already.
 func (s *Stdin) Abort() error {
 	s.mu.Lock()
 	mine := !s.ended

@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	containerdfifo "github.com/containerd/fifo"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
@@ -147,14 +149,17 @@ func TestStdinOrders(t *testing.T) {
 			return []error{s.Close(), s.Release(closeIO), s.Abort()}
 		}, 1, []error{nil, failed, nil}},
 	} {
-		for _, opened := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, opened %v", name, opened), func(t *testing.T) {
+		for _, when := range []string{"before", "after", "never"} {
+			t.Run(fmt.Sprintf("%s, opened %s", name, when), func(t *testing.T) {
 				checkLeaks(t)
 				set := newSet(t)
 				stdin := openStdin(t, set)
-				if opened {
+				open := func() {
 					files := openContainer(t, Paths{Stdin: set.Paths().Stdin})
-					defer files.Close()
+					t.Cleanup(func() { files.Close() })
+				}
+				if when == "before" {
+					open()
 					<-stdin.opened
 				}
 				var calls atomic.Int32
@@ -162,12 +167,27 @@ func TestStdinOrders(t *testing.T) {
 					calls.Add(1)
 					return failed
 				})
+				aborted := strings.Contains(name, "abort")
 				for i, err := range errs {
-					if !errors.Is(err, c.want[i]) {
-						t.Errorf("step %d: %v, want %v", i, err, c.want[i])
+					if want := c.want[i]; !errors.Is(err, want) && (want == nil || when == "before") {
+						t.Errorf("step %d: %v, want %v", i, err, want)
 					}
 				}
-				if calls.Load() != c.calls || !isDone(stdin) {
+				wantCalls, wantDone := c.calls, true
+				switch when {
+				case "after":
+					if !aborted && (calls.Load() > 0 || isDone(stdin)) {
+						t.Error("closed before its end was opened for reading")
+					}
+					open()
+					<-stdin.Done()
+					if aborted {
+						wantCalls = 0
+					}
+				case "never":
+					wantCalls, wantDone = 0, aborted
+				}
+				if calls.Load() != wantCalls || isDone(stdin) != wantDone {
 					t.Errorf("closeIO was called %d times, done %v", calls.Load(), isDone(stdin))
 				}
 				if _, err := stdin.Write([]byte("x")); !errors.Is(err, os.ErrClosed) {
@@ -176,6 +196,36 @@ func TestStdinOrders(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A shim of containerd opens stdin in the background, and may do that after its answer to create. Its open waits for a
+// writer, so that a close before that would leave the process without the end of its stdin.
+func TestStdinShimOpensLate(t *testing.T) {
+	checkLeaks(t)
+	set := newSet(t)
+	stdin := openStdin(t, set)
+	if err := stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	hold, err := containerdfifo.OpenFifo(t.Context(), set.Paths().Stdin, unix.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stdin.Release(hold.Close); err != nil {
+		t.Error(err)
+	}
+	if isDone(stdin) {
+		t.Error("closed before anybody reads")
+	}
+	reader, err := os.Open(set.Paths().Stdin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if all, err := io.ReadAll(reader); err != nil || len(all) > 0 {
+		t.Errorf("%q, %v", all, err)
+	}
+	<-stdin.Done()
 }
 
 func TestStdinRaces(t *testing.T) {
@@ -200,13 +250,16 @@ func TestStdinRaces(t *testing.T) {
 		if i%3 == 0 {
 			wg.Go(func() { stdin.Abort() })
 		}
-		if i%5 == 0 {
+		if i%5 == 0 || i%2 > 0 && i%3 > 0 {
 			wg.Go(func() {
-				if files, err := OpenContainer(context.Background(), Paths{Stdin: set.Paths().Stdin}); err != nil {
+				files, err := OpenContainer(context.Background(), Paths{Stdin: set.Paths().Stdin})
+				if err != nil {
 					t.Error(err)
-				} else {
-					files.Close()
+					cancel()
+					return
 				}
+				<-stdin.Done()
+				files.Close()
 			})
 		}
 		wg.Go(func() {

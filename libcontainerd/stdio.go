@@ -66,15 +66,15 @@ type Streams interface {
 	// Paths are the FIFOs for the daemon.
 	Paths() StdioPaths
 	// Stdin is nil if StdioConfig asked for none. Its Close returns at once; the stream is closed when ReleaseStdin
-	// has been called too.
+	// has been called too, and the daemon's side has opened it.
 	Stdin() io.WriteCloser
 	// Stdout and Stderr are nil if the process has no such stream. A Read or Splice returns io.EOF when the output has
 	// ended for good, and os.ErrClosed after Detach: the next client goes on with the output.
 	Stdout() Output
 	Stderr() Output
-	// ReleaseStdin permits stdin to be closed: the process has opened it, since the daemon's create (for an exec:
-	// start) has returned. When stdin is closed, closeIO is called once, in a goroutine that Close and Detach wait
-	// for.
+	// ReleaseStdin permits stdin to be closed: the daemon's create (for an exec: start) has returned. containerd's
+	// shims may open stdin after that, and an end of stdin that comes before is lost: a Stdio waits for the opening.
+	// When stdin is closed, closeIO is called once, in a goroutine that Close and Detach wait for.
 	ReleaseStdin(closeIO func() error)
 	// ExitKnown says that the process has exited. Each output then ends after the bytes that are in it now.
 	ExitKnown()
