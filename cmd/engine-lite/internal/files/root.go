@@ -6,7 +6,7 @@
 // leads out. The devices of the container cannot be opened there, and nothing can be executed.
 //
 // The namespace, and all that is mounted in it, is gone when the Root is closed or when the process ends, however it
-// ends.
+// ends. An overlay that was mounted for a Root of a process that was killed needs overlays.RemoveMark.
 package files
 
 import (
@@ -18,6 +18,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/overlays"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/ownthread"
 )
 
@@ -47,6 +48,8 @@ type Root struct {
 	// namespace is the mount namespace that has the files. Its root directory is the container's. host is the
 	// namespace of the process.
 	namespace, host *os.File
+	// workdir is that of the overlay which was mounted for the Root; empty for none.
+	workdir string
 }
 
 // Open makes a Root, which the caller closes.
@@ -65,6 +68,9 @@ func (r *Root) Close() error {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
+	}
+	if r.workdir != "" {
+		errs = append(errs, overlays.RemoveMark(r.workdir))
 	}
 	return errors.Join(errs...)
 }
@@ -117,7 +123,7 @@ func (r *Root) assemble() error {
 	if err != nil {
 		return err
 	}
-	if err := r.config.mountRoot(); err != nil {
+	if err := r.mountRoot(); err != nil {
 		return err
 	}
 	if err := confine(unix.AT_FDCWD, r.config.Dir, unix.AT_RECURSIVE); err != nil {

@@ -14,11 +14,12 @@ import (
 	"github.com/engine-lite/engine-lite/internal/classed"
 )
 
-// mountRoot mounts the root filesystem at c.Dir. The caller is in a mount namespace of its own.
+// mountRoot mounts the root filesystem at the Root's directory. The caller is in a mount namespace of its own.
 //
 // An overlay that is mounted on the host, for a run of the container, is shown here once more by a bind mount: see package
 // overlays. The container's own namespace has more than is wanted: tmpfs, /proc and what else the container mounts.
-func (c Config) mountRoot() error {
+func (r *Root) mountRoot() error {
+	c := r.config
 	if len(c.Rootfs) != 1 {
 		return classed.Errorf(errdefs.ErrNotImplemented, "a root filesystem of %d mounts", len(c.Rootfs))
 	}
@@ -32,12 +33,13 @@ func (c Config) mountRoot() error {
 		defer unix.Close(tree)
 		return mountError("bind", m.Source, placeTree(tree, unix.AT_FDCWD, c.Dir, 0))
 	case "overlay":
-		return c.mountOverlay(m)
+		return r.mountOverlay(m)
 	}
 	return classed.Errorf(errdefs.ErrNotImplemented, "a root filesystem of the type %s", m.Type)
 }
 
-func (c Config) mountOverlay(m mount.Mount) error {
+func (r *Root) mountOverlay(m mount.Mount) error {
+	c := r.config
 	tree, err := overlays.Mounted(m)
 	if err != nil {
 		return fmt.Errorf("find the container's root filesystem: %w", err)
@@ -49,7 +51,8 @@ func (c Config) mountOverlay(m mount.Mount) error {
 	if c.MountedOnly {
 		return ErrNotMounted
 	}
-	dir, options := shorten(m.Options)
+	// Close would wait for the disk, and for what others write to it.
+	dir, options := shorten(overlays.Unsynced(m.Options))
 	if err := unix.Chdir(dir); err != nil { // of this thread
 		return mountError("chdir", dir, err)
 	}
@@ -57,7 +60,20 @@ func (c Config) mountOverlay(m mount.Mount) error {
 	if len(data) >= os.Getpagesize() { // mount(2) would cut it off
 		return mountError("mount", c.Dir, unix.E2BIG)
 	}
-	return mountError("mount", c.Dir, unix.Mount("overlay", c.Dir, "overlay", 0, data))
+	if err := unix.Mount("overlay", c.Dir, "overlay", 0, data); err != nil {
+		return mountError("mount", c.Dir, err)
+	}
+	r.workdir = workdir(m.Options)
+	return nil
+}
+
+func workdir(options []string) string {
+	for _, o := range options {
+		if dir, ok := strings.CutPrefix(o, "workdir="); ok {
+			return dir
+		}
+	}
+	return ""
 }
 
 // shorten makes the options of an overlay with many layers fit into a page, which is all that mount(2) takes: the lower

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/deletion"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/overlays"
 )
 
 // overlaySnapshotter is containerd's, except that its Cleanup only puts directories aside. containerd's deletes them,
@@ -41,10 +42,23 @@ func (s *Store) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	}
 	s.deleter = newDeleter(filepath.Join(dir, "removed"), s.log)
 	o := &overlaySnapshotter{Snapshotter: inner, meta: meta, dir: filepath.Join(dir, "snapshots"), deleter: s.deleter}
-	if err := os.MkdirAll(o.deleter.dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(o.deleter.dir, 0o700), o.removeMarks()); err != nil {
 		return nil, errors.Join(err, inner.Close())
 	}
 	return o, nil
+}
+
+// removeMarks removes what the copies of a killed engine have left, so that their containers can be started.
+func (o *overlaySnapshotter) removeMarks() error {
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, entry := range entries {
+		errs = append(errs, overlays.RemoveMark(filepath.Join(o.dir, entry.Name(), "work")))
+	}
+	return errors.Join(errs...)
 }
 
 // Cleanup implements snapshots.Cleaner. The directories of snapshots that are in the database stay. A transaction that

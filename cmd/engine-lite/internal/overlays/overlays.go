@@ -7,6 +7,7 @@ package overlays
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,6 +43,20 @@ func Mounted(m mount.Mount) (int, error) {
 		_ = unix.Close(tree)
 	}
 	return -1, nil
+}
+
+// Unsynced adds an option to those of an overlay: when the overlay is unmounted, the kernel does not write all that the
+// disk below has to write, that of other programs too. It does that in its own time, as after every write. The mount leaves
+// a mark, and while that is there the kernel refuses to mount the overlay again: call RemoveMark after the unmount, and
+// where the process may have ended before that. ("volatile", Linux 5.10, Documentation/filesystems/overlayfs.rst.)
+func Unsynced(options []string) []string {
+	return append(slices.Clone(options), "volatile")
+}
+
+// RemoveMark removes the mark that an unsynced mount of an overlay with this working directory has left; nil if there is
+// none.
+func RemoveMark(workdir string) error {
+	return os.RemoveAll(filepath.Join(workdir, "work", "incompat"))
 }
 
 // mangled undoes how the kernel writes options to mountinfo (seq_show_option in include/linux/seq_file.h).
