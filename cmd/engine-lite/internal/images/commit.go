@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -113,19 +114,23 @@ func (s *Store) storeChanges(ctx context.Context, source changes.Source) (layer 
 	if err := w.Truncate(0); err != nil { // of an earlier try
 		return layer, err
 	}
-	packed, err := compression.CompressStream(w, compression.Gzip)
+	buffered := bufio.NewWriterSize(w, layerBuffer)
+	packed, err := compression.CompressStream(buffered, compression.Gzip)
 	if err != nil {
 		return layer, err
 	}
 	plain := digest.Canonical.Digester()
 	layer.files, err = changes.WriteLayer(ctx, io.MultiWriter(packed, plain.Hash()), source)
-	if err = errors.Join(err, packed.Close()); err != nil || layer.files == 0 {
+	if err = errors.Join(err, packed.Close(), buffered.Flush()); err != nil || layer.files == 0 {
 		return layer, err
 	}
 	layer.diffID = plain.Digest()
 	layer.blob, err = commitBlob(ctx, w, ocispec.MediaTypeImageLayerGzip)
 	return layer, err
 }
+
+// layerBuffer is the size of the writes of a layer's blob in bytes. compress/gzip writes 240 bytes at a time.
+const layerBuffer = 256 << 10
 
 // commitBlob ends the writing of a blob.
 func commitBlob(ctx context.Context, w content.Writer, mediaType string) (ocispec.Descriptor, error) {

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -95,12 +96,16 @@ func writeCompressed(ctx context.Context, draft string, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	z, err := gzip.NewWriterLevel(to, gzip.BestSpeed) // the process may have to wait for it
+	buffered := bufio.NewWriterSize(to, 64<<10)             // gzip writes 240 bytes at a time
+	z, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed) // the process may have to wait for it
 	if err == nil {
 		_, err = io.Copy(z, contextReader{ctx, from})
 	}
 	if err == nil {
-		err = errors.Join(z.Close(), to.Sync())
+		err = z.Close()
+	}
+	if err == nil {
+		err = errors.Join(buffered.Flush(), to.Sync())
 	}
 	return errors.Join(err, to.Close())
 }
