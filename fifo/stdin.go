@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/containerd/fifo"
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ import (
 
 // Stdin is the engine's end of a process's stdin.
 //
-// Three things must have happened before it is closed, in any order: [Stdin.Close], which
+// Three things have to happen before it is closed, in any order: [Stdin.Close], which
 // a client of the engine may ask for at any time; [Stdin.Release], which the engine calls
 // when the runtime daemon's create (for an exec: start) has returned; and somebody has
 // opened the FIFO for reading. The last of the three closes the pipe. Then it calls
@@ -25,7 +26,8 @@ import (
 // The reader must be there, since a close that comes before it is lost: an open for
 // reading waits for a writer, and none comes any more, see fifo(7). The shims of
 // containerd open their end in the background, on a busy machine long after create has
-// returned.
+// returned. A reader that has not come a minute after the two calls comes no more: the
+// process has closed its stdin. The pipe is closed without it.
 //
 // For a restart of the engine between Close and Release, store the close before the
 // call of Close. After the restart, call Close on the Stdin that [Set.OpenStdin]
@@ -48,8 +50,10 @@ type Stdin struct {
 	mu         sync.Mutex
 	closeAsked bool
 	released   bool
-	settled    bool // the pipe is opened, or will never be
-	ended      bool // somebody closes the pipe, or has closed it
+	settled    bool          // the pipe is opened, or nobody waits for that any more
+	patience   time.Duration // how long a reader is waited for after Close and Release
+	givingUp   *time.Timer   // runs meanwhile; nil before
+	ended      bool          // somebody closes the pipe, or has closed it
 	closeIO    func() error
 	cause      error // why opening was given up
 }
@@ -91,6 +95,8 @@ func newStdin(ctx context.Context, end pipe) *Stdin {
 		opened: make(chan struct{}),
 		done:   make(chan struct{}),
 		ending: make(chan struct{}),
+
+		patience: readerPatience,
 	}
 	s.shut = sync.OnceValue(s.pipe.Close)
 	s.wg.Go(s.await)
@@ -104,16 +110,21 @@ func (s *Stdin) await() {
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { growPipe(int(fd)) })
 	}
+	s.settle()
 	if err == nil {
 		close(s.opened)
 	}
-	s.settle()
 }
+
+// readerPatience is longer than a shim of containerd takes to open its end on the busiest machine. While it lasts, a
+// thread waits in open(2).
+const readerPatience = time.Minute
 
 // settle has the pipe closed if only its opening was missing for that.
 func (s *Stdin) settle() {
 	s.mu.Lock()
 	s.settled = true
+	s.stopTimerLocked()
 	closeIO, mine := s.claimLocked()
 	s.mu.Unlock()
 	if mine {
@@ -218,11 +229,23 @@ func (s *Stdin) Release(closeIO func() error) error {
 
 // claimLocked reports whether the caller has to close the pipe and call closeIO.
 func (s *Stdin) claimLocked() (closeIO func() error, mine bool) {
-	if s.ended || !s.closeAsked || !s.released || !s.settled {
+	if s.ended || !s.closeAsked || !s.released {
+		return nil, false
+	}
+	if !s.settled {
+		if s.givingUp == nil {
+			s.givingUp = time.AfterFunc(s.patience, s.settle)
+		}
 		return nil, false
 	}
 	s.ended = true
 	return s.closeIO, true
+}
+
+func (s *Stdin) stopTimerLocked() {
+	if s.givingUp != nil {
+		s.givingUp.Stop()
+	}
 }
 
 func (s *Stdin) end(closeIO func() error) error {
@@ -243,6 +266,7 @@ func (s *Stdin) Abort() error {
 	s.mu.Lock()
 	mine := !s.ended
 	s.ended = true
+	s.stopTimerLocked()
 	s.mu.Unlock()
 	if !mine {
 		return nil

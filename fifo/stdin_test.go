@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	containerdfifo "github.com/containerd/fifo"
 	"go.uber.org/goleak"
@@ -226,6 +227,21 @@ func TestStdinShimOpensLate(t *testing.T) {
 		t.Errorf("%q, %v", all, err)
 	}
 	<-stdin.Done()
+}
+
+// The process has closed its stdin, and nobody opens it any more. The close takes effect, and no thread waits.
+func TestStdinReaderStaysAway(t *testing.T) {
+	checkLeaks(t)
+	stdin := openStdin(t, newSet(t))
+	stdin.patience = time.Millisecond
+	var calls atomic.Int32
+	if err := errors.Join(stdin.Close(), stdin.Release(func() error { calls.Add(1); return nil })); err != nil {
+		t.Error(err)
+	}
+	<-stdin.Done()
+	if calls.Load() != 1 {
+		t.Errorf("closeIO was called %d times", calls.Load())
+	}
 }
 
 func TestStdinRaces(t *testing.T) {

@@ -130,8 +130,7 @@ func (e *Engine) copyFiles(ctx context.Context, ref, path string, fn func(c *fil
 	if err != nil {
 		return err
 	}
-	// Before the answer, though the kernel writes what was copied to the disk when it unmounts an overlay: whoever mounts
-	// it next, such as an export, must not find it mounted.
+	// Before the answer: whoever mounts the overlay next, such as an export, must not find it mounted.
 	defer func() {
 		if err := c.Close(); err != nil {
 			log.WithError(err).WithField("container", o.ID).Warn("cannot close the files of a container after a copy")
@@ -163,6 +162,11 @@ func (e *Engine) beginCopy(ctx context.Context, o *task, taken resources.Contrib
 	defer o.Unlock()
 	if o.View().Gone {
 		return nil, record.NotFound(o.ID)
+	}
+	if !o.Record().Up() { // the last run's overlay may be on its way to be unmounted
+		if err := e.cleaned(ctx, o); err != nil {
+			log.WithError(err).WithField("container", o.ID).Warn("a copy begins beside what the container's last run has left")
+		}
 	}
 	return o.copies.Begin(ctx, func() (*files.Root, error) { return e.openFiles(ctx, o, taken, false) })
 }

@@ -106,6 +106,9 @@ func (e *Engine) stopRun(ctx context.Context, o *task, deadline time.Time, opts 
 		}
 		if !opts.AskedBefore {
 			awaitHandler(ctx, o.Record(), opts.Signal, deadline)
+			if opts.Grace >= 0 {
+				opts.Grace = graceUntil(deadline)
+			}
 		}
 		_, err = ctr.Stop(ctx, *opts)
 		if !opts.AskedBefore || !errdefs.IsUnavailable(err) && !errdefs.IsFailedPrecondition(err) {

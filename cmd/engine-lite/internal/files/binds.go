@@ -117,10 +117,12 @@ func (b bind) attach() error {
 	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) && !b.dir {
 		made, makeErr := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o755)
-		if makeErr != nil {
+		switch {
+		case makeErr == nil:
+			_ = unix.Close(made)
+		case !errors.Is(makeErr, unix.EEXIST): // the OCI runtime may have made it meanwhile
 			return makeErr
 		}
-		_ = unix.Close(made)
 		at, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {

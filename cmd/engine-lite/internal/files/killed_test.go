@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/overlays"
 )
 
 // childVariable has the Config for a process that unpacks its stdin, as this test binary does then.
@@ -31,7 +29,7 @@ func child(config string) error {
 }
 
 // TestKilled kills a process in the middle of a copy. What is unpacked stays, and nothing is mounted any more: the box
-// could not be unmounted else. The overlay can be mounted again when its mark is removed.
+// could not be unmounted else. The overlay has a mark, which the next copy removes.
 func TestKilled(t *testing.T) {
 	b := newBox(t)
 	config, err := json.Marshal(b.config())
@@ -67,11 +65,9 @@ func TestKilled(t *testing.T) {
 	if b.read("upper/tmp/first") != "" || !strings.HasPrefix(b.read("upper/tmp/second"), "xxx") {
 		t.Error("what was unpacked is gone")
 	}
-	if r, err := Open(b.config()); err == nil {
-		t.Error("the mount has left no mark: overlays.RemoveMark is not needed any more")
-		must(t, r.Close())
+	if _, err := os.Lstat(b.path("work/work/incompat")); err != nil {
+		t.Errorf("the mount has left no mark: overlays.RemoveMark is not needed any more: %v", err)
 	}
-	must(t, overlays.RemoveMark(b.path("work")))
 	r := b.open()
 	must(t, unpack(t, r, "/tmp", UnpackOptions{}, file("second", "whole")))
 	if got := pack(t, r, "/tmp/second")["second"].text; got != "whole" {

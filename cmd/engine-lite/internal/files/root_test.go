@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,6 +134,23 @@ func TestOpenFails(t *testing.T) {
 			t.Errorf("%s at %s: %v", source, at, err)
 		}
 	}
+}
+
+// TestOpenBesideMark has the mark of an unsynced mount, as one leaves it that the kernel has refused in its middle.
+func TestOpenBesideMark(t *testing.T) {
+	b := newBox(t)
+	c := b.config()
+	c.Rootfs = slices.Clone(c.Rootfs)
+	c.Rootfs[0].Options = append(slices.Clone(c.Rootfs[0].Options), "nonsense")
+	must(t, os.MkdirAll(b.path("work/work/incompat/volatile"), 0o700))
+	if _, err := Open(c); err == nil {
+		t.Error("an unknown option was taken")
+	}
+	if _, err := os.Lstat(b.path("work/work/incompat")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a mark is left: %v", err)
+	}
+	must(t, os.MkdirAll(b.path("work/work/incompat/volatile"), 0o700))
+	must(t, unpack(t, b.open(), "/", UnpackOptions{}, file("x", "y")))
 }
 
 // TestManyLayers has an overlay whose options fit into a page only in the short form.

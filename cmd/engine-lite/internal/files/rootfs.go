@@ -1,6 +1,7 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -51,20 +52,29 @@ func (r *Root) mountOverlay(m mount.Mount) error {
 	if c.MountedOnly {
 		return ErrNotMounted
 	}
-	// Close would wait for the disk, and for what others write to it.
-	dir, options := shorten(overlays.Unsynced(m.Options))
+	// Close would wait for the disk, and for what others write to it. A mount that fails may have left its mark too. On a
+	// full disk there is no room for the mark.
+	r.workdir = workdir(m.Options)
+	if err := overlays.RemoveMark(r.workdir); err != nil {
+		return mountError("remove a mark of", c.Dir, err)
+	}
+	err = mountWith(c.Dir, overlays.Unsynced(m.Options))
+	if errors.Is(err, unix.ENOSPC) {
+		err = mountWith(c.Dir, m.Options)
+	}
+	return mountError("mount", c.Dir, err)
+}
+
+func mountWith(at string, options []string) error {
+	dir, options := shorten(options)
 	if err := unix.Chdir(dir); err != nil { // of this thread
-		return mountError("chdir", dir, err)
+		return err
 	}
 	data := strings.Join(options, ",")
 	if len(data) >= os.Getpagesize() { // mount(2) would cut it off
-		return mountError("mount", c.Dir, unix.E2BIG)
+		return unix.E2BIG
 	}
-	if err := unix.Mount("overlay", c.Dir, "overlay", 0, data); err != nil {
-		return mountError("mount", c.Dir, err)
-	}
-	r.workdir = workdir(m.Options)
-	return nil
+	return unix.Mount("overlay", at, "overlay", 0, data)
 }
 
 func workdir(options []string) string {

@@ -58,7 +58,11 @@ func (r *Root) Unpack(ctx context.Context, path string, archive io.Reader, o Unp
 		}
 		u := &unpacker{ctx: ctx, tar: tar.NewReader(archive), options: o, path: at, root: root, buf: make([]byte, copySize)}
 		defer u.close()
-		return u.unpack()
+		err = u.unpack()
+		if errors.Is(err, os.ErrNotExist) { // something in the archive, and not the path
+			return errors.New(err.Error())
+		}
+		return err
 	})
 }
 
@@ -198,6 +202,9 @@ func (u *unpacker) makeParents(path string) (int, error) {
 		if err == nil || errors.Is(err, unix.EEXIST) {
 			next, err = openat(at, part, unix.O_PATH|unix.O_DIRECTORY, 0)
 		}
+		if errors.Is(err, unix.ENOENT) {
+			next, err = makeTarget(at, part)
+		}
 		if at != u.root {
 			_ = unix.Close(at)
 		}
@@ -207,6 +214,22 @@ func (u *unpacker) makeParents(path string) (int, error) {
 		at = next
 	}
 	return at, nil
+}
+
+// makeTarget makes and opens the directory to which a link leads; nothing is there yet.
+func makeTarget(dir int, link string) (int, error) {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, link, target)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Fchdir(dir); err != nil { // of this thread
+		return -1, err
+	}
+	if err := os.MkdirAll(string(target[:n]), 0o755); err != nil {
+		return -1, err
+	}
+	return openat(dir, link, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
 // makeWay removes what is in an entry's place. A directory that stays one is not removed: fresh is false for it.

@@ -151,7 +151,8 @@ func TestUnpackRefuses(t *testing.T) {
 		`failed to Lchown "a" for UID -5, GID 0: invalid argument`: {noUser},
 		`link none a: no such file or directory`:                   {other(tar.TypeLink, "a", "none")},
 	} {
-		if err := unpack(t, r, "/tmp", UnpackOptions{}, list...); err == nil || !strings.HasPrefix(err.Error(), want) {
+		err := unpack(t, r, "/tmp", UnpackOptions{}, list...)
+		if err == nil || !strings.HasPrefix(err.Error(), want) || errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -181,6 +182,26 @@ func TestUnpackRefuses(t *testing.T) {
 		}
 	}
 	must(t, r.Unpack(t.Context(), "/tmp", strings.NewReader(""), UnpackOptions{}))
+}
+
+// TestUnpackThroughLinks has directories of entries behind links that lead to what is not there: it is made, in the
+// container. A link that leads nowhere at all is an error.
+func TestUnpackThroughLinks(t *testing.T) {
+	b := newBox(t)
+	r := b.open()
+	must(t, unpack(t, r, "/", UnpackOptions{},
+		other(tar.TypeSymlink, "absolute", "/made/a"), file("absolute/f", "1"),
+		other(tar.TypeSymlink, "tmp/relative", "../made/b"), file("tmp/relative/f", "2"),
+		other(tar.TypeSymlink, "outside", "../../../../../../made/c"), file("outside/deep/f", "3")))
+	for path, want := range map[string]string{"made/a/f": "1", "made/b/f": "2", "made/c/deep/f": "3"} {
+		if got := b.read("upper/" + path); got != want {
+			t.Errorf("%s has %q", path, got)
+		}
+	}
+	err := unpack(t, r, "/", UnpackOptions{}, other(tar.TypeSymlink, "loop", "loop"), file("loop/f", ""))
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a link to itself: %v", err)
+	}
 }
 
 // TestUnpackReadOnly has read-only roots and mounts, in dockerd's words and enforced by the kernel.

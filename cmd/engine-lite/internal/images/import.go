@@ -100,7 +100,7 @@ func (s *Store) parsePlatform(platform string) (ocispec.Platform, error) {
 		return p, classed.Errorf(errdefs.ErrInvalidArgument, "invalid platform %q: %v", platform, err)
 	}
 	if !s.platform.Match(p) {
-		return p, classed.Errorf(errdefs.ErrNotImplemented, "platform %s on this machine", platforms.Format(p))
+		return p, classed.Errorf(errdefs.ErrNotImplemented, "images for the platform %s (--platform) can't be used on this machine", platforms.Format(p))
 	}
 	return p, nil
 }

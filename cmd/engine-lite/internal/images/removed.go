@@ -42,23 +42,28 @@ func (s *Store) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	}
 	s.deleter = newDeleter(filepath.Join(dir, "removed"), s.log)
 	o := &overlaySnapshotter{Snapshotter: inner, meta: meta, dir: filepath.Join(dir, "snapshots"), deleter: s.deleter}
-	if err := errors.Join(os.MkdirAll(o.deleter.dir, 0o700), o.removeMarks()); err != nil {
+	if err := errors.Join(os.MkdirAll(o.deleter.dir, 0o700), o.removeMarks(s.log)); err != nil {
 		return nil, errors.Join(err, inner.Close())
 	}
 	return o, nil
 }
 
 // removeMarks removes what the copies of a killed engine have left, so that their containers can be started.
-func (o *overlaySnapshotter) removeMarks() error {
+func (o *overlaySnapshotter) removeMarks(log *logrus.Entry) error {
 	entries, err := os.ReadDir(o.dir)
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, entry := range entries {
-		errs = append(errs, overlays.RemoveMark(filepath.Join(o.dir, entry.Name(), "work")))
+		if !entry.IsDir() {
+			continue
+		}
+		if err := overlays.RemoveMark(filepath.Join(o.dir, entry.Name(), "work")); err != nil {
+			log.WithError(err).WithField("snapshot", entry.Name()).Error(
+				"cannot remove what a copy has left; the container of this snapshot may not start before that")
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Cleanup implements snapshots.Cleaner. The directories of snapshots that are in the database stay. A transaction that

@@ -144,6 +144,9 @@ func look(at string) (path string, isDir bool, err error) {
 		return "", false, err
 	}
 	path, err = filepath.EvalSymlinks(at)
+	if errors.Is(err, os.ErrNotExist) || strings.HasPrefix(at, "/proc/") { // links there lead to what has no path: proc(5)
+		return at, info.IsDir(), nil
+	}
 	return path, info.IsDir(), err
 }
 

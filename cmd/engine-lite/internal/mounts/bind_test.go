@@ -113,7 +113,9 @@ func TestSources(t *testing.T) {
 	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
 	must(t, err)
 	t.Cleanup(func() { must(t, listener.Close()) })
-	for _, path := range []string{file, link, filepath.Join(dir, "socket"), "/dev/null"} {
+	magic := filepath.Join(dir, "magic")
+	must(t, os.Symlink("/proc/self/ns/net", magic))
+	for _, path := range []string{file, link, filepath.Join(dir, "socket"), "/dev/null", "/proc/self/ns/net", magic} {
 		must(t, errors.Join(source(path, true), source(path, false)))
 	}
 	for _, path := range []string{dangling, filepath.Join(file, "below")} {

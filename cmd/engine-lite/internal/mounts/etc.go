@@ -50,7 +50,11 @@ func hostsFile(r *record.Record) (string, error) {
 		fmt.Fprintf(&b, "%s\t%s\n", addr, name)
 	}
 	if !r.HostConfig.NetworkMode.IsHost() {
-		fmt.Fprintf(&b, "127.0.1.1\t%s\n", r.Config.Hostname)
+		names := r.Config.Hostname
+		if r.Config.Domainname != "" {
+			names = r.Config.Hostname + "." + r.Config.Domainname + " " + names
+		}
+		fmt.Fprintf(&b, "127.0.1.1\t%s\n", names)
 	}
 	return b.String(), nil
 }

@@ -84,7 +84,16 @@ func (l *Local) fill(ctx context.Context, m record.Mount, h resources.Holder, im
 		return err
 	}
 	defer unlock()
-	v, err := l.open(ctx, m.Name, h)
+	v, err := l.get(m.Name)
+	if err != nil {
+		return err
+	}
+	if v.mounted() { // it may not be possible before the start, and is not needed where there is nothing to copy
+		if from, err := image.directory(m.Destination); err != nil || from == "" {
+			return err
+		}
+	}
+	v, err = l.open(ctx, m.Name, h)
 	if err != nil || v.mounted() && l.others(m.Name, h) {
 		return err
 	}

@@ -187,6 +187,16 @@ func TestFillMounted(t *testing.T) {
 	}
 }
 
+// TestFillNothing has a volume that can't be mounted now: it is not mounted where the image has nothing to copy.
+func TestFillNothing(t *testing.T) {
+	e := newEngine(t)
+	e.add("later", map[string]string{"type": "none", "device": "/none", "o": "bind"})
+	must(t, e.Fill(t.Context(), e.create("c1", vol("later", "/not/in/the/image")), bindOf(image(t, t.TempDir()))))
+	if err := e.Fill(t.Context(), e.create("c2", vol("later", "/data")), bindOf(image(t, t.TempDir()))); err == nil {
+		t.Error("nothing was mounted")
+	}
+}
+
 // TestFillTogether fills a volume for several containers that are created at once: each waits until the volume is
 // filled.
 func TestFillTogether(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -143,7 +144,9 @@ func Process(r *record.Record, req record.ExecRequest, size *[2]uint) (*specs.Pr
 	p.Args = req.Cmd
 	p.Terminal = req.Tty
 	p.Cwd = cmp.Or(req.WorkingDir, p.Cwd)
-	p.Env = request.MergeEnv(req.Env, p.Env)
+	p.Env = slices.DeleteFunc(request.MergeEnv(req.Env, p.Env), func(v string) bool { // a name alone removes the variable
+		return !strings.Contains(v, "=")
+	})
 	p.ConsoleSize = nil
 	for _, s := range []*[2]uint{req.ConsoleSize, size} {
 		if s != nil && req.Tty {

@@ -10,7 +10,7 @@ import (
 )
 
 // A process with Log.Buffer set doesn't wait for its log. Lines are lost instead: those of which the encoder is behind by
-// more than the buffer, and those that the disk doesn't take. Attached clients lose only the latter. What an earlier
+// more than the buffer, but never all of them, and those that the disk doesn't take. Attached clients lose only the latter. What an earlier
 // engine or the keeper has taken is not lost, however much that is.
 
 // lossy says that the process doesn't wait for its log.
@@ -36,11 +36,29 @@ func (o *Output) skipTo(r *raw, at, size int64, buf []byte) (int64, error) {
 		if _, err := r.file.ReadAt(part, from); err != nil {
 			return at, err
 		}
-		if i := bytes.IndexByte(part, '\n'); i >= 0 {
+		if i := bytes.IndexByte(part, '\n'); i >= 0 && from+int64(i)+1 < size {
 			return from + int64(i) + 1, nil
 		}
 	}
-	return size - buffer, nil // within a line that is longer than the buffer
+	return o.lastLine(r, at, size, buf)
+}
+
+// lastLine is where the last line before size begins. It is longer than the buffer, and kept all the same: an idle process
+// would lose each of such lines. Of a line that a mover would have to wait for, only the end is kept.
+func (o *Output) lastLine(r *raw, at, size int64, buf []byte) (int64, error) {
+	oldest := max(at, size-o.config.Bound/2)
+	for end := size - 1; end > oldest; { // the line's own end does not count
+		part := buf[:min(int64(len(buf)), end-oldest)]
+		from := end - int64(len(part))
+		if _, err := r.file.ReadAt(part, from); err != nil {
+			return at, err
+		}
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+		end = from
+	}
+	return oldest, nil
 }
 
 // drop goes on behind output that a lossy log doesn't get. At Close it leaves the output to the next engine, which also

@@ -52,6 +52,28 @@ func TestLossyBuffer(t *testing.T) {
 	s.Close()
 }
 
+// TestLossyLongLines writes lines that are longer than the buffer, each when the one before is in the log. None is lost.
+func TestLossyLongLines(t *testing.T) {
+	for _, buffer := range []int64{1, 100} {
+		checkLeaks(t)
+		p := newPlace(t)
+		p.limits.Buffer = buffer
+		o, s := p.open(0), newStream(t)
+		o.Start(s, nil)
+		want := ""
+		for n := range 20 {
+			line := strings.Repeat(string(rune('a'+n)), 300) + "\n"
+			s.write(t, line)
+			want += line
+			waitFor(t, "the line is in the log", func() bool { return p.entries()[Stdout] == want })
+		}
+		s.end()
+		within(t, "the end", o.Drained())
+		assertText(t, "log", p.entries()[Stdout], want)
+		s.Close()
+	}
+}
+
 // TestLossyAfterKeeper opens what the keeper has taken while no engine was there. Nothing of that is lost.
 func TestLossyAfterKeeper(t *testing.T) {
 	checkLeaks(t)

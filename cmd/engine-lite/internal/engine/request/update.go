@@ -60,12 +60,15 @@ func updateCPU(h *record.Resources, req *container.Resources) error {
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
 	case req.NanoCPUs != 0 && h.CPUPeriod != 0:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
-	case req.NanoCPUs != 0 && h.CPUQuota != 0:
+	case req.NanoCPUs != 0 && h.CPUQuota > 0:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set")
 	case req.CPUPeriod != 0 && h.NanoCPUs != 0:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
 	case req.CPUQuota != 0 && h.NanoCPUs != 0:
 		return classed.Errorf(errdefs.ErrInvalidArgument, "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
+	}
+	if req.NanoCPUs != 0 {
+		h.CPUQuota = 0 // -1 is no limit
 	}
 	set(&h.CPUShares, req.CPUShares)
 	set(&h.NanoCPUs, req.NanoCPUs)

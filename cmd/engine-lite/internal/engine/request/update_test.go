@@ -44,6 +44,10 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("want %q, got %v", says, err)
 		}
 	}
+	unlimited := &record.HostConfig{Resources: record.Resources{CPUQuota: -1}}
+	if h, err := Update(unlimited, container.UpdateConfig{Resources: container.Resources{NanoCPUs: 1e9}}); err != nil || h.NanoCPUs != 1e9 || h.CPUQuota != 0 {
+		t.Errorf("--cpus after --cpu-quota -1: %+v, %v", h, err)
+	}
 	_, err = Update(&record.HostConfig{AutoRemove: true}, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}})
 	if !errdefs.IsConflict(err) {
 		t.Errorf("a policy beside AutoRemove: %v", err)

@@ -17,7 +17,7 @@ import (
 
 const (
 	// settleTime is how long after its start a program may take to install its handlers. It is long enough for a busy
-	// machine. The wait costs nobody anything: as long as it goes on, the signal would do nothing.
+	// machine. As long as the wait goes on, the signal would do nothing.
 	settleTime = 2 * time.Second
 	// settlePoll is the pause between two looks.
 	settlePoll = 2 * time.Millisecond
@@ -40,10 +40,17 @@ func AwaitHandler(ctx context.Context, pid int, sig syscall.Signal, started time
 	left := min(time.Until(started.Add(settleTime)), settleTime)
 	for ; left > 0; left -= settlePoll {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil || noticed(string(status), sig) || retry.Sleep(ctx, settlePoll) != nil {
+		if err != nil || noticed(string(status), sig) || takesSignals(pid) || retry.Sleep(ctx, settlePoll) != nil {
 			return
 		}
 	}
+}
+
+// takesSignals reads /proc/PID/syscall (proc_pid_syscall(5)): whether the process waits for signals in sigtimedwait(2), as
+// tini does. The kernel does not count them as blocked meanwhile.
+func takesSignals(pid int) bool {
+	call, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+	return err == nil && strings.HasPrefix(string(call), fmt.Sprint(unix.SYS_RT_SIGTIMEDWAIT, " "))
 }
 
 // noticed reads /proc/PID/status (proc_pid_status(5)): whether the process notices a signal. Until the process of runc

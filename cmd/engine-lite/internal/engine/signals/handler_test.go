@@ -3,9 +3,13 @@ package signals
 import (
 	"context"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestNoticed(t *testing.T) {
@@ -45,6 +49,31 @@ func TestAwaitHandlerReturns(t *testing.T) {
 	AwaitHandler(ctx, 1<<30, syscall.SIGTERM, time.Now())
 	cancel()
 	AwaitHandler(ctx, os.Getpid(), syscall.SIGTERM, time.Now())
+}
+
+// TestTakesSignals waits for signals in sigtimedwait(2), as tini does.
+func TestTakesSignals(t *testing.T) {
+	tid, ended := make(chan int, 1), make(chan struct{})
+	go func() { // ends after a second
+		defer close(ended)
+		runtime.LockOSThread()
+		tid <- unix.Gettid()
+		var set unix.Sigset_t
+		second := unix.Timespec{Sec: 1}
+		_, _, _ = unix.Syscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&second)), 8, 0, 0)
+	}()
+	waiting := <-tid
+	for !takesSignals(waiting) {
+		select {
+		case <-ended:
+			t.Fatal("not seen")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	<-ended
+	if takesSignals(os.Getpid()) || takesSignals(1<<30) {
+		t.Error("another process waits too")
+	}
 }
 
 func FuzzNoticed(f *testing.F) {

@@ -209,7 +209,7 @@ func hostNamespaces(r *record.Record) []specs.LinuxNamespaceType {
 // mountOpts are the filesystems that a container finds beside its own.
 func mountOpts(r *record.Record, sec security, mounts []specs.Mount) []oci.SpecOpts {
 	h := r.HostConfig
-	opts := []oci.SpecOpts{oci.WithDevShmSize(h.ShmSize / 1024), oci.WithoutRunMount, cgroupMountOpt(sec.writableGroups)}
+	opts := []oci.SpecOpts{oci.WithDevShmSize((h.ShmSize + 1023) / 1024), oci.WithoutRunMount, cgroupMountOpt(sec.writableGroups)}
 	if h.IpcMode.IsHost() || h.IpcMode.IsNone() || h.ShmOnHost() {
 		opts = append(opts, oci.WithoutMounts("/dev/shm"))
 	}
