@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -50,7 +51,7 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 	}
 	changed := *r
 	if changed.HostConfig, err = request.Update(r.HostConfig, req); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Cannot update container %s: %w", r.ID, err)
 	}
 	limits, err := spec.Limits(changed.HostConfig.Resources)
 	if err != nil {

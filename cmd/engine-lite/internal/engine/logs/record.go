@@ -21,19 +21,11 @@ type form struct {
 // appendRecords encodes the lines of in, and with last set also what follows
 // the last newline. A line longer than maxRecord is split, but not within a
 // character. It ends after the record that fills room, in bytes. It returns how
-// many bytes of in it encoded.
+// many bytes of in it encoded. Each line has a later time than the one before, by a nanosecond or two: who asks for what
+// came since a line gets none of the lines before it again.
 func appendRecords(out, in []byte, f form, last bool, room int64) (_ []byte, used int) {
-	var stamp [80]byte
-	tail := append(stamp[:0], `","stream":"`...)
-	tail = append(tail, f.stream...)
-	tail = append(tail, '"')
-	if len(f.attrs) > 0 {
-		tail = append(tail, `,"attrs":`...)
-		tail = append(tail, f.attrs...)
-	}
-	tail = append(tail, `,"time":"`...)
-	tail = f.time.UTC().AppendFormat(tail, time.RFC3339Nano)
-	tail = append(tail, "\"}\n"...)
+	var buf [80]byte
+	rest := newTail(buf[:0], f)
 	for used < len(in) && int64(len(out)) < room {
 		line := in[used:]
 		switch end := bytes.IndexByte(line[:min(len(line), maxRecord)], '\n'); {
@@ -46,10 +38,65 @@ func appendRecords(out, in []byte, f form, last bool, room int64) (_ []byte, use
 		}
 		out = append(out, `{"log":"`...)
 		out = appendEscaped(out, line)
-		out = append(out, tail...)
+		out = append(out, rest.text...)
+		if line[len(line)-1] == '\n' { // the parts of a line have one time, as in Docker
+			rest.advance()
+		}
 		used += len(line)
 	}
 	return out, used
+}
+
+// tail is what follows a line in its record.
+type tail struct {
+	text  []byte
+	time  time.Time
+	head  int // how much of the text is before the time
+	nanos int // where the nine digits of the nanoseconds begin; 0 where the time may have fewer
+}
+
+func newTail(buf []byte, f form) tail {
+	buf = append(buf, `","stream":"`...)
+	buf = append(buf, f.stream...)
+	buf = append(buf, '"')
+	if len(f.attrs) > 0 {
+		buf = append(buf, `,"attrs":`...)
+		buf = append(buf, f.attrs...)
+	}
+	buf = append(buf, `,"time":"`...)
+	t := tail{text: buf, time: f.time.UTC(), head: len(buf)}
+	t.write(time.RFC3339Nano)
+	return t
+}
+
+func (t *tail) write(layout string) {
+	t.text = t.time.AppendFormat(t.text[:t.head], layout)
+	t.text = append(t.text, "\"}\n"...)
+}
+
+// advance changes the time to the next nanosecond. One that ends in 0 is passed over, since RFC3339Nano leaves out zeros at
+// the end.
+func (t *tail) advance() {
+	if t.nanos > 0 {
+		digits := t.text[t.nanos : t.nanos+9]
+		if digits[8]++; digits[8] <= '9' {
+			return
+		}
+		digits[8] = '1'
+		for i := 7; i >= 0; i-- {
+			if digits[i]++; digits[i] <= '9' {
+				return
+			}
+			digits[i] = '0'
+		}
+		t.time = t.time.Truncate(time.Second).Add(time.Second)
+	}
+	t.time = t.time.Add(1)
+	if t.time.Nanosecond()%10 == 0 {
+		t.time = t.time.Add(1)
+	}
+	t.write("2006-01-02T15:04:05.000000000Z07:00")
+	t.nanos = t.head + len("2006-01-02T15:04:05.")
 }
 
 // wholeRunes leaves out a character at the end that isn't complete.

@@ -40,7 +40,7 @@ func TestRecords(t *testing.T) {
 			for record := range bytes.Lines(out) {
 				var d decoder
 				e, ok := d.decodeOurs(record)
-				if !ok || e.Stream != Stderr || !e.Time.Equal(moment) {
+				if !ok || e.Stream != Stderr || e.Time.Sub(moment).Abs() > time.Microsecond {
 					t.Fatalf("%q: %v %v", record, e, ok)
 				}
 				lines = append(lines, string(e.Line))
@@ -82,14 +82,41 @@ func TestRecordAttrs(t *testing.T) {
 	}
 }
 
+// TestRecordTimes has lines that were read at once: each is later than the one before, in the form of RFC3339Nano, over
+// the end of a second too. The parts of a long line have one time.
+func TestRecordTimes(t *testing.T) {
+	begin := time.Date(2026, 12, 31, 23, 59, 59, 999_999_900, time.UTC)
+	in := strings.Repeat("x\n", 500) + strings.Repeat("y", 2*maxRecord) + "\n"
+	out, _ := encoded(nil, []byte(in), Stdout, begin, false)
+	var d decoder
+	var last Entry
+	n := 0
+	for line := range bytes.Lines(out) {
+		e, ok := d.decodeOurs(line)
+		if !ok || !bytes.Contains(line, []byte(`"`+e.Time.Format(time.RFC3339Nano)+`"`)) {
+			t.Fatalf("record %d is %s", n, line)
+		}
+		part := n > 0 && !bytes.HasSuffix(last.Line, []byte("\n"))
+		if n == 0 && !e.Time.Equal(begin) || n > 0 && !part && !e.Time.After(last.Time) || part && !e.Time.Equal(last.Time) {
+			t.Fatalf("record %d is of %s, the one before of %s", n, e.Time, last.Time)
+		}
+		last = Entry{Line: bytes.Clone(e.Line), Time: e.Time}
+		n++
+	}
+	if n != 503 || last.Time.Sub(begin) > 2*time.Microsecond {
+		t.Errorf("%d records, the last one of %s", n, last.Time)
+	}
+}
+
 // TestRecordRoom ends a batch at the record that fills the room.
 func TestRecordRoom(t *testing.T) {
 	in := []byte("a\nb\nc\n")
 	one, _ := encoded(nil, in[:2], Stdout, moment, false)
-	size := int64(len(one))
-	for room, want := range map[int64]int{1: 2, size: 2, size + 1: 4, 2*size + 1: 6, math.MaxInt64: 6} {
+	two, _ := encoded(nil, in[:4], Stdout, moment, false)
+	size, both := int64(len(one)), int64(len(two))
+	for room, want := range map[int64]int{1: 2, size: 2, size + 1: 4, both: 4, both + 1: 6, math.MaxInt64: 6} {
 		out, used := appendRecords(nil, in, form{stream: Stdout, time: moment}, false, room)
-		if used != want || len(out) != used/2*len(one) {
+		if whole, _ := encoded(nil, in[:want], Stdout, moment, false); used != want || !bytes.Equal(out, whole) {
 			t.Errorf("room %d: used %d, made %d", room, used, len(out))
 		}
 	}
