@@ -2,7 +2,7 @@ package engine
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -51,7 +51,11 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, req container.
 	}
 	changed := *r
 	if changed.HostConfig, err = request.Update(r.HostConfig, req); err != nil {
-		return nil, fmt.Errorf("Cannot update container %s: %w", r.ID, err)
+		var class classed.Class
+		if !errors.As(errdefs.Resolve(err), &class) {
+			return nil, err
+		}
+		return nil, classed.Errorf(class, "Cannot update container %s: %v", r.ID, err)
 	}
 	limits, err := spec.Limits(changed.HostConfig.Resources)
 	if err != nil {
