@@ -24,7 +24,8 @@ import (
 // Fill copies what the image of a new container has at the places of its volumes into those volumes that are empty,
 // with owners, modes, times, links, extended attributes and holes. rootfs are the mounts of the container's root
 // filesystem, which nobody uses yet; they are mounted only if there is something to copy. Fill waits for another
-// container's copy into the same volume. It is called after the transaction with Reserve, and once.
+// container's copy into the same volume. A volume that gets nothing gets its directory. Fill is called after the
+// transaction with Reserve, and once.
 //
 // The content is put together where no container sees it, then the record says so, then each entry is renamed into the
 // volume. An engine that is killed before the record says so leaves the volume empty; the next engine finishes the
@@ -37,7 +38,13 @@ func (l *Local) Fill(ctx context.Context, r *record.Record, rootfs []mount.Mount
 	defer func() { err = errors.Join(err, l.Free(context.WithoutCancel(ctx), h)) }()
 	image := &imageRoot{mounts: rootfs, place: func() (string, error) { return l.places.Place(h, "rootfs", true) }}
 	for _, m := range r.Mounts {
-		if m.Type != record.MountVolume || !m.CopyUp {
+		if m.Type != record.MountVolume {
+			continue
+		}
+		if !m.CopyUp {
+			if err := l.make(ctx, m.Name); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := l.fill(ctx, m, h, image); err != nil {
@@ -45,6 +52,19 @@ func (l *Local) Fill(ctx context.Context, r *record.Record, rootfs []mount.Mount
 		}
 	}
 	return nil
+}
+
+// make makes the directory of a volume that was made with a container: users look at it before the first start.
+func (l *Local) make(ctx context.Context, name string) error {
+	unlock, err := l.lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := l.get(name); err != nil {
+		return err
+	}
+	return l.prepare(ctx, name)
 }
 
 // imageRoot is a root filesystem that is mounted when it is first needed. It is unmounted with its place.

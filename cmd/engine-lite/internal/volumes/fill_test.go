@@ -197,6 +197,17 @@ func TestFillNothing(t *testing.T) {
 	}
 }
 
+// TestFillNoCopy has a volume into which nothing is to be copied: its directory is there.
+func TestFillNoCopy(t *testing.T) {
+	e := newEngine(t)
+	m := vol("web", "/data")
+	m.CopyUp = false
+	must(t, e.Fill(t.Context(), e.create("c1", m), bindOf(image(t, t.TempDir()))))
+	if list, err := os.ReadDir(e.data("web")); err != nil || len(list) > 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 // TestFillTogether fills a volume for several containers that are created at once: each waits until the volume is
 // filled.
 func TestFillTogether(t *testing.T) {
