@@ -152,6 +152,13 @@ func (d *Daemon) DeleteContainer(ctx context.Context, id string) error {
 	return late
 }
 
+// DropRecord deletes a record and leaves its task, as containerd does whose create ends after the removal.
+func (d *Daemon) DropRecord(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.containers, id)
+}
+
 // Containers calls fn with the id of each record, in order.
 func (d *Daemon) Containers(ctx context.Context, fn func(id string) error) error {
 	if _, err := d.enter(ctx, "Containers"); err != nil {

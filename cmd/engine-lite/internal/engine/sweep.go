@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/health"
+	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/orphans"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/record"
 	"github.com/engine-lite/engine-lite/internal/retry"
 	"github.com/engine-lite/engine-lite/libcontainerd"
@@ -23,17 +24,15 @@ import (
 // runtime daemon, by container, and of streams, by container and process.
 type leftovers struct {
 	daemon map[string]bool
+	tasks  []string // of which the runtime daemon has no container
 	held   map[string]map[string]bool
 }
 
 func (e *Engine) findLeftovers(ctx context.Context) (*leftovers, error) {
-	left := &leftovers{daemon: map[string]bool{}, held: map[string]map[string]bool{}}
-	err := e.daemon.Containers(ctx, func(id string) error {
-		left.daemon[id] = true
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list what the runtime daemon has: %w", err)
+	left := &leftovers{held: map[string]map[string]bool{}}
+	var err error
+	if left.daemon, left.tasks, err = orphans.List(ctx, e.daemon); err != nil {
+		return nil, err
 	}
 	held, err := e.stdio.Keeper.List(ctx)
 	if err != nil {
@@ -107,6 +106,11 @@ func (e *Engine) sweep(ctx context.Context, idle []*task) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(held)) {
 		asking = append(asking, func(ctx context.Context) { reportSweep(id, e.sweepHeld(ctx, id, held[id])) })
+	}
+	for _, id := range left.tasks {
+		if _, err := e.find(id); errdefs.IsNotFound(err) { // else the next start deletes the task
+			asking = append(asking, func(ctx context.Context) { reportSweep(id, orphans.Delete(ctx, e.daemon, id)) })
+		}
 	}
 	for _, o := range e.all() {
 		execs, err := e.LeftoverExecs(o.ID)

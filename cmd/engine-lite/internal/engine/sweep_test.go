@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/containers"
 	"github.com/engine-lite/engine-lite/cmd/engine-lite/internal/engine/logs"
@@ -55,6 +56,30 @@ func TestSweepWhileTheDaemonIsAway(t *testing.T) {
 		must(t, r.e.ContainerStart(t.Context(), id))
 		must(t, r.e.ContainerRemove(t.Context(), id, RemoveOptions{Force: true}))
 		r.empty()
+	}
+}
+
+// TestSweepTask has tasks that belong to no container, running and ended, and one whose container somebody else has made.
+func TestSweepTask(t *testing.T) {
+	r := newRig(t)
+	r.close()
+	ctx := t.Context()
+	for id, script := range map[string]string{"running": "sleep 1000", "ended": "exit 3", "external": "sleep 1000"} {
+		must(t, r.daemon.CreateContainer(ctx, libcontainerd.Record{ID: id, Spec: &specs.Spec{Process: &specs.Process{Args: []string{"sh", "-c", script}}}}))
+		_, err := r.daemon.CreateTask(ctx, id, libcontainerd.TaskConfig{})
+		must(t, err)
+		_, err = r.daemon.Start(ctx, id, libcontainerd.InitProcess)
+		must(t, err)
+		if id != "external" {
+			r.daemon.DropRecord(id)
+		}
+	}
+	_, err := r.daemon.Wait(ctx, "ended", libcontainerd.InitProcess)
+	must(t, err)
+	r.open()
+	tasks, err := r.daemon.Tasks(ctx)
+	if err != nil || len(tasks) != 1 || tasks[0].ID != "external" {
+		t.Errorf("tasks: %+v, %v", tasks, err)
 	}
 }
 
