@@ -154,8 +154,19 @@ func (r *runner) events(ctx context.Context, name string, since time.Time) error
 			r.answers[key] = chosenName.ReplaceAllString(normal(value), "<name>")
 		}
 	}
-	r.answers[name+behindName+"events"] = strings.Join(order, ", ")
+	r.answers[name+behindName+"events"] = strings.Join(killsFirst(order), ", ")
 	return nil
+}
+
+// killsFirst has the event of a signal before that of the exit: both daemons append it when the signal was sent, beside
+// the exit that comes of it.
+func killsFirst(order []string) []string {
+	for i := 1; i < len(order); i++ {
+		if order[i-1] == "container die" && order[i] == "container kill" {
+			order[i-1], order[i] = order[i], order[i-1]
+		}
+	}
+	return order
 }
 
 func (r *runner) cleanUp(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -105,6 +106,9 @@ func (e *Execs) newInstance(id string, owner *containers.Container, req record.E
 		Terminal: req.Tty, Stdin: req.AttachStdin, Once: true, StdinClosed: stdinClosed,
 		RawDir: e.dir(owner.ID, id), Bound: e.c.OutputBound, Clients: e.c.Clients,
 	})
+	if errors.Is(err, fs.ErrNotExist) { // the container's directory
+		return nil, record.NotFound(owner.ID)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type Source interface {
 // Config says where an Output keeps what.
 type Config struct {
 	// Dir holds the raw files and the encoder's position. It is made with mode
-	// 0700. Nobody else writes to it, but the keeper to the end of raw files.
+	// 0700, if its parent is there: that of a removed container is not made again. Nobody else writes to it, but the keeper to the end of raw files.
 	Dir string
 	Log Log
 	// Bound in bytes, for each stream; 0 is DefaultBound.
@@ -89,7 +89,7 @@ func Open(c Config) (*Output, error) {
 	if c.Bound == 0 {
 		c.Bound = DefaultBound
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if err := os.Mkdir(c.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("cannot open output: %w", err)
 	}
 	o := &Output{config: c, opened: time.Now(), drained: make(chan struct{}), stalled: make(chan struct{}), patience: patience, lagTime: lagTime}

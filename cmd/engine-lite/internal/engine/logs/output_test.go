@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -432,4 +433,15 @@ func TestNextEngineFrees(t *testing.T) {
 	next.end()
 	within(t, "the end", o.Drained())
 	assertText(t, "log", p.entries()[Stdout], text+"a line\n")
+}
+
+// TestOpenWithoutParent opens the output of a container that was removed meanwhile: nothing of it is made again.
+func TestOpenWithoutParent(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "removed")
+	if _, err := Open(Config{Dir: filepath.Join(dir, "raw")}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory is there: %v", err)
+	}
 }
