@@ -54,8 +54,11 @@ func Unsynced(options []string) []string {
 }
 
 // RemoveMark removes the mark that an unsynced mount of an overlay with this working directory has left; nil if there is
-// none.
+// none, or no working directory, as with an overlay that nothing can write to.
 func RemoveMark(workdir string) error {
+	if workdir == "" {
+		return nil
+	}
 	return os.RemoveAll(filepath.Join(workdir, "work", "incompat"))
 }
 

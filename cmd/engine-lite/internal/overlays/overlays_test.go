@@ -1,6 +1,9 @@
 package overlays
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -27,5 +30,26 @@ func TestHasOption(t *testing.T) {
 		if got := hasOption(list, option); got != want {
 			t.Errorf("%s: %t", option, got)
 		}
+	}
+}
+
+// TestRemoveMark leaves alone what is below the current directory, and a working directory without a mark.
+func TestRemoveMark(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.MkdirAll("work/incompat/volatile", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(RemoveMark(""), RemoveMark(filepath.Join(dir, "none"))); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("work/incompat/volatile"); err != nil {
+		t.Error(err)
+	}
+	if err := RemoveMark(dir); err != nil {
+		t.Error(err)
+	}
+	if list, err := os.ReadDir("work"); err != nil || len(list) > 0 {
+		t.Errorf("%v, %v", list, err)
 	}
 }
