@@ -99,7 +99,8 @@ func (w *world) checkContainer(c *container, list []events.Event, t *counts) (fa
 	c.checkLastState(runs, t, fault)
 	w.checkExecs(c, list, t, fault)
 	if c.final != nil {
-		t.lines += c.checkLogs(w.reports.runsOf(c.name, false), matched, fault)
+		cutOff := c.startsNotDone()+w.killsDuring(c, runs) > 0
+		t.lines += c.checkLogs(w.reports.runsOf(c.name, false), matched, cutOff, fault)
 	}
 	return faults
 }
@@ -336,8 +337,8 @@ func (w *world) checkExecs(c *container, list []events.Event, t *counts, fault f
 var createFailed = []byte("runc create failed: ")
 
 // checkLogs checks each stream of the log: each line of each run that has events is there
-// once and in order. checkLogs returns the number of lines.
-func (c *container) checkLogs(reported []run, matched map[string]bool, fault func(string, ...any)) int {
+// once and in order. Where a start was cut off, createFailed may be there too. checkLogs returns the number of lines.
+func (c *container) checkLogs(reported []run, matched map[string]bool, cutOff bool, fault func(string, ...any)) int {
 	lines := 0
 	for stream, name := range []string{1: "out", 2: "err"} {
 		if name == "" {
@@ -350,7 +351,7 @@ func (c *container) checkLogs(reported []run, matched map[string]bool, fault fun
 		}
 		count := map[string]int{}
 		for line := range bytes.Lines(text) {
-			if (c.startsNotDone() > 0 || c.kind == "fails") && bytes.HasPrefix(line, createFailed) {
+			if cutOff && bytes.HasPrefix(line, createFailed) {
 				continue
 			}
 			var token, of string

@@ -10,8 +10,8 @@ import (
 )
 
 // A process with Log.Buffer set doesn't wait for its log. Lines are lost instead: those of which the encoder is behind by
-// more than the buffer, but never all of them, and those that the disk doesn't take. Attached clients lose only the latter. What an earlier
-// engine or the keeper has taken is not lost, however much that is.
+// more than the buffer, but never all of them, and those that the disk doesn't take. Attached clients lose only the
+// latter. What an earlier engine or the keeper has taken is not lost, however much that is.
 
 // lossy says that the process doesn't wait for its log.
 func (o *Output) lossy() bool { return o.log != nil && o.config.Log.Buffer > 0 }

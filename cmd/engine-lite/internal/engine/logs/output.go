@@ -35,7 +35,8 @@ type Source interface {
 // Config says where an Output keeps what.
 type Config struct {
 	// Dir holds the raw files and the encoder's position. It is made with mode
-	// 0700, if its parent is there: that of a removed container is not made again. Nobody else writes to it, but the keeper to the end of raw files.
+	// 0700, if its parent is there: that of a removed container is not made
+	// again. Nobody else writes to it, but the keeper to the end of raw files.
 	Dir string
 	Log Log
 	// Bound in bytes, for each stream; 0 is DefaultBound.
